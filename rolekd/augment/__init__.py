@@ -1,0 +1,1 @@
+"""Augmentation: operations on whole batches, policies, schedules, the engine that applies them."""

@@ -1,0 +1,79 @@
+"""The command line: thin commands over functions that do the work.
+
+Commands live in modules of this package and are imported when they are called, so that
+`rolekd --help` answers at once.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from rolekd import __version__
+from rolekd.errors import RolekdError
+
+# name -> (module, attribute, one line for --help)
+_COMMANDS = {
+    "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),
+    "params": ("rolekd.cli.params", "params", "Check params.yaml; print its values or schema."),
+    "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
+    "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
+    "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
+    "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rolekd")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def root(debug: bool) -> None:
+    """Train small, low-bit image classifiers that learn more from their teachers."""
+    if debug:
+        os.environ["ROLEKD_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Entry point of the console script `rolekd`."""
+    run(lambda: root(prog_name="rolekd"))
+
+
+def run(command: Any) -> None:
+    """Call `command`; report a `RolekdError` as one line and exit with its code."""
+    try:
+        command()
+    except RolekdError as error:
+        if os.environ.get("ROLEKD_DEBUG"):
+            traceback.print_exc()
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("ROLEKD_DEBUG"):
+            raise
+        click.echo(
+            f"error: unexpected {type(error).__name__}: {' '.join(str(error).split())}; "
+            "run again with --debug (stages: ROLEKD_DEBUG=1) and report the traceback",
+            err=True,
+        )
+        sys.exit(1)

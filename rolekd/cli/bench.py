@@ -1,0 +1,29 @@
+"""`rolekd bench`: speed as ratios against named peers, measured in one run."""
+
+import importlib
+import json
+from types import ModuleType
+
+import click
+from rich.console import Console
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed against named peers, in one run on the same images and cores."""
+
+
+def _report(name: str, as_json: bool, **options: object) -> None:
+    module: ModuleType = importlib.import_module(f"rolekd.bench.{name}")
+    result = module.run(**options)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        Console().print(module.table(result))
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def augment(as_json: bool) -> None:
+    """Policy engine against Pillow and torchvision."""
+    _report("augment", as_json)

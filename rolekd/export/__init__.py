@@ -1,0 +1,1 @@
+"""Deployment: the integer ONNX graph, its verification and measurement."""

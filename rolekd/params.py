@@ -1,0 +1,213 @@
+"""The parameters of a run: typed, frozen, unknown keys refused.
+
+`params.yaml` is this schema with its defaults; `rolekd params --schema` prints it. The core
+packages take single sections and import this module for annotations only, so that they run
+where pydantic is not installed.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rolekd.errors import InputError
+
+Role = Literal["teacher", "student"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Bits = Annotated[int, Field(ge=1, le=8)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """Where the images come from and how they are split."""
+
+    source: str = "digits"
+    path: Path | None = Field(None, description="folder of the raw data; sources that need one")
+    image_size: Count | None = Field(None, description="side in pixels; null: as the source has it")
+    test_fraction: OpenFraction = Field(0.2, description="for sources without a test split")
+    search_validation_fraction: OpenFraction = Field(
+        0.5, description="share of the training images on which the search measures accuracy"
+    )
+
+
+class BaseAugmentParams(Section):
+    """What follows every policy: pad and crop, flip, Cutout. Pixels."""
+
+    crop_padding: Annotated[int, Field(ge=0)] = 1
+    horizontal_flip: bool = False
+    cutout: Annotated[int, Field(ge=0)] = Field(0, description="side of the square; 0: none")
+
+
+class ModelParams(Section):
+    """A network by name and width."""
+
+    name: str = "resnet8"
+    width: Count = Field(16, description="channels of the first stage; later stages double it")
+
+
+class TrainingParams(Section):
+    """One training, from the first epoch to the last."""
+
+    epochs: Count = 40
+    batch_size: Count = 128
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
+    decay_at: tuple[OpenFraction, ...] = Field(
+        (0.3, 0.6, 0.8), description="fractions of the epochs after which the rate is multiplied"
+    )
+    decay_factor: OpenFraction = 0.1
+
+
+class TeacherParams(Section):
+    """The full-precision network that teaches."""
+
+    model: ModelParams = ModelParams()
+    training: TrainingParams = TrainingParams()
+
+
+class StudentParams(Section):
+    """The low-bit network that learns from the teacher."""
+
+    model: ModelParams = ModelParams(name="resnet8", width=8)
+    quantizer: Literal["dorefa"] = "dorefa"
+    bits: Bits = Field(2, description="of weights, and of activations unless named apart")
+    activation_bits: Bits | None = Field(None, description="null: the same as bits")
+    training: TrainingParams = TrainingParams()
+
+
+class DistillParams(Section):
+    """The terms that the distillation adds to the cross-entropy."""
+
+    terms: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        {"soft": 1.0, "rkd": 0.1}, description="name of a loss -> its weight"
+    )
+    temperature: Annotated[float, Field(gt=0.0)] = 4.0
+    scale: Annotated[float, Field(gt=0.0)] = Field(
+        0.4, description="lambda: multiplies the sum of the terms"
+    )
+    scale_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.6, description="multiplies lambda where the learning rate decays"
+    )
+    seeds: Annotated[int, Field(ge=1)] = Field(3, description="trainings of each arm")
+
+
+class SearchParams(Section):
+    """Population based training over the 60-integer policies."""
+
+    algorithm: Literal["pbt"] = "pbt"
+    population: Annotated[int, Field(ge=2)] = 8
+    epochs: Count = 24
+    interval_epochs: Count = Field(3, description="epochs of a generation")
+    quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
+        0.25, description="share of members that copy, and of those that are copied from"
+    )
+    resample_probability: Fraction = Field(
+        0.2, description="of each integer, when a copied policy is explored"
+    )
+    max_step: Count = Field(3, description="largest move of an integer that is not resampled")
+    workers: Count = Field(2, description="processes on this machine; changes no result")
+    threads_per_worker: Count = 1
+
+    @property
+    def generations(self) -> int:
+        """Number of generations; the last may be shorter than the others."""
+        return -(-self.epochs // self.interval_epochs)
+
+    @model_validator(mode="after")
+    def _interval_fits(self) -> "SearchParams":
+        if self.interval_epochs > self.epochs:
+            raise ValueError(
+                f"interval_epochs {self.interval_epochs} is longer than epochs {self.epochs}; "
+                "make it at most epochs"
+            )
+        return self
+
+
+class ExportParams(Section):
+    """The deployed graph."""
+
+    strict: bool = Field(False, description="refuse layers that have no exact integer form")
+
+
+class TrackParams(Section):
+    """Where runs are recorded."""
+
+    uri: str | None = Field(None, description="MLflow tracking URI; null: mlflow.db beside dvc.yaml")
+
+
+class Params(Section):
+    """Everything that decides a run."""
+
+    seed: int = 0
+    threads: Count = Field(2, description="of one training; part of what makes a run reproducible")
+    data: DataParams = DataParams()
+    augment: BaseAugmentParams = BaseAugmentParams()
+    search: SearchParams = SearchParams()
+    teacher: TeacherParams = TeacherParams()
+    student: StudentParams = StudentParams()
+    distill: DistillParams = DistillParams()
+    export: ExportParams = ExportParams()
+    track: TrackParams = TrackParams()
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a params file; every fault is one line that names the file and the key."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); run in the project's folder or name "
+            "the file with --params"
+        ) from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({_one_line(error)}); mend the syntax") from error
+    return parse(content if content is not None else {}, str(path))
+
+
+def parse(content: Any, origin: str) -> Params:
+    """Check the content of a params file; `origin` names it in errors."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {'; '.join(_faults(error))}") from error
+
+
+def _faults(error: ValidationError) -> list[str]:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(map(str, fault["loc"])) or "the file"
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(
+                str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=1
+            )
+            lines.append(
+                f"{key}: unknown key; " + (f"did you mean {near[0]}?" if near else "remove it")
+            )
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message[0].lower()}{message[1:]} (is {fault['input']!r:.60})")
+    return lines
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Params
+    for key in location:
+        annotation = model.model_fields[str(key)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Low-bit networks: quantisers, conversion of float models, integer-valued evaluation."""

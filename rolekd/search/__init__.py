@@ -1,0 +1,1 @@
+"""Search of schedules: population based training with an Optuna study as the ledger."""
