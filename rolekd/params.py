@@ -142,7 +142,9 @@ class ExportParams(Section):
 class TrackParams(Section):
     """Where runs are recorded."""
 
-    uri: str | None = Field(None, description="MLflow tracking URI; null: mlflow.db beside dvc.yaml")
+    uri: str | None = Field(
+        None, description="MLflow tracking URI; null: mlflow.db beside dvc.yaml"
+    )
 
 
 class Params(Section):

@@ -1,0 +1,58 @@
+# The one vocabulary of people and CI. `make` alone lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+# bytecode makes every import two to three times faster; some shells turn it off
+unexport PYTHONDONTWRITEBYTECODE
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup repro check test test-slow bench ui lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready  ## make .venv from requirements.lock and initialise the MLflow store
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
+	  "error: Python %d.%d; rolekd needs 3.11 or 3.12: make setup PYTHON=python3.12" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m rolekd.track.store
+	@touch $@
+
+repro: setup  ## run the whole pipeline, print the comparison
+	$(BIN)/dvc repro
+	@$(BIN)/rolekd summary
+
+check: setup  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check  ## check, then every test that is not marked slow
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+bench: setup  ## all benchmarks, as tables
+	$(BIN)/rolekd bench augment
+	$(BIN)/rolekd bench search
+
+ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
+	$(BIN)/python -m rolekd.cli.ui
+
+lock: setup  ## resolve requirements.in anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 requirements.in -o requirements.lock
+
+clean:  ## remove what can be made again, not the results of runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

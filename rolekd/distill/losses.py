@@ -1,0 +1,92 @@
+"""Distillation losses: pure functions of student and teacher tensors.
+
+Logits are float [B, K], features float [B, C, H, W]; every loss is a scalar, a mean over the
+batch, so that it does not depend on the batch size.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+_EPSILON = 1e-12
+
+
+def soft_labels(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL(teacher || student) of the softened class probabilities, times T².
+
+    Args:
+        student: Logits [B, K].
+        teacher: Logits [B, K], without gradient.
+        temperature: T > 0; the factor T² keeps the gradient's size independent of it.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2.
+    """
+    log_student = F.log_softmax(student / temperature, dim=1)
+    log_teacher = F.log_softmax(teacher / temperature, dim=1)
+    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return divergence * temperature**2
+
+
+def relational(
+    student: Tensor, teacher: Tensor, distance_weight: float = 50.0, angle_weight: float = 100.0
+) -> Tensor:
+    """RKD on L2-normalised embeddings: Huber of pairwise distances, and of angles of triples.
+
+    Args:
+        student: Embeddings [B, D]; here the logits.
+        teacher: Embeddings [B, D'], without gradient.
+        distance_weight: Of the distances, which are divided by their mean over distinct pairs.
+        angle_weight: Of the cosines of the angle at j in the triple (i, j, k).
+
+    A batch of one has no pairs and gives 0.
+
+    Source: Park et al., Relational Knowledge Distillation, 2019, equations 5 to 9.
+    """
+    student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
+    distance = F.smooth_l1_loss(_distances(student), _distances(teacher))
+    angle = _AngleHuber.apply(_directions(student), _directions(teacher))
+    assert isinstance(angle, Tensor)
+    return distance_weight * distance + angle_weight * angle
+
+
+def _distances(embeddings: Tensor) -> Tensor:
+    """Pairwise Euclidean distances [B, B], divided by their mean over distinct pairs."""
+    gram = embeddings @ embeddings.T
+    squared = gram.diagonal()
+    squared = squared[:, None] + squared[None, :] - 2 * gram
+    # the gradient of a root at 0 is infinite: zero distances stay constants
+    apart = squared > _EPSILON
+    distances = torch.where(apart, squared, 1.0).sqrt() * apart
+    return distances / (distances.sum() / apart.sum().clamp(min=1) + _EPSILON)
+
+
+def _directions(embeddings: Tensor) -> Tensor:
+    """Unit vectors [B, B, D]: at [j, i] from j to i; 0 where they coincide."""
+    return F.normalize(embeddings[None, :, :] - embeddings[:, None, :], dim=2)
+
+
+class _AngleHuber(torch.autograd.Function):
+    """Mean Huber loss of the cosines [B, B, B] of two sets of directions [B, B, D].
+
+    The cosines at vertex j are D_j D_jᵀ, so the gradient to D_j is twice the clipped difference
+    times D_j: computing it in the forward pass spares autograd's copies of [B, B, B], which
+    are larger than all activations of a small network.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, student: Tensor, teacher: Tensor
+    ) -> Tensor:
+        difference = torch.bmm(student, student.transpose(1, 2))
+        difference.baddbmm_(teacher, teacher.transpose(1, 2), alpha=-1)
+        clipped = difference.clamp(-1, 1)
+        # Huber with threshold 1: with c the clipped x it is c (x - c / 2)
+        loss = difference.sub_(clipped, alpha=0.5).mul_(clipped).mean()
+        ctx.save_for_backward(torch.bmm(clipped, student).mul_(2 / clipped.numel()))
+        return loss
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):  # type: ignore[no-untyped-def]
+        (gradient,) = ctx.saved_tensors
+        return gradients[0] * gradient, None

@@ -1,0 +1,94 @@
+"""The whole state of a training as one safetensors file, written atomically."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rolekd import files
+from rolekd.errors import InputError
+
+
+def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    """Write weights, BatchNorm statistics, optimiser state and the number of finished epochs."""
+    from safetensors.torch import save_file
+
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    state = optimizer.state_dict()
+    for index, values in state["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
+    header = {"epoch": epoch, "groups": state["param_groups"]}
+    with files.replacing(path) as temporary:
+        save_file(_contiguous(tensors), temporary, metadata={"training": json.dumps(header)})
+
+
+def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Restore what `save` wrote into `network` and `optimizer`; return the finished epochs."""
+    tensors, metadata = read(path)
+    if "training" not in metadata:
+        raise InputError(f"{path}: holds weights but no training state; name a state file")
+    header = json.loads(metadata["training"])
+    own = {n[8:]: value for n, value in tensors.items() if n.startswith("network.")}
+    _load_weights(path, network, own)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            slots.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
+    return int(header["epoch"])
+
+
+def save_weights(path: Path, network: nn.Module, about: dict[str, Any] | None = None) -> None:
+    """Write a network's weights and BatchNorm statistics; `about` is kept as JSON beside them."""
+    from safetensors.torch import save_file
+
+    with files.replacing(path) as temporary:
+        save_file(
+            _contiguous(dict(network.state_dict())),
+            temporary,
+            metadata={"about": json.dumps(about or {})},
+        )
+
+
+def load_weights(path: Path, network: nn.Module) -> dict[str, Any]:
+    """Restore what `save_weights` wrote; return its `about`."""
+    tensors, metadata = read(path)
+    _load_weights(path, network, tensors)
+    about = json.loads(metadata.get("about", "{}"))
+    assert isinstance(about, dict)
+    return about
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and metadata of a safetensors file; anything else is an `InputError`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run the stage that writes it first") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a safetensors file ({error}); weights of other formats must be converted"
+        ) from error
+
+
+def _load_weights(path: Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = network.state_dict()
+    wrong = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
+    wrong += [n for n in tensors if n not in own]
+    if wrong:
+        raise InputError(
+            f"{path}: weights of another network ({wrong[0]} does not fit, "
+            f"{len(wrong)} tensors in all); name the model that they were trained with"
+        )
+    network.load_state_dict(tensors)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.sources import prepare
+from rolekd.errors import InputError
+from rolekd.params import DataParams
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.Dataset:
+    return prepare(DataParams(), seed=0)
+
+
+def test_digits_are_whole_and_split_as_promised(digits):
+    assert digits.images.shape == (1797, 8, 8, 1)
+    assert digits.images.dtype == np.uint8
+    assert digits.images.max() == 255
+    sizes = {name: len(indices) for name, indices in digits.splits.items()}
+    assert sizes["train"] + sizes["test"] == 1797
+    assert abs(sizes["test"] - 359) <= 5
+    assert sizes["search_train"] + sizes["search_val"] == sizes["train"]
+    assert not set(digits.splits["test"]) & set(digits.splits["train"])
+
+
+def test_statistics_are_those_of_the_training_pixels(digits):
+    pixels = digits.split("train")[0].astype(np.float64) / 255
+    assert digits.mean == pytest.approx([pixels.mean()], rel=1e-12)
+    assert digits.std == pytest.approx([pixels.std()], rel=1e-9)
+    assert digits.fill == (round(255 * pixels.mean()),)
+
+
+def test_a_dataset_survives_its_folder(digits, tmp_path):
+    datasets.save(digits, tmp_path / "data")
+    loaded = datasets.load(tmp_path / "data")
+    assert np.array_equal(loaded.images, digits.images)
+    assert np.array_equal(loaded.labels, digits.labels)
+    assert all(np.array_equal(loaded.splits[s], digits.splits[s]) for s in datasets.SPLITS)
+    assert (loaded.mean, loaded.std, loaded.digest) == (digits.mean, digits.std, digits.digest)
+    assert loaded.classes == tuple("0123456789")
+
+
+def test_the_digest_depends_on_pixels_labels_and_splits(digits):
+    def digest(**changes: object) -> str:
+        parts = {
+            "name": "digits",
+            "images": digits.images,
+            "labels": digits.labels,
+            "classes": digits.classes,
+            "splits": digits.splits,
+        }
+        return datasets.assemble(**(parts | changes)).digest
+
+    changed = digits.images.copy()
+    changed[5, 3, 3, 0] ^= 1
+    labels = digits.labels.copy()
+    labels[0] += 1
+    other = prepare(DataParams(), seed=1).splits
+    digests = {digest(), digest(images=changed), digest(labels=labels), digest(splits=other)}
+    assert len(digests) == 4
+    assert digest() == digits.digest
+
+
+def test_missing_data_names_the_file_and_the_remedy(tmp_path):
+    with pytest.raises(InputError, match=r"dataset\.json: cannot be read .*run the stage"):
+        datasets.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (DataParams(source="digit"), "did you mean digits"),
+        (DataParams(path="somewhere"), "embedded"),
+        (DataParams(image_size=9), "8x8"),
+    ],
+)
+def test_bad_sources_are_refused(params, message):
+    with pytest.raises(InputError, match=message):
+        prepare(params, seed=0)
+
+
+def test_normalised_training_pixels_have_mean_0_and_std_1(digits):
+    images = Normalize(digits)(digits.split("train")[0])
+    assert images.shape == (len(digits.splits["train"]), 1, 8, 8)
+    assert images.dtype == torch.float32
+    assert float(images.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(images.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_epoch_shows_every_image_once_in_batches_of_nearly_equal_size(digits):
+    batches = Batches(digits, "train", 100, seed=3, normalize=Normalize(digits))
+    seeds_seen = []
+
+    def augment(images, seed):
+        seeds_seen.append(seed)
+        return images
+
+    epoch = list(batches.epoch(0, augment))
+    sizes = [len(labels) for _, labels in epoch]
+    assert max(sizes) <= 100
+    assert max(sizes) - min(sizes) <= 1
+    shown = torch.cat([images for images, _ in epoch])
+    expected = Normalize(digits)(digits.split("train")[0])
+    assert torch.equal(shown.sum((1, 2, 3)).sort()[0], expected.sum((1, 2, 3)).sort()[0])
+    assert len(set(seeds_seen)) == len(epoch)
+    again = list(batches.epoch(0, augment))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(epoch, again, strict=True))
+    assert not torch.equal(next(batches.epoch(1, augment))[1], epoch[0][1])

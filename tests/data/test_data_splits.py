@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rolekd.data.splits import all_splits, stratified
+from rolekd.errors import InputError
+
+
+def _images(count: int, distinct: int, seed: int) -> np.ndarray:
+    pool = np.random.default_rng(seed).integers(0, 256, (distinct, 3, 3, 1), dtype=np.uint8)
+    return pool[np.random.default_rng(seed + 1).integers(0, distinct, count)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(50, 200),
+    st.integers(20, 400),
+    st.floats(0.05, 0.95),
+    st.integers(0, 2**63 - 1),
+)
+def test_parts_are_disjoint_complete_and_share_no_content(count, distinct, fraction, seed):
+    images = _images(count, distinct, seed % 1000)
+    labels = np.random.default_rng(seed % 1000).integers(0, 3, count).astype(np.int64)
+    everything = np.arange(count)
+    first, second = stratified(everything, images, labels, fraction, seed)
+    assert sorted([*first, *second]) == everything.tolist()
+    content = [{images[i].tobytes() for i in part} for part in (first, second)]
+    assert not content[0] & content[1]
+
+
+def test_classes_keep_their_shares_and_the_seed_decides():
+    labels = np.repeat(np.arange(4), [400, 200, 100, 50]).astype(np.int64)
+    images = _images(750, 10**6, 0)
+    first, second = stratified(np.arange(750), images, labels, 0.2, 1)
+    assert np.bincount(labels[second]).tolist() == [80, 40, 20, 10]
+    again = stratified(np.arange(750), images, labels, 0.2, 1)
+    assert np.array_equal(first, again[0])
+    assert not np.array_equal(second, stratified(np.arange(750), images, labels, 0.2, 2)[1])
+
+
+def test_the_sources_own_test_split_is_kept():
+    labels = np.tile(np.arange(2), 50).astype(np.int64)
+    test = np.arange(80, 100)
+    splits = all_splits(_images(100, 10**6, 0), labels, ("a", "b"), test, 0.5, 0.25, 0)
+    assert np.array_equal(splits["test"], test)
+    assert np.array_equal(splits["train"], np.arange(80))
+    assert len(splits["search_val"]) == 20
+    joined = np.union1d(splits["search_train"], splits["search_val"])
+    assert np.array_equal(joined, splits["train"])
+
+
+def test_a_class_with_too_few_images_is_named():
+    labels = np.array([0] * 20 + [1] * 3, dtype=np.int64)
+    with pytest.raises(InputError, match=r"class b \(3\)"):
+        all_splits(_images(23, 100, 0), labels, ("a", "b"), None, 0.2, 0.5, 0)
+    with pytest.raises(InputError, match="only one class"):
+        all_splits(_images(20, 100, 0), labels[:20], ("a",), None, 0.2, 0.5, 0)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from rolekd.distill import losses
+
+
+def _softmax(logits):
+    exponent = np.exp(logits - logits.max(1, keepdims=True))
+    return exponent / exponent.sum(1, keepdims=True)
+
+
+def test_soft_labels_follow_hintons_formula():
+    rng = np.random.default_rng(0)
+    student, teacher, temperature = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), 3.0
+    p, q = _softmax(teacher / temperature), _softmax(student / temperature)
+    expected = temperature**2 * (p * (np.log(p) - np.log(q))).sum() / 5
+    loss = losses.soft_labels(torch.tensor(student), torch.tensor(teacher), temperature)
+    assert float(loss) == pytest.approx(expected, rel=1e-12)
+
+
+def _huber(x):
+    return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5).mean()
+
+
+def _relations(embeddings):
+    embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    n = len(embeddings)
+    distances = np.array([[np.linalg.norm(a - b) for b in embeddings] for a in embeddings])
+    cosines = np.zeros((n, n, n))
+    for j in range(n):
+        for i in range(n):
+            for k in range(n):
+                a, b = embeddings[i] - embeddings[j], embeddings[k] - embeddings[j]
+                if i != j and k != j:
+                    cosines[j, i, k] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    return distances / distances[distances > 0].mean(), cosines
+
+
+def test_rkd_follows_parks_formulas():
+    rng = np.random.default_rng(1)
+    student, teacher = rng.normal(size=(6, 4)), rng.normal(size=(6, 9))
+    (ds, cs), (dt, ct) = _relations(student), _relations(teacher)
+    loss = losses.relational(torch.tensor(student), torch.tensor(teacher))
+    assert float(loss) == pytest.approx(50 * _huber(ds - dt) + 100 * _huber(cs - ct), rel=1e-9)
+
+
+LOSSES = {
+    "soft_labels": lambda s, t: losses.soft_labels(s, t, 4.0),
+    "relational": losses.relational,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_agree_with_finite_differences(name):
+    generator = torch.Generator().manual_seed(2)
+    student = torch.randn(5, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    teacher = torch.randn(5, 4, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, teacher), student)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_equal_networks_have_no_loss(name):
+    logits = torch.randn(8, 10, generator=torch.Generator().manual_seed(3))
+    assert float(LOSSES[name](logits, logits.clone())) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("logits", [torch.zeros(4, 3), torch.ones(1, 3), torch.eye(3).repeat(2, 1)])
+def test_degenerate_batches_give_finite_losses_and_gradients(name, logits):
+    student = logits.clone().requires_grad_()
+    loss = LOSSES[name](student, torch.randn(len(logits), 3))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(student.grad).all()
