@@ -1,25 +1,19 @@
-"""Files that are complete or absent: atomic writes, hashes, locks.
+"""Files that are complete or absent: atomic writes and hashes.
 
 Standard library only; everything in rolekd that writes a result goes through here.
 """
 
 import contextlib
-import ctypes
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rolekd.errors import InputError, RunError
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @contextlib.contextmanager
@@ -123,34 +117,6 @@ def digest(value: Any) -> str:
     """Return the hex SHA-256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def exclusive(path: Path | str, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; refuse at once where another holds it.
-
-    The kernel drops the lock with its process, so a killed one leaves nothing to clean.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"{path}: {what} is already running; wait for it, or end that process"
-            ) from error
-        yield
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends (Linux; elsewhere no effect).
-
-    DVC leaves a stage running when it is killed itself; a stage that goes on writing could
-    meet its own successor.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _umask() -> int:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rolekd import files, seeds
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -51,15 +51,6 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new_content(tmp_path):
         content = path.read_bytes()
         assert len(content) == 2_000_000
         assert content == content[:1] * 2_000_000
-
-
-def test_a_lock_is_exclusive_and_ends_with_its_block(tmp_path):
-    lock = tmp_path / "lock"
-    with files.exclusive(lock, "stage x"), pytest.raises(RunError, match="stage x is already"):  # noqa: SIM117
-        with files.exclusive(lock, "stage x"):
-            pass
-    with files.exclusive(lock, "stage x"):
-        pass
 
 
 def test_digests_do_not_depend_on_the_order_of_keys():

@@ -8,7 +8,6 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any
 
 import click
 
@@ -56,13 +55,19 @@ def root(debug: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script `rolekd`."""
-    run(lambda: root(prog_name="rolekd"))
+    run(root, "rolekd")
 
 
-def run(command: Any) -> None:
-    """Call `command`; report a `RolekdError` as one line and exit with its code."""
+def run(command: click.Command, name: str) -> None:
+    """Call a click command with the process's arguments; report an error as one line."""
     try:
-        command()
+        command(prog_name=name, standalone_mode=False)
+    except click.Abort:
+        click.echo("error: interrupted; run it again to go on", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
     except RolekdError as error:
         if os.environ.get("ROLEKD_DEBUG"):
             traceback.print_exc()

@@ -75,9 +75,7 @@ class _AngleHuber(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, student: Tensor, teacher: Tensor
-    ) -> Tensor:
+    def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor) -> Tensor:
         difference = torch.bmm(student, student.transpose(1, 2))
         difference.baddbmm_(teacher, teacher.transpose(1, 2), alpha=-1)
         clipped = difference.clamp(-1, 1)

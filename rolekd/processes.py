@@ -1,0 +1,81 @@
+"""Processes: locks that end with their holder, and lives that end with a parent's.
+
+Standard library only.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from rolekd.errors import RunError
+
+_SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
+
+
+@contextlib.contextmanager
+def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs.
+
+    The kernel drops the lock with its process, so a killed one leaves nothing to clean.
+
+    Args:
+        path: The lock file; it is made where it is missing, and stays.
+        what: What the lock protects, for the error.
+        wait: Wait for another holder; False: refuse at once.
+
+    Raises:
+        RunError: Another process holds the lock, and `wait` is False.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise RunError(
+                f"{path}: {what} is already running; wait for it, or end that process"
+            ) from error
+        yield
+
+
+def die_with_parent() -> None:
+    """End this process, by SIGKILL, as soon as its parent has ended.
+
+    DVC leaves a stage running when it is killed itself, and a stage that goes on writing could
+    meet its own successor. Where the parent is a shell that only waits for this process, the
+    shell's parent counts too. On systems without pidfd (other than Linux) nothing happens.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return
+    ancestors = [os.getppid()]
+    if _command(ancestors[0]) in _SHELLS:
+        ancestors.append(_parent(ancestors[0]))
+    poll = select.poll()
+    for pid in ancestors:
+        try:
+            poll.register(os.pidfd_open(pid), select.POLLIN)
+        except OSError:  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch() -> None:
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="die with parent", daemon=True).start()
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    # the command's name, in parentheses, may hold spaces: the fields after it do not
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -1,0 +1,70 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rolekd.errors import RunError
+from rolekd.processes import exclusive
+
+
+def test_a_lock_is_exclusive_and_ends_with_its_block(tmp_path):
+    lock = tmp_path / "lock"
+    with (
+        exclusive(lock, "stage x"),
+        pytest.raises(RunError, match="stage x is already running"),
+        exclusive(lock, "stage x"),
+    ):
+        pass
+    with exclusive(lock, "stage x"):
+        pass
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path):
+    program = (
+        "import sys, time; from rolekd.processes import exclusive\n"
+        "with exclusive(sys.argv[1], 'x'): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError), exclusive(tmp_path / "lock", "x"):
+            pass
+        holder.kill()
+        holder.wait()
+    with exclusive(tmp_path / "lock", "x"):
+        pass
+
+
+@pytest.mark.parametrize("shell", [False, True], ids=["direct", "through a shell"])
+def test_a_child_dies_with_a_killed_parent(shell):
+    child = (
+        "import os, time; from rolekd.processes import die_with_parent\n"
+        "die_with_parent(); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", child]
+    if shell:  # the second command keeps the shell from replacing itself
+        command = ["sh", "-c", f"{sys.executable} -c '{child}'; true"]
+    parent = f"import subprocess; subprocess.run({command!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True
+    ) as process:
+        pid = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for _ in range(500):
+            if not _running(pid):
+                return
+            time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the child outlived its parent")
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
