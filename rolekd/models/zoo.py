@@ -1,0 +1,66 @@
+"""Networks by name: the one place where a name of params.yaml becomes a module."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from rolekd.errors import InputError
+from rolekd.models.alexnet import alexnet
+from rolekd.models.resnet import resnet
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to build a network, and where distillation taps it."""
+
+    build: Callable[..., nn.Module]
+    taps: tuple[str, ...]
+
+
+_FAMILIES = {
+    "alexnet": Family(alexnet, ("relu1", "relu2", "relu5")),
+    "resnet8": Family(partial(resnet, blocks=1), tuple(f"stage{s}.0.relu2" for s in range(1, 5))),
+    "resnet18": Family(partial(resnet, blocks=2), tuple(f"stage{s}.1.relu2" for s in range(1, 5))),
+}
+
+
+def build(
+    name: str, *, classes: int, channels: int, image_size: tuple[int, int], width: int, seed: int
+) -> nn.Module:
+    """Build a network that maps float32 images [N, channels, H, W] to logits [N, classes].
+
+    Args:
+        name: one of the registered networks, such as "resnet8".
+        classes: number of classes.
+        channels: 1 or 3.
+        image_size: (height, width) in pixels.
+        width: channels of the first stage.
+        seed: of the initial weights; torch's global generator is left as it was.
+
+    Raises:
+        InputError: no network has this name.
+    """
+    family = _family(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = family.build(classes=classes, channels=channels, image_size=image_size, width=width)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return model
+
+
+def default_taps(name: str) -> tuple[str, ...]:
+    """Return the module paths of a network's distillation features: each stage after its ReLU."""
+    return _family(name).taps
+
+
+def _family(name: str) -> Family:
+    if name not in _FAMILIES:
+        near = difflib.get_close_matches(name, _FAMILIES, n=3) or sorted(_FAMILIES)
+        raise InputError(f"model {name}: unknown network; did you mean {', '.join(near)}?")
+    return _FAMILIES[name]

@@ -1,0 +1,43 @@
+"""What every quantiser offers: fake quantisation for training, integers for deployment."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The values of a quantised tensor: `step` times the integers `low` .. `high`."""
+
+    step: float
+    low: int
+    high: int
+
+
+class WeightQuantizer(nn.Module, ABC):
+    """Maps float weights to a few equidistant values, differentiably."""
+
+    bits: int
+
+    @abstractmethod
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the quantised weights, of the shape and dtype of `weight`."""
+
+    @abstractmethod
+    def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (int32 weights of the same shape, float64 step): their product is `forward`."""
+
+
+class ActivationQuantizer(nn.Module, ABC):
+    """Maps activations to a few equidistant levels, differentiably."""
+
+    bits: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the quantised activations, of the shape and dtype of `x`."""
+
+    @abstractmethod
+    def levels(self) -> Levels:
+        """Return step and range of the integers that stand for the activations."""

@@ -1,0 +1,95 @@
+"""What a network costs: parameters, bits, bit operations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from rolekd.quantize.convert import QuantConv2d
+from rolekd.quantize.quantizer import ActivationQuantizer
+
+_FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class Size:
+    """Cost of a network for one image.
+
+    Attributes:
+        parameters: number of weights, biases and BatchNorm parameters (no statistics).
+        bits: of all parameters at their own width.
+        multiply_accumulates: of all convolutions and linear layers.
+        bit_operations: the same, each weighted with weight bits times activation bits
+            (a float operand counts 32 bits).
+    """
+
+    parameters: int
+    bits: int
+    multiply_accumulates: int
+    bit_operations: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of the parameters when they are packed."""
+        return -(-self.bits // 8)
+
+    @property
+    def bits_per_parameter(self) -> float:
+        """Mean width of a parameter."""
+        return self.bits / self.parameters
+
+
+def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
+    """Return the cost of a float or converted network for images of (channels, height, width)."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    bits = _FLOAT_BITS * parameters
+    for module in model.modules():
+        if isinstance(module, QuantConv2d):
+            bits -= module.weight.numel() * (_FLOAT_BITS - module.weight_quantizer.bits)
+    inputs = _activation_bits(model)
+    macs = operations = 0
+    for path, count in _multiply_accumulates(model, image_shape).items():
+        layer = model.get_submodule(path)
+        weight_bits = layer.weight_quantizer.bits if isinstance(layer, QuantConv2d) else _FLOAT_BITS
+        macs += count
+        operations += count * weight_bits * inputs.get(path, _FLOAT_BITS)
+    return Size(parameters, bits, macs, operations)
+
+
+def _activation_bits(model: nn.Module) -> dict[str, int]:
+    """Return the width of each layer's input, where that is quantised."""
+    if not isinstance(model, fx.GraphModule):
+        return {}
+    modules = dict(model.named_modules())
+    bits: dict[str, int] = {}
+    for node in model.graph.nodes:
+        quantizer = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(quantizer, ActivationQuantizer):
+            bits |= {str(user.target): quantizer.bits for user in node.users}
+    return bits
+
+
+@torch.no_grad()
+def _multiply_accumulates(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Run one blank image; return the multiply-accumulates of each layer by path."""
+    counts: dict[str, int] = {}
+
+    def counter(path: str, layer: nn.Conv2d | nn.Linear) -> None:
+        def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            counts[path] = counts.get(path, 0) + output.numel() * layer.weight[0].numel()
+
+        hooks.append(layer.register_forward_hook(count))
+
+    hooks: list[torch.utils.hooks.RemovableHandle] = []
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            counter(path, module)
+    training = model.training
+    try:
+        device = next(model.parameters()).device
+        model.eval()(torch.zeros(1, *image_shape, device=device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return counts

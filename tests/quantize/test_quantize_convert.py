@@ -1,0 +1,151 @@
+"""Conversion: what is quantised, what stays float, what is shared."""
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from rolekd.errors import InputError
+from rolekd.models import build
+from rolekd.quantize import convert, size
+from rolekd.quantize.convert import QuantConv2d
+from rolekd.quantize.quantizer import ActivationQuantizer
+
+
+def _float_model(name: str = "resnet8", width: int = 4) -> nn.Module:
+    return build(name, classes=10, channels=1, image_size=(8, 8), width=width, seed=0)
+
+
+def _quantizers(model: fx.GraphModule) -> list[fx.Node]:
+    modules = dict(model.named_modules())
+    return [
+        node
+        for node in model.graph.nodes
+        if node.op == "call_module" and isinstance(modules[str(node.target)], ActivationQuantizer)
+    ]
+
+
+def _users(node: fx.Node) -> set[str]:
+    return {str(user.target) if user.op == "call_module" else user.name for user in node.users}
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18", "alexnet"])
+def test_first_convolution_and_classifier_stay_float_all_else_is_quantised(name: str) -> None:
+    model = _float_model(name)
+    converted = convert(model, weight_bits=3, activation_bits=2)
+    for path, module in converted.named_modules():
+        if isinstance(module, nn.Conv2d):
+            assert isinstance(module, QuantConv2d) == (path != "conv1")
+    assert type(converted.get_submodule("classifier")) is nn.Linear
+    assert not any(isinstance(module, QuantConv2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("residual", ["low-bit", "float"])
+def test_state_dict_is_that_of_the_float_network(residual: str) -> None:
+    model = _float_model()
+    converted = convert(model, weight_bits=2, activation_bits=2, residual=residual)
+    expected, actual = model.state_dict(), converted.state_dict()
+    assert set(actual) == set(expected)
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+    with torch.no_grad():
+        converted.get_parameter("conv1.weight").zero_()
+    assert model.get_parameter("conv1.weight").any()  # a copy, not a view
+
+
+def test_low_bit_residual_quantises_a_blocks_input_once_for_branch_and_shortcut() -> None:
+    converted = convert(_float_model(), weight_bits=2, activation_bits=2)
+    users = {str(node.args[0]): _users(node) for node in _quantizers(converted)}
+    assert users["relu"] == {"stage1.0.conv1", "add"}  # identity shortcut
+    assert users["stage1_0_relu2"] == {"stage2.0.conv1", "stage2.0.shortcut.0"}
+    assert len(users) == 8  # two for each block; none before the pooling
+
+
+def test_float_residual_adds_the_value_before_quantisation() -> None:
+    converted = convert(_float_model(), weight_bits=2, activation_bits=2, residual="float")
+    users = {str(node.args[0]): _users(node) for node in _quantizers(converted)}
+    assert users["relu"] == {"stage1.0.conv1"}
+    assert users["stage1_0_relu2"] == {"stage2.0.conv1", "stage2.0.shortcut.0"}
+
+
+def test_quantised_inputs_and_weights_take_few_values() -> None:
+    converted = convert(_float_model(), weight_bits=2, activation_bits=3)
+    seen: dict[str, Tensor] = {}
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen["input"] = inputs[0].detach()
+
+    converted.get_submodule("stage2.0.conv1").register_forward_hook(keep)
+    converted(torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    levels = seen["input"] * 7
+    assert torch.equal(levels, levels.round())
+    assert levels.max() == 7
+    layer = converted.get_submodule("stage2.0.conv1")
+    assert isinstance(layer, QuantConv2d)
+    assert len(layer.weight_quantizer(layer.weight).unique()) == 4
+
+
+def test_training_reaches_every_weight() -> None:
+    converted = convert(_float_model(), weight_bits=2, activation_bits=2)
+    converted(torch.randn(8, 1, 8, 8)).square().sum().backward()
+    for name, parameter in converted.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_kept_layers_stay_float_and_unknown_ones_are_refused() -> None:
+    converted = convert(
+        _float_model(), weight_bits=2, activation_bits=2, keep=["stage2.0.shortcut.0"]
+    )
+    assert type(converted.get_submodule("stage2.0.shortcut.0")) is nn.Conv2d
+    with pytest.raises(InputError, match=r"stage2\.0\.conv9.*stage2\.0\.conv"):
+        convert(_float_model(), weight_bits=2, activation_bits=2, keep=["stage2.0.conv9"])
+
+
+class _Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 1, 3), nn.ConvTranspose2d(1, 1, 3)), r"layer 1 \(ConvTransp"),
+        (nn.Sequential(nn.Linear(3, 2)), "no convolution"),
+        (_Branching(), "cannot trace"),
+        (convert(_float_model(), weight_bits=2, activation_bits=2), "already quantised"),
+    ],
+)
+def test_networks_that_cannot_be_quantised_are_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        convert(model, weight_bits=2, activation_bits=2)
+
+
+@pytest.mark.parametrize("bits", [0, 9, 33])
+def test_bits_outside_1_to_8_are_refused(bits: int) -> None:
+    with pytest.raises(InputError, match=f"weight_bits {bits}"):
+        convert(_float_model(), weight_bits=bits, activation_bits=2)
+    with pytest.raises(InputError, match=f"activation_bits {bits}"):
+        convert(_float_model(), weight_bits=2, activation_bits=bits)
+
+
+def test_size_counts_bits_and_operations() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(2, 4, 1, stride=2),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    )
+    plain = size(model, (1, 4, 4))
+    parameters = 18 + (8 + 4) + 85
+    macs = 18 * 16, 8 * 4, 16 * 5
+    assert (plain.parameters, plain.bits) == (parameters, 32 * parameters)
+    assert plain.multiply_accumulates == sum(macs)
+    assert plain.bit_operations == 1024 * sum(macs)
+    low = size(convert(model, weight_bits=2, activation_bits=3), (1, 4, 4))
+    assert low.bits == 32 * (parameters - 8) + 2 * 8
+    assert low.bit_operations == 1024 * (macs[0] + macs[2]) + 6 * macs[1]
+    assert low.bytes == low.bits // 8
