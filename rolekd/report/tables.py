@@ -1,0 +1,249 @@
+"""Numbers of an evaluation: what each arm's predictions say, and how far arms differ.
+
+Pure functions of arrays. Accuracies are fractions in 0..1 here and in the files; percent and
+percentage points belong to what people read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from rolekd.errors import InputError
+
+BASELINE = "kd-rolewise"
+CALIBRATION_BINS = 15
+CONFIDENCE = 0.95
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of an arm minus the baseline's, over paired seeds (Student's t).
+
+    Seeds are pairs because the same seed gives both arms the same teacher, start and order of
+    images. With one seed, or where every seed differs by the same amount, there is no spread to
+    judge by: `low`, `high` and `p_value` are None.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of the comparison.
+
+    Attributes:
+        name: the arm.
+        accuracies: test accuracy of each seed.
+        mean, deviation: over the seeds; the deviation (n - 1) is None for one seed.
+        difference: to the baseline; None for the baseline itself.
+        calibration_error: expected calibration error, mean over the seeds.
+        confusion: [classes, classes] counts, row: true class, column: predicted, over all seeds.
+        calibration: reliability bins over all seeds.
+    """
+
+    name: str
+    accuracies: tuple[float, ...]
+    mean: float
+    deviation: float | None
+    difference: Difference | None
+    calibration_error: float
+    confusion: Integers
+    calibration: "Calibration"
+
+    def row(self) -> dict[str, Any]:
+        """Return the arm's line of the table as a flat JSON object."""
+        difference = self.difference
+        return {
+            "arm": self.name,
+            "accuracy": self.mean,
+            "accuracy_sd": self.deviation,
+            "difference": difference.mean if difference else None,
+            "difference_low": difference.low if difference else None,
+            "difference_high": difference.high if difference else None,
+            "p_value": difference.p_value if difference else None,
+            "calibration_error": self.calibration_error,
+            "seeds": len(self.accuracies),
+            "accuracies": list(self.accuracies),
+        }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Reliability of the confidence (the largest probability) in bins of equal width.
+
+    Attributes:
+        edges: [bins + 1] limits of the bins; a bin holds low < confidence <= high.
+        count: [bins] predictions.
+        confidence, accuracy: [bins] means in each bin; 0 in empty ones.
+    """
+
+    edges: Floats
+    count: Integers
+    confidence: Floats
+    accuracy: Floats
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean |accuracy - confidence| over the predictions."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float((self.count * gaps).sum() / self.count.sum())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The arms on one test set."""
+
+    classes: tuple[str, ...]
+    images: int
+    baseline: str
+    arms: tuple[Arm, ...]
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm by its name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table of the arms as a JSON object."""
+        return {
+            "baseline": self.baseline,
+            "images": self.images,
+            "confidence": CONFIDENCE,
+            "arms": [arm.row() for arm in self.arms],
+        }
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Return the few numbers per arm that DVC and MLflow compare between runs."""
+        return {
+            arm.name: {"accuracy": arm.mean, "calibration_error": arm.calibration_error}
+            for arm in self.arms
+        }
+
+
+def summarise(
+    logits: Mapping[str, Floats],
+    labels: Integers,
+    classes: Sequence[str],
+    baseline: str = BASELINE,
+) -> Evaluation:
+    """Evaluate every arm on the same test images.
+
+    Args:
+        logits: arm -> [seeds, images, classes]; the i-th seed of all arms is the same seed.
+        labels: [images] true classes.
+        classes: names of the classes.
+        baseline: the arm that the others are compared to.
+
+    Raises:
+        InputError: an array has another shape, is not finite, or the baseline is missing.
+    """
+    labels = np.asarray(labels)
+    if baseline not in logits:
+        raise InputError(
+            f"evaluate: no predictions of the arm {baseline!r}, which the others are compared to; "
+            f"there are {', '.join(logits) or 'none'}"
+        )
+    seeds = len(logits[baseline])
+    for name, array in logits.items():
+        wanted = (seeds, len(labels), len(classes))
+        if array.shape != wanted or seeds == 0:
+            raise InputError(
+                f"evaluate: logits of arm {name!r} have shape {array.shape} instead of {wanted} "
+                "(seeds, images, classes); run its stage again"
+            )
+        if not np.isfinite(array).all():
+            raise InputError(f"evaluate: logits of arm {name!r} are not finite; train it again")
+    reference = accuracies(logits[baseline], labels)
+    arms = tuple(
+        _arm(name, array, labels, None if name == baseline else reference)
+        for name, array in logits.items()
+    )
+    return Evaluation(tuple(classes), len(labels), baseline, arms)
+
+
+def _arm(name: str, logits: Floats, labels: Integers, reference: Floats | None) -> Arm:
+    values = accuracies(logits, labels)
+    repeated = np.broadcast_to(labels, logits.shape[:2])
+    return Arm(
+        name=name,
+        accuracies=tuple(values.tolist()),
+        mean=float(values.mean()),
+        deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
+        difference=None if reference is None else paired_difference(values, reference),
+        calibration_error=float(np.mean([calibration(one, labels).error for one in logits])),
+        confusion=confusion(logits.argmax(-1), repeated, logits.shape[-1]),
+        calibration=calibration(logits.reshape(-1, logits.shape[-1]), repeated.reshape(-1)),
+    )
+
+
+def accuracies(logits: Floats, labels: Integers) -> Floats:
+    """Return the share of right predictions; [..., images, classes] gives [...]."""
+    right: Floats = (logits.argmax(-1) == labels).mean(-1)
+    return right
+
+
+def paired_difference(values: Floats, reference: Floats) -> Difference:
+    """Compare two arms seed by seed with Student's t on the differences. Both [seeds]."""
+    gaps = np.asarray(values) - np.asarray(reference)
+    mean = float(gaps.mean())
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
+    if error == 0.0:
+        return Difference(mean, None, None, None)
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1)) * error
+    p_value = 2 * float(stats.t.sf(abs(mean) / error, len(gaps) - 1))
+    return Difference(mean, mean - half, mean + half, p_value)
+
+
+def confusion(predicted: Integers, labels: Integers, classes: int) -> Integers:
+    """Return counts [classes, classes]; row: true class, column: predicted class."""
+    pairs = np.asarray(labels).reshape(-1) * classes + np.asarray(predicted).reshape(-1)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def calibration(logits: Floats, labels: Integers, bins: int = CALIBRATION_BINS) -> Calibration:
+    """Sort predictions into bins by confidence. Logits [images, classes].
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
+    """
+    wide = logits.astype(np.float64)
+    probabilities = np.exp(wide - wide.max(-1, keepdims=True))
+    sure = (probabilities.max(-1) / probabilities.sum(-1)).clip(0.0, 1.0)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    filled = np.maximum(count, 1)
+    right = (logits.argmax(-1) == labels).astype(np.float64)
+    return Calibration(
+        edges=edges,
+        count=count,
+        confidence=np.bincount(place, sure, bins) / filled,
+        accuracy=np.bincount(place, right, bins) / filled,
+    )
+
+
+def per_class(counts: Integers) -> dict[str, Floats]:
+    """Return precision, recall and F1 of each class from a confusion matrix.
+
+    A class that was never predicted has precision 0, one without images recall 0.
+    """
+    hits = np.diag(counts).astype(np.float64)
+    predicted, true = counts.sum(0), counts.sum(1)
+    return {
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / np.maximum(true, 1),
+        "f1": 2 * hits / np.maximum(predicted + true, 1),
+    }

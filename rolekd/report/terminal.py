@@ -1,0 +1,58 @@
+"""The comparison of the arms as people read it in a terminal."""
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from rolekd.report.tables import Arm, Evaluation
+
+# one line for what each arm is; an arm of the user's own has none
+ARMS = {
+    "plain": "no teacher, base augmentation",
+    "kd": "distilled, base augmentation",
+    "kd-randaugment": "distilled, RandAugment",
+    "kd-trivialaugment": "distilled, TrivialAugment",
+    "kd-shared": "distilled, the teacher's schedule",
+    "kd-rolewise": "distilled, its own schedule",
+}
+
+
+def arms_table(evaluation: Evaluation) -> Table:
+    """Return the table of the arms for a rich console."""
+    seeds = max(len(arm.accuracies) for arm in evaluation.arms)
+    table = Table(
+        title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
+        caption=f"Difference to {evaluation.baseline} with 95 % confidence interval: "
+        "Student's t over paired seeds, in percentage points",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("arm")
+    table.add_column("what it is")
+    for heading in ("accuracy %", "difference", "95 % interval", "calibration error %"):
+        table.add_column(heading, justify="right")
+    for arm in evaluation.arms:
+        table.add_row(arm.name, ARMS.get(arm.name, ""), *cells(arm))
+    return table
+
+
+def cells(arm: Arm) -> tuple[str, str, str, str]:
+    """Return accuracy, difference, interval and calibration error of an arm as text."""
+    accuracy = f"{100 * arm.mean:.2f}"
+    if arm.deviation is not None:
+        accuracy += f" ± {100 * arm.deviation:.2f}"
+    gap = arm.difference
+    difference = f"{100 * gap.mean:+.2f}" if gap else "—"
+    interval = "—"
+    if gap and gap.low is not None and gap.high is not None:
+        interval = f"{100 * gap.low:+.2f} … {100 * gap.high:+.2f}"
+    return accuracy, difference, interval, f"{100 * arm.calibration_error:.1f}"
+
+
+def render_text(evaluation: Evaluation, width: int = 110) -> str:
+    """Return the table as plain text, without colours."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(arms_table(evaluation))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()

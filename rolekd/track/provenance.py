@@ -1,0 +1,158 @@
+"""Where a run came from: commit, lock file, DVC's stage and experiment, versions, machine."""
+
+import functools
+import getpass
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rolekd import files
+
+_PACKAGES = ("rolekd", "torch", "numpy", "optuna", "mlflow", "dvc", "onnx", "onnxruntime")
+
+# environment variable that DVC sets for a stage's process -> tag of the run
+_DVC_TAGS = {
+    "DVC_STAGE": "dvc.stage",
+    "DVC_EXP_NAME": "dvc.experiment",
+    "DVC_EXP_BASELINE_REV": "dvc.baseline",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What must be the same for a run to be the same.
+
+    Attributes:
+        commit: git commit of the work tree; empty outside git.
+        dirty: whether the work tree differs from it (`dvc.lock` aside, which DVC writes while
+            the pipeline runs; DVC's experiments do not commit either).
+        lock: SHA-256 of requirements.lock; empty where there is none.
+        dvc: the tags of DVC's stage, experiment and baseline revision, as far as they are set.
+        versions: Python's and the main packages' versions.
+        machine: processor, cores, memory, accelerator, operating system.
+        user: who ran it.
+    """
+
+    commit: str
+    dirty: bool
+    lock: str
+    dvc: dict[str, str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    user: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the values as a JSON object."""
+        return asdict(self)
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of an MLflow run; the `mlflow.` ones are shown by its user interface."""
+        tags = {
+            "mlflow.user": self.user,
+            "mlflow.source.name": _script(),
+            "mlflow.source.type": "LOCAL",
+            "git.dirty": str(self.dirty).lower(),
+            "input.requirements.lock": self.lock,
+            **self.dvc,
+            **{f"version.{name}": version for name, version in self.versions.items()},
+            **{f"machine.{name}": value for name, value in self.machine.items()},
+        }
+        if self.commit:
+            tags["mlflow.source.git.commit"] = self.commit
+        return {key: value for key, value in tags.items() if value}
+
+
+def collect(folder: Path | None = None) -> Provenance:
+    """Look around in `folder` (default: the current one), some 30 ms with git."""
+    folder = folder or Path.cwd()
+    lock = folder / "requirements.lock"
+    return Provenance(
+        commit=_git(folder, "rev-parse", "HEAD"),
+        dirty=bool(_git(folder, "status", "--porcelain", "--", ".", ":!dvc.lock")),
+        lock=files.sha256(lock) if lock.exists() else "",
+        dvc={tag: os.environ[name] for name, tag in _DVC_TAGS.items() if os.environ.get(name)},
+        versions=_versions(),
+        machine=_machine(),
+        user=_user(),
+    )
+
+
+def input_tags(paths: Iterable[Path | str]) -> dict[str, str]:
+    """Return the tag `input.<path>` with the SHA-256 of each input file or folder."""
+    return {f"input.{path}": digest_of(Path(path)) for path in paths}
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's names and files."""
+    if path.is_dir():
+        return files.digest(
+            {
+                str(file.relative_to(path)): files.sha256(file)
+                for file in sorted(path.rglob("*"))
+                if file.is_file()
+            }
+        )
+    return files.sha256(path)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@functools.cache
+def _machine() -> dict[str, str]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    machine = {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
+        "memory": f"{memory / 2**30:.1f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+    }
+    torch = sys.modules.get("torch")  # not imported for this alone: it costs seconds
+    if torch is not None and torch.cuda.is_available():
+        machine["accelerator"] = torch.cuda.get_device_name()
+    return machine
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git prints, empty where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _script() -> str:
+    script = Path(sys.argv[0]) if sys.argv else Path("python")
+    return "/".join(script.parts[-2:])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())

@@ -1,0 +1,202 @@
+"""Runs: what a stage says about itself while it works, recorded by MLflow.
+
+A stage opens one run and may open children (the members of a search, the seeds of an arm):
+
+    with runs.start("distill", experiment="rolekd-digits", variant="kd", params=...) as run:
+        with run.child("seed 0") as child:
+            child.epoch({"train_loss": 0.3}, step=1)
+        write_metrics(run_id=run.run_id())
+
+Nothing here waits for MLflow but `run_id` and `close`, and nothing here raises because of it.
+"""
+
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rolekd.track import provenance, store
+from rolekd.track.sender import Sender
+from rolekd.track.spool import Spool
+
+_PARAM_LIMIT = 6000  # characters, mlflow.utils.validation
+_TAG_LIMIT = 5000
+_SECONDS_TO_CLOSE = 60.0
+
+
+class Run:
+    """One MLflow run. Made by `start` or `Run.child`; it also is an epoch reporter."""
+
+    def __init__(self, spool: Spool, sender: Sender, key: str, parent: "Run | None" = None) -> None:
+        self.key = key
+        self._spool = spool
+        self._sender = sender
+        self._parent = parent
+        self._numbers: Iterator[int] = parent._numbers if parent else itertools.count(1)
+        self._open: list[Run] = []
+        self._closed = False
+        if parent:
+            parent._open.append(self)
+
+    def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":
+        """Open a nested run, shown below this one."""
+        child = Run(self._spool, self._sender, f"{self.key}.{next(self._numbers)}", self)
+        child._begin(name, self._experiment, self.key, tags or {})
+        return child
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Record parameters; nested mappings become dotted keys. Secrets are blanked."""
+        self._record("params", params=store.clean(_flatten(params), _PARAM_LIMIT))
+
+    def epoch(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record the numbers of one epoch (or generation), all in one batch."""
+        self._record("metrics", metrics={k: float(v) for k, v in metrics.items()}, step=int(step))
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Record numbers that belong to the run as a whole."""
+        self.epoch(metrics, step=0)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Record what the user interface filters and groups by: arm, bits, role, seeds."""
+        self._record("tags", tags=store.clean(tags, _TAG_LIMIT))
+
+    def log_dataset(
+        self, name: str, digest: str, *, context: str, source: str, profile: Mapping[str, object]
+    ) -> None:
+        """Record what the run read.
+
+        Args:
+            name: the dataset's name.
+            digest: its content hash; MLflow keeps the first 36 characters.
+            context: the split, as in "train".
+            source: where it came from; a URL is recorded without its user part.
+            profile: counts, as in `{"images": 1437}`.
+        """
+        self._record(
+            "dataset",
+            name=name,
+            digest=digest[:36],
+            context=context,
+            source=store.redact(source),
+            profile=dict(profile),
+        )
+
+    def log_artifact(self, path: Path | str, target: str = "") -> None:
+        """Record a copy of a file or folder as it is now, in the artifact folder `target`."""
+        kept = self._spool.keep(Path(path))
+        if kept is not None:
+            self._record("artifact", path=kept, target=target)
+
+    def run_id(self, timeout: float = _SECONDS_TO_CLOSE) -> str | None:
+        """Return MLflow's id of this run, None where the store does not answer in time."""
+        return self._sender.run_id(self.key, timeout)
+
+    def close(self, status: str = "FINISHED") -> str | None:
+        """End the run (and, of a top-level run, wait until it is delivered); return its id.
+
+        `status` is MLflow's: FINISHED, FAILED or KILLED. Children that are open end with it.
+        """
+        if self._closed:
+            return self._sender.delivery.progress.runs.get(self.key)
+        for child in list(self._open):
+            child.close(status)
+        self._record("end", status=status)
+        self._closed = True
+        if self._parent:
+            self._parent._open.remove(self)
+        else:
+            delivered = self._sender.finish(_SECONDS_TO_CLOSE)
+            self._spool.close(remove=delivered)
+        return self._sender.delivery.progress.runs.get(self.key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, Exception):
+            self.set_tags({"error": f"{kind.__name__}: {error}"})
+            self.close("FAILED")
+        else:  # KeyboardInterrupt, SystemExit
+            self.close("KILLED")
+
+    def _begin(
+        self, name: str, experiment: str, parent: str | None, tags: Mapping[str, object]
+    ) -> None:
+        self._experiment = experiment
+        cleaned = store.clean(tags, _TAG_LIMIT)
+        self._record("start", name=name, experiment=experiment, parent=parent, tags=cleaned)
+
+    def _record(self, event: str, **content: object) -> None:
+        if self._closed:
+            raise ValueError(f"run {self.key} is closed; nothing can be recorded in it")
+        now = int(time.time() * 1000)
+        self._spool.append({"event": event, "run": self.key, "time": now, **content})
+        self._sender.wake()
+
+
+def start(
+    stage: str,
+    *,
+    experiment: str,
+    variant: str | None = None,
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, object] | None = None,
+    inputs: Iterable[Path | str] = (),
+    uri: str | None = None,
+) -> Run:
+    """Open the run of a stage.
+
+    Args:
+        stage: the stage's name; the run is called `stage`, or `stage@variant`.
+        experiment: the MLflow experiment, one per dataset, as in "rolekd-digits".
+        variant: the arm or the role that the stage was started for.
+        params: parameters to record.
+        tags: what to filter by, as in arm, bits, role, seeds, schedule.
+        inputs: files and folders whose hashes become tags `input.<path>`.
+        uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
+
+    Raises:
+        InputError: the URI is none that MLflow takes, or an input is missing.
+    """
+    root = store.project_root()
+    uri = store.resolve(uri, root)
+    key = uuid.uuid4().hex
+    spool = Spool(store.spool_folder(root) / key)
+    sender = Sender(spool, uri)
+    sender.start()
+    run = Run(spool, sender, key)
+    run._begin(
+        stage if variant is None else f"{stage}@{variant}",
+        experiment,
+        os.environ.get("MLFLOW_RUN_ID"),  # `mlflow run` made that one: ours becomes its child
+        {
+            "stage": stage,
+            **provenance.collect().tags(),
+            **provenance.input_tags(inputs),
+            **(tags or {}),
+        },
+    )
+    if params:
+        run.log_params(params)
+    return run
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

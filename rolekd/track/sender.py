@@ -1,0 +1,117 @@
+"""The thread that delivers a run's spool to MLflow while the run goes on."""
+
+import logging
+import threading
+import time
+
+from rolekd.track import store
+from rolekd.track.delivery import Delivery
+from rolekd.track.spool import Spool
+
+_SECONDS_BETWEEN_SENDS = 1.0
+_SECONDS_BETWEEN_TRIES = 10.0
+_SECONDS_OF_GRACE = 5.0
+
+_log = logging.getLogger("rolekd.track")
+
+
+class Sender(threading.Thread):
+    """Delivers a spool while its run goes on. mlflow is imported in this thread, not in the run's.
+
+    Records are sent at most once a second, all together, so that a fast training loop does not
+    share the interpreter with one call per epoch. Where somebody waits, it hurries.
+    """
+
+    def __init__(self, spool: Spool, uri: str) -> None:
+        super().__init__(name="rolekd-track", daemon=True)
+        self.delivery = Delivery(spool.folder, uri, resumed=False)
+        self.problem: Exception | None = None
+        self._changed = threading.Condition()
+        self._pending = False
+        self._urgent = False
+        self._deadline: float | None = None  # of closing
+
+    def wake(self) -> None:
+        """Say that there is something new to send."""
+        with self._changed:
+            self._pending = True
+            self._changed.notify_all()
+
+    def run_id(self, key: str, timeout: float) -> str | None:
+        """Return the MLflow id of a run, waiting for it at most `timeout` seconds.
+
+        A store that is known not to answer is given a few seconds only.
+        """
+        begin = time.monotonic()
+        runs = self.delivery.progress.runs
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+            while key not in runs and self.is_alive():
+                waited = time.monotonic() - begin
+                if waited > timeout or (self.problem and waited > _SECONDS_OF_GRACE):
+                    break
+                self._changed.wait(0.2)
+            self._urgent = self._deadline is not None
+        return runs.get(key)
+
+    def finish(self, timeout: float) -> bool:
+        """Wait until everything is delivered, at most `timeout` s; tell whether it is."""
+        with self._changed:
+            self._deadline = time.monotonic() + _SECONDS_OF_GRACE
+            self._urgent = True
+            self._changed.notify_all()
+        self.join(timeout)
+        if not self.is_alive() and self.problem is None:
+            return True
+        _log.warning(
+            "%d records are not in MLflow at %s (%s); they are kept in %s, and `rolekd sync` sends "
+            "them when it answers again",
+            self.delivery.rest(),
+            store.redact(self.delivery.uri),
+            store.redact(str(self.problem or "too slow")),
+            self.delivery.folder,
+        )
+        return False
+
+    def run(self) -> None:
+        """Deliver until `finish`; where the store is gone, try again now and then."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._deadline is not None)
+                self._pending = False
+            problem = self._try()
+            with self._changed:
+                if problem and not self.problem and self._deadline is None:
+                    self._warn(problem)
+                self.problem = problem
+                self._pending |= problem is not None
+                self._changed.notify_all()
+                if self._is_done():
+                    return
+                self._changed.wait_for(lambda: self._urgent, self._pause())
+                if problem and self._urgent:
+                    self._changed.wait(0.5)
+
+    def _try(self) -> Exception | None:
+        try:
+            self.delivery.drain()
+        except Exception as error:  # whatever happens in this thread must not reach the training
+            return error
+        return None
+
+    def _is_done(self) -> bool:
+        if self._deadline is None:
+            return False
+        return not self._pending or (self.problem is not None and time.monotonic() > self._deadline)
+
+    def _pause(self) -> float:
+        return _SECONDS_BETWEEN_TRIES if self.problem else _SECONDS_BETWEEN_SENDS
+
+    def _warn(self, problem: Exception) -> None:
+        _log.warning(
+            "MLflow at %s does not answer (%s); the run goes on, its records wait in %s",
+            store.redact(self.delivery.uri),
+            store.redact(str(problem)),
+            self.delivery.folder,
+        )

@@ -1,0 +1,152 @@
+"""Where MLflow keeps the runs: the tracking URI, the artifacts, the first use of a fresh store.
+
+No mlflow is imported here: stages call these functions before their own work begins, and
+mlflow's import belongs to the sender's thread.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rolekd.errors import InputError, RunError
+
+# Read by mlflow when it is imported. The retries are few because the spool is our retry.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_USER_PART = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SECRET_PAIR = re.compile(
+    r"((?:password|passwd|pwd|token|secret|credential|api_?key|signature|sig)[a-z_]*=)[^&\s;,]+",
+    re.I,
+)
+_SECRET_KEY = re.compile(r"(^|[._-])(password|passwd|token|secret|credentials?|api_?key)s?$", re.I)
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the folder of the project that `start` (default: the current folder) lies in.
+
+    It is the nearest folder upwards with a `dvc.yaml` or `params.yaml`; inside a copy that
+    `dvc exp run --temp` or `--queue` made (`.dvc/tmp/exps/...`) it is the original checkout,
+    since the copy is deleted with everything in it.
+    """
+    start = (start or Path.cwd()).resolve()
+    parts = start.parts
+    for place in range(len(parts) - 2):
+        if parts[place : place + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:place])
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
+            return folder
+    return start
+
+
+def spool_folder(root: Path | None = None) -> Path:
+    """Return the folder that holds what MLflow has not taken yet."""
+    return (root or project_root()) / ".rolekd" / "spool"
+
+
+def resolve(uri: str | None = None, root: Path | None = None) -> str:
+    """Return the tracking URI: `uri`, else MLFLOW_TRACKING_URI, else `mlflow.db` in the root.
+
+    Raises:
+        InputError: the URI has no scheme that MLflow takes (its file store is no more).
+    """
+    root = root or project_root()
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if uri.partition(":")[0].partition("+")[0] not in _SCHEMES:
+        raise InputError(
+            f"track.uri: {redact(uri)} is no tracking URI; write sqlite:///FILE, postgresql://..., "
+            "https://HOST or null for mlflow.db in the project"
+        )
+    path = sqlite_path(uri)
+    if path is None or path.is_absolute():
+        return uri
+    return f"sqlite:///{root / path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite URI, None for another store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """Return where a new experiment keeps its artifacts; None leaves it to the server."""
+    path = sqlite_path(uri)
+    return None if path is None else (path.parent / "mlruns" / experiment).as_uri()
+
+
+def initialise(uri: str) -> None:
+    """Make the tables of an SQLite store, once, whoever comes first; other stores are left alone.
+
+    Two processes that open a fresh file at once corrupt it for good, and making the tables
+    takes seconds in which a process can be killed. So the tables are made under a lock, in a
+    file of another name that takes its place when it is complete.
+
+    Raises:
+        RunError: the tables could not be made.
+    """
+    path = sqlite_path(uri)
+    if path is None or _has_tables(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name(f"{path.name}.lock")):
+        if _has_tables(path):
+            return
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.unlink(missing_ok=True)
+        made = subprocess.run(
+            [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{fresh}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            reason = made.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise RunError(
+                f"{path}: MLflow could not make its tables ({reason[0]}); "
+                "check that the folder is writable and the disk has space"
+            )
+        fresh.replace(path)
+
+
+def redact(text: str) -> str:
+    """Return `text` without the user part of URLs and without values of secret-like pairs."""
+    return _SECRET_PAIR.sub(r"\1***", _USER_PART.sub("***", text))
+
+
+def clean(values: Mapping[str, object], limit: int) -> dict[str, str]:
+    """Return `values` as MLflow takes them: known letters, at most `limit`, no secrets."""
+    cleaned = {}
+    for key, value in values.items():
+        text = "***" if _SECRET_KEY.search(key) else redact(str(value))
+        name = re.sub(r"[^\w\-. :/]", "_", key)
+        cleaned[name] = text if len(text) <= limit else text[: limit - 1] + "…"
+    return cleaned
+
+
+def _has_tables(path: Path) -> bool:
+    """Tell whether an SQLite file has MLflow's tables, in a complete state."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error:
+        return False
+    return len(rows) == 1
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for it as long as it takes."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
