@@ -1,0 +1,204 @@
+"""The model registry: exported students as versions of one registered model.
+
+The registry needs its store: unlike `runs`, everything here raises when MLflow does not answer.
+"""
+
+import contextlib
+import importlib.metadata
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rolekd import files
+from rolekd.errors import InputError, RunError
+from rolekd.track import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+    from onnx import ModelProto, ValueInfoProto
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+_PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
+_NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
+_TAG_LIMIT = 5000
+_PARAM_LIMIT = 6000
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its name, number, model id and what opens it."""
+
+    name: str
+    number: int
+    model_id: str
+
+    @property
+    def uri(self) -> str:
+        """The address that `mlflow models serve -m` and `pyfunc.load_model` take."""
+        return f"models:/{self.name}/{self.number}"
+
+
+def model_name(dataset: str) -> str:
+    """Return the registered name of a dataset's student."""
+    return f"rolekd-{dataset}-student"
+
+
+def register(
+    onnx_path: Path,
+    *,
+    name: str,
+    run_id: str | None,
+    example: NDArray[np.uint8],
+    tags: Mapping[str, object],
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, object] | None = None,
+    extra_files: Iterable[Path] = (),
+    alias: str = CHALLENGER,
+    uri: str | None = None,
+) -> Version:
+    """Log an ONNX file as a model of a run, register it as a new version, give it the alias.
+
+    Args:
+        onnx_path: the exported graph, one file, uint8 [N, H, W, C] in.
+        name: registered name, see `model_name`.
+        run_id: MLflow run that the model belongs to, from `Run.run_id`.
+        example: uint8 [n, H, W, C] images, kept beside the model as input example.
+        tags: of the version: data hash, schedule hashes, bits, accuracy, commit, run ids.
+        metrics: numbers of the logged model, linked to version and run.
+        params: parameters of the logged model.
+        extra_files: files to keep beside the model, as the model card.
+        alias: moved to the new version.
+        uri: MLflow tracking URI; None as in `runs.start`.
+
+    Raises:
+        InputError: the graph has no uint8 [N, H, W, C] input that fits the example.
+        RunError: MLflow does not answer, or the run is not there.
+    """
+    import mlflow
+    import onnx
+
+    uri = store.resolve(uri)
+    if run_id is None:
+        raise RunError(
+            f"register: the run of this stage never reached MLflow at {store.redact(uri)}; "
+            "start the store, then `rolekd sync` and run the stage again"
+        )
+    graph = onnx.load(onnx_path)
+    signature = _signature(graph, example, onnx_path)
+    cleaned = {**store.clean(tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
+    with _reachable(uri), _tracking(uri):
+        client = mlflow.MlflowClient(uri)
+        model = client.create_logged_model(
+            experiment_id=client.get_run(run_id).info.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags=cleaned,
+            params=store.clean(params or {}, _PARAM_LIMIT),
+        )
+        _log_graph(graph, signature, example, model.model_id, run_id, extra_files)
+        _log_metrics(client, run_id, model.model_id, metrics or {})
+        made = mlflow.register_model(
+            f"models:/{model.model_id}", name, tags={**cleaned, "model_id": model.model_id}
+        )
+        number = int(made.version)
+        client.set_registered_model_alias(name, alias, str(number))
+    return Version(name, number, model.model_id)
+
+
+def _log_graph(
+    graph: "ModelProto",
+    signature: "ModelSignature",
+    example: NDArray[np.uint8],
+    model_id: str,
+    run_id: str,
+    extra_files: Iterable[Path],
+) -> None:
+    import mlflow
+
+    mlflow.onnx.log_model(
+        graph,
+        model_id=model_id,
+        run_id=run_id,
+        signature=signature,
+        input_example={signature.inputs.input_names()[0]: example},
+        save_as_external_data=False,
+        onnx_execution_providers=_PROVIDERS,
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _NEEDED],
+        extra_files=[str(path) for path in extra_files] or None,
+    )
+
+
+def _log_metrics(
+    client: "MlflowClient", run_id: str, model_id: str, metrics: Mapping[str, float]
+) -> None:
+    """Record the model's numbers, linked to the model, in the run; versions show them."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    entries = [
+        Metric(key, float(value), now, 0, model_id=model_id, run_id=run_id)
+        for key, value in metrics.items()
+    ]
+    if entries:
+        client.log_batch(run_id, entries)
+
+
+def _signature(graph: "ModelProto", example: NDArray[np.uint8], path: Path) -> "ModelSignature":
+    """Return the signature that the graph's own inputs and outputs tell; the batch is free."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    def specs(values: Iterable["ValueInfoProto"]) -> list[TensorSpec]:
+        described = []
+        for value in values:
+            tensor = value.type.tensor_type
+            sizes = [size.dim_value or -1 for size in tensor.shape.dim]
+            dtype = np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type))
+            described.append(TensorSpec(dtype, (-1, *sizes[1:]), value.name))
+        return described
+
+    inputs = specs(graph.graph.input)
+    if len(inputs) != 1 or inputs[0].type != np.uint8 or inputs[0].shape[1:] != example.shape[1:]:
+        raise InputError(
+            f"{path}: its input is not uint8 [N, {', '.join(map(str, example.shape[1:]))}]; "
+            "export the model again with `dvc repro export`"
+        )
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(specs(graph.graph.output)))
+
+
+@contextlib.contextmanager
+def _tracking(uri: str) -> Iterator[None]:
+    """Point mlflow's flavours, which know no client, at `uri` while the block runs."""
+    import mlflow
+
+    before, before_registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        mlflow.set_registry_uri(before_registry)
+
+
+@contextlib.contextmanager
+def _reachable(uri: str) -> Iterator[None]:
+    """Turn MLflow's errors into one line that names the store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.initialise(uri)
+        yield
+    except MlflowException as error:
+        raise RunError(
+            f"MLflow at {store.redact(uri)}: {store.redact(' '.join(str(error).split())[:300])}; "
+            "check the store and run again"
+        ) from error
