@@ -1,0 +1,141 @@
+"""The engine: applies a policy and the base augmentation to a whole batch.
+
+Every image gets its own draw. The result is a pure function of (images, augmentation, seed),
+whatever the number of threads; numpy arrays and CPU tensors run through compiled kernels, GPU
+tensors through batched PyTorch, with the same draws.
+"""
+
+import functools
+import itertools
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rolekd.augment import recipe as recipes
+from rolekd.augment.compiled import Tables, tables_of
+from rolekd.augment.recipe import Augmentation, Base
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Images = TypeVar("Images", NDArray[np.uint8], "torch.Tensor")
+
+MAX_SIZE = 256
+_MIN_PIXELS_PER_THREAD = 1 << 16  # below, handing work to a thread costs more than the work
+
+
+class Engine:
+    """Applies augmentations to batches of images uint8 [N, H, W, C], C 1 or 3.
+
+    Args:
+        fill: colour (one value per channel) of what comes in from outside, of Cutout and of the
+            crop's padding: the mean colour of the dataset, which is 0 after normalisation.
+        crop_padding: pixels around the image before the random crop to its size.
+        horizontal_flip: whether to flip with probability 1/2.
+        cutout: side in pixels of the final square of fill; 0 for none.
+        threads: of one call on the CPU; None: as many as PyTorch uses where it is loaded, else
+            one per core. No result depends on it.
+    """
+
+    def __init__(
+        self,
+        fill: tuple[int, ...],
+        crop_padding: int = 0,
+        horizontal_flip: bool = False,
+        cutout: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.fill = np.array(fill, np.uint8)
+        self.base = Base(crop_padding, horizontal_flip, cutout)
+        self.threads = threads
+
+    def apply(self, images: Images, policy: Augmentation, seed: int) -> Images:
+        """Return the augmented batch; `images` stay as they are.
+
+        Args:
+            images: uint8 [N, H, W, C], a numpy array or a tensor on any device.
+            policy: a policy, a hand-made augmentation, or None for the base augmentation alone.
+            seed: in 0..2^64-1, see `rolekd.seeds.derive`.
+
+        Raises:
+            InputError: another type or shape, or channels that do not fit the fill colour.
+        """
+        if isinstance(images, np.ndarray):
+            return self._on_cpu(images, policy, seed)
+        if images.device.type == "cpu":
+            import torch
+
+            return torch.from_numpy(self._on_cpu(images.numpy(), policy, seed))
+        raise InputError("GPU")
+
+    def _on_cpu(
+        self, images: NDArray[np.uint8], policy: Augmentation, seed: int
+    ) -> NDArray[np.uint8]:
+        self._check(images.shape, images.dtype == np.uint8)
+        images = np.ascontiguousarray(images)
+        out = np.empty_like(images)
+        recipe = recipes.of(policy, *images.shape[1:3])
+        tables = tables_of(recipe, *images.shape[1:])
+        self._run(images, out, tables, seed)
+        return out
+
+    def _run(
+        self, images: NDArray[np.uint8], out: NDArray[np.uint8], tables: Tables, seed: int
+    ) -> None:
+        from rolekd.augment import kernels
+
+        def part(start: int, stop: int) -> None:
+            kernels.augment(
+                images, out, start, stop, np.uint64(seed),
+                tables.thresholds, tables.codes, tables.integers, tables.factors, tables.lookups,
+                self._packed_fill(), self.base.crop_padding, self.base.horizontal_flip,
+                self.base.cutout,
+            )  # fmt: skip
+
+        count = len(images)
+        threads = min(self.threads or _default_threads(), images.size // _MIN_PIXELS_PER_THREAD)
+        if threads <= 1:
+            part(0, count)
+            return
+        bounds = [count * i // threads for i in range(threads + 1)]
+        rest = [_pool(os.getpid()).submit(part, *b) for b in itertools.pairwise(bounds[1:])]
+        part(0, bounds[1])
+        for future in rest:
+            future.result()
+
+    def _packed_fill(self) -> np.uint32:
+        return np.uint32(sum(int(value) << (8 * i) for i, value in enumerate(self.fill)))
+
+    def _check(self, shape: tuple[int, ...], is_uint8: bool) -> None:
+        if not is_uint8 or len(shape) != 4:
+            raise InputError(
+                f"augmentation: images of shape {list(shape)}; give uint8 [N, H, W, C]"
+            )
+        if shape[3] not in (1, 3) or shape[3] != len(self.fill):
+            raise InputError(
+                f"augmentation: images have {shape[3]} channels and the fill colour "
+                f"{len(self.fill)}; give 1 or 3, and as many in both"
+            )
+        if not (1 <= shape[1] <= MAX_SIZE and 1 <= shape[2] <= MAX_SIZE):
+            raise InputError(
+                f"augmentation: images of {shape[1]} x {shape[2]} pixels; "
+                f"resize them to at most {MAX_SIZE} x {MAX_SIZE}"
+            )
+
+
+def _default_threads() -> int:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    return len(os.sched_getaffinity(0))
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(_process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; a forked child makes its own."""
+    return ThreadPoolExecutor(thread_name_prefix="augment")
