@@ -1,1 +1,5 @@
-"""Search of schedules: population based training with an Optuna study as the ledger."""
+"""The search of a schedule: population based training on an Optuna study, by any workers.
+
+Read first population (the method, pure), lineage (its result), then board and worker (how slots
+are shared out), study (the Optuna side), and runner (all together).
+"""

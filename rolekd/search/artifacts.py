@@ -1,0 +1,129 @@
+"""Training states and inputs as files in an artifact store: a folder, or S3.
+
+What is stored is checked against its SHA-256 when it is fetched, so that a file that a full disk
+or a kill cut short is never trained from.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from rolekd import files
+from rolekd.errors import InputError, RunError
+from rolekd.search.addresses import redact
+from rolekd.search.population import Slot
+
+Errors = tuple[type[Exception], ...]
+
+
+class Store(Protocol):
+    """The three verbs of Optuna's artifact stores."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open an artifact."""
+        ...
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write an artifact."""
+        ...
+
+    def remove(self, artifact_id: str) -> None:
+        """Remove an artifact."""
+        ...
+
+
+class Artifacts:
+    """The artifacts of one search.
+
+    Args:
+        store: Where they are kept.
+        prefix: Begins every artifact's name; the study's name, so that studies can share a store.
+        address: The store's, for messages.
+        errors: What the store raises when it fails.
+        missing: What it raises where an artifact is not there.
+    """
+
+    def __init__(
+        self, store: Store, prefix: str, address: str, errors: Errors, missing: type[Exception]
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._address = redact(address)
+        self._errors = errors
+        self._missing = missing
+
+    def put_state(self, slot: Slot, trial: int, path: Path) -> str:
+        """Store the training state of a slot; return its SHA-256."""
+        checksum = files.sha256(path)
+        self._put(_state_name(slot, trial), path)
+        return checksum
+
+    def get_state(self, slot: Slot, trial: int, checksum: str, path: Path) -> None:
+        """Fetch the training state of a slot into the file `path`."""
+        self._get(_state_name(slot, trial), checksum, path)
+
+    def remove_state(self, slot: Slot, trial: int) -> None:
+        """Remove a training state; one that is gone already is no error."""
+        try:
+            self._store.remove(f"{self._prefix}.{_state_name(slot, trial)}")
+        except self._missing:
+            pass
+        except self._errors as error:
+            raise self._failed("removing", error) from error
+
+    def put_inputs(self, folder: Path, inputs: Mapping[str, str]) -> None:
+        """Store the input files (relative path -> SHA-256) that lie in `folder`."""
+        for name, checksum in inputs.items():
+            path = folder / name
+            if not path.is_file() or files.sha256(path) != checksum:
+                raise InputError(
+                    f"{path}: missing or changed since the search was described; "
+                    "run the stage that writes it again"
+                )
+            self._put(f"input-{checksum}", path)
+
+    def get_inputs(self, inputs: Mapping[str, str], folder: Path) -> None:
+        """Fetch the input files into `folder`."""
+        for name, checksum in inputs.items():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise InputError(f"{name}: an input outside its folder; describe the search anew")
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._get(f"input-{checksum}", checksum, path)
+
+    def _put(self, name: str, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                self._store.write(f"{self._prefix}.{name}", file)
+        except self._errors as error:
+            raise self._failed("writing", error) from error
+
+    def _get(self, name: str, checksum: str, path: Path) -> None:
+        try:
+            with self._store.open_reader(f"{self._prefix}.{name}") as source, path.open("wb") as to:
+                shutil.copyfileobj(source, to, 1 << 20)
+        except self._missing as error:
+            raise RunError(
+                f"artifact store {self._address}: {self._prefix}.{name} is missing; name the store "
+                "that the search was started with, or remove the search's state and start again"
+            ) from error
+        except self._errors as error:
+            raise self._failed("reading", error) from error
+        if files.sha256(path) != checksum:
+            raise RunError(
+                f"artifact store {self._address}: {self._prefix}.{name} is damaged; "
+                "remove the search's state and start again"
+            )
+
+    def _failed(self, doing: str, error: Exception) -> RunError:
+        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        return RunError(
+            f"artifact store {self._address}: {doing} failed ({redact(reason)}); check its space "
+            "and permissions, then run again: the search continues where it was"
+        )
+
+
+def _state_name(slot: Slot, trial: int) -> str:
+    # With the trial's number, so that a worker believed dead cannot overwrite its successor's.
+    return f"g{slot.generation:04}-m{slot.member:04}-t{trial}"

@@ -1,0 +1,120 @@
+"""Where a search stands: pure functions over the entries of its ledger.
+
+Several entries can stand for one slot: a lost one and its successor, or the duplicates of two
+workers that planned at once. Duplicates are identical, since plans are pure; the lowest number
+counts, so a slot is done at most once.
+"""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from rolekd.search.population import Result, Settings, Slot, Task, plan
+
+
+class State(enum.Enum):
+    """The life of an entry: waiting, running, then one of the other three."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    LOST = "lost"
+    DUPLICATE = "duplicate"
+
+
+_ALIVE = (State.WAITING, State.RUNNING, State.DONE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger, an Optuna trial.
+
+    Attributes:
+        number: Number of the trial; in the order of creation.
+        task: What is trained.
+        state: Where it is in its life.
+        worker: Who runs or ran it; None before that.
+        result: Of a done entry.
+    """
+
+    number: int
+    task: Task
+    state: State
+    worker: str | None = None
+    result: Result | None = None
+
+
+class Board:
+    """One reading of the ledger, sorted out by slot."""
+
+    def __init__(self, settings: Settings, seed: int, entries: Iterable[Entry]) -> None:
+        self._settings = settings
+        self._seed = seed
+        self.entries = sorted(entries, key=lambda entry: entry.number)
+        self.holders: dict[Slot, Entry] = {}
+        for entry in self.entries:
+            if entry.state in _ALIVE:
+                self.holders.setdefault(entry.task.slot, entry)
+
+    @cached_property
+    def history(self) -> list[list[Result]]:
+        """Results of the complete generations, members in order."""
+        complete: list[list[Result]] = []
+        for generation in range(self._settings.generations):
+            slots = [Slot(generation, m) for m in range(self._settings.population)]
+            held = [self.holders[slot] for slot in slots if slot in self.holders]
+            results = [entry.result for entry in held if entry.result is not None]
+            if len(results) < len(slots):
+                break
+            complete.append(results)
+        return complete
+
+    @property
+    def finished(self) -> bool:
+        """Whether every slot is done."""
+        return len(self.history) == self._settings.generations
+
+    @property
+    def slots_done(self) -> int:
+        """Number of slots that are done."""
+        return sum(entry.state is State.DONE for entry in self.holders.values())
+
+    def waiting(self) -> list[Entry]:
+        """Return the entries to claim, the oldest first."""
+        return [entry for entry in self._in(State.WAITING) if self.holds(entry)]
+
+    def running(self) -> list[Entry]:
+        """Return the entries that somebody works on, or died over."""
+        return self._in(State.RUNNING)
+
+    def duplicates(self) -> list[Entry]:
+        """Return waiting entries of slots that an older entry holds."""
+        return [entry for entry in self._in(State.WAITING) if not self.holds(entry)]
+
+    def holds(self, entry: Entry) -> bool:
+        """Tell whether `entry` is the one that counts for its slot."""
+        return self.holders.get(entry.task.slot) is entry
+
+    def missing(self) -> list[Task]:
+        """Return the tasks of the current generation that nothing alive stands for."""
+        if self.finished:
+            return []
+        tasks = plan(self._settings, self._seed, self.history)
+        return [task for task in tasks if task.slot not in self.holders]
+
+    def outgrown(self, generations: Iterable[int]) -> list[Entry]:
+        """Return the entries of those generations whose training states nothing starts from.
+
+        The slots of generation g start from states of g - 1, so two states a member are kept
+        while a search runs. Entries lost with their worker count: it may have stored a state.
+        """
+        old = {generation for generation in generations if generation < len(self.history) - 1}
+        return [
+            entry
+            for entry in self.entries
+            if entry.task.slot.generation in old and entry.state in (State.DONE, State.LOST)
+        ]
+
+    def _in(self, state: State) -> list[Entry]:
+        return [entry for entry in self.entries if entry.state is state]

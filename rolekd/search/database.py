@@ -1,0 +1,97 @@
+"""Patience with the database of a search, and what SQLite needs to be shared by processes.
+
+A database that goes away is waited for; what is wrong for good is reported at once, and never with
+its password.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from rolekd.errors import RunError
+from rolekd.search.addresses import redact
+
+T = TypeVar("T")
+
+# Longer than a restart or a failover takes, shorter than a night lost to a dead server.
+PATIENCE_SECONDS = 600.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+_SQLITE_BUSY = ("database is locked", "database table is locked")
+
+_log = logging.getLogger(__name__)
+
+
+def patiently(
+    action: Callable[[], T],
+    url: str,
+    errors: tuple[type[Exception], ...],
+    patience: float | None = None,
+) -> T:
+    """Call `action` until it meets a database that answers.
+
+    Args:
+        action: Must bear repetition: it can have had its effect although it failed.
+        url: The database's, for messages.
+        errors: What a failing database raises, itself or as the cause of what is raised.
+        patience: Seconds after which an outage is an error; 0: fail at once. None: 10 minutes.
+    """
+    limit = PATIENCE_SECONDS if patience is None else patience
+    begin, wait = time.monotonic(), _FIRST_WAIT
+    while True:
+        try:
+            return action()
+        except errors as error:
+            away = time.monotonic() - begin
+            if not _passing(error) or away + wait > limit:
+                raise RunError(_described(error, url, away)) from error
+            if wait > 1.0:
+                _log.warning("database %s: no answer for %.0f s; waiting", redact(url, url), away)
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def share(engine: Engine) -> None:
+    """Make SQLite safe among processes; other databases need nothing.
+
+    Every transaction takes the write lock when it begins: Optuna reads a trial's state before it
+    writes it, and without the lock two workers could both find it waiting and claim it. The
+    write-ahead log lets readers (optuna-dashboard) in meanwhile, and makes a commit cheap.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    engine.dispose()
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # Python's driver begins transactions too late for us
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _passing(error: Exception) -> bool:
+    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    if not isinstance(cause, DBAPIError):
+        return False
+    if "sqlite" in type(cause.orig).__module__:
+        return any(text in str(cause.orig) for text in _SQLITE_BUSY)
+    return cause.connection_invalidated or isinstance(cause, OperationalError)
+
+
+def _described(error: Exception, url: str, away: float) -> str:
+    cause = error if isinstance(error, DBAPIError) else error.__cause__ or error
+    reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    since = f" for {away:.0f} s" if away > 1.0 else ""
+    return (
+        f"database {redact(url, url)}: {redact(reason, url)}{since}; check the address, the "
+        "server and its disk, then run again: the search continues where it was"
+    )

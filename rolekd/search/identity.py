@@ -1,0 +1,39 @@
+"""Who a worker is, so that another on the same machine can tell at once that it died.
+
+Standard library only. On Linux a process is known by its number, the time it was started and the
+namespace of its numbers; elsewhere, and between machines, heartbeats tell, which takes longer.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+
+def identity(pid: int | None = None) -> str:
+    """Return the name of a process of this machine (None: this one): place, number, start."""
+    pid = os.getpid() if pid is None else pid
+    return f"{_place()}:{pid}:{_started(pid)}"
+
+
+def is_dead(worker: str) -> bool:
+    """Tell whether `worker` was a process of this very machine, and is no more."""
+    place, pid, started = worker.rsplit(":", 2)
+    return place == _place() and started != "" and _started(int(pid)) != started
+
+
+def _place() -> str:
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()}:{namespace}"
+
+
+def _started(pid: int) -> str:
+    """Return the start of a process in clock ticks since the boot; "" if it runs no more."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    state, *fields = text.rpartition(")")[2].split()  # the name before it may hold blanks
+    return "" if state in "ZX" else fields[18]

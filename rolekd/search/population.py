@@ -1,0 +1,181 @@
+"""Population based training as pure planning: what the next generation does, given the last one.
+
+A search is `generations` rounds of `population` slots. A slot, (generation, member), is the
+identity of a piece of work: what is trained there follows from the seed, the slot and the results
+of the generations before, and from nothing else. So any process may plan, and a slot that was
+lost with its worker is planned again exactly as it was.
+
+Standard library only. Method: Jaderberg et al. 2017 (PBT) and Ho et al. 2019 (PBA), with the
+figures of method.md; synchronous, so that the seed alone decides.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rolekd.augment.policy import LENGTH, MAX_MAGNITUDE, MAX_PROBABILITY
+from rolekd.errors import RunError
+from rolekd.seeds import derive
+
+Integers = tuple[int, ...]
+Generation = Sequence["Result"]
+
+# The largest value of each of a policy's 60 integers: 30 pairs of probability, magnitude.
+LARGEST: Integers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
+NOTHING: Integers = (0,) * LENGTH
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The size of a search and how it explores; the names are those of params.yaml."""
+
+    population: int
+    epochs: int
+    interval_epochs: int
+    algorithm: str = "pbt"
+    quantile: float = 0.25
+    resample_probability: float = 0.2
+    max_step: int = 3
+
+    @property
+    def generations(self) -> int:
+        """Number of generations; the last may be shorter than the others."""
+        return -(-self.epochs // self.interval_epochs)
+
+
+@dataclass(frozen=True, order=True)
+class Slot:
+    """The identity of a piece of work."""
+
+    generation: int
+    member: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained in a slot.
+
+    Attributes:
+        slot: Where in the search this is.
+        parent: Slot of the generation before whose training state is continued; None: from fresh.
+        policy: 60 integers.
+        start_epoch: Epochs already in the state.
+        epochs: Epochs to train here.
+    """
+
+    slot: Slot
+    parent: Slot | None
+    policy: Integers
+    start_epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished slot.
+
+    Attributes:
+        task: What was trained.
+        trial: Number of the Optuna trial that holds it.
+        accuracy: On search_val, 0..1; None where the loss became NaN.
+        images_seen: Training images in this slot.
+        seconds: Wall time of training and validation.
+        state: SHA-256 of the training state; None where there is none.
+        extras: Further numbers of the trainer's.
+    """
+
+    task: Task
+    trial: int
+    accuracy: float | None
+    images_seen: int
+    seconds: float
+    state: str | None = None
+    extras: Mapping[str, float] = field(default_factory=dict)
+
+
+def rank(generation: Generation) -> list[Result]:
+    """Sort best first; equal accuracies by member, diverged members last."""
+    return sorted(
+        generation,
+        key=lambda result: (
+            result.accuracy is None,
+            -(result.accuracy or 0.0),
+            result.task.slot.member,
+        ),
+    )
+
+
+def plan(settings: Settings, seed: int, history: Sequence[Generation]) -> list[Task]:
+    """Plan the generation that follows the complete ones in `history`, a task for each member.
+
+    Raises:
+        RunError: The loss of every member of the last generation became NaN.
+    """
+    generation = len(history)
+    if generation == 0:
+        return [
+            _task(settings, Slot(0, member), None, NOTHING) for member in range(settings.population)
+        ]
+    previous = {result.task.slot.member: result for result in history[-1]}
+    sources = exploit_pairs(settings, seed, history[-1])
+    tasks = []
+    for member in range(settings.population):
+        slot = Slot(generation, member)
+        source = previous[sources.get(member, member)]
+        policy = source.task.policy
+        if member in sources:
+            policy = explore(settings, policy, random.Random(derive(seed, "explore", *_at(slot))))
+        tasks.append(_task(settings, slot, source.task.slot, policy))
+    return tasks
+
+
+def exploit_pairs(settings: Settings, seed: int, generation: Generation) -> dict[int, int]:
+    """Return who copies from whom: each of the worst quantile from a random one of the best.
+
+    A diverged member always copies, even where there are more of them than the quantile holds.
+    """
+    ranked = rank(generation)
+    count = max(1, int(settings.population * settings.quantile))
+    best = [result for result in ranked[:count] if result.accuracy is not None]
+    if not best:
+        raise RunError(
+            f"search: in generation {ranked[0].task.slot.generation} the loss of every member "
+            "became NaN; lower the learning rate of the role that is searched"
+        )
+    losers = [
+        result
+        for place, result in enumerate(ranked)
+        if result.accuracy is None or place >= len(ranked) - count
+    ]
+    pairs = {}
+    for loser in losers:
+        slot = loser.task.slot
+        stream = random.Random(derive(seed, "exploit", slot.generation + 1, slot.member))
+        pairs[slot.member] = best[stream.randrange(len(best))].task.slot.member
+    return pairs
+
+
+def explore(settings: Settings, policy: Integers, stream: random.Random) -> Integers:
+    """Move a copied policy: each integer is drawn anew, or takes a step, within its range."""
+    return tuple(
+        _explored(settings, value, largest, stream)
+        for value, largest in zip(policy, LARGEST, strict=True)
+    )
+
+
+def _explored(settings: Settings, value: int, largest: int, stream: random.Random) -> int:
+    if stream.random() < settings.resample_probability:
+        return stream.randrange(largest + 1)
+    step = stream.randrange(settings.max_step + 1)
+    moved = value + step if stream.random() < 0.5 else value - step
+    return min(max(moved, 0), largest)
+
+
+def _task(settings: Settings, slot: Slot, parent: Slot | None, policy: Integers) -> Task:
+    start = slot.generation * settings.interval_epochs
+    epochs = min(settings.interval_epochs, settings.epochs - start)
+    return Task(slot, parent, policy, start, epochs)
+
+
+def _at(slot: Slot) -> tuple[int, int]:
+    return slot.generation, slot.member

@@ -1,0 +1,192 @@
+"""A whole search on this machine: the ledger, the workers, the observers, the result.
+
+    section = params.search.model_dump(exclude={"workers", "threads_per_worker"})
+    spec = SearchSpec(
+        seed=params.seed,
+        role="teacher",
+        trainer="member",
+        settings=Settings(**section),
+        threads=params.search.threads_per_worker,
+        training={...},
+        inputs=hash_inputs(inputs),
+        versions=versions(),
+    )
+    state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
+    found = run(spec, inputs, state, [bar], workers=params.search.workers)
+    found.schedule.save("schedule.json")
+
+Called again after an interruption, whatever its kind, it continues where it was, and what it
+returns is the same as without the interruption and with any number of workers.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rolekd.augment.schedule import Schedule
+from rolekd.errors import RunError
+from rolekd.processes import exclusive
+from rolekd.search import lineage
+from rolekd.search.board import Board, State
+from rolekd.search.population import Result, Settings
+from rolekd.search.spec import SearchSpec
+from rolekd.search.study import Ledger, open_artifacts
+from rolekd.search.team import Team
+from rolekd.search.trainer import find_trainer
+from rolekd.search.worker import Worker, make_trainer, refuse_other_versions
+
+_LOCK_PATIENCE_SECONDS = 5.0
+
+
+class Observer(Protocol):
+    """Is told how a search goes on, in the process that called `run`.
+
+    A search that is continued tells of what was done before, too, so that a record made by an
+    observer is complete.
+    """
+
+    def started(self, settings: Settings) -> None:
+        """A search begins or continues."""
+        ...
+
+    def slot(self, result: Result) -> None:
+        """A slot is done."""
+        ...
+
+    def generation(self, results: Sequence[Result]) -> None:
+        """All members of a generation are done; they come in order."""
+        ...
+
+    def finished(self, line: Sequence[Result]) -> None:
+        """The search is done; `line` is the winner's lineage, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        settings: The search's.
+        history: Generations of results, members in order.
+        line: The winner's lineage, oldest first; its last is the winner.
+    """
+
+    settings: Settings
+    history: Sequence[Sequence[Result]]
+    line: Sequence[Result]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learned schedule: what the winner and its ancestors were trained with."""
+        return lineage.schedule(self.line, self.settings.epochs)
+
+
+def run(
+    spec: SearchSpec,
+    inputs: Path,
+    state: Path,
+    observers: Sequence[Observer] = (),
+    *,
+    workers: int = 1,
+    storage: str | None = None,
+    artifacts: str | None = None,
+    study: str | None = None,
+    heartbeat_seconds: int = 10,
+) -> Found:
+    """Run a search, or continue it, to its end.
+
+    Call it before the process has threads of its own: then its workers start in milliseconds.
+
+    Args:
+        spec: What is searched.
+        inputs: Folder of the files that `spec.inputs` names.
+        state: Folder for the state of this search and no other; locked meanwhile.
+        observers: Told of every result.
+        workers: Processes on this machine, this one included; changes no result.
+        storage: URL of the database; None: SQLite in `state`.
+        artifacts: s3://BUCKET/PREFIX or a folder; None: a folder in `state`.
+        study: Name of the study; None: role and fingerprint.
+        heartbeat_seconds: Sign of life of a worker; silent for six of them, it is taken for dead.
+
+    Raises:
+        InputError: The study holds another search, or the libraries are others.
+        RunError: The database or the artifact store failed for good, or every member diverged.
+    """
+    storage = storage or f"sqlite:///{(state / 'study.db').resolve()}"
+    artifacts = artifacts or str(state / "artifacts")
+    study = study or spec.name
+    with _locked(state):
+        refuse_other_versions(spec)
+        find_trainer(spec.trainer)  # imports what the forked workers need
+        scratch = _clean_scratch(state)
+        ledger = Ledger.create(storage, spec, study, heartbeat_seconds)
+        store = open_artifacts(artifacts, study)
+        if not ledger.published:
+            store.put_inputs(inputs, spec.inputs)
+            ledger.mark_published()
+        ledger.close()  # a connection must not be shared through a fork
+        with Team(workers - 1, storage, artifacts, study, inputs, scratch) as team:
+            told = _Told(observers, spec.settings, team)
+            worker = Worker(ledger, store, make_trainer(spec, inputs), scratch, told)
+            board = worker.work()
+        worker.sweep(board, list(range(spec.settings.generations)))
+        ledger.close()
+        shutil.rmtree(scratch)
+    line = lineage.trace(board.history)
+    for observer in observers:
+        observer.finished(line)
+    return Found(spec.settings, board.history, line)
+
+
+class _Told:
+    """The pulse of the first worker: looks after the others, and tells the observers."""
+
+    def __init__(self, observers: Sequence[Observer], settings: Settings, team: Team) -> None:
+        self._observers = observers
+        self._team = team
+        self._slots: set[int] = set()
+        self._generations = 0
+        for observer in observers:
+            observer.started(settings)
+
+    def __call__(self, board: Board) -> None:
+        self._team.check()
+        for entry in board.entries:
+            if entry.state is State.DONE and entry.number not in self._slots:
+                self._slots.add(entry.number)
+                for observer in self._observers:
+                    assert entry.result is not None
+                    observer.slot(entry.result)
+        for generation in board.history[self._generations :]:
+            self._generations += 1
+            for observer in self._observers:
+                observer.generation(generation)
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Hold the state's lock; the workers of a run that was just killed may take a moment to die."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(exclusive(state / "search.lock", "this search"))
+                break
+            except RunError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def _clean_scratch(state: Path) -> Path:
+    """Return an empty folder for temporary files; we hold the lock, so nobody uses the old one."""
+    scratch = (state / "scratch").resolve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch

@@ -1,0 +1,111 @@
+"""What a search is: everything that decides its result, as JSON, and the fingerprint of that."""
+
+import functools
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import rolekd
+from rolekd import files
+from rolekd.search.population import Settings
+
+# Libraries whose version can change a search's numbers, and the rooms whose code does.
+_LIBRARIES = ("torch", "numpy", "numba", "optuna")
+_ROOMS = ("augment", "data", "distill", "models", "quantize", "search", "train")
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A search; the stored copy of it is all that a worker on another machine is told.
+
+    Attributes:
+        seed: Base seed of all its random streams.
+        role: "teacher" or "student".
+        trainer: Name in the registry of `rolekd.search.trainer`.
+        settings: Size of the population, length, exploration.
+        threads: Threads of each worker; decides the order of floating-point sums.
+        training: JSON-able; whatever else decides the trainer's arithmetic.
+        inputs: Path of each input file, relative to the folder of inputs -> its SHA-256.
+        versions: Name of a library, of Python, or "rolekd code" -> its version.
+    """
+
+    seed: int
+    role: str
+    trainer: str
+    settings: Settings
+    threads: int
+    training: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SearchSpec":
+        """Make a spec of what `to_json` returned."""
+        return cls(**{**value, "settings": Settings(**value["settings"])})
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of everything in the spec."""
+        return files.digest(self.to_json())
+
+    @property
+    def name(self) -> str:
+        """Name of the study: the role and the first digits of the fingerprint."""
+        return f"{self.role}-{self.fingerprint[:12]}"
+
+
+def hash_inputs(folder: Path) -> dict[str, str]:
+    """Return the relative path -> SHA-256 of every file in a folder of inputs."""
+    return {
+        file.relative_to(folder).as_posix(): files.sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on every machine that works on a search."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    found["python"] = ".".join(platform.python_version_tuple()[:2])
+    found["rolekd code"] = _code_version()
+    return found
+
+
+def differences(stored: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Name every leaf in which two JSON objects differ, as "key.key: theirs there, ours here"."""
+    there, here = _leaves(stored), _leaves(ours)
+    return [
+        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        for key in sorted({*there, *here})
+        if there.get(key, _ABSENT) != here.get(key, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: list(value) if isinstance(value, tuple) else value}
+    leaves: dict[str, Any] = {}
+    for key, item in value.items():
+        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+@functools.cache  # what this process has imported does not change when a file does
+def _code_version() -> str:
+    root = Path(rolekd.__file__).parent
+    sources = {
+        file.relative_to(root).as_posix(): files.sha256(file)
+        for room in _ROOMS
+        for file in sorted((root / room).rglob("*.py"))
+    }
+    return files.digest(sources)[:16]

@@ -1,0 +1,78 @@
+"""What a search trains with: one protocol, and the closed registry of those that implement it."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+
+from rolekd.errors import InputError
+from rolekd.search.population import Integers, Slot
+from rolekd.search.spec import SearchSpec
+
+_GROUP = "rolekd.trainers"
+_REGISTRY = {"member": ("rolekd.search.member", "Member")}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one slot's training gave.
+
+    Attributes:
+        accuracy: On search_val, 0..1; NaN: the loss became NaN, and there is no state.
+        images_seen: Training images.
+        seconds: Wall time of training and validation.
+        extras: Further numbers for the history, by name.
+    """
+
+    accuracy: float
+    images_seen: int
+    seconds: float
+    extras: Mapping[str, float] = field(default_factory=dict)
+
+
+class Trainer(Protocol):
+    """Trains one slot; must be a pure function of its arguments and of what it was made of."""
+
+    def advance(
+        self,
+        state: Path | None,
+        policy: Integers,
+        slot: Slot,
+        start_epoch: int,
+        epochs: int,
+        out: Path,
+    ) -> Outcome:
+        """Train `epochs` epochs from `state` and measure the accuracy on search_val.
+
+        Args:
+            state: The whole training state of the parent; None: fresh weights.
+            policy: 60 integers that augment these epochs.
+            slot: Where in the search this is; the base of what is random here.
+            start_epoch: Epochs already in `state`.
+            epochs: Epochs to train now.
+            out: File to write the new training state to: weights, optimiser, BatchNorm, epoch.
+        """
+        ...
+
+
+MakeTrainer = Callable[[SearchSpec, Path], Trainer]
+
+
+def find_trainer(name: str) -> MakeTrainer:
+    """Look up a trainer: ours by name, a user's by its entry point in the group `rolekd.trainers`.
+
+    What is found is called with the spec and the folder of input files.
+    """
+    if name in _REGISTRY:
+        module, attribute = _REGISTRY[name]
+        return cast(MakeTrainer, getattr(importlib.import_module(module), attribute))
+    declared = {point.name: point for point in importlib.metadata.entry_points(group=_GROUP)}
+    if name not in declared:
+        known = ", ".join(sorted({*_REGISTRY, *declared}))
+        raise InputError(
+            f"trainer {name!r}: unknown; known are {known}; install the package that declares it "
+            f"as an entry point in the group {_GROUP}"
+        )
+    return cast(MakeTrainer, declared[name].load())

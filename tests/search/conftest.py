@@ -1,0 +1,79 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rolekd.search.population import Settings
+from rolekd.search.spec import SearchSpec, hash_inputs, versions
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A folder for sys.path where an installed package seems to declare our fake trainer."""
+    folder = tmp_path_factory.mktemp("site")
+    package = folder / "fake_trainers-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-trainers\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[rolekd.trainers]\nfake = fake_trainers:Fake\n")
+    (folder / "fake_trainers.py").write_text((HERE / "fake_trainers.py").read_text())
+    return folder
+
+
+@pytest.fixture
+def trainers(site, monkeypatch):
+    """The fake trainer is to be had, here and in processes that we start."""
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "data").mkdir()
+    target = np.random.default_rng(7).integers(0, 10, 60, dtype=np.uint8)
+    (folder / "data" / "target.bin").write_bytes(target.tobytes())
+    return folder
+
+
+@pytest.fixture
+def make_spec(inputs):
+    def make(seed=0, population=4, epochs=10, interval_epochs=2, algorithm="pbt", **training):
+        return SearchSpec(
+            seed=seed,
+            role="teacher",
+            trainer="fake",
+            settings=Settings(population, epochs, interval_epochs, algorithm),
+            threads=1,
+            training=training,
+            inputs=hash_inputs(inputs),
+            versions=versions(),
+        )
+
+    return make
+
+
+@pytest.fixture
+def digest():
+    """Hash everything of a search's result that must not depend on how it was run."""
+
+    def hash_found(found) -> str:
+        rows = [
+            [
+                [r.task.slot.generation, r.task.slot.member],
+                r.task.parent and [r.task.parent.generation, r.task.parent.member],
+                r.task.policy,
+                r.accuracy,
+                r.state,
+                r.images_seen,
+            ]
+            for generation in found.history
+            for r in generation
+        ]
+        text = json.dumps([rows, found.schedule.to_json()])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    return hash_found

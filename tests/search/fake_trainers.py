@@ -1,0 +1,48 @@
+"""A cheap, deterministic trainer in plain numpy, declared as the entry point `fake`.
+
+Its state is a vector that depends on everything a real training state depends on: the parent's
+state, the policy, the slot's member and the epochs; its accuracy is a function of the state.
+"""
+
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rolekd.search.population import Slot
+from rolekd.search.spec import SearchSpec
+from rolekd.search.trainer import Outcome
+from rolekd.seeds import derive
+
+
+class Fake:
+    """`training` may hold: seconds (of each slot), diverge (slots), size (numbers of the state)."""
+
+    def __init__(self, spec: SearchSpec, inputs: Path) -> None:
+        self.spec = spec
+        self.target = np.frombuffer((inputs / "data" / "target.bin").read_bytes(), dtype=np.uint8)
+
+    def advance(self, state, policy, slot: Slot, start_epoch, epochs, out: Path) -> Outcome:
+        begin = time.perf_counter()
+        options = self.spec.training
+        if [slot.generation, slot.member] in options.get("diverge", []):
+            return Outcome(math.nan, 0, 0.0)
+        if os.environ.get("FAKE_FAIL_AT") == f"{slot.generation},{slot.member}":
+            raise ValueError("a bug of the trainer")
+        if state is None:
+            vector = np.zeros(options.get("size", 60))
+        else:
+            vector = np.frombuffer(state.read_bytes())
+        stream = np.random.default_rng(derive(self.spec.seed, "fake", start_epoch, slot.member))
+        for _ in range(epochs):
+            gap = np.abs(np.asarray(policy, dtype=float) - self.target)
+            vector = 0.9 * vector
+            vector[:60] += 1.0 / (1.0 + gap) + 0.01 * stream.standard_normal(60)
+        out.write_bytes(vector.tobytes())
+        time.sleep(options.get("seconds", 0.0))
+        accuracy = float(vector[:60].mean() / 10)
+        return Outcome(
+            accuracy, 100 * epochs, time.perf_counter() - begin, {"norm": float(vector[0])}
+        )
