@@ -73,6 +73,11 @@ class Delivery:
         self.progress.offset = end
         self.progress.save(self.folder)
 
+    def refused(self) -> int:
+        """Return the number of records that MLflow will never take."""
+        path = self.folder / "refused.jsonl"
+        return len(path.read_bytes().splitlines()) if path.exists() else 0
+
     def rest(self) -> int:
         """Return the number of records that MLflow has not taken."""
         return len(read(self.folder, self.progress.offset)[0])

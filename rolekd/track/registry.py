@@ -179,14 +179,12 @@ def _tracking(uri: str) -> Iterator[None]:
     """Point mlflow's flavours, which know no client, at `uri` while the block runs."""
     import mlflow
 
-    before, before_registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(before)
-        mlflow.set_registry_uri(before_registry)
 
 
 @contextlib.contextmanager

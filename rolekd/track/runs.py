@@ -42,6 +42,11 @@ class Run:
         if parent:
             parent._open.append(self)
 
+    def send(self) -> None:
+        """Begin to send what is recorded to MLflow, in a thread; again, it does nothing."""
+        if self._sender.ident is None:
+            self._sender.start()
+
     def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":
         """Open a nested run, shown below this one."""
         child = Run(self._spool, self._sender, f"{self.key}.{next(self._numbers)}", self)
@@ -93,6 +98,7 @@ class Run:
 
     def run_id(self, timeout: float = _SECONDS_TO_CLOSE) -> str | None:
         """Return MLflow's id of this run, None where the store does not answer in time."""
+        self.send()
         return self._sender.run_id(self.key, timeout)
 
     def close(self, status: str = "FINISHED") -> str | None:
@@ -109,8 +115,9 @@ class Run:
         if self._parent:
             self._parent._open.remove(self)
         else:
+            self.send()
             delivered = self._sender.finish(_SECONDS_TO_CLOSE)
-            self._spool.close(remove=delivered)
+            self._spool.close(remove=delivered and not self._sender.delivery.refused())
         return self._sender.delivery.progress.runs.get(self.key)
 
     def __enter__(self) -> Self:
@@ -154,6 +161,7 @@ def start(
     tags: Mapping[str, object] | None = None,
     inputs: Iterable[Path | str] = (),
     uri: str | None = None,
+    send: bool = True,
 ) -> Run:
     """Open the run of a stage.
 
@@ -165,6 +173,7 @@ def start(
         tags: what to filter by, as in arm, bits, role, seeds, schedule.
         inputs: files and folders whose hashes become tags `input.<path>`.
         uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
+        send: False leaves it to `Run.send` to start the sender, for a process that still forks.
 
     Raises:
         InputError: the URI is none that MLflow takes, or an input is missing.
@@ -173,9 +182,7 @@ def start(
     uri = store.resolve(uri, root)
     key = uuid.uuid4().hex
     spool = Spool(store.spool_folder(root) / key)
-    sender = Sender(spool, uri)
-    sender.start()
-    run = Run(spool, sender, key)
+    run = Run(spool, Sender(spool, uri), key)
     run._begin(
         stage if variant is None else f"{stage}@{variant}",
         experiment,
@@ -189,6 +196,8 @@ def start(
     )
     if params:
         run.log_params(params)
+    if send:
+        run.send()
     return run
 
 

@@ -128,3 +128,21 @@ def adopted(folder: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def end_abandoned(folder: Path) -> None:
+    """Add the missing ends of an adopted spool's runs; their process was killed.
+
+    A record that the kill cut short is dropped.
+    """
+    events, end = read(folder, 0)
+    started = [event["run"] for event in events if event["event"] == "start"]
+    ended = {event["run"] for event in events if event["event"] == "end"}
+    last = max((event["time"] for event in events), default=0)
+    with (folder / "events.jsonl").open("r+b") as file:
+        file.truncate(end)
+        file.seek(end)
+        for key in reversed(started):
+            if key not in ended:
+                record = {"event": "end", "run": key, "time": last, "status": "KILLED"}
+                file.write(json.dumps(record).encode() + b"\n")

@@ -23,12 +23,15 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-_USER_PART = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# up to the last "@" before a blank or a quote: a password may hold "@" and "/" unescaped
+_USER_PART = re.compile(r"(?<=://)[^\s'\"]+(?=@)")
 _SECRET_PAIR = re.compile(
     r"((?:password|passwd|pwd|token|secret|credential|api_?key|signature|sig)[a-z_]*=)[^&\s;,]+",
     re.I,
 )
-_SECRET_KEY = re.compile(r"(^|[._-])(password|passwd|token|secret|credentials?|api_?key)s?$", re.I)
+_SECRET_KEY = re.compile(
+    r"(^|[._-])(passw(or)?d|tokens?|secrets?|credentials?|(api|access|private)_?key)$", re.I
+)
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -1,0 +1,57 @@
+"""What a search tells its MLflow run: a child run per member, the population in the parent."""
+
+import statistics
+from collections.abc import Sequence
+
+from rolekd.search.population import Result, Settings
+from rolekd.track.runs import Run
+
+
+class SearchRuns:
+    """Observer of a search (`rolekd.search.runner.Observer`).
+
+    The sender's thread starts when the search has started, since the search forks its workers
+    before that: open the run with `runs.start(..., send=False)`.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._members: list[Run] = []
+
+    def started(self, settings: Settings) -> None:
+        """Open a child run for every member."""
+        self._run.send()
+        self._members = [
+            self._run.child(f"member {member}", {"member": member})
+            for member in range(settings.population)
+        ]
+
+    def slot(self, result: Result) -> None:
+        """Record a member's generation, at the epoch that it reached."""
+        task = result.task
+        metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}
+        if result.accuracy is not None:
+            metrics["accuracy"] = result.accuracy
+        if task.parent is not None:
+            metrics["copied_from"] = float(task.parent.member)
+        member = self._members[task.slot.member]
+        member.epoch({**metrics, **result.extras}, task.start_epoch + task.epochs)
+
+    def generation(self, results: Sequence[Result]) -> None:
+        """Record the population's accuracy in the parent run."""
+        accuracies = [result.accuracy for result in results if result.accuracy is not None]
+        metrics = {"diverged_members": float(len(results) - len(accuracies))}
+        if accuracies:
+            metrics["best_accuracy"] = max(accuracies)
+            metrics["median_accuracy"] = statistics.median(accuracies)
+        task = results[0].task
+        self._run.epoch(metrics, task.start_epoch + task.epochs)
+
+    def finished(self, line: Sequence[Result]) -> None:
+        """Mark the members whose generations became the schedule, and end their runs."""
+        winner = line[-1].task.slot.member
+        ancestors = {result.task.slot.member for result in line}
+        for number, member in enumerate(self._members):
+            member.set_tags({"winner": number == winner, "in_lineage": number in ancestors})
+            member.close()
+        self._run.set_tags({"winner": winner})

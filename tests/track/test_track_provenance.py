@@ -1,0 +1,64 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rolekd.track import provenance
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q")
+    for name in ("a.py", "dvc.lock"):
+        (tmp_path / name).write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "first")
+    return tmp_path
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+
+
+def test_clean_checkout(repository: Path) -> None:
+    found = provenance.collect(repository)
+    assert len(found.commit) == 40
+    assert not found.dirty
+    assert found.tags()["mlflow.source.git.commit"] == found.commit
+    assert found.tags()["git.dirty"] == "false"
+
+
+@pytest.mark.parametrize(("name", "dirty"), [("a.py", True), ("new.py", True), ("dvc.lock", False)])
+def test_dirty_checkout(repository: Path, name: str, dirty: bool) -> None:
+    (repository / name).write_text("2")
+    assert provenance.collect(repository).dirty is dirty
+
+
+def test_outside_git(tmp_path: Path) -> None:
+    found = provenance.collect(tmp_path)
+    assert (found.commit, found.dirty, found.lock) == ("", False, "")
+    assert "mlflow.source.git.commit" not in found.tags()
+
+
+def test_dvc_and_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "train_teacher")
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
+    (tmp_path / "requirements.lock").write_text("numpy==2\n")
+    found = provenance.collect(tmp_path)
+    assert found.dvc == {"dvc.stage": "train_teacher"}
+    assert len(found.lock) == 64
+
+
+def test_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> Path:
+        for path, text in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return tmp_path / name
+
+    same = [folder(name, {"x": "1", "d/y": "2"}) for name in ("a", "b")]
+    others = [folder("c", {"x": "1", "d/z": "2"}), folder("d", {"x": "1", "d/y": "3"})]
+    digests = [provenance.digest_of(path) for path in same + others]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3

@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from rolekd import files
+from rolekd.errors import InputError, RunError
+from rolekd.track import registry, runs
+
+NAME = "rolekd-digits-student"
+
+
+def linear_model(path: Path, dtype: int = TensorProto.UINT8) -> Path:
+    """A one-layer classifier of 8x8x1 images with the inputs and outputs of the deployed graph."""
+    weight = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["float"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", dtype, ["N", 8, 8, 1])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10]),
+        ],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def images() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+
+
+def register(path: Path, images: NDArray[np.uint8], **more: object) -> registry.Version:
+    with runs.start("register", experiment="rolekd-digits") as run:
+        return registry.register(
+            path,
+            name=NAME,
+            run_id=run.run_id(),
+            example=images[:2],
+            tags={"bits": 2, "data": "ab12", "token": "hidden"},
+            metrics={"test_accuracy": 0.875},
+            params={"bits": 2},
+            extra_files=[path.parent / "params.yaml"],
+        )
+
+
+def test_registered_version_predicts_as_the_graph_does(
+    project: Path, images: NDArray[np.uint8]
+) -> None:
+    path = linear_model(project / "student.onnx")
+    before = mlflow.get_tracking_uri()
+    version = register(path, images)
+    assert mlflow.get_tracking_uri() == before
+    assert mlflow.active_run() is None
+    assert version.uri == f"models:/{NAME}/1"
+    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
+        predicted = model.predict({"images": images})
+        with pytest.raises(mlflow.MlflowException):
+            model.predict({"images": images[:, :4]})
+        with pytest.raises(mlflow.MlflowException):
+            model.predict({"images": images.astype(np.float32)})
+    finally:
+        mlflow.set_tracking_uri(before)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    logits, probabilities = session.run(None, {"images": images})
+    np.testing.assert_array_equal(predicted["logits"], logits)
+    np.testing.assert_array_equal(predicted["probabilities"], probabilities)
+
+
+def test_version_leads_to_run_model_and_evidence(project: Path, images: NDArray[np.uint8]) -> None:
+    path = linear_model(project / "student.onnx")
+    first, second = register(path, images), register(path, images)
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
+    assert (first.number, second.number) == (1, 2)
+    assert client.get_model_version_by_alias(NAME, "challenger").version == 2
+    version = client.get_model_version(NAME, "1")
+    assert version.tags["bits"] == "2"
+    assert version.tags["token"] == "***"
+    assert version.tags["sha256"] == files.sha256(path)
+    run = client.get_run(version.run_id)
+    assert run.info.run_name == "register"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"test_accuracy": 0.875}
+    model = client.get_logged_model(version.tags["model_id"])
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("test_accuracy", 0.875)]
+    assert model.params == {"bits": "2"}
+    assert run.outputs.model_outputs[0].model_id == model.model_id
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    assert len(list(folder.rglob("*.onnx*"))) == 1
+    assert not list(folder.rglob("*.pkl"))
+    assert (folder / "extra_files/params.yaml").exists()
+    example = json.loads((folder / "input_example.json").read_text())
+    assert np.shape(example["images"]) == (2, 8, 8, 1)
+
+
+def test_graph_with_another_input_is_refused(project: Path, images: NDArray[np.uint8]) -> None:
+    path = linear_model(project / "student.onnx", TensorProto.FLOAT)
+    with pytest.raises(InputError, match=r"student\.onnx: its input is not uint8 \[N, 8, 8, 1\]"):
+        register(path, images)
+    with pytest.raises(InputError, match=r"uint8 \[N, 8, 8, 3\]"):
+        register(linear_model(path), images.repeat(3, axis=3))
+
+
+def test_store_without_the_run(project: Path, images: NDArray[np.uint8]) -> None:
+    path = linear_model(project / "student.onnx")
+    with pytest.raises(RunError, match="rolekd sync"):
+        registry.register(path, name=NAME, run_id=None, example=images, tags={})
+    with pytest.raises(RunError, match="MLflow at sqlite"):
+        registry.register(path, name=NAME, run_id="f" * 32, example=images, tags={})
