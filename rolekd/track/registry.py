@@ -93,7 +93,7 @@ def register(
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
     cleaned = {**store.clean(tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
-    with _reachable(uri), _tracking(uri):
+    with _reachable(uri), tracking(uri):
         client = mlflow.MlflowClient(uri)
         model = client.create_logged_model(
             experiment_id=client.get_run(run_id).info.experiment_id,
@@ -175,11 +175,12 @@ def _signature(graph: "ModelProto", example: NDArray[np.uint8], path: Path) -> "
 
 
 @contextlib.contextmanager
-def _tracking(uri: str) -> Iterator[None]:
+def tracking(uri: str) -> Iterator[None]:
     """Point mlflow's flavours, which know no client, at `uri` while the block runs."""
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    # None leaves nothing behind: mlflow would put an address of its own into the environment
+    before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:
         yield

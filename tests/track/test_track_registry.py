@@ -62,21 +62,17 @@ def test_registered_version_predicts_as_the_graph_does(
     project: Path, images: NDArray[np.uint8]
 ) -> None:
     path = linear_model(project / "student.onnx")
-    before = mlflow.get_tracking_uri()
     version = register(path, images)
-    assert mlflow.get_tracking_uri() == before
+    assert not mlflow.tracking.is_tracking_uri_set()
     assert mlflow.active_run() is None
     assert version.uri == f"models:/{NAME}/1"
-    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
-    try:
+    with registry.tracking(f"sqlite:///{project}/mlflow.db"):
         model = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
         predicted = model.predict({"images": images})
         with pytest.raises(mlflow.MlflowException):
             model.predict({"images": images[:, :4]})
         with pytest.raises(mlflow.MlflowException):
             model.predict({"images": images.astype(np.float32)})
-    finally:
-        mlflow.set_tracking_uri(before)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     logits, probabilities = session.run(None, {"images": images})
     np.testing.assert_array_equal(predicted["logits"], logits)
