@@ -1,11 +1,17 @@
 import hashlib
 import json
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rolekd.search.population import Settings
+from rolekd.search.runner import run
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
 HERE = Path(__file__).parent
@@ -77,3 +83,47 @@ def digest():
         return hashlib.sha256(text.encode()).hexdigest()
 
     return hash_found
+
+
+@dataclass
+class Searching:
+    """A search in a process of its own."""
+
+    process: BaseProcess
+    answer: Path
+
+    def kill(self, pid=None) -> None:
+        os.kill(pid or self.process.pid, signal.SIGKILL)
+
+    def helpers(self) -> list[int]:
+        """Process numbers of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def result(self, timeout=60) -> str:
+        """Wait for its end; return the digest of what it found."""
+        self.process.join(timeout)
+        assert self.process.exitcode == 0
+        return self.answer.read_text()
+
+
+@pytest.fixture
+def start(trainers, inputs, digest, tmp_path):
+    """Start a search in a process of its own, which is a fork: quick, since all is imported."""
+    context = multiprocessing.get_context("fork")
+    started = []
+
+    def search(spec, state, workers, options, answer):
+        answer.write_text(digest(run(spec, inputs, state, workers=workers, **options)))
+
+    def begin(spec, state, workers=1, **options):
+        answer = tmp_path / f"answer-{len(started)}"
+        process = context.Process(target=search, args=(spec, state, workers, options, answer))
+        process.start()
+        started.append(process)
+        return Searching(process, answer)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()

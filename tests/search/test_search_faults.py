@@ -1,0 +1,198 @@
+"""What goes wrong is said in one line, costs no more than it must, and can be continued."""
+
+import dataclasses
+import json
+
+import pytest
+
+from rolekd.errors import InputError, RunError
+from rolekd.search import lineage
+from rolekd.search.board import State
+from rolekd.search.runner import run
+from rolekd.search.study import Ledger, open_artifacts
+from rolekd.search.worker import Worker, join
+
+STUDY = "teacher-test"
+
+
+@pytest.fixture
+def url(tmp_path):
+    (tmp_path / "state").mkdir()
+    return f"sqlite:///{tmp_path}/state/study.db"
+
+
+def test_a_diverged_member_loses_its_generation_only(trainers, inputs, make_spec, tmp_path):
+    found = run(make_spec(diverge=[[1, 2]]), inputs, tmp_path)
+    lost = found.history[1][2]
+    assert lost.accuracy is None
+    assert lost.state is None
+    heir = found.history[2][2].task
+    assert heir.parent.generation == 1
+    assert heir.parent.member != 2
+    assert len(found.history) == 5
+    json.dumps(lost.task.policy, allow_nan=False)
+
+
+def test_more_diverged_members_than_the_quantile_all_copy(trainers, inputs, make_spec, tmp_path):
+    found = run(make_spec(diverge=[[1, 0], [1, 1], [1, 3]]), inputs, tmp_path)
+    assert [result.task.parent.member for result in found.history[2]] == [2, 2, 2, 2]
+
+
+def test_all_diverged_ends_the_search(trainers, inputs, make_spec, tmp_path):
+    spec = make_spec(diverge=[[1, member] for member in range(4)])
+    with pytest.raises(RunError, match="generation 1 the loss of every member became NaN"):
+        run(spec, inputs, tmp_path)
+
+
+def test_diverged_in_the_last_generation(trainers, inputs, make_spec, tmp_path):
+    spec = make_spec(diverge=[[4, 0], [4, 1], [4, 2]])
+    assert run(spec, inputs, tmp_path).line[-1].task.slot.member == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_of_the_trainer_is_shown_and_can_be_mended(
+    trainers, inputs, make_spec, digest, tmp_path, monkeypatch, workers
+):
+    spec = make_spec()
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    monkeypatch.setenv("FAKE_FAIL_AT", "2,1")
+    with pytest.raises((ValueError, RunError)):
+        run(spec, inputs, tmp_path / "state", workers=workers)
+    monkeypatch.delenv("FAKE_FAIL_AT")
+    assert digest(run(spec, inputs, tmp_path / "state", workers=workers)) == wanted
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk(trainers, inputs, make_spec, digest, tmp_path, workers):
+    spec = make_spec()
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    blocked = tmp_path / "state" / "artifacts" / f"{spec.name}.g0001-m0002-t6"
+    blocked.parent.mkdir(parents=True)
+    blocked.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"artifact store .*: writing failed \(No space left"):
+        run(spec, inputs, tmp_path / "state", workers=workers)
+    assert digest(run(spec, inputs, tmp_path / "state", workers=workers)) == wanted
+
+
+def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, digest, tmp_path):
+    spec = make_spec()
+    with pytest.raises(RunError, match=r"/sys: writing failed \((Permission|Operation|Read-only)"):
+        run(spec, inputs, tmp_path, artifacts="/sys")
+    with pytest.raises(InputError, match="/proc/artifacts: cannot be made"):
+        run(spec, inputs, tmp_path, artifacts="/proc/artifacts")
+    assert run(spec, inputs, tmp_path).line
+
+
+def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_path, url):
+    spec = make_spec()
+    ledger = Ledger.create(url, spec, STUDY, 10)
+    ledger.enqueue(ledger.read().missing())
+    store = open_artifacts(str(tmp_path / "store"), STUDY)
+    worker = _worker(ledger, store, spec, inputs, tmp_path)
+    for _ in range(4):
+        worker._advance_one(ledger.read())
+    for file in (tmp_path / "store").glob("*.g0000-*"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match="damaged"):
+        worker.work()
+
+
+def test_another_search_in_the_study_is_refused_with_the_difference(
+    trainers, inputs, make_spec, tmp_path
+):
+    run(make_spec(population=4, seconds=0.0), inputs, tmp_path, study=STUDY)
+    with pytest.raises(InputError) as caught:
+        run(make_spec(population=6, seconds=0.0, seed=3), inputs, tmp_path, study=STUDY)
+    assert "settings.population: 4 there, 6 here" in str(caught.value)
+    assert "seed: 0 there, 3 here" in str(caught.value)
+    assert "training" not in str(caught.value)
+
+
+def test_another_library_version_is_refused_by_name(trainers, inputs, make_spec, tmp_path, url):
+    spec = make_spec()
+    other = dataclasses.replace(spec, versions={**spec.versions, "torch": "0.4.1"})
+    Ledger.create(url, other, STUDY, 10).close()
+    with pytest.raises(InputError, match=r"torch: 0\.4\.1 there, .* here"):
+        join(url, str(tmp_path / "store"), STUDY)
+
+
+def test_changed_inputs_are_refused(trainers, make_spec, inputs, tmp_path):
+    copy = tmp_path / "inputs" / "data"
+    copy.mkdir(parents=True)
+    (copy / "target.bin").write_bytes(b"other")
+    with pytest.raises(InputError, match=r"target\.bin: missing or changed"):
+        run(make_spec(), copy.parent, tmp_path / "state")
+
+
+def test_a_second_run_of_the_same_search_is_refused(
+    start, inputs, make_spec, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("rolekd.search.runner._LOCK_PATIENCE_SECONDS", 0.1)
+    spec = make_spec(seconds=0.2)
+    first = start(spec, tmp_path / "state")
+    while not (tmp_path / "state" / "study.db").exists():
+        pass
+    with pytest.raises(RunError, match="already running"):
+        run(spec, inputs, tmp_path / "state")
+    first.kill()
+
+
+def test_a_silent_worker_of_another_machine_is_given_up(
+    trainers, inputs, make_spec, digest, tmp_path, url
+):
+    spec = make_spec()
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)
+    ledger.enqueue(ledger.read().missing())
+    entry = ledger.read().waiting()[1]
+    assert ledger.claim(entry, "elsewhere:1:2:3")
+    ledger.close()
+    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    assert digest(found) == wanted
+    assert found.history[0][1].trial > 3
+
+
+def test_one_that_was_given_up_too_early_does_no_harm(
+    trainers, inputs, make_spec, digest, tmp_path, url
+):
+    spec = make_spec()
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    ledger = Ledger.create(url, spec, STUDY, 10)
+    ledger.enqueue(ledger.read().missing())
+    store = open_artifacts(str(tmp_path / "state" / "artifacts"), STUDY)
+    slow = _worker(ledger, store, spec, inputs, tmp_path)
+    finish = ledger.finish
+
+    def overtaken(entry, result):
+        ledger.finish = finish
+        assert ledger.lose(entry)  # what another worker does that takes it for dead
+        return finish(entry, result)
+
+    ledger.finish = overtaken
+    slow._advance_one(ledger.read())
+    assert not list((tmp_path / "state" / "artifacts").iterdir())
+    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    assert digest(found) == wanted
+
+
+def test_duplicates_of_two_planners_are_trained_once(
+    trainers, inputs, make_spec, digest, tmp_path, url
+):
+    spec = make_spec()
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    ledger = Ledger.create(url, spec, STUDY, 10)
+    planned = ledger.read().missing()
+    ledger.enqueue(planned[:3])
+    ledger.enqueue(planned)
+    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    assert digest(found) == wanted
+    states = [entry.state for entry in ledger.read().entries]
+    assert states.count(State.DUPLICATE) == 3
+    assert states.count(State.DONE) == 20
+    assert lineage.winner(found.history) == found.line[-1]
+
+
+def _worker(ledger, store, spec, inputs, scratch):
+    from rolekd.search.trainer import find_trainer
+
+    return Worker(ledger, store, find_trainer(spec.trainer)(spec, inputs), scratch)

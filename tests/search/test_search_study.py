@@ -1,0 +1,88 @@
+import multiprocessing
+
+import pytest
+
+from rolekd.errors import InputError, RunError
+from rolekd.search.population import Result
+from rolekd.search.study import Ledger
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture
+def ledger(url, make_spec):
+    return Ledger.create(url, make_spec(population=40), "study", 10)
+
+
+def claim_all(url, name, answers):
+    ledger = Ledger.open(url, "study")
+    answers.put([e.number for e in ledger.read().waiting() if ledger.claim(e, name)])
+
+
+def test_no_entry_is_claimed_twice(url, ledger):
+    ledger.enqueue(ledger.read().missing())
+    ledger.close()
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    claimers = [
+        context.Process(target=claim_all, args=(url, f"worker {i}", answers)) for i in range(4)
+    ]
+    for claimer in claimers:
+        claimer.start()
+    claimed = [answers.get(timeout=30) for _ in claimers]
+    for claimer in claimers:
+        claimer.join()
+    assert sorted(number for numbers in claimed for number in numbers) == list(range(40))
+    assert sum(bool(numbers) for numbers in claimed) > 1
+
+
+def test_what_is_entered_is_read(ledger):
+    tasks = ledger.read().missing()
+    ledger.enqueue(tasks)
+    entry = ledger.read().waiting()[0]
+    assert ledger.claim(entry, "me")
+    running = ledger.read().running()[0]
+    assert (running.task, running.worker) == (tasks[0], "me")
+    result = Result(tasks[0], entry.number, 0.25, 100, 1.5, "abc", {"norm": 2.0})
+    with ledger.beating(entry):
+        assert ledger.finish(entry, result)
+    assert ledger.read().holders[tasks[0].slot].result == result
+    assert not ledger.finish(entry, result)
+    assert not ledger.lose(entry)
+
+
+def test_a_finished_entry_cannot_be_claimed(ledger):
+    ledger.enqueue(ledger.read().missing()[:1])
+    entry = ledger.read().waiting()[0]
+    assert ledger.claim(entry, "one")
+    assert not ledger.claim(entry, "other")
+    ledger.lose(entry)
+    assert not ledger.claim(entry, "third")
+
+
+def test_a_database_that_is_not_there(tmp_path, make_spec):
+    with pytest.raises(InputError, match="no such file"):
+        Ledger.open(f"sqlite:///{tmp_path}/none.db", "study")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RunError, match="unable to open database file"):
+        Ledger.create(f"sqlite:///{tmp_path}/no/such/study.db", make_spec(), "study", 10)
+    with pytest.raises(RunError, match=r"postgresql://u:\*\*\*@127.0.0.1:1/x: .*refused"):
+        Ledger.create("postgresql://u:secret@127.0.0.1:1/x", make_spec(), "study", 10)
+    with pytest.raises(RunError, match="check the address"):
+        Ledger.create("nonsense", make_spec(), "study", 10)
+
+
+def test_a_study_that_is_not_there_is_named_with_those_that_are(url, ledger):
+    with pytest.raises(InputError, match="study other: not in this storage; it holds: study"):
+        Ledger.open(url, "other")
+
+
+def test_a_study_of_somebody_else(url, ledger):
+    import optuna
+
+    optuna.create_study(storage=url, study_name="theirs")
+    with pytest.raises(InputError, match="holds no search of rolekd"):
+        Ledger.open(url, "theirs")
