@@ -6,6 +6,7 @@ convention that nothing else in the file would give away.
 """
 
 import bisect
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,37 @@ class Schedule:
     def save(self, path: Path | str) -> None:
         """Write the schedule as JSON, atomically."""
         write_json(path, self.to_json())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two schedules do differently in the epochs start..stop-1.
+
+    Attributes:
+        changes: (index in the policy, value in the first, value in the second), ascending.
+    """
+
+    start: int
+    stop: int
+    changes: tuple[tuple[int, int, int], ...]
+
+
+def differences(first: Schedule, second: Schedule) -> list[Difference]:
+    """Say where two schedules of the same length differ, and in what."""
+    if first.epochs != second.epochs:
+        raise InputError(
+            f"schedules: one has {first.epochs} epochs, the other {second.epochs}; stretch one"
+        )
+    found: list[Difference] = []
+    edges = sorted({start for one in (first, second) for start, _ in one.segments})
+    for start, stop in itertools.pairwise([*edges, first.epochs]):
+        pairs = zip(first.policy_at(start), second.policy_at(start), strict=True)
+        changes = tuple((index, a, b) for index, (a, b) in enumerate(pairs) if a != b)
+        if changes and found and (found[-1].stop, found[-1].changes) == (start, changes):
+            found[-1] = Difference(found[-1].start, stop, changes)
+        elif changes:
+            found.append(Difference(start, stop, changes))
+    return found
 
 
 def load(path: Path | str) -> Schedule:
