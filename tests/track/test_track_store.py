@@ -72,7 +72,8 @@ def test_failing_initialisation_is_one_line(
     assert not (tmp_path / "mlflow.db").exists()
 
 
-SECRET = st.text(st.characters(categories=["L", "N"]), min_size=8)
+# the beginning keeps hypothesis from choosing a word of the text around it
+SECRET = st.text(st.characters(categories=["L", "N"]), min_size=6).map("Q7".__add__)
 
 
 @given(SECRET)

@@ -1,0 +1,161 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics
+
+from rolekd.errors import InputError
+from rolekd.report import datafiles, tables
+from rolekd.report.terminal import render_text
+
+CLASSES = ("cat", "dog", "fish")
+
+
+def predictions(seed: int, seeds: int = 3, images: int = 60, skill: float = 1.0) -> tables.Floats:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(seeds, images, len(CLASSES)))
+    logits[:, np.arange(images), labels(images)] += skill
+    return logits.astype(np.float32)
+
+
+def labels(images: int = 60) -> tables.Integers:
+    return np.random.default_rng(99).integers(0, len(CLASSES), images)
+
+
+@pytest.fixture
+def evaluation() -> tables.Evaluation:
+    arms = {"plain": predictions(1), "kd-rolewise": predictions(2, skill=2.0)}
+    return tables.summarise(arms, labels(), CLASSES)
+
+
+def test_figures_agree_with_scikit_learn(evaluation: tables.Evaluation) -> None:
+    arm, logits = evaluation.arm("plain"), predictions(1)
+    truth, guess = np.tile(labels(), 3), logits.argmax(-1).reshape(-1)
+    expected = [metrics.accuracy_score(labels(), one.argmax(-1)) for one in logits]
+    assert arm.accuracies == pytest.approx(expected)
+    np.testing.assert_array_equal(arm.confusion, metrics.confusion_matrix(truth, guess))
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, guess)
+    found = tables.per_class(arm.confusion)
+    np.testing.assert_allclose(found["precision"], precision)
+    np.testing.assert_allclose(found["recall"], recall)
+    np.testing.assert_allclose(found["f1"], f1)
+
+
+def test_difference_agrees_with_scipy(evaluation: tables.Evaluation) -> None:
+    plain, rolewise = (evaluation.arm(name).accuracies for name in ("plain", "kd-rolewise"))
+    expected = stats.ttest_rel(plain, rolewise)
+    interval = expected.confidence_interval(0.95)
+    found = evaluation.arm("plain").difference
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean(plain) - np.mean(rolewise))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert found.is_clear == (found.p_value < 0.05)
+    assert evaluation.arm("kd-rolewise").difference is None
+
+
+def test_interval_holds_the_truth_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        gap = tables.paired_difference(generator.normal(0.3, 1, 3), np.zeros(3))
+        assert gap.low is not None
+        assert gap.high is not None
+        hits += gap.low < 0.3 < gap.high
+    assert 0.93 < hits / 2000 < 0.97
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5]])
+def test_no_interval_without_spread(values: list[float]) -> None:
+    gap = tables.paired_difference(np.array(values), np.array(values) - 0.25)
+    assert gap == tables.Difference(0.25, None, None, None)
+    assert not gap.is_clear
+
+
+def test_one_seed_has_no_deviation() -> None:
+    evaluation = tables.summarise({"kd-rolewise": predictions(1, seeds=1)}, labels(), CLASSES)
+    assert evaluation.arms[0].deviation is None
+    assert "±" not in render_text(evaluation)
+
+
+def test_calibration_by_hand() -> None:
+    """Two images at 0.8, one right; two at 0.6, both right: |0.5-0.8|/2 + |1-0.6|/2."""
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6], [0.4, 0.6]])
+    found = tables.calibration(np.log(probabilities), np.array([0, 1, 1, 1]), bins=10)
+    assert found.error == pytest.approx(0.35)
+    assert found.count.sum() == 4
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.integers(1, 30), st.floats(0.01, 1000))
+def test_calibration_counts_every_prediction_once(seed: int, bins: int, scale: float) -> None:
+    logits = scale * np.random.default_rng(seed).normal(size=(40, 3))
+    found = tables.calibration(logits, labels(40), bins)
+    assert found.count.sum() == 40
+    assert 0.0 <= found.error <= 1.0
+    filled = found.count > 0
+    assert np.all(found.confidence[filled] <= found.edges[1:][filled] + 1e-9)
+    assert np.all(found.confidence[filled] >= found.edges[:-1][filled] - 1e-9)
+
+
+@given(st.integers(0, 10**6))
+def test_confusion_counts(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    truth, guess = generator.integers(0, 4, (2, 50))
+    counts = tables.confusion(guess, truth, 4)
+    assert counts.sum() == 50
+    assert np.trace(counts) == (truth == guess).sum()
+    np.testing.assert_array_equal(counts.sum(1), np.bincount(truth, minlength=4))
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"plain": predictions(1)}, "no predictions of the arm 'kd-rolewise'"),
+        ({"kd-rolewise": predictions(1, images=59)}, r"\(3, 59, 3\) instead of \(3, 60, 3\)"),
+        ({"kd-rolewise": predictions(1), "kd": predictions(1, seeds=2)}, "arm 'kd'"),
+        ({"kd-rolewise": np.full((3, 60, 3), np.nan)}, "not finite"),
+        ({"kd-rolewise": np.zeros((0, 60, 3))}, "shape"),
+    ],
+)
+def test_bad_predictions_are_refused(arms: dict[str, tables.Floats], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tables.summarise(arms, labels(), CLASSES)
+
+
+def test_files(evaluation: tables.Evaluation, tmp_path: Path) -> None:
+    datafiles.write_tables(evaluation, tmp_path)
+    header, *lines = (tmp_path / "confusion.csv").read_text().splitlines()
+    assert header == "arm,actual,predicted,count"
+    assert sum(int(line.split(",")[-1]) for line in lines) == 2 * 3 * 60
+    assert len((tmp_path / "seeds.csv").read_text().splitlines()) == 1 + 2 * 3
+    per_class = (tmp_path / "per_class.csv").read_text().splitlines()
+    assert sum(int(line.split(",")[2]) for line in per_class[1:]) == 2 * 60
+    assert (tmp_path / "arms.json").exists()
+
+
+def test_predictions_survive_the_disk(tmp_path: Path) -> None:
+    arms = {"kd": predictions(1), "kd-rolewise": predictions(2)}
+    datafiles.save_predictions(tmp_path / "p.npz", arms, labels())
+    found, truth = datafiles.load_predictions(tmp_path / "p.npz")
+    assert list(found) == list(arms)
+    for name, array in arms.items():
+        np.testing.assert_array_equal(found[name], array)
+    np.testing.assert_array_equal(truth, labels())
+    (tmp_path / "p.npz").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"p\.npz"):
+        datafiles.load_predictions(tmp_path / "p.npz")
+
+
+def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation) -> None:
+    text = render_text(evaluation)
+    plain = evaluation.arm("plain")
+    assert plain.difference is not None
+    assert plain.difference.low is not None
+    assert f"{100 * plain.mean:.2f} ±" in text
+    assert f"{100 * plain.difference.mean:+.2f}" in text
+    assert f"{100 * plain.difference.low:+.2f} …" in text
+    assert "Student's t over paired seeds" in text
