@@ -1,6 +1,8 @@
 """Low-bit networks: quantisers, conversion of float models, integer-valued evaluation."""
 
 from rolekd.quantize.convert import convert
+from rolekd.quantize.integer import IntegerModel
+from rolekd.quantize.lower import lower
 from rolekd.quantize.size import Size, size
 
-__all__ = ["Size", "convert", "size"]
+__all__ = ["IntegerModel", "Size", "convert", "lower", "size"]

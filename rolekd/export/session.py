@@ -1,0 +1,115 @@
+"""Opening an exported network: checked before it runs."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from rolekd.errors import InputError
+
+GRAPH_KEY = "rolekd.graph_sha256"
+RUNTIME_KEY = "rolekd.onnxruntime"
+_REFUSALS = (
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.InvalidProtobuf,
+    states.NotImplemented,
+    states.RuntimeException,
+)
+
+
+class Session:
+    """An exported network, loaded.
+
+    Attributes:
+        metadata: class names, bits, hashes and accuracy, as `export` wrote them.
+        runtime: the onnxruntime session.
+    """
+
+    def __init__(self, runtime: onnxruntime.InferenceSession, metadata: dict[str, str]) -> None:
+        self.runtime = runtime
+        self.metadata = metadata
+
+    def __call__(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Map uint8 images [N, H, W, C] to float32 logits and probabilities [N, classes]."""
+        logits, probabilities = self.runtime.run(["logits", "probabilities"], {"image": images})
+        return logits, probabilities
+
+
+def load(path: Path | str, *, sha256: str | None = None, threads: int = 1) -> Session:
+    """Open an exported network.
+
+    The graph's own hash, which `export` stored in the metadata, is always checked.
+
+    Args:
+        path: the ONNX file.
+        sha256: hash that the whole file must have, if it is known.
+        threads: of one run.
+
+    Raises:
+        InputError: the file is missing, damaged, changed or foreign, or onnxruntime is too old.
+    """
+    content = read(path, sha256=sha256)
+    model = parse(content, str(path))
+    runtime = start(content, str(path), threads=threads)
+    return Session(runtime, {entry.key: entry.value for entry in model.metadata_props})
+
+
+def read(path: Path | str, *, sha256: str | None = None) -> bytes:
+    """Return a file's content, after checking its hash if one is given."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); export it first") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path}: its hash is not {sha256[:12]}...; fetch or export it again")
+    return content
+
+
+def parse(content: bytes, origin: str) -> onnx.ModelProto:
+    """Check an exported file's content; `origin` names it in errors."""
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise InputError(f"{origin}: damaged, not an ONNX file; export it again") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise InputError(f"{origin}: keeps weights in other files; export it again as one file")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if metadata.get(GRAPH_KEY) != graph_hash(model):
+        raise InputError(f"{origin}: damaged or changed after its export; export it again")
+    needed, present = metadata.get(RUNTIME_KEY, "0"), onnxruntime.__version__
+    if _version(present) < _version(needed):
+        raise InputError(
+            f"{origin}: needs onnxruntime {needed}, this is {present}; install a newer one"
+        )
+    return model
+
+
+def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Start onnxruntime on the CPU with a model's content."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _REFUSALS as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{origin}: onnxruntime refuses it ({reason}); export it again") from error
+
+
+def graph_hash(model: onnx.ModelProto) -> str:
+    """Return the hex SHA-256 of a model's graph, without its metadata."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())

@@ -1,0 +1,91 @@
+"""Is an exported file the network that it was made from?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rolekd.export import session
+from rolekd.quantize.integer import AddLevels, IntegerModel, MaxPool, Requantize
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The exported file against the integer evaluation.
+
+    Attributes:
+        images: number of images compared.
+        argmax_equal: number of images on which both predict the same class.
+        largest_difference: between two logits.
+        logit_range: largest minus smallest logit of the integer evaluation.
+        first_different: name of the first map of levels that differs anywhere; None where all
+            are equal or were not asked for.
+        predictions: the file's classes, int64 [N].
+    """
+
+    images: int
+    argmax_equal: int
+    largest_difference: float
+    logit_range: float
+    first_different: str | None
+    predictions: NDArray[np.int64]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every prediction is equal and no logit is off by 1/1000 of their range."""
+        return (
+            self.argmax_equal == self.images
+            and self.largest_difference <= 1e-3 * self.logit_range
+            and self.first_different is None
+        )
+
+
+def verify(
+    path: Path | str, model: IntegerModel, images: NDArray[np.uint8], *, layers: bool = False
+) -> Verification:
+    """Compare an exported file with the integer evaluation on uint8 images [N, H, W, C].
+
+    With `layers`, every map of levels is compared as well, not only the logits.
+    """
+    content = session.read(path)
+    proto = session.parse(content, str(path))
+    names = _expose_levels(proto, model) if layers else []
+    runtime = session.start(proto.SerializeToString() if names else content, str(path))
+    expected, actual, different = [], [], set()
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        values = model.values(batch)
+        logits, *levels = runtime.run(["logits", *names], {"image": batch})
+        expected.append(values[model.output].numpy())
+        actual.append(logits)
+        for name, found in zip(names, levels, strict=True):
+            if not np.array_equal(found, values[name].permute(0, 2, 3, 1).numpy()):
+                different.add(name)
+    wanted, got = np.concatenate(expected), np.concatenate(actual)
+    return Verification(
+        images=len(images),
+        argmax_equal=int((wanted.argmax(1) == got.argmax(1)).sum()),
+        largest_difference=float(np.abs(wanted - got).max()),
+        logit_range=float(wanted.max() - wanted.min()),
+        first_different=next((name for name in names if name in different), None),
+        predictions=got.argmax(1),
+    )
+
+
+def _expose_levels(proto: onnx.ModelProto, model: IntegerModel) -> list[str]:
+    """Make the maps of levels outputs of the graph; return their names in order."""
+    made = {output for node in proto.graph.node for output in node.output}
+    names = [
+        operation.name
+        for operation in model.operations
+        if isinstance(operation, (Requantize, AddLevels, MaxPool)) and operation.name in made
+    ]
+    for name in names:
+        proto.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None)
+        )
+    return names

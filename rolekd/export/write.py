@@ -1,0 +1,68 @@
+"""Writing an integer network to an ONNX file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from rolekd import files
+from rolekd.errors import InputError
+from rolekd.export import graph
+from rolekd.export.session import GRAPH_KEY, RUNTIME_KEY, graph_hash, start
+from rolekd.quantize.integer import IntegerModel
+
+_OLDEST_RUNTIME = "1.20.0"  # opset 21
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written.
+
+    Attributes:
+        bytes: size of the file.
+        sha256: of the file.
+        forms: how each convolution runs, by module path.
+        inexact: layers without an exact integer form.
+    """
+
+    bytes: int
+    sha256: str
+    forms: dict[str, str]
+    inexact: tuple[str, ...]
+
+
+def export(
+    model: IntegerModel,
+    path: Path | str,
+    *,
+    classes: Sequence[str],
+    metadata: Mapping[str, str],
+) -> Summary:
+    """Write an integer network as one ONNX file; the same network gives the same bytes.
+
+    Args:
+        model: from `rolekd.quantize.lower`.
+        path: of the file.
+        classes: names, in the order of the logits.
+        metadata: further entries for the file's metadata, such as bits, hashes and accuracy.
+
+    Raises:
+        InputError: the names do not fit the logits, or a layer has no form as a graph.
+    """
+    proto, forms = graph.build(model)
+    logits = proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if len(classes) != logits:
+        raise InputError(f"classes: {len(classes)} names for {logits} logits; give one each")
+    entries = {
+        **metadata,
+        "classes": json.dumps(list(classes)),
+        GRAPH_KEY: graph_hash(proto),
+        RUNTIME_KEY: _OLDEST_RUNTIME,
+    }
+    onnx.helper.set_model_props(proto, dict(sorted(entries.items())))
+    content = proto.SerializeToString(deterministic=True)
+    start(content, str(path))  # a graph that does not load is no export
+    files.write_bytes(path, content)
+    return Summary(len(content), files.sha256(path), forms, model.inexact)

@@ -1,0 +1,270 @@
+"""Integer networks: the operations of a deployed student, and their exact evaluation.
+
+The evaluation here is the reference for every exported graph. Convolutions run on integers and
+are exact; the few float32 operations are elementwise, in an order that graphs repeat, so that
+each rounding to levels comes out the same everywhere. Only the end of the network, after the
+last rounding, sums floats.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from rolekd.errors import InputError
+
+_FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """uint8 image [N, H, W, C] -> integers [N, C, H, W]: x - offset per channel.
+
+    With `ones` a last channel of ones follows; its weights carry what is left of a mean that is
+    no whole number, also where the convolution's zero padding cuts it off.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    offset: tuple[int, ...]
+    ones: bool
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Integers [N, I, H, W] -> sums [N, O, H', W'], exact.
+
+    Attributes:
+        weight: int32 [O, I / groups, kernel height, kernel width].
+        largest: largest magnitude of an input.
+        bound: largest magnitude of a sum, and of every partial sum.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: Tensor
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    largest: int
+    bound: int
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Float32 x1 * scale1 + x2 * scale2 + ... + bias, per channel, rounded after each operation.
+
+    Attributes:
+        scales: float32 [C], one for each input.
+        bias: float32 [C].
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    scales: tuple[Tensor, ...]
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class Requantize(Affine):
+    """The same, rounded to the nearest integer (half to even) and clipped to low .. high."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class AddLevels:
+    """Integer x1 + x2, clipped to low .. high: the low-bit residual stream."""
+
+    name: str
+    inputs: tuple[str, ...]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Relu:
+    """Float max(x, 0)."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum over windows of integers or floats; `ceil` keeps windows that begin inside."""
+
+    name: str
+    inputs: tuple[str, ...]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    ceil: bool
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool:
+    """Float mean over the map: [N, C, H, W] -> [N, C, 1, 1]."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FloatConvolution:
+    """A convolution that stays float: not exact, sums may differ in the last bits."""
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: Tensor
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """[N, C, H, W] -> [N, C H W]."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Float x @ weight.T + bias; weight float32 [O, I]."""
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: Tensor
+    bias: Tensor
+
+
+Operation = (
+    Pixels
+    | Convolution
+    | Affine
+    | Requantize
+    | AddLevels
+    | Relu
+    | MaxPool
+    | GlobalAveragePool
+    | FloatConvolution
+    | Flatten
+    | Linear
+)
+
+
+@dataclass(frozen=True)
+class IntegerModel:
+    """A network of integer operations on raw images.
+
+    Attributes:
+        operations: in an order in which they can run; inputs are names of earlier ones, or
+            "image".
+        image_shape: (height, width, channels) of the uint8 images.
+        output: name of the operation that gives the logits.
+    """
+
+    operations: tuple[Operation, ...]
+    image_shape: tuple[int, int, int]
+    output: str
+
+    def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Map uint8 images [N, H, W, C] to float32 logits [N, classes]."""
+        return self.values(images)[self.output]
+
+    @torch.no_grad()
+    def values(self, images: Tensor | NDArray[np.uint8]) -> dict[str, Tensor]:
+        """Return the output of every operation by name; integers stand in float tensors."""
+        images = torch.as_tensor(images)
+        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.image_shape:
+            raise InputError(
+                f"images: {images.dtype} {list(images.shape)} do not fit; give uint8 "
+                f"[N, {', '.join(map(str, self.image_shape))}]"
+            )
+        values: dict[str, Tensor] = {"image": images}
+        for operation in self.operations:
+            values[operation.name] = _evaluate(operation, [values[n] for n in operation.inputs])
+        return values
+
+    @property
+    def inexact(self) -> tuple[str, ...]:
+        """Names of the layers before the last rounding that have no exact integer form."""
+        return tuple(op.name for op in self.operations if isinstance(op, FloatConvolution))
+
+
+def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
+    x = inputs[0]
+    match operation:
+        case Pixels():
+            return _pixels(operation, x)
+        case Convolution():
+            exact = torch.float32 if operation.bound < _FLOAT32_EXACT else torch.float64
+            return _convolve(operation, x.to(exact))
+        case FloatConvolution():
+            return _convolve(operation, x.float())
+        case Requantize():
+            return _affine(operation, inputs).round_().clamp_(operation.low, operation.high)
+        case Affine():
+            return _affine(operation, inputs)
+        case AddLevels():
+            return (x + inputs[1]).clamp_(operation.low, operation.high)
+        case Relu():
+            return x.relu()
+        case MaxPool():
+            return F.max_pool2d(
+                x,
+                operation.kernel,
+                operation.stride,
+                operation.padding,
+                ceil_mode=operation.ceil,
+            )
+        case GlobalAveragePool():
+            return x.mean((2, 3), keepdim=True)
+        case Flatten():
+            return x.flatten(1)
+        case Linear():
+            return F.linear(x, operation.weight, operation.bias)
+
+
+def digit_bits(largest: int, terms: int) -> int:
+    """Return the magnitude bits of weights whose sum over inputs up to `largest` float32 holds."""
+    return (_FLOAT32_EXACT // (largest * terms)).bit_length() - 1
+
+
+def _pixels(operation: Pixels, images: Tensor) -> Tensor:
+    offset = torch.tensor(operation.offset, dtype=torch.float32, device=images.device)
+    centred = (images.float() - offset).permute(0, 3, 1, 2)
+    if operation.ones:
+        centred = torch.cat([centred, torch.ones_like(centred[:, :1])], dim=1)
+    return centred.contiguous()
+
+
+def _convolve(operation: Convolution | FloatConvolution, x: Tensor) -> Tensor:
+    return F.conv2d(
+        x,
+        operation.weight.to(x.dtype),
+        None,
+        operation.stride,
+        operation.padding,
+        operation.dilation,
+        operation.groups,
+    )
+
+
+def _affine(operation: Affine, inputs: Sequence[Tensor]) -> Tensor:
+    """Add the scaled inputs from the first to the last, then the bias."""
+    total: Tensor | None = None
+    for x, scale in zip(inputs, operation.scales, strict=True):
+        term = x.float() * scale.view(-1, 1, 1)
+        total = term if total is None else total.add_(term)
+    assert total is not None
+    return total.add_(operation.bias.view(-1, 1, 1))

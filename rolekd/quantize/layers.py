@@ -1,0 +1,244 @@
+"""The layers of a converted network, each lowered to integer operations.
+
+Every function takes the walk, the call in the graph and, for modules, the module; it returns the
+symbol of the call's value.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from rolekd.errors import InputError
+from rolekd.quantize import integer
+from rolekd.quantize.convert import QuantConv2d
+from rolekd.quantize.quantizer import ActivationQuantizer
+from rolekd.quantize.symbolic import (
+    Combination,
+    Image,
+    LevelMap,
+    Symbol,
+    Term,
+    Vector,
+    dequantized,
+    real,
+)
+
+if TYPE_CHECKING:
+    from rolekd.quantize.lower import Walk
+
+_INT32_MAX = 2**31 - 1
+_DIGIT_BITS = 11  # two digits and a sign are float32's precision
+
+
+def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol:
+    path = str(node.target)
+    if isinstance(walk.symbol(node), Image):
+        return _image_convolution(walk, path, module)
+    value = walk.combination(node)
+    source = walk.writer.materialize(value, f"{path}.input")
+    walk.writer.emit(
+        integer.FloatConvolution(path, (source,), module.weight.float(), **_geometry(module, path))
+    )
+    return _shifted(real(path, module.out_channels), _bias(module))
+
+
+def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
+    """Fold the normalisation into the first convolution, with integer weights of about 20 bits.
+
+    Such weights are two digits, each of which sums up exactly in float32: graphs can do that.
+    """
+    if module.groups != 1:
+        raise InputError(f"layer {path}: a grouped first convolution has no integer form")
+    geometry = _geometry(module, path)
+    weight = module.weight.double() / (255 * walk.std.view(1, -1, 1, 1))
+    offset = (255 * walk.mean).round()
+    rest = -(weight * (255 * walk.mean - offset).view(1, -1, 1, 1)).sum(1, keepdim=True)
+    largest, bias = torch.maximum(offset, 255 - offset), _bias(module)
+    ones = any(geometry["padding"]) and bool(rest.any())
+    if ones:  # where the zero padding cuts off pixels it cuts off the rest of the mean as well
+        weight = torch.cat([weight, rest], dim=1)
+        largest = torch.cat([largest, torch.ones(1, dtype=torch.float64)])
+    else:
+        bias = bias + rest.sum((1, 2, 3))
+    digit = min(_DIGIT_BITS, integer.digit_bits(int(largest.max()), weight[0].numel()))
+    scale = weight.abs().amax((1, 2, 3)).clamp_min(1e-30) / (2 ** (2 * digit + 1) - 1)
+    integers = (weight / scale.view(-1, 1, 1, 1)).round().int()
+    bound = int((integers.double().abs() * largest.view(1, -1, 1, 1)).sum((1, 2, 3)).max())
+    walk.writer.emit(
+        integer.Pixels("pixels", ("image",), tuple(int(x) for x in offset.tolist()), ones)
+    )
+    walk.writer.emit(
+        integer.Convolution(
+            path, ("pixels",), integers, **geometry, largest=int(largest.max()), bound=bound
+        )
+    )
+    return Combination((Term(path, scale),), bias)
+
+
+def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> Symbol:
+    path = str(node.target)
+    source = walk.symbol(node)
+    assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
+    integers, step = module.weight_quantizer.integers(module.weight)
+    largest = max(abs(source.levels.low), abs(source.levels.high))
+    bound = int(integers.double().abs().sum((1, 2, 3)).max()) * largest
+    if bound > _INT32_MAX:
+        raise InputError(f"layer {path}: its sums reach {bound}, beyond 32 bits; use fewer bits")
+    walk.writer.emit(
+        integer.Convolution(
+            path, (source.name,), integers, **_geometry(module, path), largest=largest, bound=bound
+        )
+    )
+    scale = (step * source.levels.step).expand(module.out_channels)
+    return Combination((Term(path, scale),), _bias(module))
+
+
+def _quantize(walk: "Walk", node: fx.Node, module: ActivationQuantizer) -> Symbol:
+    source = node.all_input_nodes[0]
+    value = walk.symbol(node)
+    if isinstance(value, LevelMap):
+        value = dequantized(value)
+    if not isinstance(value, Combination):
+        raise InputError(f"layer {node.target}: quantises no feature map; keep the next one float")
+    if value.waiting and len(source.users) > 1:  # the others need the value before rounding
+        value = walk.settled(source, value)
+    return walk.writer.requantize(value, str(node.target), module.levels())
+
+
+def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
+    if module.running_mean is None or module.running_var is None:
+        raise InputError(f"layer {node.target}: keeps no running statistics; turn them on")
+    scale = (module.running_var.double() + module.eps).rsqrt()
+    if module.affine:
+        scale = scale * module.weight.double()
+    shift = -module.running_mean.double() * scale
+    if module.affine:
+        shift = shift + module.bias.double()
+    return walk.combination(node).transformed(scale, shift)
+
+
+def _relu(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> Symbol:
+    value = walk.symbol(node)
+    if isinstance(value, Vector):
+        return Vector(walk.writer.emit(integer.Relu(node.name, (value.name,))))
+    if isinstance(value, LevelMap) and value.levels.low >= 0:
+        return value
+    return walk.combination(node).then(integer.Relu("", ()))
+
+
+def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
+    path = str(node.target)
+    if _pair(module.dilation, path) != (1, 1) or module.return_indices:
+        raise InputError(f"layer {path}: dilated pooling has no integer form; use a plain one")
+    pool = integer.MaxPool(
+        "",
+        (),
+        kernel=_pair(module.kernel_size, path),
+        stride=_pair(module.stride, path),
+        padding=_pair(module.padding, path),
+        ceil=module.ceil_mode,
+    )
+    value = walk.symbol(node)
+    if isinstance(value, LevelMap):
+        name = walk.writer.emit(replace(pool, name=path, inputs=(value.name,)))
+        return replace(value, name=name)
+    if isinstance(value, Combination):
+        return value.then(pool)
+    raise InputError(f"layer {path}: pools no feature map; use it between convolutions")
+
+
+def _average_pool(walk: "Walk", node: fx.Node, module: nn.AdaptiveAvgPool2d) -> Symbol:
+    if module.output_size not in (1, (1, 1)):
+        raise InputError(f"layer {node.target}: has no integer form but to 1x1")
+    value = walk.combination(node)
+    source = walk.writer.materialize(value, f"{node.name}.input")
+    name = walk.writer.emit(integer.GlobalAveragePool(str(node.target), (source,)))
+    return real(name, len(value.bias))
+
+
+def _flatten(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> Symbol:
+    value = walk.symbol(node)
+    if isinstance(value, Vector):
+        return value
+    source = walk.writer.materialize(walk.combination(node), f"{node.name}.input")
+    return Vector(walk.writer.emit(integer.Flatten(node.name, (source,))))
+
+
+def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
+    value = walk.symbol(node)
+    if not isinstance(value, Vector):
+        raise InputError(f"layer {node.target}: takes no feature map; flatten it before")
+    weight = module.weight.float()
+    bias = torch.zeros(len(weight)) if module.bias is None else module.bias.float()
+    return Vector(walk.writer.emit(integer.Linear(str(node.target), (value.name,), weight, bias)))
+
+
+def _add(walk: "Walk", node: fx.Node) -> Symbol:
+    if len(node.all_input_nodes) != 2 or len(node.args) != 2 or node.kwargs:
+        raise InputError(f"layer {node.name}: adds a constant; has no integer form")
+    return walk.combination(node, 0).plus(walk.combination(node, 1))
+
+
+def _same(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> Symbol:
+    return walk.symbol(node)
+
+
+MODULES: dict[type[nn.Module], Callable[["Walk", fx.Node, Any], Symbol]] = {
+    QuantConv2d: _quantized_convolution,  # before its base class
+    nn.Conv2d: _float_convolution,
+    ActivationQuantizer: _quantize,
+    nn.BatchNorm2d: _batch_norm,
+    nn.ReLU: _relu,
+    nn.MaxPool2d: _max_pool,
+    nn.AdaptiveAvgPool2d: _average_pool,
+    nn.Flatten: _flatten,
+    nn.Linear: _linear,
+    nn.Dropout: _same,
+    nn.Identity: _same,
+}
+FUNCTIONS: dict[Any, Callable[["Walk", fx.Node], Symbol]] = {
+    operator.add: _add,
+    operator.iadd: _add,
+    torch.add: _add,
+    torch.flatten: _flatten,
+    torch.relu: _relu,
+    F.relu: _relu,
+    "add": _add,
+    "flatten": _flatten,
+    "relu": _relu,
+}
+
+
+def _shifted(value: Combination, bias: Tensor) -> Combination:
+    return replace(value, bias=value.bias + bias)
+
+
+def _bias(module: nn.Conv2d) -> Tensor:
+    if module.bias is None:
+        return torch.zeros(module.out_channels, dtype=torch.float64)
+    return module.bias.double()
+
+
+def _geometry(module: nn.Conv2d, path: str) -> dict[str, Any]:
+    if module.padding_mode != "zeros":
+        raise InputError(f"layer {path}: pads with {module.padding_mode}; only zeros are known")
+    return {
+        "stride": _pair(module.stride, path),
+        "padding": _pair(module.padding, path),
+        "dilation": _pair(module.dilation, path),
+        "groups": module.groups,
+    }
+
+
+def _pair(value: object, path: str) -> tuple[int, int]:
+    match value:
+        case int():
+            return value, value
+        case (int() as first, int() as second):
+            return first, second
+    raise InputError(f"layer {path}: size {value} is not known; give it in numbers")

@@ -1,0 +1,153 @@
+"""Symbolic values of a network that is being lowered, and how they become operations.
+
+A value is an affine combination of tensors, so BatchNorm and residual additions only change its
+coefficients; a ReLU or a maximum waits, and the quantiser that follows takes it into its
+rounding. What no quantiser takes is written out as float operations.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rolekd.quantize import integer
+from rolekd.quantize.quantizer import Levels
+
+
+@dataclass(frozen=True)
+class Image:
+    """The raw image."""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A flat float tensor [N, features], by the name of its operation."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class LevelMap:
+    """An integer feature map, by the name of its operation; it stands for `levels`."""
+
+    name: str
+    channels: int
+    levels: Levels
+
+
+@dataclass(frozen=True)
+class Term:
+    """A tensor and its scales: float64 [C]. `levels` and `real` say what kind of tensor it is."""
+
+    name: str
+    scale: Tensor
+    levels: Levels | None = None
+    real: bool = False
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Terms plus a bias (float64 [C]), then the waiting monotone operations in their order."""
+
+    terms: tuple[Term, ...]
+    bias: Tensor
+    waiting: tuple[integer.Relu | integer.MaxPool, ...] = ()
+
+    def transformed(self, scale: Tensor, shift: Tensor) -> "Combination":
+        """Return scale * self + shift, per channel."""
+        terms = tuple(replace(term, scale=term.scale * scale) for term in self.terms)
+        return Combination(terms, self.bias * scale + shift)
+
+    def plus(self, other: "Combination") -> "Combination":
+        """Return the sum of both."""
+        return Combination(self.terms + other.terms, self.bias + other.bias)
+
+    def then(self, operation: integer.Relu | integer.MaxPool) -> "Combination":
+        """Return the value after one more monotone operation."""
+        return replace(self, waiting=(*self.waiting, operation))
+
+
+Symbol = Image | Vector | LevelMap | Combination
+
+
+def real(name: str, channels: int) -> Combination:
+    """Return a float feature map as a combination of itself alone."""
+    one = torch.ones(channels, dtype=torch.float64)
+    return Combination((Term(name, one, real=True),), torch.zeros_like(one))
+
+
+def dequantized(value: LevelMap) -> Combination:
+    """Return what a map of levels stands for."""
+    scale = torch.full((value.channels,), value.levels.step, dtype=torch.float64)
+    return Combination((Term(value.name, scale, value.levels),), torch.zeros_like(scale))
+
+
+class Writer:
+    """Appends operations in the order of execution."""
+
+    def __init__(self) -> None:
+        self.operations: list[integer.Operation] = []
+
+    def emit(self, operation: integer.Operation) -> str:
+        """Append an operation; return its name."""
+        self.operations.append(operation)
+        return operation.name
+
+    def materialize(self, value: Combination, name: str) -> str:
+        """Write a combination out as a float tensor; return its name."""
+        first, *others = value.terms
+        made = first.name
+        plain = first.real and not others and bool((first.scale == 1).all())
+        if not plain or value.bias.any():
+            made = self.emit(_affine(f"{name}.affine", value))
+        for index, operation in enumerate(value.waiting):
+            made = self.emit(replace(operation, name=f"{name}.{index}", inputs=(made,)))
+        return made
+
+    def requantize(self, value: Combination, name: str, target: Levels) -> LevelMap:
+        """Round a combination to levels.
+
+        A sum with levels of the same step stays integer: the other term is rounded, then added.
+        """
+        relu = any(isinstance(operation, integer.Relu) for operation in value.waiting)
+        target = replace(target, low=max(target.low, 0)) if relu else target
+        pools = [operation for operation in value.waiting if isinstance(operation, integer.MaxPool)]
+        made = self._rounded(value, f"{name}.rounded" if pools else name, target)
+        for index, pool in enumerate(pools, start=1):  # a maximum commutes with rounding
+            label = name if index == len(pools) else f"{name}.{index}"
+            made = self.emit(replace(pool, name=label, inputs=(made,)))
+        return LevelMap(made, len(value.bias), target)
+
+    def _rounded(self, value: Combination, name: str, target: Levels) -> str:
+        low, high = target.low, target.high
+        scale = torch.full_like(value.bias, 1 / target.step)
+        scaled = value.transformed(scale, torch.zeros_like(scale))
+        stream = [
+            index
+            for index, term in enumerate(value.terms)
+            if term.levels is not None and bool((term.scale == target.step).all())
+        ]
+        if len(value.terms) != 2 or len(stream) != 1:
+            return self.emit(_requantize(name, scaled, low, high))
+        residual, branch = value.terms[stream[0]], scaled.terms[1 - stream[0]]
+        assert residual.levels is not None
+        rounded = _requantize(
+            f"{name}.branch",
+            replace(scaled, terms=(branch,)),
+            low - residual.levels.high,
+            high - residual.levels.low,
+        )
+        inputs = (self.emit(rounded), residual.name)
+        return self.emit(integer.AddLevels(name, inputs, low, high))
+
+
+def _affine(name: str, value: Combination) -> integer.Affine:
+    scales = tuple(term.scale.float() for term in value.terms)
+    return integer.Affine(
+        name, tuple(term.name for term in value.terms), scales, value.bias.float()
+    )
+
+
+def _requantize(name: str, value: Combination, low: int, high: int) -> integer.Requantize:
+    affine = _affine(name, value)
+    return integer.Requantize(affine.name, affine.inputs, affine.scales, affine.bias, low, high)

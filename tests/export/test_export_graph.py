@@ -1,0 +1,182 @@
+"""Exported graphs: exact on random networks and on trained digits, deterministic, checked."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional as F
+
+from rolekd.errors import InputError
+from rolekd.export import export, load, verify
+from rolekd.models import build
+from rolekd.models.resnet import Block
+from rolekd.quantize import IntegerModel, convert, lower
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+def _random_images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _lowered(model: nn.Module, images: np.ndarray, mean: list[float]) -> IntegerModel:
+    """Fit BatchNorm's statistics to the images, then lower."""
+    x = (torch.from_numpy(images).float() / 255 - torch.tensor(mean)) / 0.25
+    model.train()
+    for _ in range(3):
+        model(x.permute(0, 3, 1, 2))
+    size = (images.shape[1], images.shape[2])
+    return lower(model, mean=mean, std=[0.25] * len(mean), image_size=size)
+
+
+@st.composite
+def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
+    """A random small network and the shape (H, W, C) of its images."""
+    channels = draw(st.sampled_from([1, 3]))
+    width = draw(st.integers(1, 9))
+    torch.manual_seed(draw(st.integers(0, 1000)))
+    layers: list[nn.Module] = [
+        nn.Conv2d(
+            channels, width, draw(st.sampled_from([1, 3, 5])), padding=draw(st.integers(0, 2))
+        ),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    ]
+    for _ in range(draw(st.integers(1, 3))):
+        outputs, stride = draw(st.integers(1, 9)), draw(st.integers(1, 2))
+        kind = draw(st.sampled_from(["block", "plain", "pooled"]))
+        if kind == "block":
+            layers.append(Block(width, outputs, stride))
+        else:
+            kernel = draw(st.sampled_from([1, 3]))
+            bias = draw(st.booleans())
+            layers += [
+                nn.Conv2d(width, outputs, kernel, stride, padding=kernel // 2, bias=bias),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
+            if kind == "pooled":
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        width = outputs
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4)]
+    side = draw(st.integers(5, 9)), draw(st.integers(5, 9))
+    return nn.Sequential(*layers), (*side, channels)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    network=_networks(),
+    weight_bits=st.integers(1, 8),
+    activation_bits=st.integers(1, 8),
+    residual=st.sampled_from(["low-bit", "float"]),
+)
+def test_random_networks_are_exact_on_random_images(
+    network: tuple[nn.Module, tuple[int, int, int]],
+    weight_bits: int,
+    activation_bits: int,
+    residual: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    model, shape = network
+    converted = convert(
+        model, weight_bits=weight_bits, activation_bits=activation_bits, residual=residual
+    )
+    images = _random_images((16, *shape))
+    lowered = _lowered(converted, images, [0.4, 0.5, 0.6][: shape[-1]])
+    path = tmp_path_factory.mktemp("random") / "model.onnx"
+    summary = export(lowered, path, classes=list("abcd"), metadata={})
+    result = verify(path, lowered, images, layers=True)
+    assert result.first_different is None, summary.forms
+    assert result.argmax_equal == result.images
+    assert result.largest_difference <= 1e-5 * max(result.logit_range, 1.0)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, torch.Tensor]:
+    bunch = load_digits()
+    images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[..., None]
+    return images, torch.from_numpy(bunch.target)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_trained_digits_network_is_exact_on_every_image(
+    bits: int, digits: tuple[np.ndarray, torch.Tensor], tmp_path: Path
+) -> None:
+    images, labels = digits
+    mean, std = images.mean() / 255, images.std() / 255
+    x = ((torch.from_numpy(images).float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    model = convert(
+        build("resnet8", classes=10, channels=1, image_size=(8, 8), width=8, seed=0),
+        weight_bits=bits,
+        activation_bits=bits,
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        batch = torch.randint(0, 1200, (128,), generator=generator)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[batch]), labels[batch]).backward()
+        optimizer.step()
+    lowered = lower(model, mean=[mean], std=[std], image_size=(8, 8))
+    path = tmp_path / "digits.onnx"
+    export(lowered, path, classes=DIGITS, metadata={"bits": str(bits)})
+    result = verify(path, lowered, images, layers=True)
+    assert result.exact
+    assert result.images == 1797
+    accuracy = (torch.from_numpy(result.predictions[1200:]) == labels[1200:]).float().mean()
+    assert accuracy > 0.75  # trained, so that the comparison means something
+    float_predictions = model.eval()(x).argmax(1)
+    agreement = (float_predictions == torch.from_numpy(result.predictions)).float().mean()
+    assert agreement > 0.99
+
+
+@pytest.fixture(scope="module")
+def small() -> IntegerModel:
+    model = convert(
+        build("resnet8", classes=10, channels=1, image_size=(8, 8), width=4, seed=0),
+        weight_bits=2,
+        activation_bits=2,
+    )
+    return _lowered(model, _random_images((16, 8, 8, 1)), [0.5])
+
+
+def test_the_same_network_gives_the_same_bytes(small: IntegerModel, tmp_path: Path) -> None:
+    first = export(small, tmp_path / "a.onnx", classes=DIGITS, metadata={"b": "1", "a": "2"})
+    second = export(small, tmp_path / "b.onnx", classes=DIGITS, metadata={"a": "2", "b": "1"})
+    assert first.sha256 == second.sha256
+    assert (tmp_path / "a.onnx").stat().st_size == first.bytes
+
+
+def test_the_file_carries_names_and_metadata_and_takes_raw_images(
+    small: IntegerModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.onnx"
+    summary = export(small, path, classes=DIGITS, metadata={"accuracy": "0.5"})
+    network = load(path, sha256=summary.sha256)
+    assert network.metadata["accuracy"] == "0.5"
+    assert network.metadata["classes"] == '["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]'
+    (image,) = network.runtime.get_inputs()
+    assert (image.type, image.shape[1:]) == ("tensor(uint8)", [8, 8, 1])
+    for count in (1, 5):
+        logits, probabilities = network(_random_images((count, 8, 8, 1)))
+        assert logits.shape == probabilities.shape == (count, 10)
+        np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+
+
+def test_no_weight_is_stored_as_float_but_the_ends(small: IntegerModel, tmp_path: Path) -> None:
+    export(small, tmp_path / "a.onnx", classes=DIGITS, metadata={})
+    tensors = onnx.load(tmp_path / "a.onnx").graph.initializer
+    floats = [t for t in tensors if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
+    assert sorted(tuple(t.dims) for t in floats) == [(4, 2, 3, 3), (4, 2, 3, 3), (10, 32)]
+
+
+def test_wrong_number_of_class_names_is_refused(small: IntegerModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 names for 10 logits"):
+        export(small, tmp_path / "a.onnx", classes=["a", "b", "c"], metadata={})
+    assert not any(tmp_path.iterdir())
