@@ -57,13 +57,13 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
-    epochs: Count = 40
-    batch_size: Count = 128
+    epochs: Count = 30
+    batch_size: Count = 64
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
     decay_at: tuple[OpenFraction, ...] = Field(
-        (0.3, 0.6, 0.8), description="fractions of the epochs after which the rate is multiplied"
+        (0.5, 0.75, 0.9), description="fractions of the epochs after which the rate is multiplied"
     )
     decay_factor: OpenFraction = 0.1
 

@@ -4,16 +4,19 @@ Standard library only.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from rolekd.errors import RunError
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
@@ -44,29 +47,31 @@ def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[No
 
 
 def die_with_parent() -> None:
-    """End this process, by SIGKILL, as soon as its parent has ended.
+    """End this process, by SIGKILL, as soon as its parent has ended (Linux; elsewhere no effect).
 
     DVC leaves a stage running when it is killed itself, and a stage that goes on writing could
     meet its own successor. Where the parent is a shell that only waits for this process, the
-    shell's parent counts too. On systems without pidfd (other than Linux) nothing happens.
+    shell's parent is watched too; only that takes a thread.
     """
-    if not hasattr(os, "pidfd_open"):
+    if sys.platform != "linux":
         return
-    ancestors = [os.getppid()]
-    if _command(ancestors[0]) in _SHELLS:
-        ancestors.append(_parent(ancestors[0]))
-    poll = select.poll()
-    for pid in ancestors:
-        try:
-            poll.register(os.pidfd_open(pid), select.POLLIN)
-        except OSError:  # it has ended already
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch() -> None:
-        poll.poll()
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the kernel was asked
         os.kill(os.getpid(), signal.SIGKILL)
+    if _command(parent) in _SHELLS:
+        threading.Thread(
+            target=_die_with, args=(_parent(parent),), name="die with parent", daemon=True
+        ).start()
 
-    threading.Thread(target=watch, name="die with parent", daemon=True).start()
+
+def _die_with(pid: int) -> None:
+    poll = select.poll()
+    # an ancestor that has ended already is none to wait for
+    with contextlib.suppress(ProcessLookupError):
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+        poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _command(pid: int) -> str:

@@ -65,6 +65,9 @@ def run(command: click.Command, name: str) -> None:
     except click.Abort:
         click.echo("error: interrupted; run it again to go on", err=True)
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
@@ -73,6 +76,15 @@ def run(command: click.Command, name: str) -> None:
             traceback.print_exc()
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if os.environ.get("ROLEKD_DEBUG"):
+            raise
+        click.echo(
+            f"error: {sys.executable}: has no module {error.name}; activate the project's "
+            "environment (make setup, then . .venv/bin/activate)",
+            err=True,
+        )
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("ROLEKD_DEBUG"):
             raise

@@ -18,6 +18,5 @@ def params(path: str, show_schema: bool, as_json: bool) -> None:
         click.echo(json.dumps(schema.Params.model_json_schema(), indent=2))
         return
     values = schema.load(path).model_dump(mode="json")
-    click.echo(
-        json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False), nl=True
-    )
+    text = json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False)
+    click.echo(text.rstrip())

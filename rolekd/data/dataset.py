@@ -1,7 +1,7 @@
 """A prepared data set: images, labels, splits and statistics in one folder of plain arrays."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,17 @@ class Dataset:
         return self.images[indices], self.labels[indices]
 
 
+def restrict(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    """Return a data set that holds only the images of the named splits.
+
+    What a search is given: an image that is not there cannot decide anything. Statistics and
+    the digest stay those of the whole.
+    """
+    kept = np.unique(np.concatenate([dataset.splits[name] for name in names]))
+    splits = {name: np.searchsorted(kept, dataset.splits[name]) for name in names}
+    return replace(dataset, images=dataset.images[kept], labels=dataset.labels[kept], splits=splits)
+
+
 def assemble(
     name: str,
     images: Images,
@@ -104,6 +115,7 @@ def save(dataset: Dataset, folder: Path) -> None:
                 "classes": list(dataset.classes),
                 "mean": list(dataset.mean),
                 "std": list(dataset.std),
+                "splits": list(dataset.splits),
                 "digest": dataset.digest,
             },
         )
@@ -118,7 +130,7 @@ def load(folder: Path | str) -> Dataset:
         images=_array(folder / "images.npy", mapped=True),
         labels=_array(folder / "labels.npy"),
         classes=tuple(about["classes"]),
-        splits={name: _array(folder / f"{name}.npy") for name in SPLITS},
+        splits={name: _array(folder / f"{name}.npy") for name in about["splits"]},
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
         digest=about["digest"],

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -66,7 +66,7 @@ def train(
     epochs: int | None = None,
     scale_decay: float = 1.0,
     after_epoch: Callable[[int], None] | None = None,
-    reporter: Reporter | None = None,
+    reporters: Sequence[Reporter] = (),
 ) -> None:
     """Train epochs `first` up to, not including, `last` of a training of `epochs` epochs.
 
@@ -82,7 +82,7 @@ def train(
         epochs: Length that the decay points refer to.
         scale_decay: Multiplies the objective's scale at each decay point.
         after_epoch: Called with the number of finished epochs; saves the state.
-        reporter: Hears loss, its parts, accuracy, learning rate and speed of every epoch.
+        reporters: Hear loss, its parts, accuracy, learning rate and speed of every epoch.
 
     Raises:
         DivergedError: The loss of an epoch is not finite.
@@ -113,10 +113,9 @@ def train(
                 f"training: the loss became {means['loss']} in epoch {epoch} at learning rate "
                 f"{rate:g}; lower the learning rate"
             )
+        speed = batches.images_per_epoch / (time.perf_counter() - began)
+        for reporter in reporters:
+            reporter.epoch({**means, "learning_rate": rate, "images_per_second": speed}, epoch)
         if after_epoch is not None:
             after_epoch(epoch + 1)
-        if reporter is not None:
-            seconds = time.perf_counter() - began
-            speed = batches.images_per_epoch / seconds
-            reporter.epoch({**means, "learning_rate": rate, "images_per_second": speed}, epoch)
     network.eval()

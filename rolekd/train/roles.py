@@ -1,46 +1,99 @@
-"""The networks of the two roles, built from parameters and data."""
+"""The networks of the two roles: built from parameters, saved with what rebuilds them."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from rolekd import seeds
 from rolekd.data.dataset import Dataset
-from rolekd.models import build
-from rolekd.quantize.convert import convert, copy_matching
+from rolekd.errors import InputError
+from rolekd.models.weights import copy_matching
+from rolekd.models.zoo import build
+from rolekd.quantize.convert import convert
+from rolekd.train import state
 
 if TYPE_CHECKING:
     from rolekd.params import StudentParams, TeacherParams
 
 
-def teacher(params: "TeacherParams", dataset: Dataset, seed: int) -> nn.Module:
-    """Build the untrained full-precision teacher."""
-    return build(
-        params.model.name,
-        classes=len(dataset.classes),
-        channels=dataset.channels,
-        image_size=dataset.image_size,
-        width=params.model.width,
-        seed=seeds.derive(seed, "initial weights"),
-    )
+def teacher(
+    params: "TeacherParams", dataset: Dataset, seed: int
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the untrained full-precision teacher; return it with its description."""
+    about = {
+        "role": "teacher",
+        "model": params.model.name,
+        "width": params.model.width,
+        **_shape(dataset),
+    }
+    return _build(about, seed), about
 
 
 def student(
-    params: "StudentParams", dataset: Dataset, seed: int, teacher: nn.Module | None = None
-) -> nn.Module:
-    """Build the low-bit student; it starts from the teacher's weights where shapes agree."""
-    network = convert(
-        build(
-            params.model.name,
-            classes=len(dataset.classes),
-            channels=dataset.channels,
-            image_size=dataset.image_size,
-            width=params.model.width,
-            seed=seeds.derive(seed, "initial weights"),
-        ),
-        weight_bits=params.bits,
-        activation_bits=params.activation_bits or params.bits,
+    params: "StudentParams", dataset: Dataset, seed: int, teacher: nn.Module
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the low-bit student, from the teacher's weights where shapes agree.
+
+    Returns:
+        The student and the description from which `load` builds it again.
+    """
+    about = {
+        "role": "student",
+        "model": params.model.name,
+        "width": params.model.width,
+        "quantizer": params.quantizer,
+        "weight_bits": params.bits,
+        "activation_bits": params.activation_bits or params.bits,
+        **_shape(dataset),
+    }
+    network = _build(about, seed)
+    copy_matching(network, teacher)
+    return network, about
+
+
+def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network that a weights file describes, with its weights, for evaluation.
+
+    Raises:
+        InputError: The file is none of ours, or its network was trained for other images.
+    """
+    path = Path(path)
+    about = state.describe(path)
+    for key, value in _shape(dataset).items():
+        if about.get(key) != value:
+            raise InputError(
+                f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
+                "train again on this data"
+            )
+    network = _build(about, seed=0)
+    state.load_weights(path, network)
+    return network.eval(), about
+
+
+def _shape(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "classes": len(dataset.classes),
+        "channels": dataset.channels,
+        "image_size": list(dataset.image_size),
+    }
+
+
+def _build(about: dict[str, Any], seed: int) -> nn.Module:
+    height, width = about["image_size"]
+    network = build(
+        about["model"],
+        classes=about["classes"],
+        channels=about["channels"],
+        image_size=(height, width),
+        width=about["width"],
+        seed=seeds.derive(seed, "initial weights"),
     )
-    if teacher is not None:
-        copy_matching(network, teacher)
-    return network
+    if "quantizer" not in about:
+        return network
+    return convert(
+        network,
+        weight_bits=about["weight_bits"],
+        activation_bits=about["activation_bits"],
+        quantizer=about["quantizer"],
+    )

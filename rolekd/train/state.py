@@ -1,6 +1,7 @@
 """The whole state of a training as one safetensors file, written atomically."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,29 @@ from rolekd import files
 from rolekd.errors import InputError
 
 
-def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    """Write weights, BatchNorm statistics, optimiser state and the number of finished epochs."""
+def save(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    history: Sequence[Mapping[str, float]] = (),
+) -> None:
+    """Write weights, BatchNorm statistics, optimiser state, finished epochs and their metrics."""
     from safetensors.torch import save_file
 
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     state = optimizer.state_dict()
     for index, values in state["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
-    header = {"epoch": epoch, "groups": state["param_groups"]}
+    header = {"epoch": epoch, "groups": state["param_groups"], "history": history}
     with files.replacing(path) as temporary:
         save_file(_contiguous(tensors), temporary, metadata={"training": json.dumps(header)})
 
 
-def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restore what `save` wrote into `network` and `optimizer`; return the finished epochs."""
+def load(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]]]:
+    """Restore what `save` wrote; return the number of finished epochs and their metrics."""
     tensors, metadata = read(path)
     if "training" not in metadata:
         raise InputError(f"{path}: holds weights but no training state; name a state file")
@@ -38,10 +47,10 @@ def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> in
             _, index, key = name.split(".", 2)
             slots.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
-    return int(header["epoch"])
+    return int(header["epoch"]), header["history"]
 
 
-def save_weights(path: Path, network: nn.Module, about: dict[str, Any] | None = None) -> None:
+def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
     """Write a network's weights and BatchNorm statistics; `about` is kept as JSON beside them."""
     from safetensors.torch import save_file
 
@@ -49,16 +58,20 @@ def save_weights(path: Path, network: nn.Module, about: dict[str, Any] | None = 
         save_file(
             _contiguous(dict(network.state_dict())),
             temporary,
-            metadata={"about": json.dumps(about or {})},
+            metadata={"about": json.dumps(dict(about), sort_keys=True)},
         )
 
 
-def load_weights(path: Path, network: nn.Module) -> dict[str, Any]:
-    """Restore what `save_weights` wrote; return its `about`."""
-    tensors, metadata = read(path)
-    _load_weights(path, network, tensors)
-    about = json.loads(metadata.get("about", "{}"))
-    assert isinstance(about, dict)
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Restore what `save_weights` wrote."""
+    _load_weights(path, network, read(path)[0])
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return the `about` of a weights file; a file without one is an `InputError`."""
+    about = json.loads(read(path)[1].get("about", "{}"))
+    if not isinstance(about, dict) or "model" not in about:
+        raise InputError(f"{path}: does not say of which network it is; name one that we wrote")
     return about
 
 

@@ -1,0 +1,44 @@
+"""Stage evaluate: every network once on the test images; nothing is selected by what it says."""
+
+import click
+
+from pipelines.stage import DATA, OUTPUTS, open_stage
+from rolekd.cli import run
+from rolekd.train.arms import ARMS
+
+
+@click.command()
+def main() -> None:
+    """Compare the arms on the test images."""
+    with open_stage("evaluate") as stage:
+        import numpy as np
+        import torch
+
+        from rolekd.data import dataset as datasets
+        from rolekd.data.batches import Normalize
+        from rolekd.report.datafiles import save_predictions, write_tables
+        from rolekd.report.tables import summarise
+        from rolekd.train import roles
+        from rolekd.train.evaluate import accuracy, predict, predict_integers
+
+        torch.set_num_threads(stage.params.threads)
+        dataset = datasets.load(DATA)
+        images, labels = dataset.split("test")
+        teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
+        teacher_accuracy = accuracy(predict(teacher, images, Normalize(dataset)), labels)
+        logits = {}
+        for arm in ARMS:
+            weights = sorted((OUTPUTS / "distill" / arm / "weights").glob("seed-*.safetensors"))
+            students = [roles.load(path, dataset)[0] for path in weights]
+            logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
+        evaluation = summarise(logits, labels, dataset.classes)
+        stage.log_split(dataset, "test")
+        write_tables(evaluation, stage.folder)
+        save_predictions(stage.folder / "predictions.npz", logits, labels)
+        for arm, metrics in evaluation.metrics().items():
+            stage.run.log_metrics({f"{arm}/{name}": value for name, value in metrics.items()})
+        stage.finish({"teacher_accuracy": teacher_accuracy, "arms": evaluation.metrics()})
+
+
+if __name__ == "__main__":
+    run(main, "evaluate")

@@ -1,0 +1,71 @@
+"""Stages search_teacher and search_student: population based training of a role's schedule."""
+
+import shutil
+from pathlib import Path
+
+import click
+
+from pipelines.stage import DATA, OUTPUTS, Stage, open_stage
+from rolekd.cli import run
+
+TEACHER = OUTPUTS / "train_teacher" / "weights.safetensors"
+
+
+@click.command()
+@click.option("--role", required=True, type=click.Choice(["teacher", "student"]))
+def main(role: str) -> None:
+    """Search the schedule of one role."""
+    with open_stage(f"search_{role}", tags={"role": role}, forks=True) as stage:
+        from rolekd import files
+        from rolekd.report.datafiles import to_csv
+        from rolekd.search import history, runner
+        from rolekd.search.member import training
+        from rolekd.search.population import Settings
+        from rolekd.search.spec import SearchSpec, hash_inputs, versions
+        from rolekd.track import store
+        from rolekd.track.observers import SearchRuns
+
+        params = stage.params
+        inputs = _inputs(stage, role)
+        search = params.search
+        spec = SearchSpec(
+            seed=params.seed,
+            role=role,
+            trainer="member",
+            settings=Settings(
+                **search.model_dump(exclude={"workers", "threads_per_worker"}),
+            ),
+            threads=search.threads_per_worker,
+            training=training(params.model_dump(mode="json"), role),
+            inputs=hash_inputs(inputs),
+            versions=versions(),
+        )
+        found = runner.run(
+            spec,
+            inputs,
+            stage.state,
+            [SearchRuns(stage.run)],
+            workers=search.workers,
+            storage=f"sqlite:///{store.project_root() / '.rolekd' / 'optuna.db'}",
+        )
+        found.schedule.save(stage.folder / "schedule.json")
+        files.write_text(stage.folder / "history.csv", to_csv(history.rows(found)))
+        files.write_json(stage.folder / "lineage.json", history.lineage(found))
+        stage.finish({"accuracy": found.line[-1].accuracy})
+
+
+def _inputs(stage: Stage, role: str) -> Path:
+    """Make the folder of what the search may see: no test image, no image outside the search."""
+    from rolekd.data import dataset as datasets
+
+    folder = stage.state / "inputs"
+    shutil.rmtree(folder, ignore_errors=True)
+    dataset = datasets.restrict(datasets.load(DATA), ("search_train", "search_val"))
+    datasets.save(dataset, folder / "data")
+    if role == "student":
+        shutil.copy(TEACHER, folder / "teacher.safetensors")
+    return folder
+
+
+if __name__ == "__main__":
+    run(main, "search")

@@ -1,0 +1,50 @@
+"""Stage train_teacher: full precision, on the whole training set, with its own schedule."""
+
+import click
+
+from pipelines.stage import DATA, OUTPUTS, open_stage
+from rolekd.cli import run
+
+
+@click.command()
+def main() -> None:
+    """Train the teacher with the schedule that was searched for it."""
+    with open_stage("train_teacher", tags={"role": "teacher"}) as stage:
+        import torch
+
+        from rolekd import files, seeds
+        from rolekd.augment import schedule as schedules
+        from rolekd.data import dataset as datasets
+        from rolekd.data.batches import Batches, Normalize
+        from rolekd.distill.methods import CrossEntropy
+        from rolekd.report.datafiles import to_csv
+        from rolekd.train import roles, state
+        from rolekd.train.augmentation import make_engine, scheduled
+        from rolekd.train.fit import fit
+
+        params = stage.params
+        torch.set_num_threads(params.threads)
+        dataset = datasets.load(DATA)
+        schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")
+        seed = seeds.derive(params.seed, "train teacher")
+        training = params.teacher.training
+        network, about = roles.teacher(params.teacher, dataset, seed)
+        history = fit(
+            network,
+            Batches(dataset, "train", training.batch_size, seed, Normalize(dataset)),
+            scheduled(
+                make_engine(params.augment, dataset, params.threads), schedule, training.epochs
+            ),
+            CrossEntropy(),
+            training,
+            state_file=stage.state / "training.safetensors",
+            reporters=[stage.run],
+        )
+        stage.log_split(dataset, "train")
+        state.save_weights(stage.folder / "weights.safetensors", network, about)
+        files.write_text(stage.folder / "epochs.csv", to_csv(history))
+        stage.finish({"train_loss": history[-1]["loss"], "train_accuracy": history[-1]["accuracy"]})
+
+
+if __name__ == "__main__":
+    run(main, "train_teacher")

@@ -1,0 +1,104 @@
+"""A member of a search: one generation of training, and its accuracy on search_val."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rolekd import seeds
+from rolekd.augment.policy import Policy
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.distill.methods import CrossEntropy, Distillation
+from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
+from rolekd.search.population import Integers, Slot
+from rolekd.search.spec import SearchSpec
+from rolekd.search.trainer import Outcome
+from rolekd.train import roles
+from rolekd.train import state as states
+from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.evaluate import accuracy, predict
+from rolekd.train.loop import DivergedError, Objective, make_optimizer, train
+
+DATA = "data"
+TEACHER = "teacher.safetensors"
+
+
+class Member:
+    """Trains slots of a search for either role, on what the folder of inputs holds.
+
+    The inputs are `data/`, a data set of the splits search_train and search_val only, and for a
+    student `teacher.safetensors`. `spec.training` holds the sections augment, the role's own and
+    distill of the parameters.
+    """
+
+    def __init__(self, spec: SearchSpec, inputs: Path) -> None:
+        torch.set_num_threads(spec.threads)
+        self._spec = spec
+        self._dataset = datasets.load(inputs / DATA)
+        base = BaseAugmentParams.model_validate(spec.training["augment"])
+        self._engine = make_engine(base, self._dataset, spec.threads)
+        self._objective: Objective
+        if spec.role == "teacher":
+            self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
+            self._params = self._teacher_params.training
+            self._objective, self._scale_decay = CrossEntropy(), 1.0
+        else:
+            self._student_params = StudentParams.model_validate(spec.training["student"])
+            self._params = self._student_params.training
+            self._teacher, _ = roles.load(inputs / TEACHER, self._dataset)
+            distill = DistillParams.model_validate(spec.training["distill"])
+            self._objective = Distillation(self._teacher, distill)
+            self._scale_decay = distill.scale_decay
+
+    def advance(
+        self,
+        state: Path | None,
+        policy: Integers,
+        slot: Slot,
+        start_epoch: int,
+        epochs: int,
+        out: Path,
+    ) -> Outcome:
+        """Train one slot; see `rolekd.search.trainer.Trainer`."""
+        began = time.perf_counter()
+        seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
+        network = self._network(seed)
+        optimizer = make_optimizer(network, self._params)
+        if state is not None:
+            states.load(state, network, optimizer)
+        normalize = Normalize(self._dataset)
+        batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
+        seen = epochs * batches.images_per_epoch
+        try:
+            train(
+                network,
+                optimizer,
+                batches,
+                constant(self._engine, Policy(policy)),
+                self._objective,
+                self._params,
+                first=start_epoch,
+                last=start_epoch + epochs,
+                epochs=self._spec.settings.epochs,
+                scale_decay=self._scale_decay,
+            )
+        except DivergedError:
+            return Outcome(float("nan"), seen, time.perf_counter() - began)
+        images, labels = self._dataset.split("search_val")
+        reward = accuracy(predict(network, images, normalize), labels)
+        states.save(out, network, optimizer, start_epoch + epochs)
+        return Outcome(reward, seen, time.perf_counter() - began)
+
+    def _network(self, seed: int) -> torch.nn.Module:
+        if self._spec.role == "teacher":
+            return roles.teacher(self._teacher_params, self._dataset, seed)[0]
+        return roles.student(self._student_params, self._dataset, seed, self._teacher)[0]
+
+
+def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Return what `SearchSpec.training` holds for a role, from all parameters as JSON."""
+    sections = ("augment", "teacher") if role == "teacher" else ("augment", "student", "distill")
+    return {section: params[section] for section in sections}
