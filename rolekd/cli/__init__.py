@@ -21,6 +21,7 @@ _COMMANDS = {
     "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
+    "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
     "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
 }
 
