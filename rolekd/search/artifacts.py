@@ -124,6 +124,14 @@ class Artifacts:
         )
 
 
+def s3_errors() -> Errors:
+    """Return what boto3 raises when S3 fails."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return OSError, Boto3Error, BotoCoreError, ClientError
+
+
 def _state_name(slot: Slot, trial: int) -> str:
     # With the trial's number, so that a worker believed dead cannot overwrite its successor's.
     return f"g{slot.generation:04}-m{slot.member:04}-t{trial}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from rolekd.search.population import Result, Settings, Slot, Task, plan
+from rolekd.search.population import Result, Settings, Slot, Task
 
 
 class State(enum.Enum):
@@ -34,23 +34,22 @@ class Entry:
         number: Number of the trial; in the order of creation.
         task: What is trained.
         state: Where it is in its life.
-        worker: Who runs or ran it; None before that.
+        workers: Who tried to claim it; one of them runs or ran it.
         result: Of a done entry.
     """
 
     number: int
     task: Task
     state: State
-    worker: str | None = None
+    workers: tuple[str, ...] = ()
     result: Result | None = None
 
 
 class Board:
     """One reading of the ledger, sorted out by slot."""
 
-    def __init__(self, settings: Settings, seed: int, entries: Iterable[Entry]) -> None:
+    def __init__(self, settings: Settings, entries: Iterable[Entry]) -> None:
         self._settings = settings
-        self._seed = seed
         self.entries = sorted(entries, key=lambda entry: entry.number)
         self.holders: dict[Slot, Entry] = {}
         for entry in self.entries:
@@ -96,12 +95,9 @@ class Board:
         """Tell whether `entry` is the one that counts for its slot."""
         return self.holders.get(entry.task.slot) is entry
 
-    def missing(self) -> list[Task]:
-        """Return the tasks of the current generation that nothing alive stands for."""
-        if self.finished:
-            return []
-        tasks = plan(self._settings, self._seed, self.history)
-        return [task for task in tasks if task.slot not in self.holders]
+    def missing(self, planned: Iterable[Task]) -> list[Task]:
+        """Return those of the planned tasks that nothing alive stands for."""
+        return [task for task in planned if task.slot not in self.holders]
 
     def outgrown(self, generations: Iterable[int]) -> list[Entry]:
         """Return the entries of those generations whose training states nothing starts from.

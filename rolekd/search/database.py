@@ -4,13 +4,19 @@ A database that goes away is waited for; what is wrong for good is reported at o
 its password.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 
 from rolekd.errors import RunError
 from rolekd.search.addresses import redact
@@ -30,6 +36,7 @@ def patiently(
     url: str,
     errors: tuple[type[Exception], ...],
     patience: float | None = None,
+    reset: Callable[[], None] = lambda: None,
 ) -> T:
     """Call `action` until it meets a database that answers.
 
@@ -38,6 +45,7 @@ def patiently(
         url: The database's, for messages.
         errors: What a failing database raises, itself or as the cause of what is raised.
         patience: Seconds after which an outage is an error; 0: fail at once. None: 10 minutes.
+        reset: Called after a failure, to leave no broken transaction behind.
     """
     limit = PATIENCE_SECONDS if patience is None else patience
     begin, wait = time.monotonic(), _FIRST_WAIT
@@ -46,6 +54,8 @@ def patiently(
             return action()
         except errors as error:
             away = time.monotonic() - begin
+            with contextlib.suppress(SQLAlchemyError):
+                reset()
             if not _passing(error) or away + wait > limit:
                 raise RunError(_described(error, url, away)) from error
             if wait > 1.0:
@@ -79,7 +89,9 @@ def _begin(connection: Any) -> None:
 
 
 def _passing(error: Exception) -> bool:
-    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    cause = _cause(error)
+    if isinstance(cause, PendingRollbackError):  # the connection broke in the call before
+        return True
     if not isinstance(cause, DBAPIError):
         return False
     if "sqlite" in type(cause.orig).__module__:
@@ -87,8 +99,13 @@ def _passing(error: Exception) -> bool:
     return cause.connection_invalidated or isinstance(cause, OperationalError)
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Return what SQLAlchemy raised; Optuna wraps it."""
+    return error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
+
+
 def _described(error: Exception, url: str, away: float) -> str:
-    cause = error if isinstance(error, DBAPIError) else error.__cause__ or error
+    cause = _cause(error)
     reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
     since = f" for {away:.0f} s" if away > 1.0 else ""
     return (

@@ -32,12 +32,13 @@ from rolekd.errors import RunError
 from rolekd.processes import exclusive
 from rolekd.search import lineage
 from rolekd.search.board import Board, State
+from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.population import Result, Settings
 from rolekd.search.spec import SearchSpec
-from rolekd.search.study import Ledger, open_artifacts
+from rolekd.search.study import Ledger
 from rolekd.search.team import Team
 from rolekd.search.trainer import find_trainer
-from rolekd.search.worker import Worker, make_trainer, refuse_other_versions
+from rolekd.search.worker import Worker, open_artifacts
 
 _LOCK_PATIENCE_SECONDS = 5.0
 

@@ -1,13 +1,13 @@
 """The Optuna side: a study is the ledger of a search, one trial for each slot.
 
-Optuna's samplers and `study.optimize` are not used: what is trained next is planned in
-`population`, and a trial is claimed by setting it to running, a heartbeat written before, so that
-a worker killed at any instant leaves a trial whose age others can tell.
+Optuna's own loop is not used: what is trained next is planned by pure functions, and a trial is
+claimed by setting it to running, after a first heartbeat, so that a worker killed at any instant
+leaves a trial whose silence others notice.
 
 | state of a slot | state of its trial |
 |---|---|
 | planned | WAITING, user attributes generation, member, parent, policy, epochs |
-| somebody works on it | RUNNING, user attribute worker, heartbeats |
+| somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
 | done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; attribute outcome |
 | lost with its worker | FAIL; the slot is planned again |
 | planned twice | PRUNED, without an outcome |
@@ -25,14 +25,23 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rolekd.errors import InputError, RunError
+from rolekd.processes import exclusive
 from rolekd.search import database
 from rolekd.search.addresses import redact
-from rolekd.search.artifacts import Artifacts
 from rolekd.search.board import Board, Entry, State
-from rolekd.search.population import Result, Slot, Task
+from rolekd.search.population import Result, Task
+from rolekd.search.records import (
+    SIGNATURE,
+    outcome_attribute,
+    read_result,
+    read_task,
+    read_workers,
+    task_attributes,
+)
 from rolekd.search.spec import SearchSpec, differences
 
 T = TypeVar("T")
@@ -40,14 +49,14 @@ T = TypeVar("T")
 # A worker that has not been heard of for this many heartbeats is taken for dead.
 _MISSED_BEATS = 6
 _ERRORS = (StorageInternalError, SQLAlchemyError)
+_SQLITE = "sqlite:///"
 
 
 class Ledger:
-    """The record of one search. Every method may be repeated: a lost connection is tried again."""
+    """The record of one search. Every method bears repetition: a lost connection is tried again."""
 
     def __init__(self, url: str, name: str, storage: RDBStorage) -> None:
         self._url = url
-        self._name = name
         self._storage = storage
         self._study = self._patiently(lambda: optuna.load_study(study_name=name, storage=storage))
         attributes = self._patiently(lambda: self._study.user_attrs)
@@ -85,14 +94,17 @@ class Ledger:
     @classmethod
     def open(cls, url: str, name: str) -> "Ledger":
         """Open the study of a search that was started elsewhere."""
-        if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-            raise InputError(f"storage {url}: no such file; name the search's own storage")
         storage = _connect(url, create=False)
         names = _at_once(lambda: optuna.get_all_study_names(storage), url)
         if name not in names:
             known = ", ".join(sorted(names)) or "none"
             raise InputError(f"study {name}: not in this storage; it holds: {known}")
         return cls(url, name, storage)
+
+    @property
+    def engine(self) -> Engine:
+        """The connections to the database."""
+        return self._storage.engine
 
     def close(self) -> None:
         """Drop the connections; needed before a fork."""
@@ -109,36 +121,33 @@ class Ledger:
         """Read where the search stands."""
         trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
         entries = [self._settled.get(trial.number) or self._entry(trial) for trial in trials]
-        return Board(self.spec.settings, self.spec.seed, entries)
+        return Board(self.spec.settings, entries)
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """Put tasks into the queue."""
         for task in tasks:
             trial = optuna.trial.create_trial(
-                state=TrialState.WAITING,
-                user_attrs={
-                    "generation": task.slot.generation,
-                    "member": task.slot.member,
-                    "parent": task.parent and [task.parent.generation, task.parent.member],
-                    "policy": list(task.policy),
-                    "epochs": [task.start_epoch, task.start_epoch + task.epochs],
-                },
+                state=TrialState.WAITING, user_attrs=task_attributes(task)
             )
             self._patiently(partial(self._study.add_trial, trial))
 
     def claim(self, entry: Entry, worker: str) -> bool:
-        """Take an entry for `worker`; False where another was faster."""
+        """Take an entry for `worker`; False where another was faster.
+
+        It signs before it takes, and so does every other that tries: whenever it is killed, the
+        entry is known to be lost when all that signed are dead.
+        """
 
         def take() -> bool:
-            number = self._id(entry)
-            self._storage.record_heartbeat(number)
-            return self._storage.set_trial_state_values(number, TrialState.RUNNING)
+            trial = self._id(entry)
+            self._storage.set_trial_user_attr(trial, SIGNATURE + worker, True)
+            self._storage.record_heartbeat(trial)
+            return self._storage.set_trial_state_values(trial, TrialState.RUNNING)
 
-        with contextlib.suppress(UpdateFinishedTrialError):
-            if self._patiently(take):
-                self._set(entry, "worker", worker)
-                return True
-        return False
+        try:
+            return self._patiently(take)
+        except UpdateFinishedTrialError:
+            return False
 
     @contextlib.contextmanager
     def beating(self, entry: Entry) -> Iterator[None]:
@@ -154,16 +163,9 @@ class Ledger:
 
     def finish(self, entry: Entry, result: Result) -> bool:
         """Enter the result of a claimed entry; False where it had been given to another."""
-        outcome = {
-            "accuracy": result.accuracy,
-            "images_seen": result.images_seen,
-            "seconds": round(result.seconds, 3),
-            "state": result.state,
-            "extras": dict(result.extras),
-        }
-        state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
         values = None if result.accuracy is None else [result.accuracy]
-        return self._end(entry, state, values, outcome)
+        state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
+        return self._end(entry, state, values, outcome=outcome_attribute(result))
 
     def lose(self, entry: Entry, patience: float | None = None) -> bool:
         """Give an entry up, so that its slot is planned again; False where it was ended before.
@@ -191,19 +193,15 @@ class Ledger:
         patience: float | None = None,
     ) -> bool:
         def end() -> bool:
-            number = self._id(entry)
+            trial = self._id(entry)
             if outcome is not None:
-                self._storage.set_trial_user_attr(number, "outcome", outcome)
-            return self._storage.set_trial_state_values(number, state, values)
+                self._storage.set_trial_user_attr(trial, "outcome", outcome)
+            return self._storage.set_trial_state_values(trial, state, values)
 
         try:
             return self._patiently(end, patience)
         except UpdateFinishedTrialError:
             return False
-
-    def _set(self, entry: Entry, key: str, value: Any) -> None:
-        with contextlib.suppress(UpdateFinishedTrialError):
-            self._patiently(lambda: self._storage.set_trial_user_attr(self._id(entry), key, value))
 
     def _id(self, entry: Entry) -> int:
         if entry.number not in self._ids:
@@ -224,13 +222,31 @@ class Ledger:
             self._storage.remove_session()
 
     def _entry(self, trial: FrozenTrial) -> Entry:
-        entry = _as_entry(trial)
+        task = read_task(trial.user_attrs)
+        result = None
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            result = read_result(task, trial.number, trial.user_attrs)
+        state = {
+            TrialState.WAITING: State.WAITING,
+            TrialState.RUNNING: State.RUNNING,
+            TrialState.FAIL: State.LOST,
+        }.get(trial.state, State.DUPLICATE if result is None else State.DONE)
+        entry = Entry(trial.number, task, state, read_workers(trial.user_attrs), result)
         if trial.state.is_finished():
             self._settled[trial.number] = entry
         return entry
 
     def _patiently(self, action: Callable[[], T], patience: float | None = None) -> T:
-        return database.patiently(action, self._url, _ERRORS, patience)
+        reset = self._storage.remove_session
+        return database.patiently(action, self._url, _ERRORS, patience, reset)
+
+
+def searches(url: str) -> list[str]:
+    """Return the names of the searches in a storage."""
+    storage = _connect(url, create=False)
+    studies = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
+    storage.engine.dispose()
+    return sorted(study.study_name for study in studies if "spec" in study.user_attrs)
 
 
 def _at_once(action: Callable[[], T], url: str) -> T:
@@ -240,65 +256,35 @@ def _at_once(action: Callable[[], T], url: str) -> T:
 
 def _connect(url: str, create: bool) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            # A heartbeat must be asked for here; the ledger sets the study's own interval.
-            make = partial(RDBStorage, url, heartbeat_interval=1, skip_table_creation=not create)
+    with _making(url, create), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # A heartbeat must be asked for here; the ledger sets the study's own interval.
+        make = partial(RDBStorage, url, heartbeat_interval=1, skip_table_creation=not create)
+        try:
             storage = _at_once(make, url)
-    except ImportError as error:
-        raise InputError(
-            f"storage {redact(url, url)}: its driver is not installed ({error}); install it"
-        ) from error
-    database.share(storage.engine)
+        except ImportError as error:
+            raise InputError(
+                f"storage {redact(url, url)}: its driver is missing ({error}); install it"
+            ) from error
+        database.share(storage.engine)
     return storage
 
 
-def open_artifacts(address: str, study: str) -> Artifacts:
-    """Open the artifact store at `address`: s3://BUCKET/PREFIX, or a folder, made if need be."""
-    missing = optuna.artifacts.exceptions.ArtifactNotFound
-    if not address.startswith("s3://"):
-        folder = Path(address)
+@contextlib.contextmanager
+def _making(url: str, create: bool) -> Iterator[None]:
+    """Keep others away while the tables are made: in SQLite that does not happen at a stroke."""
+    if not url.startswith(_SQLITE):
+        yield
+        return
+    file = Path(url.removeprefix(_SQLITE))
+    if not create and not file.exists():
+        raise InputError(f"storage {url}: no such file; name the storage of the search")
+    with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            lock = exclusive(file.with_suffix(".lock"), "the database", wait=True)
+            stack.enter_context(lock)
         except OSError as error:
             raise InputError(
-                f"artifact store {address}: cannot be made ({error.strerror}); "
-                "name a writable folder or s3://BUCKET/PREFIX"
+                f"storage {url}: cannot be made ({error.strerror}); name a writable place"
             ) from error
-        store = optuna.artifacts.FileSystemArtifactStore(folder)
-        return Artifacts(store, study, address, (OSError,), missing)
-    import boto3
-    import boto3.exceptions
-    import botocore.exceptions
-
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    errors = (
-        OSError,
-        boto3.exceptions.Boto3Error,
-        botocore.exceptions.BotoCoreError,
-        botocore.exceptions.ClientError,
-    )
-    begin = "/".join(filter(None, [prefix.strip("/"), study]))
-    return Artifacts(optuna.artifacts.Boto3ArtifactStore(bucket), begin, address, errors, missing)
-
-
-def _as_entry(trial: FrozenTrial) -> Entry:
-    attributes = trial.user_attrs
-    start, stop = attributes["epochs"]
-    task = Task(
-        slot=Slot(attributes["generation"], attributes["member"]),
-        parent=Slot(*attributes["parent"]) if attributes["parent"] else None,
-        policy=tuple(attributes["policy"]),
-        start_epoch=start,
-        epochs=stop - start,
-    )
-    outcome = attributes.get("outcome")
-    done = outcome is not None and trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    state = {
-        TrialState.WAITING: State.WAITING,
-        TrialState.RUNNING: State.RUNNING,
-        TrialState.FAIL: State.LOST,
-    }.get(trial.state, State.DONE if done else State.DUPLICATE)
-    result = Result(task, trial.number, **outcome) if outcome is not None and done else None
-    return Entry(trial.number, task, state, attributes.get("worker"), result)
+        yield

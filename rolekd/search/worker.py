@@ -7,21 +7,21 @@ next, and whoever is idle gives up the slots of the dead and plans what is missi
 import contextlib
 import logging
 import math
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
+
 from rolekd.errors import InputError, RunError
-from rolekd.search.artifacts import Artifacts
+from rolekd.search.artifacts import Artifacts, s3_errors
 from rolekd.search.board import Board, Entry
 from rolekd.search.identity import identity, is_dead
-from rolekd.search.population import Result
-from rolekd.search.spec import SearchSpec, differences, versions
-from rolekd.search.study import Ledger, open_artifacts
-from rolekd.search.trainer import Trainer, find_trainer
+from rolekd.search.population import Result, Task, plan
+from rolekd.search.spec import SearchSpec
+from rolekd.search.study import Ledger
+from rolekd.search.trainer import Trainer
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.01, 0.5
 _TIDY_SECONDS = 1.0
@@ -132,11 +132,11 @@ class Worker:
         for entry in board.duplicates():
             self._ledger.drop(entry)
         for entry in board.running():
-            if entry.worker is not None and is_dead(entry.worker):
+            if entry.workers and all(is_dead(worker) for worker in entry.workers):
                 self._ledger.lose(entry)
         self._ledger.lose_silent()
         board = self._ledger.read()
-        if missing := board.missing():
+        if missing := board.missing(plan_next(self._ledger.spec, board)):
             self._ledger.enqueue(missing)
             self.sweep(board, [len(board.history) - 2])
 
@@ -146,48 +146,30 @@ class Worker:
             self._artifacts.remove_state(entry.task.slot, entry.number)
 
 
-def limit_threads(count: int) -> None:
-    """Give the numeric libraries `count` threads, those imported already and those to come."""
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = str(count)
-    for name in ("torch", "numba"):
-        if name in sys.modules:
-            sys.modules[name].set_num_threads(count)
+def plan_next(spec: SearchSpec, board: Board) -> list[Task]:
+    """Plan the generation in progress, as every worker would; nothing where all is done."""
+    if board.finished:
+        return []
+    return plan(spec.settings, spec.seed, board.history)
 
 
-def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
-    """Make the trainer that a spec names, with the threads that it names."""
-    limit_threads(spec.threads)
-    trainer = find_trainer(spec.trainer)(spec, inputs)
-    limit_threads(spec.threads)
-    return trainer
+def open_artifacts(address: str, study: str) -> Artifacts:
+    """Open the artifact store at `address`: s3://BUCKET/PREFIX, or a folder, made if need be."""
+    missing = optuna.artifacts.exceptions.ArtifactNotFound
+    if address.startswith("s3://"):
+        import boto3
 
-
-def join(
-    storage: str, artifacts: str, study: str, pulse: Callable[[Board], None] | None = None
-) -> Board:
-    """Work on a search that was started elsewhere, until it is finished.
-
-    Args:
-        storage: URL of its database.
-        artifacts: Address of its artifact store.
-        study: Name of its study.
-        pulse: Called with every reading of the ledger.
-    """
-    ledger = Ledger.open(storage, study)
-    refuse_other_versions(ledger.spec)
-    store = open_artifacts(artifacts, study)
-    with tempfile.TemporaryDirectory(prefix="rolekd-worker-") as folder:
-        inputs = Path(folder, "inputs")
-        store.get_inputs(ledger.spec.inputs, inputs)
-        trainer = make_trainer(ledger.spec, inputs)
-        return Worker(ledger, store, trainer, Path(folder), pulse).work()
-
-
-def refuse_other_versions(spec: SearchSpec) -> None:
-    """Refuse a search whose libraries or code are not the ones installed here."""
-    if found := differences(spec.versions, versions()):
+        bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        store = optuna.artifacts.Boto3ArtifactStore(bucket, boto3.client("s3"))
+        begin = "/".join(filter(None, [prefix.strip("/"), study]))
+        return Artifacts(store, begin, address, s3_errors(), missing)
+    folder = Path(address)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise InputError(
-            f"this worker is not like the search's others ({'; '.join(found)}); "
-            "install the same versions here"
-        )
+            f"artifact store {address}: cannot be made ({error.strerror}); "
+            "name a writable folder or s3://BUCKET/PREFIX"
+        ) from error
+    files = optuna.artifacts.FileSystemArtifactStore(folder)
+    return Artifacts(files, study, address, (OSError,), missing)

@@ -8,9 +8,10 @@ import pytest
 from rolekd.errors import InputError, RunError
 from rolekd.search import lineage
 from rolekd.search.board import State
+from rolekd.search.joining import join
 from rolekd.search.runner import run
-from rolekd.search.study import Ledger, open_artifacts
-from rolekd.search.worker import Worker, join
+from rolekd.search.study import Ledger
+from rolekd.search.worker import Worker, open_artifacts, plan_next
 
 STUDY = "teacher-test"
 
@@ -86,7 +87,7 @@ def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, d
 def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_path, url):
     spec = make_spec()
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(ledger.read().missing())
+    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
     store = open_artifacts(str(tmp_path / "store"), STUDY)
     worker = _worker(ledger, store, spec, inputs, tmp_path)
     for _ in range(4):
@@ -143,7 +144,7 @@ def test_a_silent_worker_of_another_machine_is_given_up(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)
-    ledger.enqueue(ledger.read().missing())
+    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
     entry = ledger.read().waiting()[1]
     assert ledger.claim(entry, "elsewhere:1:2:3")
     ledger.close()
@@ -158,7 +159,7 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(ledger.read().missing())
+    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
     store = open_artifacts(str(tmp_path / "state" / "artifacts"), STUDY)
     slow = _worker(ledger, store, spec, inputs, tmp_path)
     finish = ledger.finish
@@ -181,7 +182,7 @@ def test_duplicates_of_two_planners_are_trained_once(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    planned = ledger.read().missing()
+    planned = plan_next(ledger.spec, ledger.read())
     ledger.enqueue(planned[:3])
     ledger.enqueue(planned)
     found = run(spec, inputs, tmp_path / "state", study=STUDY)

@@ -4,7 +4,8 @@ import pytest
 
 from rolekd.errors import InputError, RunError
 from rolekd.search.population import Result
-from rolekd.search.study import Ledger
+from rolekd.search.study import Ledger, searches
+from rolekd.search.worker import plan_next
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def claim_all(url, name, answers):
 
 
 def test_no_entry_is_claimed_twice(url, ledger):
-    ledger.enqueue(ledger.read().missing())
+    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
     ledger.close()
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
@@ -40,12 +41,12 @@ def test_no_entry_is_claimed_twice(url, ledger):
 
 
 def test_what_is_entered_is_read(ledger):
-    tasks = ledger.read().missing()
+    tasks = plan_next(ledger.spec, ledger.read())
     ledger.enqueue(tasks)
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "me")
     running = ledger.read().running()[0]
-    assert (running.task, running.worker) == (tasks[0], "me")
+    assert (running.task, running.workers) == (tasks[0], ("me",))
     result = Result(tasks[0], entry.number, 0.25, 100, 1.5, "abc", {"norm": 2.0})
     with ledger.beating(entry):
         assert ledger.finish(entry, result)
@@ -55,7 +56,7 @@ def test_what_is_entered_is_read(ledger):
 
 
 def test_a_finished_entry_cannot_be_claimed(ledger):
-    ledger.enqueue(ledger.read().missing()[:1])
+    ledger.enqueue(plan_next(ledger.spec, ledger.read())[:1])
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "one")
     assert not ledger.claim(entry, "other")
@@ -67,8 +68,8 @@ def test_a_database_that_is_not_there(tmp_path, make_spec):
     with pytest.raises(InputError, match="no such file"):
         Ledger.open(f"sqlite:///{tmp_path}/none.db", "study")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(RunError, match="unable to open database file"):
-        Ledger.create(f"sqlite:///{tmp_path}/no/such/study.db", make_spec(), "study", 10)
+    with pytest.raises(InputError, match=r"sqlite:////proc/none/study.db: cannot be made"):
+        Ledger.create("sqlite:////proc/none/study.db", make_spec(), "study", 10)
     with pytest.raises(RunError, match=r"postgresql://u:\*\*\*@127.0.0.1:1/x: .*refused"):
         Ledger.create("postgresql://u:secret@127.0.0.1:1/x", make_spec(), "study", 10)
     with pytest.raises(RunError, match="check the address"):
@@ -86,3 +87,4 @@ def test_a_study_of_somebody_else(url, ledger):
     optuna.create_study(storage=url, study_name="theirs")
     with pytest.raises(InputError, match="holds no search of rolekd"):
         Ledger.open(url, "theirs")
+    assert searches(url) == ["study"]

@@ -1,0 +1,61 @@
+"""Becoming a worker: the same versions, the inputs, the trainer with its threads."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rolekd.errors import InputError
+from rolekd.search.board import Board
+from rolekd.search.spec import SearchSpec, differences, versions
+from rolekd.search.study import Ledger
+from rolekd.search.trainer import Trainer, find_trainer
+from rolekd.search.worker import Worker, open_artifacts
+
+
+def limit_threads(count: int) -> None:
+    """Give the numeric libraries `count` threads, those imported already and those to come."""
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ[f"{name}_NUM_THREADS"] = str(count)
+    for name in ("torch", "numba"):
+        if name in sys.modules:
+            sys.modules[name].set_num_threads(count)
+
+
+def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
+    """Make the trainer that a spec names, with the threads that it names."""
+    limit_threads(spec.threads)
+    trainer = find_trainer(spec.trainer)(spec, inputs)
+    limit_threads(spec.threads)
+    return trainer
+
+
+def join(
+    storage: str, artifacts: str, study: str, pulse: Callable[[Board], None] | None = None
+) -> Board:
+    """Work on a search that was started elsewhere, until it is finished.
+
+    Args:
+        storage: URL of its database.
+        artifacts: Address of its artifact store.
+        study: Name of its study.
+        pulse: Called with every reading of the ledger.
+    """
+    ledger = Ledger.open(storage, study)
+    refuse_other_versions(ledger.spec)
+    store = open_artifacts(artifacts, study)
+    with tempfile.TemporaryDirectory(prefix="rolekd-worker-") as folder:
+        inputs = Path(folder, "inputs")
+        store.get_inputs(ledger.spec.inputs, inputs)
+        trainer = make_trainer(ledger.spec, inputs)
+        return Worker(ledger, store, trainer, Path(folder), pulse).work()
+
+
+def refuse_other_versions(spec: SearchSpec) -> None:
+    """Refuse a search whose libraries or code are not the ones installed here."""
+    if found := differences(spec.versions, versions()):
+        raise InputError(
+            f"this worker is not like the search's others ({'; '.join(found)}); "
+            "install the same versions here"
+        )

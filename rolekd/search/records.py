@@ -1,0 +1,53 @@
+"""Tasks and results as the user attributes of trials: JSON, readable in optuna-dashboard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rolekd.search.population import Result, Slot, Task
+
+SIGNATURE = "worker "  # begins the attribute of a worker that claims a trial
+
+
+def task_attributes(task: Task) -> dict[str, Any]:
+    """Return the attributes that a trial is queued with."""
+    return {
+        "generation": task.slot.generation,
+        "member": task.slot.member,
+        "parent": task.parent and [task.parent.generation, task.parent.member],
+        "policy": list(task.policy),
+        "epochs": [task.start_epoch, task.start_epoch + task.epochs],
+    }
+
+
+def read_task(attributes: Mapping[str, Any]) -> Task:
+    """Return the task that a trial was queued with."""
+    start, stop = attributes["epochs"]
+    return Task(
+        slot=Slot(attributes["generation"], attributes["member"]),
+        parent=Slot(*attributes["parent"]) if attributes["parent"] else None,
+        policy=tuple(attributes["policy"]),
+        start_epoch=start,
+        epochs=stop - start,
+    )
+
+
+def outcome_attribute(result: Result) -> dict[str, Any]:
+    """Return the attribute `outcome` of a done trial."""
+    return {
+        "accuracy": result.accuracy,
+        "images_seen": result.images_seen,
+        "seconds": round(result.seconds, 3),
+        "state": result.state,
+        "extras": dict(result.extras),
+    }
+
+
+def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result | None:
+    """Return the result of a trial; None where it was entered none."""
+    outcome = attributes.get("outcome")
+    return None if outcome is None else Result(task, number, **outcome)
+
+
+def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return those who tried to claim a trial; mostly one, who did."""
+    return tuple(key.removeprefix(SIGNATURE) for key in attributes if key.startswith(SIGNATURE))
