@@ -214,14 +214,20 @@ def confusion(predicted: Integers, labels: Integers, classes: int) -> Integers:
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
+def probabilities(logits: Floats) -> NDArray[np.float64]:
+    """Return the softmax over the last axis, in double precision."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(-1, keepdims=True))
+    share: NDArray[np.float64] = powers / powers.sum(-1, keepdims=True)
+    return share
+
+
 def calibration(logits: Floats, labels: Integers, bins: int = CALIBRATION_BINS) -> Calibration:
     """Sort predictions into bins by confidence. Logits [images, classes].
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """
-    wide = logits.astype(np.float64)
-    probabilities = np.exp(wide - wide.max(-1, keepdims=True))
-    sure = (probabilities.max(-1) / probabilities.sum(-1)).clip(0.0, 1.0)
+    sure = probabilities(logits).max(-1)
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)

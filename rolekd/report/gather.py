@@ -1,0 +1,106 @@
+"""From the stages' outputs to the content of the report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rolekd import files
+from rolekd.augment import schedule as schedules
+from rolekd.augment.engine import Engine
+from rolekd.augment.handmade import RandAugment, TrivialAugment
+from rolekd.augment.schedule import Schedule
+from rolekd.data import dataset as datasets
+from rolekd.data.dataset import Dataset
+from rolekd.report import histories, plots
+from rolekd.report.datafiles import load_predictions
+from rolekd.report.page import Content
+from rolekd.report.sheets import policy_sheet
+from rolekd.report.style import style
+from rolekd.report.tables import BASELINE, Floats, summarise
+
+if TYPE_CHECKING:
+    from rolekd.params import Params
+
+ROLES = ("teacher", "student")
+_SHEET_IMAGES = 10
+
+
+def gather(
+    outputs: Path, params: "Params", provenance: Mapping[str, Mapping[str, object]]
+) -> Content:
+    """Read what the stages before the report have written below `outputs`.
+
+    Args:
+        outputs: folder of the stages' outputs, as dvc.yaml names them.
+        params: of the run.
+        provenance: heading -> facts, for the end of the page.
+
+    Raises:
+        InputError: an output is missing or damaged.
+    """
+    dataset = datasets.load(outputs / "data")
+    logits, labels = load_predictions(outputs / "evaluate" / "predictions.npz")
+    found = {role: schedules.load(outputs / f"search_{role}" / "schedule.json") for role in ROLES}
+    return Content(
+        dataset=dataset.name,
+        evaluation=summarise(logits, labels, dataset.classes),
+        schedules=found,
+        searches={
+            role: histories.read_search(outputs / f"search_{role}" / "history.csv")
+            for role in ROLES
+        },
+        curves=_curves(outputs, list(logits)),
+        sheet=sample_sheet(dataset, found, params),
+        mistakes=_mistakes(dataset, logits),
+        model=_model(outputs / "export" / "verification.json"),
+        provenance=provenance,
+        params=params.model_dump(mode="json"),
+    )
+
+
+def sample_sheet(dataset: Dataset, found: Mapping[str, Schedule], params: "Params") -> Figure:
+    """Draw training images of as many classes as fit under what the arms do to them.
+
+    Of a schedule, the policy of its last epoch is shown.
+    """
+    images, labels = dataset.split("train")
+    _, first = np.unique(labels, return_index=True)
+    shown = {
+        "base only": None,
+        "RandAugment": RandAugment(),
+        "TrivialAugment": TrivialAugment(),
+        **{f"{role}'s, last": one.policy_at(one.epochs - 1) for role, one in found.items()},
+    }
+    engine = Engine(dataset.fill, **params.augment.model_dump())
+    with style():
+        return policy_sheet(images[first[:_SHEET_IMAGES]], shown, engine, params.seed)
+
+
+def _curves(outputs: Path, arms: list[str]) -> dict[str, list[dict[str, str]]]:
+    paths = {"teacher": outputs / "train_teacher" / "epochs.csv"}
+    paths |= {arm: outputs / "distill" / arm / "epochs.csv" for arm in arms}
+    return {name: histories.read_rows(path) for name, path in paths.items()}
+
+
+def _mistakes(dataset: Dataset, logits: Mapping[str, Floats]) -> Figure | None:
+    """Draw the mistakes of the first seed, which is the one that is exported."""
+    images, labels = dataset.split("test")
+    return plots.mistakes_figure(images, labels, logits[BASELINE][0], dataset.classes)
+
+
+def _model(path: Path) -> dict[str, str]:
+    """Return what the export stage found out about its graph, in words."""
+    found = files.read_json(path)
+    return {
+        "file": f"student.onnx, {found['bytes']:,} bytes, SHA-256 {found['sha256']}",
+        "parameters": f"{found['parameters']:,}, {found['bits_per_parameter']:.2f} bits each",
+        "work per image": f"{found['bit_operations']:,} bit operations",
+        "test accuracy": f"{100 * found['accuracy']:.2f} %",
+        "agreement with the integer evaluation in PyTorch": (
+            f"{found['argmax_equal']} of {found['images']} test images, largest difference of a "
+            f"logit {found['largest_logit_difference']:g}"
+        ),
+    }

@@ -1,0 +1,155 @@
+"""The report: one HTML page that opens anywhere, without a network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from rolekd.augment.schedule import Schedule
+from rolekd.report import findings, histories, plots
+from rolekd.report.schedules import schedule_figure
+from rolekd.report.style import inline_svg, style
+from rolekd.report.tables import Evaluation, per_class
+from rolekd.report.terminal import ARMS, cells
+
+Rows = Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the page tells; a part that is empty is left out.
+
+    Attributes:
+        dataset: name of the data.
+        evaluation: the arms.
+        schedules: role -> its schedule.
+        searches: role -> history of its search.
+        curves: arm or "teacher" -> rows of its epochs.csv.
+        sheet: sample images under each policy, made within `style()`.
+        mistakes: the most confident mistakes of the exported student, made within `style()`.
+        model: facts about the exported model.
+        provenance: heading -> facts: versions, hashes, commit.
+        params: the parameters of the run.
+    """
+
+    dataset: str
+    evaluation: Evaluation
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    searches: Mapping[str, Sequence[histories.Slot]] = field(default_factory=dict)
+    curves: Mapping[str, Rows] = field(default_factory=dict)
+    sheet: Figure | None = None
+    mistakes: Figure | None = None
+    model: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(content: Content) -> str:
+    """Return the page as HTML text: styles, figures and pictures are inside."""
+    template = resources.files("rolekd.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    evaluation = content.evaluation
+    baseline = evaluation.arm(evaluation.baseline)
+    return environment.from_string(template).render(
+        content=content,
+        evaluation=evaluation,
+        baseline=baseline,
+        headline=findings.headline(evaluation),
+        remarks=findings.remarks(evaluation),
+        arms=[(arm, ARMS.get(arm.name, ""), *cells(arm), _p_value(arm)) for arm in evaluation.arms],
+        per_class=_per_class(evaluation),
+        figures=figures(content),
+        idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
+        params=_flat(content.params),
+    )
+
+
+def figures(content: Content) -> dict[str, Markup]:
+    """Return the page's figures by name, as SVG elements."""
+    evaluation = content.evaluation
+    baseline = evaluation.arm(evaluation.baseline)
+    drawn: dict[str, tuple[Figure | None, str]] = {
+        "accuracy": (plots.accuracy_figure(evaluation), "Test accuracy of each arm and seed"),
+        "difference": (
+            plots.difference_figure(evaluation),
+            f"Difference of each arm to {evaluation.baseline}, with confidence intervals",
+        ),
+        "confusion": (
+            plots.confusion_figure(baseline, evaluation.classes),
+            f"Confusion matrix of {baseline.name}",
+        ),
+        "calibration": (
+            plots.calibration_figure(_compared(evaluation)),
+            "Share of right predictions by confidence",
+        ),
+        "sheet": (content.sheet, "Sample images under each augmentation"),
+        "mistakes": (content.mistakes, "The most confident mistakes of the exported student"),
+    }
+    for role, slots in content.searches.items():
+        figure = histories.search_figure(slots)
+        drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
+    if content.curves:
+        drawn["cross entropy"] = (
+            histories.curves_figure(content.curves, "cross_entropy", "cross-entropy (nats)"),
+            "Cross-entropy on the training images by epoch",
+        )
+        drawn["training accuracy"] = (
+            histories.curves_figure(content.curves, "accuracy", "training accuracy (%)", 100),
+            "Training accuracy by epoch",
+        )
+    if content.schedules:
+        with style():
+            drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
+    return {
+        name: Markup(inline_svg(figure, label))
+        for name, (figure, label) in drawn.items()
+        if figure is not None
+    }
+
+
+def _is_idle(schedule: Schedule) -> bool:
+    """Whether no operation ever has a probability: the winner's line never explored, or left."""
+    return not any(any(list(policy)[::2]) for _, policy in schedule.segments)
+
+
+def _compared(evaluation: Evaluation) -> list[Any]:
+    """Return the arms whose calibration is drawn: more than three lines hide each other."""
+    wanted = ("plain", "kd-shared", evaluation.baseline)
+    return [arm for arm in evaluation.arms if arm.name in wanted]
+
+
+def _p_value(arm: Any) -> str:
+    if arm.difference is None or arm.difference.p_value is None:
+        return "—"
+    return "< 0.001" if arm.difference.p_value < 0.001 else f"{arm.difference.p_value:.3f}"
+
+
+def _per_class(evaluation: Evaluation) -> list[tuple[object, ...]]:
+    arm = evaluation.arm(evaluation.baseline)
+    figures_of = per_class(arm.confusion)
+    images = arm.confusion.sum(1) // len(arm.accuracies)
+    return [
+        (
+            name,
+            int(images[index]),
+            *(f"{100 * column[index]:.1f}" for column in figures_of.values()),
+        )
+        for index, name in enumerate(evaluation.classes)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return flat

@@ -1,0 +1,114 @@
+"""One look for all figures: on paper, on a light page and on a dark one.
+
+What is drawn in ink (text, axes, ticks) takes the colour of the page's text where a figure is
+put into HTML. The other colours are chosen to be told apart on white and on near-black, also by
+colour-blind people (after Okabe and Ito 2008, "Color Universal Design").
+"""
+
+import io
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from rolekd import files
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+INK = "#23272e"
+FAINT = "#8b929c"
+ACCENT = "#d9622b"
+PALETTE = ("#3d8bd1", "#e0a100", "#1f9e78", "#c970a4", "#7f7fd5", "#d9622b", "#5bb8e8", "#9a7b4f")
+
+# the arm keeps its colour in every figure
+ARM_COLOURS = {
+    "teacher": "#7f7fd5",
+    "plain": FAINT,
+    "kd": "#3d8bd1",
+    "kd-randaugment": "#e0a100",
+    "kd-trivialaugment": "#c970a4",
+    "kd-shared": "#1f9e78",
+    "kd-rolewise": ACCENT,
+}
+
+_ENLARGEMENT = 1.2  # figures are drawn narrow, for a phone; a page has more room
+
+_SETTINGS: "dict[RcKeyType, object]" = {
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "grid.color": FAINT,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
+    "svg.hashsalt": "rolekd",  # the same figure gives the same bytes
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the context in which figures are made and saved."""
+    return mpl.rc_context(_SETTINGS)
+
+
+def colour(arm: str, place: int = 0) -> str:
+    """Return the colour of an arm; one of the user's own gets one by its place."""
+    return ARM_COLOURS.get(arm, PALETTE[place % len(PALETTE)])
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """Return a figure as an SVG element for an HTML page, in the page's text colour.
+
+    `label` tells what is seen to who cannot see it.
+    """
+    text = io.StringIO()
+    with style():
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that several figures on a page share
+    svg = re.sub(rf"(?<![\w#]){INK}|#000000\b", "currentColor", svg)
+    width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
+    assert width is not None
+    # points -> CSS pixels, a little larger; the page lets a narrow screen shrink it
+    natural = round(float(width[1]) * 96 / 72 * _ENLARGEMENT)
+    head = f'<svg role="img" aria-label="{_attribute(label)}" style="width:{natural}px"'
+    return re.sub(r'<svg(?: height="[^"]*"| width="[^"]*")*', head, _unsized(svg), count=1)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, by the suffix, on white: for where there is no page."""
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with files.replacing(path) as temporary, style():
+        figure.savefig(temporary, dpi=150, facecolor="white", metadata=metadata)
+
+
+def _unsized(svg: str) -> str:
+    """Drop width and height of the outer element; its viewBox keeps the proportions."""
+    head, end, rest = svg.partition(">")
+    return re.sub(r'\s(?:width|height)="[^"]*"', "", head) + end + rest
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
