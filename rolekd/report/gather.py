@@ -36,7 +36,7 @@ def gather(
     Args:
         outputs: folder of the stages' outputs, as dvc.yaml names them.
         params: of the run.
-        provenance: heading -> facts, for the end of the page.
+        provenance: heading -> facts about code and machine, for the end of the page.
 
     Raises:
         InputError: an output is missing or damaged.
@@ -56,7 +56,11 @@ def gather(
         sheet=sample_sheet(dataset, found, params),
         mistakes=_mistakes(dataset, logits),
         model=_model(outputs / "export" / "verification.json"),
-        provenance=provenance,
+        provenance={
+            "Inputs": _inputs(outputs, dataset),
+            "MLflow runs": _runs(outputs),
+            **provenance,
+        },
         params=params.model_dump(mode="json"),
     )
 
@@ -89,6 +93,21 @@ def _mistakes(dataset: Dataset, logits: Mapping[str, Floats]) -> Figure | None:
     """Draw the mistakes of the first seed, which is the one that is exported."""
     images, labels = dataset.split("test")
     return plots.mistakes_figure(images, labels, logits[BASELINE][0], dataset.classes)
+
+
+def _inputs(outputs: Path, dataset: Dataset) -> dict[str, str]:
+    hashes = {
+        f"{role}'s schedule, SHA-256": files.sha256(outputs / f"search_{role}" / "schedule.json")
+        for role in ROLES
+    }
+    return {f"data {dataset.name}, digest": dataset.digest, **hashes}
+
+
+def _runs(outputs: Path) -> dict[str, str]:
+    """Return stage -> id of the MLflow run that made its outputs, also where DVC restored them."""
+    paths = [*sorted(outputs.glob("*/metrics.json")), *sorted(outputs.glob("*/*/metrics.json"))]
+    found = {"@".join(p.parent.relative_to(outputs).parts): files.read_json(p) for p in paths}
+    return {stage: str(metrics.get("mlflow_run_id")) for stage, metrics in found.items()}
 
 
 def _model(path: Path) -> dict[str, str]:

@@ -50,6 +50,16 @@ class Provenance:
         """Return the values as a JSON object."""
         return asdict(self)
 
+    def describe(self) -> dict[str, dict[str, str]]:
+        """Return heading -> facts for people."""
+        state = "with uncommitted changes" if self.dirty else "clean"
+        code = {
+            "git commit": f"{self.commit}, {state}" if self.commit else "not in a git checkout",
+            "requirements.lock, SHA-256": self.lock or "none",
+            **self.dvc,
+        }
+        return {"Code": code, "Versions": self.versions, "Machine": self.machine}
+
     def tags(self) -> dict[str, str]:
         """Return the tags of an MLflow run; the `mlflow.` ones are shown by its user interface."""
         tags = {

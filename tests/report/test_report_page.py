@@ -1,0 +1,230 @@
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
+from rolekd.errors import InputError
+from rolekd.report import findings, histories, page, plots, style, tables
+
+CLASSES = ("cat <b>", "dog & co", "fish")
+IMAGES = 80
+LABELS = np.random.default_rng(0).integers(0, 3, IMAGES)
+
+
+def evaluation(**wrong: list[int]) -> tables.Evaluation:
+    """An evaluation in which seed i of an arm is wrong on the first wrong[arm][i] images."""
+    logits = {}
+    for arm, counts in wrong.items():
+        one_hot = np.eye(3)[LABELS]
+        array = np.stack([one_hot.copy() for _ in counts])
+        for seed, count in enumerate(counts):
+            array[seed, :count] = np.roll(one_hot[:count], 1, axis=1)
+        logits[arm.replace("_", "-")] = 4 * array
+    return tables.summarise(logits, LABELS, CLASSES)
+
+
+def slots() -> list[histories.Slot]:
+    return [
+        histories.Slot(0, 0, None, 3, 0.5, in_lineage=True),
+        histories.Slot(0, 1, None, 3, None, in_lineage=False),
+        histories.Slot(1, 0, 0, 6, 0.7, in_lineage=True),
+        histories.Slot(1, 1, 0, 6, 0.6, in_lineage=False),
+    ]
+
+
+CURVES = [
+    {"seed": str(seed), "epoch": str(epoch), "cross_entropy": "1.5", "accuracy": "0.5"}
+    for seed in range(2)
+    for epoch in range(3)
+]
+
+
+def make_content() -> page.Content:
+    images = np.zeros((IMAGES, 8, 8, 1), np.uint8)
+    arms = evaluation(kd=[8, 9, 11], kd_shared=[5, 7, 8], kd_rolewise=[1, 2, 2])
+    return page.Content(
+        dataset="digits <script>",
+        evaluation=arms,
+        schedules={"teacher": Schedule(6, [(0, Policy([0] * 60)), (3, Policy([5] * 60))])},
+        searches={"teacher": slots(), "student": slots()},
+        curves={"teacher": CURVES, "kd": CURVES},
+        mistakes=plots.mistakes_figure(images, LABELS, -np.eye(3)[LABELS], CLASSES),
+        model={"size": "1 kB"},
+        provenance={"Code": {"git commit": "abc"}},
+        params={"student": {"bits": 2}, "terms": {}},
+    )
+
+
+@pytest.fixture
+def content() -> page.Content:
+    return make_content()
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would fetch, and checks that tags close."""
+
+    void = frozenset({"meta", "br", "img", "link", "input", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        self._look(tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._look(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _look(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href") and value:
+                (self.links if tag == "a" else self.fetched).append(value)
+
+
+def test_page_is_whole_and_fetches_nothing(content: page.Content) -> None:
+    text = page.build(content)
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert all(value.startswith(("#", "data:")) for value in reader.fetched)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert {link.removeprefix("#") for link in reader.links} <= set(reader.ids)
+    assert "<script" not in text  # and the name of the data set is escaped
+    assert "cat <b>" not in text
+    for name in ("Schedules", "Searches", "Training", "Exported model", "Provenance"):
+        assert f">{name}</h2>" in text
+
+
+def test_every_reference_inside_a_figure_is_met(content: page.Content) -> None:
+    for name, svg in page.figures(content).items():
+        root = ElementTree.fromstring(str(svg))
+        ids = {element.get("id") for element in root.iter()}
+        used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg))
+        assert used <= ids, name
+
+
+def test_page_without_the_optional_parts() -> None:
+    text = page.build(page.Content("digits", evaluation(kd_rolewise=[1])))
+    assert "Searches" not in text
+    assert "One seed only" in text
+
+
+def test_page_is_the_same_every_time() -> None:
+    assert page.build(make_content()) == page.build(make_content())
+
+
+@pytest.mark.parametrize(
+    ("shared", "rolewise", "expected"),
+    [
+        ([8, 9, 11], [1, 2, 2], "beat the teacher's by"),
+        ([1, 2, 2], [8, 9, 11], "lost to the teacher's by"),
+        ([1, 9, 2], [3, 2, 8], "do not tell the student's own schedule from the teacher's"),
+        ([2], [1], "gave more accuracy than the teacher's"),
+        ([1], [2], "gave less accuracy than the teacher's"),
+        ([1], [1], "gave the same accuracy"),
+    ],
+)
+def test_headline_says_what_the_numbers_say(
+    shared: list[int], rolewise: list[int], expected: str
+) -> None:
+    assert expected in findings.headline(evaluation(kd_shared=shared, kd_rolewise=rolewise))
+
+
+def test_headline_counts_from_the_students_side() -> None:
+    arms = evaluation(kd_shared=[9, 10, 12], kd_rolewise=[1, 2, 3])
+    gap = arms.arm("kd-shared").difference
+    assert gap is not None
+    assert gap.low is not None
+    assert f"by {-100 * gap.mean:.1f} points" in findings.headline(arms)
+    assert f"to {-100 * gap.low:+.1f})" in findings.headline(arms)
+
+
+def test_remarks_sort_the_arms() -> None:
+    arms = evaluation(plain=[20, 21, 23], kd=[2, 1, 3], kd_shared=[2, 1, 3], kd_rolewise=[2, 2, 2])
+    text = " ".join(findings.remarks(arms))
+    assert "Clearly below the baseline: the same student without a teacher." in text
+    assert "Not told apart from it by these seeds" in text
+    assert "gave the same predictions" in text
+    assert "One test image more or less is 1.25 points." in text
+
+
+def test_idle_schedule_is_said_to_be_idle() -> None:
+    quiet = {"teacher": Schedule(6, [(0, Policy([0, 9] * 30))])}
+    text = page.build(page.Content("digits", evaluation(kd_rolewise=[1]), schedules=quiet))
+    assert "teacher's schedule has probability 0 throughout" in text
+
+
+def test_figures_take_the_colour_of_the_page(content: page.Content) -> None:
+    for name, svg in page.figures(content).items():
+        assert style.INK not in svg, name
+        assert "currentColor" in svg, name
+
+
+def test_mistakes_are_the_surest_first() -> None:
+    logits = 4.0 * np.eye(3)[LABELS]
+    logits[5] = 9.0 * np.roll(np.eye(3)[LABELS[5]], 1)
+    logits[7] = 6.0 * np.roll(np.eye(3)[LABELS[7]], 1)
+    images = np.zeros((IMAGES, 8, 8, 3), np.uint8)
+    figure = plots.mistakes_figure(images, LABELS, logits, CLASSES)
+    assert figure is not None
+    titles = [cell.get_title(loc="left") for cell in figure.axes]
+    assert [f"is {CLASSES[LABELS[i]]}" in titles[n] for n, i in enumerate((5, 7))] == [True, True]
+    assert len(titles) == 2
+    right = plots.mistakes_figure(images, LABELS, np.eye(3)[LABELS], CLASSES)
+    assert right is None
+
+
+def test_search_figure_joins_members_to_their_parents() -> None:
+    axes = histories.search_figure(slots()).axes[0]
+    lines = {tuple(line.get_ydata()): line.get_linewidth() for line in axes.get_lines()}
+    assert set(lines) == {(50.0, 70.0), (50.0, 60.0)}
+    assert lines[50.0, 70.0] > lines[50.0, 60.0]
+
+
+def test_search_history_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(
+        "generation,member,parent,first_epoch,epochs,accuracy,images_seen,in_lineage\n"
+        "0,0,,0,3,0.5,10,True\n0,1,,0,3,,10,False\n1,0,0,3,3,0.7,10,True\n1,1,0,3,3,0.6,10,False\n"
+    )
+    assert histories.read_search(path) == slots()
+    path.write_text("generation\n1\n")
+    with pytest.raises(InputError, match=r"history\.csv: no history of a search"):
+        histories.read_search(path)
+    with pytest.raises(InputError, match="run the stage that writes it"):
+        histories.read_search(tmp_path / "none.csv")
+
+
+@pytest.fixture
+def figure() -> Iterator[Figure]:
+    with style.style():
+        made = Figure()
+        made.subplots().set_title("title")
+    yield made
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_saved_figures_are_the_same_every_time(figure: Figure, tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        style.save(figure, tmp_path / f"{name}.{suffix}")
+    data = (tmp_path / f"a.{suffix}").read_bytes()
+    assert data == (tmp_path / f"b.{suffix}").read_bytes()
+    assert data.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
