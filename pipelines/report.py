@@ -84,7 +84,7 @@ def _sheet(stage: Stage, dataset: "Dataset", found: Mapping[str, "Schedule"]) ->
         "base": None,
         **{f"{role}'s last policy": s.policy_at(s.epochs - 1) for role, s in found.items()},
         "RandAugment": RandAugment(),
-        "TrivialAugment": TrivialAugment(),
+        "TrivialAugment": TrivialAugment(scaled=True),
     }
     with style():
         return policy_sheet(samples, policies, make_engine(stage.params.augment, dataset, 1), 0)

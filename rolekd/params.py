@@ -35,7 +35,7 @@ class DataParams(Section):
     image_size: Count | None = Field(None, description="side in pixels; null: as the source has it")
     test_fraction: OpenFraction = Field(0.2, description="for sources without a test split")
     search_validation_fraction: OpenFraction = Field(
-        0.5, description="share of the training images on which the search measures accuracy"
+        0.7, description="share of the training images on which the search measures accuracy"
     )
 
 
@@ -57,7 +57,7 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
-    epochs: Count = 30
+    epochs: Count = 24
     batch_size: Count = 64
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
@@ -82,7 +82,7 @@ class StudentParams(Section):
     quantizer: Literal["dorefa"] = "dorefa"
     bits: Bits = Field(2, description="of weights, and of activations unless named apart")
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
-    training: TrainingParams = TrainingParams()
+    training: TrainingParams = TrainingParams(learning_rate=1e-2)
 
 
 class DistillParams(Section):
@@ -106,7 +106,7 @@ class SearchParams(Section):
 
     algorithm: Literal["pbt"] = "pbt"
     population: Annotated[int, Field(ge=2)] = 8
-    epochs: Count = 24
+    epochs: Count = 36
     interval_epochs: Count = Field(3, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.25, description="share of members that copy, and of those that are copied from"

@@ -49,6 +49,9 @@ def of_arm(
 ) -> Callable[[int], Augment]:
     """Return what augments the student of an arm.
 
+    TrivialAugment moves by up to 32 pixels, which is up to the whole image at 32x32; smaller and
+    larger images are moved in proportion.
+
     Args:
         arm: The arm.
         engine: Applies it, base augmentation included.
@@ -58,7 +61,7 @@ def of_arm(
     if arm.augmentation == "randaugment":
         return constant(engine, RandAugment())
     if arm.augmentation == "trivialaugment":
-        return constant(engine, TrivialAugment())
+        return constant(engine, TrivialAugment(scaled=True))
     if arm.augmentation == "base":
         return constant(engine, None)
     return scheduled(engine, schedules[arm.augmentation], epochs)
