@@ -8,9 +8,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import (
     DBAPIError,
     OperationalError,
@@ -62,6 +63,25 @@ def patiently(
                 _log.warning("database %s: no answer for %.0f s; waiting", redact(url, url), away)
         time.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def seconds_silent(engine: Engine, study: str) -> dict[int, float]:
+    """Return, for each running trial, its number and the seconds since its last heartbeat."""
+    query = text(
+        "SELECT trials.number, heartbeats.heartbeat, CURRENT_TIMESTAMP FROM trials "
+        "JOIN studies ON studies.study_id = trials.study_id "
+        "JOIN trial_heartbeats AS heartbeats ON heartbeats.trial_id = trials.trial_id "
+        "WHERE studies.study_name = :study AND trials.state = 'RUNNING'"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"study": study}).all()
+    return {number: (_time(now) - _time(beat)).total_seconds() for number, beat, now in rows}
+
+
+def _time(value: Any) -> datetime:
+    # SQLite gives text; PostgreSQL's clock has a time zone where its column has none
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return moment.replace(tzinfo=None)
 
 
 def share(engine: Engine) -> None:

@@ -21,6 +21,12 @@ def is_dead(worker: str) -> bool:
     return place == _place() and started != "" and _started(int(pid)) != started
 
 
+def readable(worker: str) -> str:
+    """Return machine and process number of a worker."""
+    machine, _, pid, _ = worker.rsplit(":", 3)
+    return f"{machine}:{pid}"
+
+
 def _place() -> str:
     try:
         namespace = Path("/proc/self/ns/pid").stat().st_ino

@@ -3,11 +3,12 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rolekd.errors import InputError
 from rolekd.search.board import Board
+from rolekd.search.observers import Observer, Telling
 from rolekd.search.spec import SearchSpec, differences, versions
 from rolekd.search.study import Ledger
 from rolekd.search.trainer import Trainer, find_trainer
@@ -31,24 +32,25 @@ def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
     return trainer
 
 
-def join(
-    storage: str, artifacts: str, study: str, pulse: Callable[[Board], None] | None = None
-) -> Board:
+def join(storage: str, artifacts: str, study: str, observers: Sequence[Observer] = ()) -> Board:
     """Work on a search that was started elsewhere, until it is finished.
 
     Args:
         storage: URL of its database.
         artifacts: Address of its artifact store.
         study: Name of its study.
-        pulse: Called with every reading of the ledger.
+        observers: Told of every result, whoever's it is.
     """
     ledger = Ledger.open(storage, study)
     refuse_other_versions(ledger.spec)
+    if not ledger.published:
+        raise InputError(f"study {study}: its inputs are not stored yet; try again in a moment")
     store = open_artifacts(artifacts, study)
     with tempfile.TemporaryDirectory(prefix="rolekd-worker-") as folder:
         inputs = Path(folder, "inputs")
         store.get_inputs(ledger.spec.inputs, inputs)
         trainer = make_trainer(ledger.spec, inputs)
+        pulse = Telling(observers, ledger.spec.settings)
         return Worker(ledger, store, trainer, Path(folder), pulse).work()
 
 

@@ -42,6 +42,11 @@ class Settings:
         """Number of generations; the last may be shorter than the others."""
         return -(-self.epochs // self.interval_epochs)
 
+    @property
+    def slots(self) -> int:
+        """Number of slots of the whole search."""
+        return self.population * self.generations
+
 
 @dataclass(frozen=True, order=True)
 class Slot:

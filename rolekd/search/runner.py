@@ -25,14 +25,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.processes import exclusive
 from rolekd.search import lineage
-from rolekd.search.board import Board, State
+from rolekd.search.board import Board
 from rolekd.search.joining import make_trainer, refuse_other_versions
+from rolekd.search.observers import Observer, Telling
 from rolekd.search.population import Result, Settings
 from rolekd.search.spec import SearchSpec
 from rolekd.search.study import Ledger
@@ -41,30 +41,6 @@ from rolekd.search.trainer import find_trainer
 from rolekd.search.worker import Worker, open_artifacts
 
 _LOCK_PATIENCE_SECONDS = 5.0
-
-
-class Observer(Protocol):
-    """Is told how a search goes on, in the process that called `run`.
-
-    A search that is continued tells of what was done before, too, so that a record made by an
-    observer is complete.
-    """
-
-    def started(self, settings: Settings) -> None:
-        """A search begins or continues."""
-        ...
-
-    def slot(self, result: Result) -> None:
-        """A slot is done."""
-        ...
-
-    def generation(self, results: Sequence[Result]) -> None:
-        """All members of a generation are done; they come in order."""
-        ...
-
-    def finished(self, line: Sequence[Result]) -> None:
-        """The search is done; `line` is the winner's lineage, oldest first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -132,8 +108,13 @@ def run(
             ledger.mark_published()
         ledger.close()  # a connection must not be shared through a fork
         with Team(workers - 1, storage, artifacts, study, inputs, scratch) as team:
-            told = _Told(observers, spec.settings, team)
-            worker = Worker(ledger, store, make_trainer(spec, inputs), scratch, told)
+            tell = Telling(observers, spec.settings)
+
+            def pulse(board: Board) -> None:
+                team.check()
+                tell(board)
+
+            worker = Worker(ledger, store, make_trainer(spec, inputs), scratch, pulse)
             board = worker.work()
         worker.sweep(board, list(range(spec.settings.generations)))
         ledger.close()
@@ -142,31 +123,6 @@ def run(
     for observer in observers:
         observer.finished(line)
     return Found(spec.settings, board.history, line)
-
-
-class _Told:
-    """The pulse of the first worker: looks after the others, and tells the observers."""
-
-    def __init__(self, observers: Sequence[Observer], settings: Settings, team: Team) -> None:
-        self._observers = observers
-        self._team = team
-        self._slots: set[int] = set()
-        self._generations = 0
-        for observer in observers:
-            observer.started(settings)
-
-    def __call__(self, board: Board) -> None:
-        self._team.check()
-        for entry in board.entries:
-            if entry.state is State.DONE and entry.number not in self._slots:
-                self._slots.add(entry.number)
-                for observer in self._observers:
-                    assert entry.result is not None
-                    observer.slot(entry.result)
-        for generation in board.history[self._generations :]:
-            self._generations += 1
-            for observer in self._observers:
-                observer.generation(generation)
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Ledger:
     """The record of one search. Every method bears repetition: a lost connection is tried again."""
 
     def __init__(self, url: str, name: str, storage: RDBStorage) -> None:
+        self.name = name
         self._url = url
         self._storage = storage
         self._study = self._patiently(lambda: optuna.load_study(study_name=name, storage=storage))
@@ -65,7 +66,8 @@ class Ledger:
         self.spec = SearchSpec.from_json(attributes["spec"])
         self.published: bool = attributes.get("published", False)
         storage.heartbeat_interval = attributes["heartbeat_seconds"]
-        storage.grace_period = _MISSED_BEATS * attributes["heartbeat_seconds"]
+        self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
+        storage.grace_period = self.grace_seconds
         self._study_id = self._patiently(lambda: storage.get_study_id_from_name(name))
         self._settled: dict[int, Entry] = {}
         self._ids: dict[int, int] = {}

@@ -1,0 +1,138 @@
+"""`rolekd search`, `worker` and `status`: the search of a schedule, on one machine or many."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_DEFAULT_STORAGE = "sqlite:///.rolekd/optuna.db"
+
+_storage = click.option(
+    "--storage",
+    envvar="ROLEKD_STORAGE",
+    default=_DEFAULT_STORAGE,
+    show_default=True,
+    help="URL of the search's database; or ROLEKD_STORAGE, which `ps` does not show.",
+)
+
+
+@click.command()
+@click.option("--role", required=True, type=click.Choice(["teacher", "student"]))
+@click.option("--storage", envvar="ROLEKD_STORAGE", help="URL of a database other than SQLite.")
+@click.option("--artifacts", envvar="ROLEKD_ARTIFACTS", help="s3://BUCKET/PREFIX or a folder.")
+def search(role: str, storage: str | None, artifacts: str | None) -> None:
+    """Search a schedule for one role: the stage of dvc.yaml, run without DVC.
+
+    The project's params.yaml says how; interrupted and started again it continues.
+    """
+    if not Path("pipelines", "search.py").is_file():
+        raise InputError("pipelines/search.py: not found; run this in the project's folder")
+    given = {"ROLEKD_STORAGE": storage, "ROLEKD_ARTIFACTS": artifacts}
+    environment = {**os.environ, **{key: value for key, value in given.items() if value}}
+    command = [sys.executable, "-m", "pipelines.search", "--role", role]
+    sys.exit(subprocess.run(command, env=environment).returncode)
+
+
+@click.command()
+@_storage
+@click.option(
+    "--artifacts",
+    envvar="ROLEKD_ARTIFACTS",
+    required=True,
+    help="s3://BUCKET/PREFIX, or the folder that the search was started with.",
+)
+@click.option("--study", help="Name of the search; not needed where only one is unfinished.")
+def worker(storage: str, artifacts: str, study: str | None) -> None:
+    """Work on a search that was started elsewhere, until it is finished.
+
+    It needs the same versions as the others, the database and the artifact store, no file of the
+    project. Any number may join or be killed at any time; the result stays the same.
+    """
+    from rolekd.search.joining import join
+    from rolekd.search.progress import SearchProgress
+
+    study = study or _unfinished(storage)
+    with SearchProgress(f"worker on {study}") as progress:
+        join(storage, artifacts, study, [progress])
+
+
+@click.command()
+@_storage
+@click.option("--study", help="Name of one search; without it all of the storage are shown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(storage: str, study: str | None, as_json: bool) -> None:
+    """Show generations, members, workers at work, the best lineage and the time left."""
+    from rolekd.search import study as studies
+    from rolekd.search.status import status as read
+
+    names = [study] if study else studies.searches(storage)
+    found = [read(studies.Ledger.open(storage, name)) for name in names]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for each in found:
+        console.print(_line(each), highlight=False)
+        console.print(_table(each))
+    if not found:
+        console.print("no search in this storage yet")
+
+
+def _unfinished(storage: str) -> str:
+    from rolekd.search import study as studies
+
+    names = studies.searches(storage)
+    open_ones = [name for name in names if not studies.Ledger.open(storage, name).read().finished]
+    if len(open_ones) != 1:
+        known = ", ".join(open_ones) or "none"
+        raise InputError(f"--study: needed, since the unfinished searches here are: {known}")
+    return open_ones[0]
+
+
+def _line(found: dict[str, Any]) -> str:
+    generations, slots, best = found["generations"], found["slots"], found["best"]
+    parts = [
+        f"{found['study']} ({found['algorithm']})",
+        f"generation {generations['done']} of {generations['total']} done",
+        f"{slots['done']} of {slots['total']} slots",
+    ]
+    if best:
+        line = " > ".join(map(str, best["line"]))
+        parts.append(f"best {best['accuracy']:.2%} after {best['epochs']} epochs, lineage {line}")
+    if found["finished"]:
+        parts.append("finished")
+    elif found["seconds_left"] is None:
+        parts.append("nobody at work")
+    else:
+        parts.append(f"about {found['seconds_left'] / 60:.1f} min left")
+    return "; ".join(parts)
+
+
+def _table(found: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    at_work = {worker["member"]: worker for worker in found["workers"]}
+    table = Table("member", "parent", "state", "accuracy", "worker", "last seen")
+    for member in found["members"]:
+        running = at_work.get(member["member"]) if member["state"] == "running" else None
+        accuracy, parent = member["accuracy"], member["parent"]
+        table.add_row(
+            f"{member['generation']}/{member['member']}",
+            "" if parent is None else str(parent),
+            member["state"] if running is None or running["alive"] else "lost",
+            "" if accuracy is None else f"{accuracy:.2%}",
+            running["worker"] if running else "",
+            f"{running['seen_seconds_ago']:.0f} s ago" if running else "",
+        )
+    return table

@@ -1,0 +1,112 @@
+"""The progress of a search for people: a live bar on a terminal, a line a generation elsewhere."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from rolekd.search.population import Result, Settings
+
+
+class SearchProgress:
+    """Observer that shows generation, best, median, images per second and the time left.
+
+    Use it as a context manager, so that the terminal is left in order whatever happens. Colours
+    follow NO_COLOR. It writes to standard error.
+    """
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = title
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._settings = Settings(population=1, epochs=1, interval_epochs=1)
+        self._begin = 0.0
+        self._done = self._fresh = self._images = 0
+        self._scores = ""
+
+    def __enter__(self) -> "SearchProgress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def started(self, settings: Settings) -> None:
+        """Begin the bar, or say how large the search is."""
+        self._settings, self._begin = settings, time.monotonic()
+        self._done = self._fresh = self._images = 0
+        if self._console.is_terminal:
+            self._task = self._bar.add_task(self._title, total=settings.slots, told="")
+            self._bar.start()
+        else:
+            self._say(
+                f"{settings.population} members, {settings.generations} generations of "
+                f"{settings.interval_epochs} epochs, {settings.algorithm}"
+            )
+
+    def slot(self, result: Result) -> None:
+        """Advance by one slot."""
+        self._done += 1
+        # One that is told of sooner than it can have been trained was done before this run.
+        if time.monotonic() - self._begin >= result.seconds > 0.0:
+            self._fresh += 1
+            self._images += result.images_seen
+        if self._task is not None:
+            told = ", ".join(filter(None, [self._scores, self._pace()]))
+            self._bar.update(self._task, completed=self._done, told=told)
+
+    def generation(self, results: Sequence[Result]) -> None:
+        """Show the scores of a generation."""
+        accuracies = [result.accuracy for result in results if result.accuracy is not None]
+        number = results[0].task.slot.generation + 1
+        self._scores = f"generation {number}/{self._settings.generations}"
+        if accuracies:
+            self._scores += (
+                f", best {max(accuracies):.2%}, median {statistics.median(accuracies):.2%}"
+            )
+        if diverged := len(results) - len(accuracies):
+            self._scores += f", {diverged} diverged"
+        if self._task is None:
+            self._say(", ".join(filter(None, [self._scores, self._pace()])))
+
+    def finished(self, line: Sequence[Result]) -> None:
+        """Name the winner."""
+        self._end()
+        winner = line[-1]
+        self._say(f"done, member {winner.task.slot.member} wins with {winner.accuracy or 0.0:.2%}")
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._task = None
+
+    def _pace(self) -> str:
+        seconds = time.monotonic() - self._begin
+        left = self._settings.slots - self._done
+        if not self._fresh or not left:
+            return ""
+        remaining = _clock(seconds / self._fresh * left)
+        return f"{self._images / seconds:,.0f} images/s, {remaining} left"
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,133 @@
+"""The commands on a search that runs elsewhere: on S3, with a worker that knows nothing else."""
+
+import json
+import subprocess
+import sys
+import time
+
+import boto3
+import pytest
+from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
+
+from rolekd.cli import root
+from rolekd.errors import InputError, RunError
+from rolekd.search.runner import run
+from rolekd.search.study import Ledger
+from rolekd.search.worker import plan_next
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    server.stop()
+
+
+def call(*arguments) -> object:
+    done = CliRunner().invoke(root, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path, s3):
+    spec = make_spec(seconds=0.15)
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    url = f"sqlite:///{tmp_path}/state/study.db"
+    store = "s3://bucket/some/prefix"
+    code = "from rolekd.cli import main; main()"
+    options = ["--storage", url, "--artifacts", store, "--study", spec.name]
+    ledger = Ledger.create(url, spec, spec.name, 10)
+    ledger.enqueue(plan_next(spec, ledger.read()))
+    ledger.close()
+    from rolekd.search.worker import open_artifacts
+
+    open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
+    Ledger.open(url, spec.name).mark_published()
+    (tmp_path / "elsewhere").mkdir()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, "worker", *options],
+        cwd=tmp_path / "elsewhere",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not json.loads(call("status", "--storage", url, "--json"))[0]["workers"]:
+        assert worker.poll() is None
+        time.sleep(0.05)
+    found = run(spec, inputs, tmp_path / "state", storage=url, artifacts=store)
+    assert digest(found) == wanted
+    _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 0, errors
+    assert "generation 5/5" in errors
+    assert not list((tmp_path / "elsewhere").iterdir())
+    board = Ledger.open(url, spec.name).read()
+    single = {entry.workers for entry in board.entries if len(entry.workers) == 1}
+    assert len(single) == 2  # both had a part in it
+    kept = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+    assert all(key.startswith("some/prefix/teacher-") for key in kept)
+    assert len(kept) == spec.settings.population + len(spec.inputs)
+
+
+def test_a_bucket_that_is_not_there(trainers, inputs, make_spec, tmp_path, s3):
+    with pytest.raises(
+        RunError, match=r"artifact store s3://none: writing failed \(.*NoSuchBucket"
+    ):
+        run(make_spec(), inputs, tmp_path, artifacts="s3://none")
+
+
+def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):
+    spec = make_spec()
+    url = f"sqlite:///{tmp_path}/study.db"
+    ledger = Ledger.create(url, spec, spec.name, 10)
+    ledger.enqueue(plan_next(spec, ledger.read()))
+    ledger.claim(ledger.read().waiting()[0], "elsewhere:1:22:333")
+    (found,) = json.loads(call("status", "--storage", url, "--json"))
+    assert found["generations"] == {"done": 0, "total": 5}
+    assert [member["state"] for member in found["members"]] == ["running", *["waiting"] * 3]
+    (at_work,) = found["workers"]
+    assert at_work["worker"] == "elsewhere:22"
+    assert at_work["alive"]
+    assert found["best"] is None
+    assert "elsewhere:22" in call("status", "--storage", url)
+    ledger.lose(ledger.read().running()[0])
+    result = run(spec, inputs, tmp_path)
+    (found,) = json.loads(call("status", "--storage", url, "--json"))
+    assert found["finished"]
+    assert found["slots"] == {"done": 20, "total": 20}
+    assert found["best"]["accuracy"] == result.line[-1].accuracy
+    assert found["best"]["line"] == [each.task.slot.member for each in result.line]
+    assert "finished" in call("status", "--storage", url, "--study", spec.name)
+
+
+def test_faults_of_the_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in [
+        (["status"], "no such file"),
+        (["worker", "--artifacts", "x"], "no such file"),
+        (["search", "--role", "teacher"], "run this in the project's folder"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            CliRunner().invoke(root, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(root, ["search", "--role", "janitor"])
+    assert done.exit_code == 2
+    assert "'janitor' is not one of 'teacher', 'student'" in done.output
+
+
+def test_the_study_need_not_be_named_where_one_is_unfinished(trainers, make_spec, tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    arguments = ["worker", "--storage", url, "--artifacts", str(tmp_path)]
+    Ledger.create(url, make_spec(seed=1), "one", 10).close()
+    with pytest.raises(InputError, match="study one: its inputs are not stored yet"):
+        CliRunner().invoke(root, arguments, catch_exceptions=False)
+    Ledger.create(url, make_spec(seed=2), "two", 10).close()
+    with pytest.raises(InputError, match="unfinished searches here are: one, two"):
+        CliRunner().invoke(root, arguments, catch_exceptions=False)

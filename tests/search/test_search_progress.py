@@ -1,0 +1,56 @@
+import io
+
+from rich.console import Console
+
+from rolekd.search.population import Result, Settings, Slot, Task
+from rolekd.search.progress import SearchProgress
+
+
+def result(generation, member, accuracy, seconds=0.0):
+    slot = Slot(generation, member)
+    return Result(Task(slot, None, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
+
+
+def show(terminal, seconds=0.0, **console):
+    text = io.StringIO()
+    with SearchProgress(
+        "teacher", Console(file=text, force_terminal=terminal, width=120, **console)
+    ) as bar:
+        bar.started(Settings(2, 4, 2))
+        for generation, accuracies in enumerate([(0.5, 0.6), (0.75, None)]):
+            results = [result(generation, m, a, seconds) for m, a in enumerate(accuracies)]
+            for each in results:
+                bar.slot(each)
+            bar.generation(results)
+        bar.finished([result(1, 0, 0.75)])
+    return text.getvalue()
+
+
+def test_lines_where_there_is_no_terminal():
+    assert show(terminal=False).splitlines() == [
+        "teacher: 2 members, 2 generations of 2 epochs, pbt",
+        "teacher: generation 1/2, best 60.00%, median 55.00%",
+        "teacher: generation 2/2, best 75.00%, median 75.00%, 1 diverged",
+        "teacher: done, member 0 wins with 75.00%",
+    ]
+
+
+def test_a_bar_on_a_terminal():
+    shown = show(terminal=True)
+    assert "4/4" in shown
+    assert "\x1b[" in shown
+    assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown  # the cursor is back
+
+
+def test_no_color(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = show(terminal=True)
+    assert "\x1b[3" not in shown.replace("\x1b[3m", "")
+
+
+def test_the_pace_counts_what_was_trained_now(monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("rolekd.search.progress.time.monotonic", lambda: float(next(clock)))
+    assert "images/s, 0:" in show(terminal=False, seconds=5.0)
+    clock = iter([0.0] * 1000)
+    assert "images/s" not in show(terminal=False, seconds=5.0)
