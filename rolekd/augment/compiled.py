@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from rolekd.augment.ops import Kind
 from rolekd.augment.recipe import Recipe, Variant, fixed_point
 
-NOTHING, LOOKUP, GEOMETRY, REGION, COLOR, CONTRAST, SHARPNESS, AUTO_CONTRAST, EQUALIZE = range(9)
-UNCOMPILED = 9  # runs in rolekd.augment.reference
+NOTHING, LOOKUP, GEOMETRY, REGION, COLOR, SHARPNESS = range(6)
+CONTRAST, AUTO_CONTRAST, EQUALIZE = range(6, 9)  # lookups whose tables depend on the pixels
+UNCOMPILED = -1  # has no fast form; runs in rolekd.augment.reference
 
 _PIXELS = {
     "Color": COLOR,
@@ -28,16 +29,21 @@ class Tables:
     Attributes:
         thresholds: uint64 [S, P, K], see `Recipe`.
         codes: int64 [K, 2], what a row does.
-        integers: int64 [K, 2, 6], affine map in 16.16 fixed point, or (rows, columns).
+        numbers: int64 [K, 2, 6], affine map in 16.16 fixed point, or (rows, columns).
         factors: float32 [K, 2], of blends.
         lookups: uint8 [K, 2, 256].
     """
 
     thresholds: NDArray[np.uint64]
     codes: NDArray[np.int64]
-    integers: NDArray[np.int64]
+    numbers: NDArray[np.int64]
     factors: NDArray[np.float32]
     lookups: NDArray[np.uint8]
+
+    @functools.cached_property
+    def has_uncompiled(self) -> bool:
+        """Whether some operation has no fast form."""
+        return bool((self.codes == UNCOMPILED).any())
 
 
 @functools.lru_cache(maxsize=256)
@@ -68,10 +74,10 @@ def _write(
         if (tables.lookups[at] != np.arange(256)).any():
             tables.codes[at] = LOOKUP
     elif operation.kind is Kind.GEOMETRY:
-        tables.integers[at] = fixed_point(operation.function(strength, height, width))
+        tables.numbers[at] = fixed_point(operation.function(strength, height, width))
         tables.codes[at] = GEOMETRY
     elif operation.kind is Kind.REGION:
-        tables.integers[at][:2] = operation.function(strength, height, width)
+        tables.numbers[at][:2] = operation.function(strength, height, width)
         tables.codes[at] = REGION
     else:
         tables.factors[at] = strength

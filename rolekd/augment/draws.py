@@ -6,7 +6,7 @@ of the same batch on a CPU. `mix`, `place` and `below` are written so that numba
 for single numbers from the same source.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,10 @@ class Plan:
     crop: NDArray[np.int64]
     flip: NDArray[np.int64]
     cutout: NDArray[np.int64]
+
+    def part(self, images: slice) -> "Plan":
+        """Return the plan of some of the images."""
+        return Plan(*(getattr(self, field.name)[images] for field in fields(self)))
 
 
 def plan(recipe: "Recipe", base: "Base", seed: int, count: int, height: int, width: int) -> Plan:

@@ -1,8 +1,8 @@
 """The engine: applies a policy and the base augmentation to a whole batch.
 
 Every image gets its own draw. The result is a pure function of (images, augmentation, seed),
-whatever the number of threads; numpy arrays and CPU tensors run through compiled kernels, GPU
-tensors through batched PyTorch, with the same draws.
+whatever the device and the number of threads: numpy arrays and CPU tensors run through compiled
+kernels (batched PyTorch where numba is not installed), GPU tensors through batched PyTorch.
 """
 
 import functools
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rolekd.augment import draws, reference
 from rolekd.augment import recipe as recipes
-from rolekd.augment.compiled import Tables, tables_of
-from rolekd.augment.recipe import Augmentation, Base
+from rolekd.augment.compiled import UNCOMPILED, Tables, tables_of
+from rolekd.augment.recipe import Augmentation, Base, Recipe
 from rolekd.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-Images = TypeVar("Images", NDArray[np.uint8], "torch.Tensor")
+Array = NDArray[np.uint8]
+Images = TypeVar("Images", Array, "torch.Tensor")
 
 MAX_SIZE = 256
 _MIN_PIXELS_PER_THREAD = 1 << 16  # below, handing work to a thread costs more than the work
@@ -65,56 +67,87 @@ class Engine:
         Raises:
             InputError: another type or shape, or channels that do not fit the fill colour.
         """
+        self._check(tuple(images.shape), str(images.dtype))
+        height, width, channels = images.shape[1:]
+        recipe = recipes.of(policy, height, width)
+        tables = tables_of(recipe, height, width, channels)
         if isinstance(images, np.ndarray):
-            return self._on_cpu(images, policy, seed)
+            return self._on_cpu(images, recipe, tables, seed)
+        import torch
+
         if images.device.type == "cpu":
-            import torch
-
-            return torch.from_numpy(self._on_cpu(images.numpy(), policy, seed))
-        raise InputError("GPU")
-
-    def _on_cpu(
-        self, images: NDArray[np.uint8], policy: Augmentation, seed: int
-    ) -> NDArray[np.uint8]:
-        self._check(images.shape, images.dtype == np.uint8)
-        images = np.ascontiguousarray(images)
-        out = np.empty_like(images)
-        recipe = recipes.of(policy, *images.shape[1:3])
-        tables = tables_of(recipe, *images.shape[1:])
-        self._run(images, out, tables, seed)
+            return torch.from_numpy(self._on_cpu(images.numpy(), recipe, tables, seed))
+        out = torch.empty_like(images)
+        self._in_torch(images, out, recipe, tables, seed)
+        if tables.has_uncompiled:
+            host = out.cpu()
+            self._rest(images.cpu().numpy(), host.numpy(), recipe, tables, seed)
+            out.copy_(host)
         return out
 
-    def _run(
-        self, images: NDArray[np.uint8], out: NDArray[np.uint8], tables: Tables, seed: int
-    ) -> None:
-        from rolekd.augment import kernels
+    def _on_cpu(self, images: Array, recipe: Recipe, tables: Tables, seed: int) -> Array:
+        images = np.ascontiguousarray(images)
+        out = np.empty_like(images)
+        if not self._in_threads(images, out, tables, seed):
+            import torch
+
+            inputs = torch.from_numpy(images if images.flags.writeable else images.copy())
+            self._in_torch(inputs, torch.from_numpy(out), recipe, tables, seed)
+        if tables.has_uncompiled:
+            self._rest(images, out, recipe, tables, seed)
+        return out
+
+    def _in_threads(self, images: Array, out: Array, tables: Tables, seed: int) -> bool:
+        """Run the compiled kernels; return False where numba is not installed."""
+        try:
+            from rolekd.augment import kernels
+        except ModuleNotFoundError:
+            return False
 
         def part(start: int, stop: int) -> None:
             kernels.augment(
                 images, out, start, stop, np.uint64(seed),
-                tables.thresholds, tables.codes, tables.integers, tables.factors, tables.lookups,
-                self._packed_fill(), self.base.crop_padding, self.base.horizontal_flip,
-                self.base.cutout,
+                tables.thresholds, tables.codes, tables.numbers, tables.factors, tables.lookups,
+                np.uint32(self._packed_fill()),
+                self.base.crop_padding, self.base.horizontal_flip, self.base.cutout,
             )  # fmt: skip
 
-        count = len(images)
-        threads = min(self.threads or _default_threads(), images.size // _MIN_PIXELS_PER_THREAD)
-        if threads <= 1:
-            part(0, count)
-            return
-        bounds = [count * i // threads for i in range(threads + 1)]
-        rest = [_pool(os.getpid()).submit(part, *b) for b in itertools.pairwise(bounds[1:])]
+        pixels = images.size // images.shape[3]
+        threads = min(self.threads or _default_threads(), 1 + pixels // _MIN_PIXELS_PER_THREAD)
+        bounds = [len(images) * i // threads for i in range(threads + 1)]
+        others = [_pool(os.getpid()).submit(part, *b) for b in itertools.pairwise(bounds[1:])]
         part(0, bounds[1])
-        for future in rest:
+        for future in others:
             future.result()
+        return True
 
-    def _packed_fill(self) -> np.uint32:
-        return np.uint32(sum(int(value) << (8 * i) for i, value in enumerate(self.fill)))
+    def _in_torch(
+        self,
+        images: "torch.Tensor",
+        out: "torch.Tensor",
+        recipe: Recipe,
+        tables: Tables,
+        seed: int,
+    ) -> None:
+        from rolekd.augment import device
 
-    def _check(self, shape: tuple[int, ...], is_uint8: bool) -> None:
-        if not is_uint8 or len(shape) != 4:
+        drawn = draws.plan(recipe, self.base, seed, *images.shape[:3])
+        device.augment(images, out, tables, drawn, self.base, self._packed_fill())
+
+    def _rest(self, images: Array, out: Array, recipe: Recipe, tables: Tables, seed: int) -> None:
+        """Do the images again that drew an operation without a compiled form."""
+        drawn = draws.plan(recipe, self.base, seed, *images.shape[:3])
+        codes = tables.codes[drawn.rows, drawn.signs]
+        which = np.flatnonzero((codes == UNCOMPILED).any(axis=1))
+        reference.augment(images, out, recipe, self.base, self.fill, drawn, which)
+
+    def _packed_fill(self) -> int:
+        return sum(int(value) << (8 * i) for i, value in enumerate(self.fill))
+
+    def _check(self, shape: tuple[int, ...], dtype: str) -> None:
+        if dtype.removeprefix("torch.") != "uint8" or len(shape) != 4:
             raise InputError(
-                f"augmentation: images of shape {list(shape)}; give uint8 [N, H, W, C]"
+                f"augmentation: images are {dtype} {list(shape)}; give uint8 [N, H, W, C]"
             )
         if shape[3] not in (1, 3) or shape[3] != len(self.fill):
             raise InputError(
@@ -124,7 +157,7 @@ class Engine:
         if not (1 <= shape[1] <= MAX_SIZE and 1 <= shape[2] <= MAX_SIZE):
             raise InputError(
                 f"augmentation: images of {shape[1]} x {shape[2]} pixels; "
-                f"resize them to at most {MAX_SIZE} x {MAX_SIZE}"
+                f"resize them to at least 1 x 1 and at most {MAX_SIZE} x {MAX_SIZE}"
             )
 
 

@@ -4,17 +4,14 @@ Every compiled form is compared with this one, and this one with Pillow. Operati
 compiled form run here too.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rolekd.augment.draws import Plan, plan
+from rolekd.augment.draws import Plan
 from rolekd.augment.ops import Image, Kind
 from rolekd.augment.recipe import Base, Recipe, Variant, fixed_point
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Colour = NDArray[np.uint8]
 
@@ -81,13 +78,11 @@ def augment(
     recipe: Recipe,
     base: Base,
     fill: Colour,
-    seed: int,
-    only: "Iterable[int] | None" = None,
+    drawn: Plan,
+    which: Iterable[int],
 ) -> None:
-    """Augment a batch [N, H, W, C] into `out`, or only the images with the given indices."""
-    count, height, width = images.shape[:3]
-    drawn = plan(recipe, base, seed, count, height, width)
-    for index in range(count) if only is None else only:
+    """Augment the images with the given indices of a batch [N, H, W, C] into `out`."""
+    for index in which:
         image = images[index]
         for row, sign, centre in zip(
             drawn.rows[index], drawn.signs[index], drawn.centres[index], strict=True

@@ -51,7 +51,7 @@ def test_every_operation_equals_pillow(name):
             drawn = draws.plan(made, engine.base, 7, count, *shape[:2])
             expected = pillow.augment(images, made, engine.base, fill, drawn, range(count))
             readable = np.empty_like(images)
-            reference.augment(images, readable, made, engine.base, engine.fill, 7)
+            reference.augment(images, readable, made, engine.base, engine.fill, drawn, range(count))
             np.testing.assert_array_equal(readable, expected, f"{magnitude} {shape}")
             np.testing.assert_array_equal(engine.apply(images, augmentation, 7), expected)
 

@@ -1,0 +1,228 @@
+"""Passes over one image, compiled: what the kernels do to packed pixels.
+
+A pixel is a uint32 with the channels in its lower bytes, so that one code serves one and three
+channels and the compiler can work on 8 or 16 pixels at once. That is why every intermediate
+value is cut to 32 bits (`_U`): numba widens integers to 64, which halves the speed. Offsets are
+uint64 (`_Q`), since signed ones are checked for counting from the end.
+
+`size` is the number of pixels H W; buffers may be longer.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+from rolekd.augment.ops import GRAY_ROUNDING, GRAY_WEIGHTS
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def jit(function: _Function) -> _Function:
+    """Compile a function that kernels call; without the wrappers, which take half of the time."""
+    return cast(
+        _Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+    )
+
+
+_U, _Q, _I, _F = np.uint32, np.uint64, np.int32, np.float32
+_BYTE, _EVEN = _U(0xFF), _U(0xFF00FF)  # a channel; red and blue in 16-bit halves
+_6, _8, _16, _24 = _U(6), _U(8), _U(16), _U(24)
+_RED, _GREEN, _BLUE = (_U(weight) for weight in GRAY_WEIGHTS)
+_HALF = _U(GRAY_ROUNDING)
+_BY_13, _18 = _U(20165), _U(18)  # x * 20165 >> 18 is x // 13 for x up to 13 * 255 + 6
+
+
+@jit
+def channel_of(pixel: Any, shift: Any) -> Any:
+    """Return the byte of a pixel at a shift."""
+    return _U(pixel >> shift) & _BYTE
+
+
+@jit
+def join(red: Any, green: Any, blue: Any) -> Any:
+    """Return the pixel of three bytes."""
+    return _U(red | _U(green << _8)) | _U(blue << _16)
+
+
+@jit
+def blend(start: Any, end: Any, factor: Any) -> Any:
+    """Return the byte `start + factor (end - start)`, cut off as Pillow does."""
+    a = _F(_I(start))
+    mixed = a + factor * (_F(_I(end)) - a)
+    return _U(_I(min(max(mixed, _F(0)), _F(255))))
+
+
+@jit
+def gray(pixel: Any) -> Any:
+    """Return the luma of a pixel of three channels."""
+    red = _U(_RED * _U(pixel & _BYTE))
+    green, blue = _U(_GREEN * channel_of(pixel, _8)), _U(_BLUE * channel_of(pixel, _16))
+    return _U(_U(_U(red + green) + blue) + _HALF) >> _16
+
+
+@jit
+def pack(image: Any, pixels: Any) -> None:
+    """Pack bytes [H, W, C] into pixels; where they come in fours, three words at a time."""
+    bytes_ = image.reshape(image.size)
+    if image.shape[2] == 1:
+        for i in range(image.size):
+            pixels[i] = bytes_[i]
+    elif image.size % 12:
+        for i in range(image.size // 3):
+            pixels[i] = join(_U(bytes_[3 * i]), _U(bytes_[3 * i + 1]), _U(bytes_[3 * i + 2]))
+    else:
+        words = bytes_.view(_U)
+        for i in range(image.size // 12):
+            a, b, c = words[3 * i], words[3 * i + 1], words[3 * i + 2]
+            pixels[4 * i] = a & _U(0xFFFFFF)
+            pixels[4 * i + 1] = _U(a >> _24) | _U(_U(b & _U(0xFFFF)) << _8)
+            pixels[4 * i + 2] = _U(b >> _16) | _U(_U(c & _BYTE) << _16)
+            pixels[4 * i + 3] = c >> _8
+
+
+@jit
+def unpack(pixels: Any, image: Any) -> None:
+    """Unpack pixels, whose highest byte is 0, into bytes [H, W, C]."""
+    bytes_ = image.reshape(image.size)
+    if image.shape[2] == 1:
+        for i in range(image.size):
+            bytes_[i] = pixels[i]
+    elif image.size % 12:
+        for i in range(image.size // 3):
+            pixel = pixels[i]
+            bytes_[3 * i], bytes_[3 * i + 1], bytes_[3 * i + 2] = pixel, pixel >> _8, pixel >> _16
+    else:
+        words = bytes_.view(_U)
+        for i in range(image.size // 12):
+            a, b, c, d = pixels[4 * i], pixels[4 * i + 1], pixels[4 * i + 2], pixels[4 * i + 3]
+            words[3 * i] = a | _U(b << _24)
+            words[3 * i + 1] = _U(b >> _8) | _U(c << _16)
+            words[3 * i + 2] = _U(c >> _16) | _U(d << _8)
+
+
+@jit
+def look_up(pixels: Any, size: Any, table: Any) -> None:
+    """Replace pixels by the table [3, 256], whose entries lie at their channel's bits."""
+    red, green, blue = table[0], table[1], table[2]
+    for i in range(size):
+        pixel = pixels[i]
+        colours = red[pixel & _BYTE] | green[channel_of(pixel, _8)]
+        pixels[i] = colours | blue[channel_of(pixel, _16)]
+
+
+@jit
+def sample(source: Any, target: Any, height: Any, width: Any, affine: Any) -> None:
+    """Sample nearest pixels along an affine map in 16.16 fixed point.
+
+    What lies outside comes from the slot behind the last pixel of `source`.
+    """
+    high, wide = _U(height), _U(width)
+    outside = _U(height * width)
+    step_x, step_y = _I(affine[0]), _I(affine[3])
+    for y in range(height):
+        row = target[y * width : (y + 1) * width]
+        start_x, start_y = _I(affine[2] + affine[1] * y), _I(affine[5] + affine[4] * y)
+        for x in range(width):
+            from_x = _U(_I(start_x + step_x * _I(x)) >> 16)
+            from_y = _U(_I(start_y + step_y * _I(x)) >> 16)
+            inside = (from_x < wide) & (from_y < high)
+            row[x] = source[_U(_U(from_y * wide) + from_x) if inside else outside]
+
+
+@jit
+def crop(source: Any, target: Any, shape: Any, corner: Any, flip: Any, fill: Any) -> None:
+    """Copy the window of `shape` at `corner` (may lie partly outside), flipped if asked."""
+    height, width = shape
+    top, left = corner
+    first, last = max(-left, 0), min(width - left, width)  # columns of the window inside
+    for y in range(height):
+        row = target[y * width : (y + 1) * width]
+        if not 0 <= y + top < height:
+            row[:] = fill
+            continue
+        start = _Q((y + top) * width + left)
+        if flip:
+            row[: width - last] = fill
+            row[width - first :] = fill
+            for x in range(width - last, width - first):
+                row[x] = source[start + _Q(width - 1 - x)]
+        else:
+            row[:first] = fill
+            row[last:] = fill
+            for x in range(first, last):
+                row[x] = source[start + _Q(x)]
+
+
+@jit
+def fill_region(pixels: Any, shape: Any, corner: Any, region: Any, fill: Any) -> None:
+    """Fill the rectangle (rows, columns) at `corner`; what lies outside is cut off."""
+    height, width = shape
+    top, left = corner
+    for y in range(max(top, 0), min(top + region[0], height)):
+        pixels[y * width + max(left, 0) : y * width + min(left + region[1], width)] = fill
+
+
+@jit
+def color(pixels: Any, size: Any, factor: Any) -> None:
+    """Blend pixels of three channels with their luma."""
+    for i in range(size):
+        pixel = pixels[i]
+        luma = gray(pixel)
+        red = blend(luma, pixel & _BYTE, factor)
+        green = blend(luma, channel_of(pixel, _8), factor)
+        pixels[i] = join(red, green, blend(luma, channel_of(pixel, _16), factor))
+
+
+@jit
+def sharpness(source: Any, target: Any, shape: Any, factor: Any, sums: Any) -> None:
+    """Blend with the smoothed image; the border stays. `sums` are two more buffers."""
+    height, width = shape
+    size = height * width
+    for i in range(size):
+        target[i] = source[i]
+    if height < 3 or width < 3:
+        return
+    _sum_columns(source, _Q(width), size - 2 * width, sums)
+    _smooth_rows(source, target, _Q(width), size - 2 * width, sums)
+    for y in range(1, height - 1):
+        target[y * width] = source[y * width]
+        target[(y + 1) * width - 1] = source[(y + 1) * width - 1]
+    for i in range(size):
+        start, end = target[i], source[i]
+        red = blend(start & _BYTE, end & _BYTE, factor)
+        green = blend(channel_of(start, _8), channel_of(end, _8), factor)
+        blue = blend(channel_of(start, _16), channel_of(end, _16), factor)
+        target[i] = join(red, green, blue)
+
+
+@jit
+def _sum_columns(source: Any, width: Any, count: Any, sums: Any) -> None:
+    """Sum each pixel with those above and below: red and blue in one buffer, green in one."""
+    even, odd = sums
+    for j in range(count):
+        i = _Q(j) + width
+        above, here, below = source[i - width], source[i], source[i + width]
+        even[i] = _U(_U(above & _EVEN) + _U(here & _EVEN)) + _U(below & _EVEN)
+        green = _U(channel_of(above, _8) + channel_of(here, _8))
+        odd[i] = green + channel_of(below, _8)
+
+
+@jit
+def _smooth_rows(source: Any, target: Any, width: Any, count: Any, sums: Any) -> None:
+    """Finish the 3 x 3 sums, in which the centre weighs 5, and divide by 13."""
+    even, odd = sums
+    for j in range(count):
+        i = _Q(j) + width
+        before, after = i - _Q(1), i + _Q(1)
+        here = source[i]
+        both = _U(_U(even[before] + even[i]) + even[after]) + _U(_U(here & _EVEN) << _U(2))
+        green = _U(_U(odd[before] + odd[i]) + odd[after]) + _U(channel_of(here, _8) << _U(2))
+        red, blue = _U(both & _U(0xFFFF)), _U(both >> _16)
+        target[i] = join(
+            _U(_U(red + _6) * _BY_13) >> _18,
+            _U(_U(green + _6) * _BY_13) >> _18,
+            _U(_U(blue + _6) * _BY_13) >> _18,
+        )
