@@ -81,7 +81,10 @@ def open_stage(
     values = params.load()
     used, dependencies = _definition(name, values, matrix or {})
     fingerprint = files.digest(
-        {"params": used, "dependencies": {str(path): _hash(path) for path in dependencies}}
+        {
+            "params": used,
+            "dependencies": {str(path): files.digest_path(path) for path in dependencies},
+        }
     )
     full_name = name if variant is None else f"{name}-{variant}"
     state = store.project_root() / ".rolekd" / "state" / f"{full_name}-{fingerprint[:16]}"
@@ -120,16 +123,3 @@ def _definition(
             text = text.replace(f"${{item.{item}}}", value)
         dependencies.append(Path(text))
     return used, dependencies
-
-
-def _hash(path: Path) -> str:
-    """Return the digest of a file, or of a folder without what Python caches there."""
-    if path.is_file():
-        return files.sha256(path)
-    return files.digest(
-        {
-            str(file.relative_to(path)): files.sha256(file)
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and "__pycache__" not in file.parts
-        }
-    )

@@ -113,6 +113,23 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_path(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file, or of a folder's names and contents.
+
+    What Python caches beside sources (`__pycache__`) does not count.
+    """
+    path = Path(path)
+    if path.is_file():
+        return sha256(path)
+    return digest(
+        {
+            file.relative_to(path).as_posix(): sha256(file)
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and "__pycache__" not in file.parts
+        }
+    )
+
+
 def digest(value: Any) -> str:
     """Return the hex SHA-256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

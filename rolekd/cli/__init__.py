@@ -18,6 +18,7 @@ from rolekd.errors import RolekdError
 _COMMANDS = {
     "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),
     "params": ("rolekd.cli.params", "params", "Check params.yaml; print its values or schema."),
+    "report": ("rolekd.cli.report", "report", "Write the HTML report of the last `dvc repro`."),
     "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),

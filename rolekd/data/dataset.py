@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class Dataset:
     @property
     def channels(self) -> int:
         """1 for grayscale, 3 for RGB."""
-        return self.images.shape[3]
+        return int(self.images.shape[3])
 
     def split(self, name: str) -> tuple[Images, Labels]:
         """Return images [n, H, W, C] and labels [n] of one split."""
@@ -137,13 +138,16 @@ def load(folder: Path | str) -> Dataset:
     )
 
 
-def _array(path: Path, mapped: bool = False) -> npt.NDArray[np.generic]:
+def _array(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)  # type: ignore[no-any-return]
+        array: npt.NDArray[Any] = np.load(
+            path, mmap_mode="r" if mapped else None, allow_pickle=False
+        )
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); run the prepare stage again"
         ) from error
+    return array
 
 
 def _digest(
@@ -154,9 +158,9 @@ def _digest(
     splits: dict[str, Indices],
 ) -> str:
     hasher = hashlib.sha256(repr((name, images.shape, classes)).encode())
-    hasher.update(np.ascontiguousarray(images))
-    hasher.update(np.ascontiguousarray(labels))
+    hasher.update(np.ascontiguousarray(images).data)
+    hasher.update(np.ascontiguousarray(labels).data)
     for split in SPLITS:
         hasher.update(split.encode())
-        hasher.update(np.ascontiguousarray(splits[split]))
+        hasher.update(np.ascontiguousarray(splits[split]).data)
     return hasher.hexdigest()

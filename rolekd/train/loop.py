@@ -100,7 +100,7 @@ def train(
         for images, labels in batches.epoch(epoch, augment_at(epoch)):
             loss, parts, logits = objective(network, images, labels, scale)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             # sums stay on the device: no synchronisation inside an epoch
             parts["loss"] = loss.detach()
