@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RolekdError, RunError
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -154,3 +154,10 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+if __name__ == "__main__":  # `make setup`: seconds that no stage has to wait for
+    try:
+        initialise(resolve())
+    except RolekdError as error:
+        sys.exit(f"error: {error}")

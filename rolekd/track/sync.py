@@ -1,10 +1,11 @@
 """Sending later what MLflow did not take while the runs went on."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rolekd.track.delivery import Delivery
+from rolekd.track import store
+from rolekd.track.delivery import Delivery, StoreUnreachable
 from rolekd.track.spool import adopted, end_abandoned, read
 
 
@@ -18,6 +19,7 @@ class Outcome:
         records: how many were sent now.
         refused: how many MLflow refused, now or before; they stay in the folder.
         running: its process is alive and sends by itself.
+        folder: the spool.
     """
 
     run: str
@@ -25,6 +27,20 @@ class Outcome:
     records: int
     refused: int
     running: bool
+    folder: Path
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        if self.running:
+            return f"{self.run}: still running, sends by itself"
+        line = f"{self.run}: {self.records} records sent, MLflow run {self.run_id}"
+        if self.refused:
+            line += f"; MLflow refused {self.refused}, see {self.folder}/refused.jsonl"
+        return line
+
+    def to_json(self) -> dict[str, object]:
+        """Return the values as a JSON object."""
+        return {**asdict(self), "folder": str(self.folder)}
 
 
 def sync(folder: Path, uri: str) -> list[Outcome]:
@@ -43,16 +59,22 @@ def sync(folder: Path, uri: str) -> list[Outcome]:
 def _sync_one(folder: Path, uri: str) -> Outcome:
     with adopted(folder) as ours:
         if not ours:
-            return Outcome(_name(folder), None, 0, 0, running=True)
+            return Outcome(_name(folder), None, 0, 0, True, folder)
         end_abandoned(folder)
         delivery = Delivery(folder, uri, resumed=True)
         name, waiting = _name(folder), delivery.rest()
-        delivery.drain()
+        try:
+            delivery.drain()
+        except StoreUnreachable as error:
+            raise StoreUnreachable(
+                f"MLflow at {store.redact(uri)} does not answer ({error}); nothing is lost, "
+                "start it and run `rolekd sync` again"
+            ) from error
         refused = delivery.refused()
         if not refused:
             shutil.rmtree(folder)
         run_id = delivery.progress.runs.get(folder.name)
-        return Outcome(name, run_id, waiting, refused, running=False)
+        return Outcome(name, run_id, waiting, refused, False, folder)
 
 
 def _name(folder: Path) -> str:

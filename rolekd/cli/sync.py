@@ -1,0 +1,28 @@
+"""`rolekd sync`: send to MLflow what a lost store missed."""
+
+import json
+
+import click
+
+
+@click.command()
+@click.option("--uri", help="MLflow tracking URI; default: as the stages use it.")
+@click.option(
+    "--params", "params_file", default="params.yaml", show_default=True, help="Parameters."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sync(uri: str | None, params_file: str, as_json: bool) -> None:
+    """Send the records of runs that did not reach MLflow while they went on."""
+    from rolekd import params
+    from rolekd.track import store
+    from rolekd.track import sync as spools
+
+    address = store.resolve(uri or params.load(params_file).track.uri)
+    outcomes = spools.sync(store.spool_folder(), address)
+    if as_json:
+        click.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
+        return
+    if not outcomes:
+        click.echo(f"nothing to send: MLflow at {store.redact(address)} has every record")
+    for outcome in outcomes:
+        click.echo(outcome.describe())
