@@ -7,15 +7,25 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"  # onnxruntime's own operators
 
+# widths below a byte: (ONNX type, least opset, onnxruntime that has it)
+_PACKED = {2: (TensorProto.UINT2, 25, "1.24.1"), 4: (TensorProto.UINT4, 21, "1.20.0")}
+
 
 class Builder:
-    """Collects nodes and constants; the same calls give the same bytes."""
+    """Collects nodes and constants; the same calls give the same bytes.
+
+    Attributes:
+        opset: the least that has everything used so far.
+        runtime: the oldest onnxruntime that has it.
+    """
 
     def __init__(self) -> None:
+        self.opset = 21
+        self.runtime = "1.20.0"
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._counts: dict[str, int] = {}
@@ -30,29 +40,33 @@ class Builder:
         **attributes: Any,
     ) -> str:
         """Append a node of one output; return the output's name, made up unless given."""
-        output = output or self._fresh(kind)
+        if output is None:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            output = f"{kind}_{self._counts[kind]}"
         self._nodes.append(
             helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes)
         )
         return output
 
-    def split(self, source: str, parts: int) -> list[str]:
-        """Append a split of the last axis into equal parts; return their names."""
-        outputs = [self._fresh("Split") for _ in range(parts)]
-        self._nodes.append(
-            helper.make_node(
-                "Split", [source], outputs, name=outputs[0], axis=-1, num_outputs=parts
-            )
-        )
-        return outputs
-
     def constant(self, value: NDArray[np.generic] | np.generic) -> str:
         """Return the name of a constant; equal ones are kept once."""
         array = np.asarray(value, order="C")
-        key = hashlib.sha256(array.tobytes()).hexdigest()[:16]
-        name = f"{array.dtype}_{'x'.join(map(str, array.shape)) or 'scalar'}_{key}"
+        name = _name(array, str(array.dtype))
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def packed(self, value: NDArray[np.uint8], bits: int) -> str:
+        """Return the name of a constant of whole numbers that is stored in 2 or 4 bits each."""
+        kind, opset, runtime = _PACKED[bits]
+        self.opset, self.runtime = max(self.opset, opset), max(self.runtime, runtime)
+        name = _name(value, f"uint{bits}")
+        if name not in self._constants:
+            per_byte = 8 // bits
+            flat = np.pad(value.ravel(), (0, -value.size % per_byte)).reshape(-1, per_byte)
+            shifts = bits * np.arange(per_byte, dtype=np.uint8)
+            content = np.bitwise_or.reduce(flat << shifts, axis=1).astype(np.uint8).tobytes()
+            self._constants[name] = helper.make_tensor(name, kind, value.shape, content, raw=True)
         return name
 
     def graph(
@@ -66,6 +80,7 @@ class Builder:
             self._nodes, name, inputs, outputs, initializer=list(self._constants.values())
         )
 
-    def _fresh(self, kind: str) -> str:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        return f"{kind}_{self._counts[kind]}"
+
+def _name(array: NDArray[np.generic], kind: str) -> str:
+    key = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+    return f"{kind}_{'x'.join(map(str, array.shape)) or 'scalar'}_{key}"

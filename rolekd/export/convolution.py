@@ -1,68 +1,87 @@
 """Integer convolutions as ONNX nodes that sum exactly, on maps [N, H, W, C].
 
-Three forms: `matmul`, patches times an integer matrix; `float`, a float32 convolution whose
-weights are split into digits, so that every sum stays below 2^24; `fitted` in its own module.
+Three forms: `fitted`, a QLinearConv that rounds to levels itself; `matmul`, patches times an
+integer matrix, scaled to floats; `floats`, float32 convolutions or products whose weights are
+split into digits, so that every sum stays below 2^24.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from rolekd.errors import InputError
 from rolekd.export.builder import MICROSOFT, Builder
-from rolekd.quantize.integer import Convolution, FloatConvolution, digit_bits
+from rolekd.export.fit import Rounding, fit
+from rolekd.export.patches import matrix, patches
+from rolekd.export.weights import unpacked
+from rolekd.quantize.integer import Convolution, FloatConvolution, Requantize, digit_bits
 
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
-_INT16_MAX = 2**15 - 1
+_INT8_MAX, _INT16_MAX = 127, 2**15 - 1
 
 
-def patches(builder: Builder, source: str, operation: Convolution, size: tuple[int, int]) -> str:
-    """Gather what each output position sees: [N, H, W, C] -> [N, H', W', kernel * C].
-
-    `size` is (H', W').
-    """
-    rows, columns = operation.weight.shape[2:]
-    source = _padded(builder, source, operation)
-    if (rows, columns) == (1, 1) and operation.stride == (1, 1):
-        return source
-    taps = [
-        _tap(builder, source, operation, size, (row, column))
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    return taps[0] if len(taps) == 1 else builder.node("Concat", taps, axis=-1)
+def fits_8_bits(operation: Convolution) -> bool:
+    """Return whether the weights fit the integer forms."""
+    return operation.groups == 1 and int(operation.weight.abs().max()) <= _INT8_MAX
 
 
-def _padded(builder: Builder, source: str, operation: Convolution) -> str:
-    height, width = operation.padding
-    if not (height or width):
-        return source
-    pads = builder.constant(np.array([0, height, width, 0, 0, height, width, 0], np.int64))
-    return builder.node("Pad", [source, pads])
-
-
-def _tap(
+def fitted(
     builder: Builder,
     source: str,
     operation: Convolution,
-    size: tuple[int, int],
-    position: tuple[int, int],
-) -> str:
-    start = [p * d for p, d in zip(position, operation.dilation, strict=True)]
-    stop = [
-        first + (extent - 1) * step + 1
-        for first, extent, step in zip(start, size, operation.stride, strict=True)
-    ]
-    bounds = [start, stop, [1, 2], list(operation.stride)]
+    requantize: Requantize,
+    *,
+    grid: int,
+    zero: int,
+    pairs_fit: bool,
+) -> str | None:
+    """Append a QLinearConv whose output is the level plus a zero point, as uint8.
+
+    Outputs beyond the highest level are not clipped. Returns None where the rounding of a channel
+    cannot be fitted.
+
+    Every input is a multiple of `grid`; `zero` stands for level 0 in the output. `pairs_fit` keeps
+    sums of two products within 16 bits, as processors without VNNI need.
+    """
+    weights = operation.weight.numpy()
+    heaviest = max(1, int(np.abs(weights).max()))
+    limit = _INT8_MAX // heaviest
+    if pairs_fit:
+        limit = min(limit, _INT16_MAX // (2 * heaviest * operation.largest))
+    found = fit(_rounding(operation, requantize, grid), limit)
+    if found is None:
+        return None
+    factor = found.multiplier.astype(np.int32).reshape(-1, 1, 1, 1)
+    one, none = builder.constant(np.float32(1)), builder.constant(np.uint8(0))
+    inputs = [source, one, none, unpacked(builder, weights, factor)]
+    inputs += [builder.constant(found.scale), builder.constant(np.zeros(len(weights), np.int8))]
+    inputs += [one, builder.constant(np.uint8(zero)), builder.constant(found.bias)]
     return builder.node(
-        "Slice", [source, *(builder.constant(np.array(b, np.int64)) for b in bounds)]
+        "QLinearConv",
+        inputs,
+        domain=MICROSOFT,
+        channels_last=1,
+        kernel_shape=list(weights.shape[2:]),
+        **_geometry(operation),
     )
 
 
-def matrix(operation: Convolution) -> NDArray[np.int32]:
-    """Return the weights as [kernel * C, O], in the order of `patches`."""
-    outputs = operation.weight.shape[0]
-    return operation.weight.permute(2, 3, 1, 0).reshape(-1, outputs).numpy()
+def _rounding(operation: Convolution, requantize: Requantize, grid: int) -> Rounding:
+    """Return what the sums of non-negative inputs become, and the sums that can occur."""
+    weight = operation.weight.long()
+    highest = operation.largest // grid
+    return Rounding(
+        scale=requantize.scales[0].numpy(),
+        bias=requantize.bias.numpy(),
+        low=requantize.low,
+        high=requantize.high,
+        smallest=highest * weight.clamp(max=0).sum((1, 2, 3)).numpy(),
+        largest=highest * weight.clamp(min=0).sum((1, 2, 3)).numpy(),
+        grid=grid,
+    )
 
 
 def matmul(
@@ -73,14 +92,14 @@ def matmul(
     scale: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
 ) -> str:
-    """Append float32(sum) * scale + bias, for weights that fit 8 bits."""
-    weights = matrix(operation)
-    # Pairs of products must fit 16 bits on processors without VNNI, or weights be unsigned.
+    """Append float32(sum) * scale + bias; `size` is (H', W')."""
+    weights = matrix(operation.weight)
+    # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
     signed = 2 * int(np.abs(weights).max()) * operation.largest <= _INT16_MAX
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     inputs = [
         patches(builder, source, operation, size),
-        builder.constant((weights + zero).astype(kind)),
+        unpacked(builder, weights, np.ones(1, np.int32), kind, zero),
         builder.constant(np.float32(1)),
         builder.constant(scale),
         builder.constant(np.uint8(0)),
@@ -91,40 +110,45 @@ def matmul(
     return builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
 
-def fits_matmul(operation: Convolution) -> bool:
-    """Return whether `matmul` can hold the weights."""
-    return operation.groups == 1 and int(operation.weight.abs().max()) <= 127
-
-
-def float_sum(builder: Builder, source: str, operation: Convolution) -> str:
-    """Append the sum, as float32, of a convolution of any kind.
-
-    Rounding keeps onnxruntime from moving what follows into the convolution.
-    """
-    channels_first = builder.node(
-        "Transpose", [builder.node("Cast", [source], to=1)], perm=_TO_NCHW
-    )
+def floats(builder: Builder, source: str, operation: Convolution, size: tuple[int, int]) -> str:
+    """Append the sum of a convolution of any kind, rounded once to float32."""
     base, digits = _digits(operation)
-    parts = []
-    for digit in digits:
-        total = float_convolution(builder, channels_first, operation, digit)
-        parts.append(builder.node("Transpose", [builder.node("Round", [total])], perm=_TO_NHWC))
-    if len(parts) == 1:
-        return parts[0]
-    low, high = parts
-    shifted = builder.node("Mul", [high, builder.constant(np.float32(base))])
-    return builder.node("Add", [shifted, low])
+    x = source
+    if operation.groups == 1:
+        x = patches(builder, source, operation, size)
+        parts = [
+            # Multiples of a power of two are as exact as the digits themselves.
+            builder.node("MatMul", [x, builder.constant(matrix(digit * place).astype(np.float32))])
+            for place, digit in zip((1, base), digits, strict=False)
+        ]
+    else:
+        channels_first = builder.node("Transpose", [x], perm=_TO_NCHW)
+        parts = [
+            # Rounding keeps onnxruntime from moving what follows into the convolution.
+            builder.node(
+                "Transpose",
+                [
+                    builder.node(
+                        "Round",
+                        [float_convolution(builder, channels_first, operation, digit * place)],
+                    )
+                ],
+                perm=_TO_NHWC,
+            )
+            for place, digit in zip((1, base), digits, strict=False)
+        ]
+    return parts[0] if len(parts) == 1 else builder.node("Add", parts)
 
 
 def _digits(operation: Convolution) -> tuple[int, list[torch.Tensor]]:
     """Return the base and the one or two digits, lowest first, of the weights."""
-    if operation.bound < 2**24:
-        return 1, [operation.weight]
-    bits = digit_bits(operation.largest, operation.weight[0].numel())
-    base = 2 ** (bits + 1)
     weight = operation.weight.long()
+    if operation.bound < 2**24:
+        return 1, [weight]
+    bits = digit_bits(operation.largest, weight[0].numel())
+    base = 2 ** (bits + 1)
     high = torch.div(weight + base // 2, base, rounding_mode="floor")
-    if int(high.abs().max()) > 2**bits:
+    if bits < 0 or int(high.abs().max()) > 2**bits:
         raise InputError(
             f"layer {operation.name}: its sums have no exact form; use fewer bits for it"
         )
@@ -142,8 +166,19 @@ def float_convolution(
         "Conv",
         [source, builder.constant(weight.float().numpy())],
         kernel_shape=list(weight.shape[2:]),
-        strides=list(operation.stride),
-        pads=[*operation.padding, *operation.padding],
-        dilations=list(operation.dilation),
         group=operation.groups,
+        **_geometry(operation),
     )
+
+
+def as_float(builder: Builder, source: str) -> str:
+    """Append a cast to float32."""
+    return builder.node("Cast", [source], to=TensorProto.FLOAT)
+
+
+def _geometry(operation: Convolution | FloatConvolution) -> dict[str, Any]:
+    return {
+        "strides": list(operation.stride),
+        "pads": [*operation.padding, *operation.padding],
+        "dilations": list(operation.dilation),
+    }

@@ -4,7 +4,8 @@ Feature maps are [N, H, W, C]; levels are uint8. Every float operation before th
 elementwise or sums integers below 2^24, so the graph repeats the integer evaluation bit for bit.
 """
 
-from typing import assert_never
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import onnx
@@ -14,23 +15,38 @@ from onnx import TensorProto, helper
 
 from rolekd.errors import InputError
 from rolekd.export import convolution
-from rolekd.export.builder import Builder
+from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.quantize import integer
 from rolekd.quantize.integer import IntegerModel, Operation
 
-OPSET = 21
-IR_VERSION = 10
+Target = Literal["cpu", "cpu-vnni", "float"]
+
+_IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
-def build(model: IntegerModel) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Return the ONNX form of an integer network, and the form of each convolution by name.
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX model, the form of each convolution by name, and the onnxruntime it needs."""
+
+    model: onnx.ModelProto
+    forms: dict[str, str]
+    runtime: str
+
+
+def build(model: IntegerModel, target: Target = "cpu") -> Graph:
+    """Return the ONNX form of an integer network.
 
     The graph maps "image", uint8 [N, H, W, C], to "logits" and "probabilities", both float32
     [N, classes]. Each map of levels is a tensor with its operation's name.
+
+    Args:
+        model: the network.
+        target: "cpu": exact on every processor; "cpu-vnni": on those with AVX512-VNNI, AVX-VNNI
+            or AMX, where larger multipliers fit; "float": without 8-bit convolutions.
     """
-    writer = _Writer(model)
+    writer = _Writer(model, target)
     for operation in model.operations:
         writer.write(operation)
     builder = writer.builder
@@ -44,23 +60,25 @@ def build(model: IntegerModel) -> tuple[onnx.ModelProto, dict[str, str]]:
             for name in ("logits", "probabilities")
         ],
     )
+    opsets = [helper.make_opsetid("", builder.opset), helper.make_opsetid(MICROSOFT, 1)]
     proto = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
-        ir_version=IR_VERSION,
+        opset_imports=opsets,
+        ir_version=_IR_VERSIONS[builder.opset],
         producer_name="rolekd",
     )
-    return proto, writer.forms
+    return Graph(proto, writer.forms, builder.runtime)
 
 
 class _Writer:
-    """Writes one operation after the other; convolutions when their sums are scaled."""
+    """Writes one operation after the other; convolutions where their sums are used."""
 
-    def __init__(self, model: IntegerModel) -> None:
+    def __init__(self, model: IntegerModel, target: Target) -> None:
         self.builder = Builder()
         self.tensors = {"image": "image"}
         self.forms: dict[str, str] = {}
-        self._levels: set[str] = set()  # names of maps that are uint8 levels
+        self._target = target
+        self._units: dict[str, int] = {}  # maps of uint8 levels, and what they are multiples of
         self._operations = {operation.name: operation for operation in model.operations}
         self._users = {
             name: [user for user in model.operations if name in user.inputs]
@@ -77,7 +95,7 @@ class _Writer:
             case integer.Pixels():
                 made = self._pixels(operation, sources[0])
             case integer.Convolution():
-                made = ""  # written where its sums are scaled
+                made = ""  # written where its sums are used
             case integer.Requantize():
                 made = self._requantize(operation)
             case integer.Affine():
@@ -105,85 +123,139 @@ class _Writer:
         self.tensors[operation.name] = made
 
     def _pixels(self, operation: integer.Pixels, source: str) -> str:
-        pixels = self.builder.node("Cast", [source], to=TensorProto.FLOAT)
         offset = self.builder.constant(np.array(operation.offset, np.float32))
-        centred = self.builder.node("Sub", [pixels, offset])
+        centred = self.builder.node("Sub", [convolution.as_float(self.builder, source), offset])
         if not operation.ones:
             return centred
         one_more = self.builder.constant(np.array([0] * 7 + [1], np.int64))
         return self.builder.node("Pad", [centred, one_more, self.builder.constant(np.float32(1))])
 
     def _affine(self, operation: integer.Affine) -> str:
-        bias = operation.bias.numpy()
-        if len(operation.inputs) == 1:
-            return self._term(operation.inputs[0], operation.scales[0].numpy(), bias)
-        total = ""
-        for name, scale in zip(operation.inputs, operation.scales, strict=True):
-            term = self._term(name, scale.numpy(), None)
-            total = self.builder.node("Add", [total, term]) if total else term
-        return self.builder.node("Add", [total, self.builder.constant(bias)])
+        first, *others = (
+            (name, scale.numpy())
+            for name, scale in zip(operation.inputs, operation.scales, strict=True)
+        )
+        total = self._term(*first, operation.bias.numpy())
+        for other in others:
+            total = self.builder.node("Add", [total, self._term(*other, None)])
+        return total
 
     def _term(self, name: str, scale: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
         """Append x * scale + bias of one input."""
         made = self._operations[name]
         if isinstance(made, integer.Convolution):
             source = self.tensors[made.inputs[0]]
-            if self._on_levels(made) and convolution.fits_matmul(made):
+            size = self._shapes[name][1], self._shapes[name][2]
+            if self._runs_on_integers(made):
                 self.forms[name] = "matmul"
-                size = self._shapes[name][1], self._shapes[name][2]
                 return convolution.matmul(self.builder, source, made, size, scale, bias)
             self.forms[name] = "float"
-            x = convolution.float_sum(self.builder, source, made)
+            if made.inputs[0] in self._units:
+                source = convolution.as_float(self.builder, source)
+            x = convolution.floats(self.builder, source, made, size)
         else:
             x = self.tensors[name]
-            if name in self._levels:
-                x = self.builder.node("Cast", [x], to=TensorProto.FLOAT)
+            if name in self._units:
+                x = convolution.as_float(self.builder, x)
         x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
 
-    def _on_levels(self, operation: integer.Convolution) -> bool:
-        return operation.inputs[0] in self._levels
+    def _runs_on_integers(self, operation: integer.Convolution) -> bool:
+        return (
+            self._target != "float"
+            and operation.inputs[0] in self._units
+            and convolution.fits_8_bits(operation)
+        )
 
     def _requantize(self, operation: integer.Requantize) -> str:
-        rounded = self.builder.node("Round", [self._affine(operation)])
-        (user, *others) = self._users[operation.name]
-        if isinstance(user, integer.AddLevels) and not others:
-            return self._clip(rounded, operation)
-        return self._to_levels(rounded, operation)
+        if self._is_branch(operation):
+            return self._fitted(operation) or self._quantized(operation)
+        if operation.low != 0 or operation.high > _UINT8_MAX:
+            raise InputError(
+                f"layer {operation.name}: levels {operation.low} to {operation.high} are no uint8; "
+                "use an unsigned quantiser of at most 8 bits"
+            )
+        made = self._fitted(operation) or self._quantized(operation)
+        steps = []
+        if operation.high < _UINT8_MAX:
+            steps.append(("Min", operation.high))
+        if operation.unit > 1:
+            steps.append(("Mul", operation.unit))
+        return self._levels(made, operation, steps)
+
+    def _is_branch(self, operation: integer.Requantize) -> bool:
+        users = self._users[operation.name]
+        return len(users) == 1 and isinstance(users[0], integer.AddLevels)
+
+    def _fitted(self, operation: integer.Requantize) -> str | None:
+        """Append a convolution that rounds to levels itself, if there is one."""
+        name = operation.inputs[0]
+        made = self._operations[name]
+        if (
+            len(operation.inputs) > 1
+            or not isinstance(made, integer.Convolution)
+            or not self._runs_on_integers(made)
+        ):
+            return None
+        output = convolution.fitted(
+            self.builder,
+            self.tensors[made.inputs[0]],
+            made,
+            operation,
+            grid=self._units[made.inputs[0]],
+            zero=_zero(operation),
+            pairs_fit=self._target != "cpu-vnni",
+        )
+        if output is not None:
+            self.forms[name] = "fitted"
+        return output
+
+    def _quantized(self, operation: integer.Requantize) -> str:
+        """Append float sums that are rounded to uint8 levels above a zero point."""
+        zero = self.builder.constant(np.uint8(_zero(operation)))
+        one = self.builder.constant(np.float32(1))
+        return self.builder.node("QuantizeLinear", [self._affine(operation), one, zero])
 
     def _add_levels(self, operation: integer.AddLevels, branch: str, stream: str) -> str:
-        stream = self.builder.node("Cast", [stream], to=TensorProto.FLOAT)
-        return self._to_levels(self.builder.node("Add", [branch, stream]), operation)
+        """Add unit * branch, around its zero point, to the stream; 8-bit saturation clips."""
+        rounded = self._operations[operation.inputs[0]]
+        assert isinstance(rounded, integer.Requantize)
+        one, none = self.builder.constant(np.float32(1)), self.builder.constant(np.uint8(0))
+        unit = self.builder.constant(np.float32(operation.unit))
+        zero = self.builder.constant(np.uint8(_zero(rounded)))
+        inputs = [branch, unit, zero, stream, one, none, one, none]
+        total = self.builder.node("QLinearAdd", inputs, domain=MICROSOFT)
+        highest = operation.unit * operation.high
+        return self._levels(total, operation, [("Min", highest)] if highest < _UINT8_MAX else [])
 
-    def _clip(self, source: str, operation: integer.Requantize | integer.AddLevels) -> str:
-        bounds = (np.float32(operation.low), np.float32(operation.high))
-        return self.builder.node("Clip", [source, *map(self.builder.constant, bounds)])
-
-    def _to_levels(self, source: str, operation: integer.Requantize | integer.AddLevels) -> str:
-        if operation.low < 0 or operation.high > _UINT8_MAX:
-            raise InputError(
-                f"layer {operation.name}: levels {operation.low} to {operation.high} are no "
-                "uint8; use an unsigned quantiser of at most 8 bits"
-            )
-        self._levels.add(operation.name)
-        clipped = self._clip(source, operation)
-        return self.builder.node("Cast", [clipped], output=operation.name, to=TensorProto.UINT8)
+    def _levels(
+        self,
+        source: str,
+        operation: integer.Requantize | integer.AddLevels,
+        steps: list[tuple[str, int]],
+    ) -> str:
+        """Append uint8 arithmetic that ends in the named map of levels."""
+        self._units[operation.name] = operation.unit
+        for index, (kind, operand) in enumerate(steps, start=1):
+            output = operation.name if index == len(steps) else None
+            constant = self.builder.constant(np.uint8(operand))
+            source = self.builder.node(kind, [source, constant], output=output)
+        return source if steps else self.builder.node("Identity", [source], output=operation.name)
 
     def _max_pool(self, operation: integer.MaxPool, source: str) -> str:
+        unit = self._units.get(operation.inputs[0])
+        if unit is not None:
+            self._units[operation.name] = unit
+            return self.builder.node(
+                "NhwcMaxPool",
+                [source],
+                output=operation.name,
+                domain=MICROSOFT,
+                **_pooling(operation),
+            )
         channels_first = self.builder.node("Transpose", [source], perm=_TO_NCHW)
-        pooled = self.builder.node(
-            "MaxPool",
-            [channels_first],
-            kernel_shape=operation.kernel,
-            strides=operation.stride,
-            pads=[*operation.padding, *operation.padding],
-            ceil_mode=int(operation.ceil),
-        )
-        is_levels = operation.inputs[0] in self._levels
-        if is_levels:
-            self._levels.add(operation.name)
-        output = operation.name if is_levels else None
-        return self.builder.node("Transpose", [pooled], output=output, perm=_TO_NHWC)
+        pooled = self.builder.node("MaxPool", [channels_first], **_pooling(operation))
+        return self.builder.node("Transpose", [pooled], perm=_TO_NHWC)
 
     def _float_convolution(self, operation: integer.FloatConvolution, source: str) -> str:
         self.forms[operation.name] = "inexact"
@@ -192,3 +264,17 @@ class _Writer:
             self.builder, channels_first, operation, operation.weight
         )
         return self.builder.node("Transpose", [made], perm=_TO_NHWC)
+
+
+def _zero(operation: integer.Requantize) -> int:
+    """Return the uint8 value that stands for level 0."""
+    return 0 if operation.low >= 0 else 128
+
+
+def _pooling(operation: integer.MaxPool) -> dict[str, Any]:
+    return {
+        "kernel_shape": operation.kernel,
+        "strides": operation.stride,
+        "pads": [*operation.padding, *operation.padding],
+        "ceil_mode": int(operation.ceil),
+    }

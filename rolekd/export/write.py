@@ -9,11 +9,9 @@ import onnx
 
 from rolekd import files
 from rolekd.errors import InputError
-from rolekd.export import graph
+from rolekd.export.graph import Target, build
 from rolekd.export.session import GRAPH_KEY, RUNTIME_KEY, graph_hash, start
 from rolekd.quantize.integer import IntegerModel
-
-_OLDEST_RUNTIME = "1.20.0"  # opset 21
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ def export(
     *,
     classes: Sequence[str],
     metadata: Mapping[str, str],
+    target: Target = "cpu",
 ) -> Summary:
     """Write an integer network as one ONNX file; the same network gives the same bytes.
 
@@ -47,11 +46,13 @@ def export(
         path: of the file.
         classes: names, in the order of the logits.
         metadata: further entries for the file's metadata, such as bits, hashes and accuracy.
+        target: what the file should be fast on, see `rolekd.export.graph.build`.
 
     Raises:
         InputError: the names do not fit the logits, or a layer has no form as a graph.
     """
-    proto, forms = graph.build(model)
+    graph = build(model, target)
+    proto = graph.model
     logits = proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if len(classes) != logits:
         raise InputError(f"classes: {len(classes)} names for {logits} logits; give one each")
@@ -59,10 +60,10 @@ def export(
         **metadata,
         "classes": json.dumps(list(classes)),
         GRAPH_KEY: graph_hash(proto),
-        RUNTIME_KEY: _OLDEST_RUNTIME,
+        RUNTIME_KEY: graph.runtime,
     }
     onnx.helper.set_model_props(proto, dict(sorted(entries.items())))
     content = proto.SerializeToString(deterministic=True)
     start(content, str(path))  # a graph that does not load is no export
     files.write_bytes(path, content)
-    return Summary(len(content), files.sha256(path), forms, model.inexact)
+    return Summary(len(content), files.sha256(path), graph.forms, model.inexact)

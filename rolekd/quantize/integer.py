@@ -57,7 +57,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Affine:
-    """Float32 x1 * scale1 + x2 * scale2 + ... + bias, per channel, rounded after each operation.
+    """Float32 x1 * scale1 + bias + x2 * scale2 + ..., per channel, rounded after each operation.
 
     Attributes:
         scales: float32 [C], one for each input.
@@ -72,20 +72,26 @@ class Affine:
 
 @dataclass(frozen=True)
 class Requantize(Affine):
-    """The same, rounded to the nearest integer (half to even) and clipped to low .. high."""
+    """The same, rounded to the nearest integer (half to even), clipped, and multiplied.
+
+    Gives `unit` times a level in low .. high. A unit that carries the highest level close to 255
+    resolves more in the next sum, and where it is 255 lets 8-bit arithmetic clip by itself.
+    """
 
     low: int
     high: int
+    unit: int
 
 
 @dataclass(frozen=True)
 class AddLevels:
-    """Integer x1 + x2, clipped to low .. high: the low-bit residual stream."""
+    """Integer unit * x1 + x2, clipped to unit * low .. unit * high: the low-bit residual stream."""
 
     name: str
     inputs: tuple[str, ...]
     low: int
     high: int
+    unit: int
 
 
 @dataclass(frozen=True)
@@ -212,11 +218,13 @@ def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
         case FloatConvolution():
             return _convolve(operation, x.float())
         case Requantize():
-            return _affine(operation, inputs).round_().clamp_(operation.low, operation.high)
+            levels = _affine(operation, inputs).round_().clamp_(operation.low, operation.high)
+            return levels.mul_(operation.unit)
         case Affine():
             return _affine(operation, inputs)
         case AddLevels():
-            return (x + inputs[1]).clamp_(operation.low, operation.high)
+            total = operation.unit * x + inputs[1]
+            return total.clamp_(operation.unit * operation.low, operation.unit * operation.high)
         case Relu():
             return x.relu()
         case MaxPool():
@@ -261,10 +269,11 @@ def _convolve(operation: Convolution | FloatConvolution, x: Tensor) -> Tensor:
 
 
 def _affine(operation: Affine, inputs: Sequence[Tensor]) -> Tensor:
-    """Add the scaled inputs from the first to the last, then the bias."""
-    total: Tensor | None = None
-    for x, scale in zip(inputs, operation.scales, strict=True):
-        term = x.float() * scale.view(-1, 1, 1)
-        total = term if total is None else total.add_(term)
-    assert total is not None
-    return total.add_(operation.bias.view(-1, 1, 1))
+    """Scale the first input, add the bias, then the other inputs, each scaled."""
+    first, *others = (
+        x.float() * scale.view(-1, 1, 1) for x, scale in zip(inputs, operation.scales, strict=True)
+    )
+    total = first.add_(operation.bias.view(-1, 1, 1))
+    for term in others:
+        total.add_(term)
+    return total

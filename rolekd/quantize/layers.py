@@ -85,7 +85,7 @@ def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> 
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
     integers, step = module.weight_quantizer.integers(module.weight)
-    largest = max(abs(source.levels.low), abs(source.levels.high))
+    largest = source.unit * max(abs(source.levels.low), abs(source.levels.high))
     bound = int(integers.double().abs().sum((1, 2, 3)).max()) * largest
     if bound > _INT32_MAX:
         raise InputError(f"layer {path}: its sums reach {bound}, beyond 32 bits; use fewer bits")
@@ -94,7 +94,7 @@ def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> 
             path, (source.name,), integers, **_geometry(module, path), largest=largest, bound=bound
         )
     )
-    scale = (step * source.levels.step).expand(module.out_channels)
+    scale = (step * source.step).expand(module.out_channels)
     return Combination((Term(path, scale),), _bias(module))
 
 

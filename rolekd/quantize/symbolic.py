@@ -13,6 +13,8 @@ from torch import Tensor
 from rolekd.quantize import integer
 from rolekd.quantize.quantizer import Levels
 
+_INT8_MIN, _INT8_MAX, _UINT8_MAX = -128, 127, 255
+
 
 @dataclass(frozen=True)
 class Image:
@@ -28,20 +30,26 @@ class Vector:
 
 @dataclass(frozen=True)
 class LevelMap:
-    """An integer feature map, by the name of its operation; it stands for `levels`."""
+    """An integer feature map, by the name of its operation: `unit` times the levels."""
 
     name: str
     channels: int
     levels: Levels
+    unit: int
+
+    @property
+    def step(self) -> float:
+        """What one of the stored integers stands for."""
+        return self.levels.step / self.unit
 
 
 @dataclass(frozen=True)
 class Term:
-    """A tensor and its scales: float64 [C]. `levels` and `real` say what kind of tensor it is."""
+    """A tensor and its scales: float64 [C]. `source` and `real` say what kind of tensor it is."""
 
     name: str
     scale: Tensor
-    levels: Levels | None = None
+    source: LevelMap | None = None
     real: bool = False
 
 
@@ -78,8 +86,8 @@ def real(name: str, channels: int) -> Combination:
 
 def dequantized(value: LevelMap) -> Combination:
     """Return what a map of levels stands for."""
-    scale = torch.full((value.channels,), value.levels.step, dtype=torch.float64)
-    return Combination((Term(value.name, scale, value.levels),), torch.zeros_like(scale))
+    scale = torch.full((value.channels,), value.step, dtype=torch.float64)
+    return Combination((Term(value.name, scale, value),), torch.zeros_like(scale))
 
 
 class Writer:
@@ -107,7 +115,8 @@ class Writer:
     def requantize(self, value: Combination, name: str, target: Levels) -> LevelMap:
         """Round a combination to levels.
 
-        A sum with levels of the same step stays integer: the other term is rounded, then added.
+        A sum with levels of the same step stays integer, where it fits 8 bits: the other term is
+        rounded, then added.
         """
         relu = any(isinstance(operation, integer.Relu) for operation in value.waiting)
         target = replace(target, low=max(target.low, 0)) if relu else target
@@ -116,29 +125,30 @@ class Writer:
         for index, pool in enumerate(pools, start=1):  # a maximum commutes with rounding
             label = name if index == len(pools) else f"{name}.{index}"
             made = self.emit(replace(pool, name=label, inputs=(made,)))
-        return LevelMap(made, len(value.bias), target)
+        return LevelMap(made, len(value.bias), target, _unit(target))
 
     def _rounded(self, value: Combination, name: str, target: Levels) -> str:
-        low, high = target.low, target.high
+        low, high, unit = target.low, target.high, _unit(target)
         scale = torch.full_like(value.bias, 1 / target.step)
         scaled = value.transformed(scale, torch.zeros_like(scale))
-        stream = [
-            index
-            for index, term in enumerate(value.terms)
-            if term.levels is not None and bool((term.scale == target.step).all())
-        ]
-        if len(value.terms) != 2 or len(stream) != 1:
-            return self.emit(_requantize(name, scaled, low, high))
-        residual, branch = value.terms[stream[0]], scaled.terms[1 - stream[0]]
-        assert residual.levels is not None
-        rounded = _requantize(
-            f"{name}.branch",
-            replace(scaled, terms=(branch,)),
-            low - residual.levels.high,
-            high - residual.levels.low,
-        )
-        inputs = (self.emit(rounded), residual.name)
-        return self.emit(integer.AddLevels(name, inputs, low, high))
+        for index, residual in enumerate(value.terms):
+            source = residual.source
+            if source is None or len(value.terms) != 2 or source.levels.step != target.step:
+                continue
+            if source.unit != unit or not bool((residual.scale == source.step).all()):
+                continue
+            bounds = low - source.levels.high, high - source.levels.low
+            if bounds[0] < _INT8_MIN or bounds[1] > _INT8_MAX:
+                continue
+            branch = replace(scaled, terms=(scaled.terms[1 - index],))
+            rounded = self.emit(_requantize(f"{name}.branch", branch, *bounds, unit=1))
+            return self.emit(integer.AddLevels(name, (rounded, residual.name), low, high, unit))
+        return self.emit(_requantize(name, scaled, low, high, unit=unit))
+
+
+def _unit(levels: Levels) -> int:
+    """Return the whole number that carries the highest level closest to 255."""
+    return _UINT8_MAX // levels.high if levels.low == 0 else 1
 
 
 def _affine(name: str, value: Combination) -> integer.Affine:
@@ -148,6 +158,10 @@ def _affine(name: str, value: Combination) -> integer.Affine:
     )
 
 
-def _requantize(name: str, value: Combination, low: int, high: int) -> integer.Requantize:
+def _requantize(
+    name: str, value: Combination, low: int, high: int, *, unit: int
+) -> integer.Requantize:
     affine = _affine(name, value)
-    return integer.Requantize(affine.name, affine.inputs, affine.scales, affine.bias, low, high)
+    return integer.Requantize(
+        name, affine.inputs, affine.scales, affine.bias, low=low, high=high, unit=unit
+    )

@@ -169,11 +169,38 @@ def test_the_file_carries_names_and_metadata_and_takes_raw_images(
         np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
 
 
-def test_no_weight_is_stored_as_float_but_the_ends(small: IntegerModel, tmp_path: Path) -> None:
+def test_weights_are_stored_in_two_bits_and_floats_only_at_the_ends(
+    small: IntegerModel, tmp_path: Path
+) -> None:
     export(small, tmp_path / "a.onnx", classes=DIGITS, metadata={})
     tensors = onnx.load(tmp_path / "a.onnx").graph.initializer
-    floats = [t for t in tensors if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
-    assert sorted(tuple(t.dims) for t in floats) == [(4, 2, 3, 3), (4, 2, 3, 3), (10, 32)]
+    shapes = {
+        kind: sorted(tuple(t.dims) for t in tensors if t.data_type == kind and len(t.dims) > 1)
+        for kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT2, onnx.TensorProto.INT8)
+    }
+    # The first convolution is two digits of nine pixels and a ones channel each.
+    assert shapes[onnx.TensorProto.FLOAT] == [(10, 32), (18, 4), (18, 4)]
+    assert len(shapes[onnx.TensorProto.UINT2]) == 11  # eight convolutions, three shortcuts
+    assert not shapes[onnx.TensorProto.INT8]
+
+
+@pytest.mark.parametrize("target", ["cpu", "cpu-vnni", "float"])
+@pytest.mark.parametrize("bits", [2, 5, 8])
+def test_every_target_is_exact(target: str, bits: int, tmp_path: Path) -> None:
+    model = convert(
+        build("resnet18", classes=10, channels=3, image_size=(9, 7), width=4, seed=0),
+        weight_bits=bits,
+        activation_bits=bits,
+    )
+    images = _random_images((32, 9, 7, 3))
+    lowered = _lowered(model, images, [0.4, 0.5, 0.6])
+    summary = export(lowered, tmp_path / "a.onnx", classes=DIGITS, metadata={}, target=target)
+    assert verify(tmp_path / "a.onnx", lowered, images, layers=True).exact
+    if target == "float":
+        assert set(summary.forms.values()) == {"float"}
+    if target != "float" and bits == 2:
+        assert list(summary.forms.values()).count("fitted") == 12
+        assert list(summary.forms.values()).count("matmul") == 7
 
 
 def test_wrong_number_of_class_names_is_refused(small: IntegerModel, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_every_map_of_levels_is_whole_and_in_range_and_every_sum_in_its_bound() 
         value = values[operation.name]
         if isinstance(operation, (integer.Requantize, integer.AddLevels)):
             assert torch.equal(value, value.round())
-            assert operation.low <= value.min() <= value.max() <= operation.high
+            assert operation.low <= value.min() / operation.unit
+            assert value.max() / operation.unit <= operation.high
         if isinstance(operation, integer.Convolution):
             assert torch.equal(value, value.round())
             assert value.abs().max() <= operation.bound
