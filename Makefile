@@ -48,7 +48,7 @@ bench: setup  ## all benchmarks, as tables
 	$(BIN)/rolekd bench search
 
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
-	$(BIN)/python -m rolekd.cli.ui
+	$(BIN)/rolekd ui
 
 lock: setup  ## resolve requirements.in anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \

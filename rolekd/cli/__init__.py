@@ -23,6 +23,7 @@ _COMMANDS = {
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
+    "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),
     "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
 }
 

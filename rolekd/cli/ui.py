@@ -1,0 +1,63 @@
+"""`rolekd ui`: MLflow and optuna-dashboard side by side, on loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--mlflow-port", default=5000, show_default=True)
+@click.option("--optuna-port", default=8080, show_default=True)
+def ui(mlflow_port: int, optuna_port: int) -> None:
+    """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
+    from rolekd import params
+    from rolekd.track import store
+
+    root = store.project_root()
+    uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
+    studies = root / ".rolekd" / "optuna.db"
+    # one server process instead of ten: nothing here runs jobs
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    commands = {
+        f"http://127.0.0.1:{mlflow_port}": _mlflow(uri, mlflow_port),
+        f"http://127.0.0.1:{optuna_port}": _optuna(studies, optuna_port),
+    }
+    servers = [
+        subprocess.Popen(command, env=environment, start_new_session=True)
+        for command in commands.values()
+        if command
+    ]
+    click.echo(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
+    if studies.exists():
+        click.echo(f"optuna-dashboard: {list(commands)[1]}")
+    else:
+        click.echo(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
+    click.echo("Ctrl-C ends them")
+    try:
+        for server in servers:
+            server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for server in servers:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+                server.wait()
+
+
+def _mlflow(uri: str, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", uri, "--workers", "1"),
+    ]
+
+
+def _optuna(studies: Path, port: int) -> list[str]:
+    if not studies.exists():
+        return []
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    return [str(program), "--host", "127.0.0.1", "--port", str(port), f"sqlite:///{studies}"]
