@@ -6,6 +6,7 @@ counts, so a slot is done at most once.
 """
 
 import enum
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,19 +61,30 @@ class Board:
     def history(self) -> list[list[Result]]:
         """Results of the complete generations, members in order."""
         complete: list[list[Result]] = []
-        for generation in range(self._settings.generations):
-            slots = [Slot(generation, m) for m in range(self._settings.population)]
-            held = [self.holders[slot] for slot in slots if slot in self.holders]
-            results = [entry.result for entry in held if entry.result is not None]
-            if len(results) < len(slots):
+        by_slot = sorted(self.holders.items(), key=lambda item: item[0])
+        for _, held in itertools.groupby(by_slot, key=lambda item: item[0].generation):
+            results = [entry.result for _, entry in held if entry.result is not None]
+            if not results or len(results) < results[0].task.width:
                 break
             complete.append(results)
         return complete
 
     @property
     def finished(self) -> bool:
-        """Whether every slot is done."""
-        return len(self.history) == self._settings.generations
+        """Whether no slot will follow those that are done.
+
+        A search of a constant policy can end some generations early, when no candidate is left
+        and none could be trained to its end.
+        """
+        left = self._settings.generations - len(self.history)
+        if left == 0 or not self.history or self._settings.algorithm == "pbt":
+            return left == 0
+        ends = [
+            result.accuracy is None
+            or result.task.start_epoch + result.task.epochs == self._settings.epochs
+            for result in self.history[-1]
+        ]
+        return left < self._settings.intervals and all(ends)
 
     @property
     def slots_done(self) -> int:

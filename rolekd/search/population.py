@@ -36,16 +36,27 @@ class Settings:
     quantile: float = 0.25
     resample_probability: float = 0.2
     max_step: int = 3
+    pruner: str = "hyperband"
 
     @property
-    def generations(self) -> int:
-        """Number of generations; the last may be shorter than the others."""
+    def intervals(self) -> int:
+        """Number of intervals of a whole training; the last may be shorter than the others."""
         return -(-self.epochs // self.interval_epochs)
 
     @property
+    def lanes(self) -> int:
+        """Number of slots of a generation: PBT's population, a quarter of it elsewhere."""
+        return self.population if self.algorithm == "pbt" else max(1, self.population // 4)
+
+    @property
+    def generations(self) -> int:
+        """Number of generations: so many that the slots are as many as PBT's."""
+        return self.intervals * self.population // self.lanes
+
+    @property
     def slots(self) -> int:
-        """Number of slots of the whole search."""
-        return self.population * self.generations
+        """Number of slots of the whole search; without PBT the last ones can stay unused."""
+        return self.lanes * self.generations
 
 
 @dataclass(frozen=True, order=True)
@@ -66,6 +77,7 @@ class Task:
         policy: 60 integers.
         start_epoch: Epochs already in the state.
         epochs: Epochs to train here.
+        width: Number of slots of this generation.
     """
 
     slot: Slot
@@ -73,6 +85,7 @@ class Task:
     policy: Integers
     start_epoch: int
     epochs: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,7 @@ def _explored(settings: Settings, value: int, largest: int, stream: random.Rando
 def _task(settings: Settings, slot: Slot, parent: Slot | None, policy: Integers) -> Task:
     start = slot.generation * settings.interval_epochs
     epochs = min(settings.interval_epochs, settings.epochs - start)
-    return Task(slot, parent, policy, start, epochs)
+    return Task(slot, parent, policy, start, epochs, width=settings.population)
 
 
 def _at(slot: Slot) -> tuple[int, int]:

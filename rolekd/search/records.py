@@ -16,6 +16,7 @@ def task_attributes(task: Task) -> dict[str, Any]:
         "parent": task.parent and [task.parent.generation, task.parent.member],
         "policy": list(task.policy),
         "epochs": [task.start_epoch, task.start_epoch + task.epochs],
+        "width": task.width,
     }
 
 
@@ -28,6 +29,7 @@ def read_task(attributes: Mapping[str, Any]) -> Task:
         policy=tuple(attributes["policy"]),
         start_epoch=start,
         epochs=stop - start,
+        width=attributes["width"],
     )
 
 

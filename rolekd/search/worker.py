@@ -5,23 +5,38 @@ next, and whoever is idle gives up the slots of the dead and plans what is missi
 """
 
 import contextlib
+import importlib
 import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import optuna
 
+from rolekd.augment.policy import describe
 from rolekd.errors import InputError, RunError
 from rolekd.search.artifacts import Artifacts, s3_errors
 from rolekd.search.board import Board, Entry
+from rolekd.search.constant import ConstantPlanner
 from rolekd.search.identity import identity, is_dead
-from rolekd.search.population import Result, Task, plan
+from rolekd.search.population import (
+    LARGEST,
+    Generation,
+    Integers,
+    Result,
+    Settings,
+    Task,
+    plan,
+)
 from rolekd.search.spec import SearchSpec
 from rolekd.search.study import Ledger
 from rolekd.search.trainer import Trainer
+from rolekd.seeds import derive
+
+Planner = Callable[[Sequence[Generation]], list[Task]]
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.01, 0.5
 _TIDY_SECONDS = 1.0
@@ -54,6 +69,7 @@ class Worker:
         self._scratch = scratch
         self._pulse = pulse
         self._name = identity()
+        self._plan = make_planner(ledger.spec)
 
     def work(self) -> Board:
         """Work until every slot of the search is done; return the last reading."""
@@ -136,7 +152,7 @@ class Worker:
                 self._ledger.lose(entry)
         self._ledger.lose_silent()
         board = self._ledger.read()
-        if missing := board.missing(plan_next(self._ledger.spec, board)):
+        if not board.finished and (missing := board.missing(self._plan(board.history))):
             self._ledger.enqueue(missing)
             self.sweep(board, [len(board.history) - 2])
 
@@ -146,11 +162,72 @@ class Worker:
             self._artifacts.remove_state(entry.task.slot, entry.number)
 
 
-def plan_next(spec: SearchSpec, board: Board) -> list[Task]:
-    """Plan the generation in progress, as every worker would; nothing where all is done."""
-    if board.finished:
-        return []
-    return plan(spec.settings, spec.seed, board.history)
+class OptunaAdvisor:
+    """A sampler and a pruner of Optuna's, on a study in memory: asked and told in a fixed order."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        begin = max(1, settings.population // 4)
+        seed = derive(seed, "sample") % 2**32
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "random": lambda: optuna.samplers.RandomSampler(seed),
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * begin),
+            "cmaes": lambda: _cmaes(seed),
+        }
+        pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+            "none": optuna.pruners.NopPruner,
+            "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=begin),
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(1, settings.intervals),
+        }
+        self._study = optuna.create_study(
+            study_name="constant policies",  # Hyperband spreads candidates by a hash of it
+            direction="maximize",
+            sampler=samplers[settings.algorithm](),
+            pruner=pruners[settings.pruner](),
+        )
+        self._space = {
+            f"{index:02} {describe(index)}": optuna.distributions.IntDistribution(0, largest)
+            for index, largest in enumerate(LARGEST)
+        }
+        self._trials: list[optuna.Trial] = []
+
+    def propose(self) -> tuple[int, Integers]:
+        """See `Advisor`."""
+        trial = self._study.ask(dict(self._space))
+        self._trials.append(trial)
+        return trial.number, tuple(trial.params[name] for name in self._space)
+
+    def report(self, number: int, age: int, accuracy: float) -> bool:
+        """See `Advisor`."""
+        self._trials[number].report(accuracy, age)
+        return self._trials[number].should_prune()
+
+    def end(self, number: int, accuracy: float | None, stopped: bool) -> None:
+        """See `Advisor`."""
+        if stopped:
+            self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
+        elif accuracy is None:
+            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        else:
+            self._study.tell(number, accuracy)
+
+
+def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
+    importlib.import_module("cmaes")  # Optuna would miss it only when the first candidate has ended
+    return optuna.samplers.CmaEsSampler(seed=seed)
+
+
+def make_planner(spec: SearchSpec) -> Planner:
+    """Make what plans a search: a function of the complete generations, as all workers make it."""
+    settings = spec.settings
+    if settings.algorithm == "pbt":
+        return partial(plan, settings, spec.seed)
+    try:
+        return ConstantPlanner(settings, OptunaAdvisor(settings, spec.seed))
+    except ImportError as error:
+        raise InputError(
+            f"search.algorithm: {settings.algorithm} needs a package that is not installed "
+            f"({error.name}); install it, or choose pbt, tpe or random"
+        ) from error
 
 
 def open_artifacts(address: str, study: str) -> Artifacts:

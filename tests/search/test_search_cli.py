@@ -14,7 +14,7 @@ from rolekd.cli import root
 from rolekd.errors import InputError, RunError
 from rolekd.search.runner import run
 from rolekd.search.study import Ledger
-from rolekd.search.worker import plan_next
+from rolekd.search.worker import make_planner
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     code = "from rolekd.cli import main; main()"
     options = ["--storage", url, "--artifacts", store, "--study", spec.name]
     ledger = Ledger.create(url, spec, spec.name, 10)
-    ledger.enqueue(plan_next(spec, ledger.read()))
+    ledger.enqueue(make_planner(spec)([]))
     ledger.close()
     from rolekd.search.worker import open_artifacts
 
@@ -88,7 +88,7 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):
     spec = make_spec()
     url = f"sqlite:///{tmp_path}/study.db"
     ledger = Ledger.create(url, spec, spec.name, 10)
-    ledger.enqueue(plan_next(spec, ledger.read()))
+    ledger.enqueue(make_planner(spec)([]))
     ledger.claim(ledger.read().waiting()[0], "elsewhere:1:22:333")
     (found,) = json.loads(call("status", "--storage", url, "--json"))
     assert found["generations"] == {"done": 0, "total": 5}

@@ -11,7 +11,7 @@ from rolekd.search.board import State
 from rolekd.search.joining import join
 from rolekd.search.runner import run
 from rolekd.search.study import Ledger
-from rolekd.search.worker import Worker, open_artifacts, plan_next
+from rolekd.search.worker import Worker, make_planner, open_artifacts
 
 STUDY = "teacher-test"
 
@@ -87,7 +87,7 @@ def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, d
 def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_path, url):
     spec = make_spec()
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
+    ledger.enqueue(make_planner(ledger.spec)([]))
     store = open_artifacts(str(tmp_path / "store"), STUDY)
     worker = _worker(ledger, store, spec, inputs, tmp_path)
     for _ in range(4):
@@ -144,7 +144,7 @@ def test_a_silent_worker_of_another_machine_is_given_up(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)
-    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
+    ledger.enqueue(make_planner(ledger.spec)([]))
     entry = ledger.read().waiting()[1]
     assert ledger.claim(entry, "elsewhere:1:2:3")
     ledger.close()
@@ -159,7 +159,7 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
+    ledger.enqueue(make_planner(ledger.spec)([]))
     store = open_artifacts(str(tmp_path / "state" / "artifacts"), STUDY)
     slow = _worker(ledger, store, spec, inputs, tmp_path)
     finish = ledger.finish
@@ -182,7 +182,7 @@ def test_duplicates_of_two_planners_are_trained_once(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    planned = plan_next(ledger.spec, ledger.read())
+    planned = make_planner(ledger.spec)([])
     ledger.enqueue(planned[:3])
     ledger.enqueue(planned)
     found = run(spec, inputs, tmp_path / "state", study=STUDY)

@@ -9,7 +9,7 @@ ONE, TWO, THREE = ((value,) * 60 for value in (1, 2, 3))
 
 def slot(generation, member, parent, policy, accuracy):
     parent = None if parent is None else Slot(generation - 1, parent)
-    task = Task(Slot(generation, member), parent, policy, 3 * generation, 3)
+    task = Task(Slot(generation, member), parent, policy, 3 * generation, 3, 2)
     return Result(task, 0, accuracy, 10, 1.0)
 
 

@@ -8,7 +8,7 @@ from rolekd.search.progress import SearchProgress
 
 def result(generation, member, accuracy, seconds=0.0):
     slot = Slot(generation, member)
-    return Result(Task(slot, None, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
+    return Result(Task(slot, None, (0,) * 60, 0, 1, 2), 0, accuracy, 100, seconds)
 
 
 def show(terminal, seconds=0.0, **console):

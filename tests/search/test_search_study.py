@@ -5,7 +5,7 @@ import pytest
 from rolekd.errors import InputError, RunError
 from rolekd.search.population import Result
 from rolekd.search.study import Ledger, searches
-from rolekd.search.worker import plan_next
+from rolekd.search.worker import make_planner
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def claim_all(url, name, answers):
 
 
 def test_no_entry_is_claimed_twice(url, ledger):
-    ledger.enqueue(plan_next(ledger.spec, ledger.read()))
+    ledger.enqueue(make_planner(ledger.spec)([]))
     ledger.close()
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
@@ -41,7 +41,7 @@ def test_no_entry_is_claimed_twice(url, ledger):
 
 
 def test_what_is_entered_is_read(ledger):
-    tasks = plan_next(ledger.spec, ledger.read())
+    tasks = make_planner(ledger.spec)([])
     ledger.enqueue(tasks)
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "me")
@@ -56,7 +56,7 @@ def test_what_is_entered_is_read(ledger):
 
 
 def test_a_finished_entry_cannot_be_claimed(ledger):
-    ledger.enqueue(plan_next(ledger.spec, ledger.read())[:1])
+    ledger.enqueue(make_planner(ledger.spec)([])[:1])
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "one")
     assert not ledger.claim(entry, "other")

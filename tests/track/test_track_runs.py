@@ -297,7 +297,7 @@ def test_no_call_waits_for_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_search_as_mlflow_shows_it(project: Path) -> None:
     def result(generation: int, member: int, parent: int | None, accuracy: float | None) -> Result:
         origin = None if parent is None else Slot(generation - 1, parent)
-        task = Task(Slot(generation, member), origin, POLICY, 3 * generation, 3)
+        task = Task(Slot(generation, member), origin, POLICY, 3 * generation, 3, 2)
         return Result(task, 0, accuracy, 100, 0.5, extras={"loss": 0.1})
 
     with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:

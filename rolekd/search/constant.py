@@ -1,0 +1,98 @@
+"""The searches of one constant policy, in the same slots and with the same budget as PBT.
+
+A candidate is a policy that is trained from fresh weights, one interval a generation, on a lane of
+its own; it can be stopped early, and then the lane begins another. There are fewer lanes than PBT
+has members, and so many more generations that the slots, and the images seen, are as many: a
+sampler must see candidates end before it can propose better ones. A candidate that could not be
+trained to the end any more is not begun.
+
+Standard library only; who proposes policies and who stops candidates are Optuna's samplers and
+pruners, behind `Advisor`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rolekd.search.population import Generation, Integers, Result, Settings, Slot, Task
+
+
+class Advisor(Protocol):
+    """Proposes policies, and learns from what became of them."""
+
+    def propose(self) -> tuple[int, Integers]:
+        """Return a new candidate's number and its policy."""
+        ...
+
+    def report(self, number: int, age: int, accuracy: float) -> bool:
+        """Take note of a candidate's accuracy after `age` intervals; tell whether to stop it."""
+        ...
+
+    def end(self, number: int, accuracy: float | None, stopped: bool) -> None:
+        """Take note of a candidate's end; no accuracy: it diverged."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    number: int
+    policy: Integers
+    start: int  # generation of its first interval
+
+
+class ConstantPlanner:
+    """Plans generation after generation; a function of the seed and the accuracies alone.
+
+    It remembers what it was told, so each complete generation is worked through once.
+    """
+
+    def __init__(self, settings: Settings, advisor: Advisor) -> None:
+        self._settings = settings
+        self._advisor = advisor
+        self._lanes: list[_Candidate | None] = [None] * settings.lanes
+        self._generation = 0
+        self._begin_candidates()
+
+    def __call__(self, history: Sequence[Generation]) -> list[Task]:
+        """Plan the generation that follows the complete ones in `history`."""
+        for results in history[self._generation :]:
+            self._generation += 1
+            for result in sorted(results, key=lambda result: result.task.slot):
+                self._take_note(result)
+            self._begin_candidates()
+        running = [(lane, candidate) for lane, candidate in enumerate(self._lanes) if candidate]
+        return [self._task(lane, candidate, len(running)) for lane, candidate in running]
+
+    def _take_note(self, result: Result) -> None:
+        lane = result.task.slot.member
+        candidate = self._lanes[lane]
+        assert candidate is not None
+        age = self._generation - candidate.start
+        stop = result.accuracy is not None and self._advisor.report(
+            candidate.number, age, result.accuracy
+        )
+        over = result.accuracy is None or age == self._settings.intervals
+        # A lane that can begin no other candidate gains nothing by stopping this one.
+        if over or (stop and self._room_for_another()):
+            self._advisor.end(candidate.number, result.accuracy, stopped=not over)
+            self._lanes[lane] = None
+
+    def _begin_candidates(self) -> None:
+        for lane, candidate in enumerate(self._lanes):
+            if candidate is None and self._room_for_another():
+                self._lanes[lane] = _Candidate(*self._advisor.propose(), self._generation)
+
+    def _room_for_another(self) -> bool:
+        return self._generation + self._settings.intervals <= self._settings.generations
+
+    def _task(self, lane: int, candidate: _Candidate, width: int) -> Task:
+        age = self._generation - candidate.start
+        start = age * self._settings.interval_epochs
+        return Task(
+            slot=Slot(self._generation, lane),
+            parent=Slot(self._generation - 1, lane) if age else None,
+            policy=candidate.policy,
+            start_epoch=start,
+            epochs=min(self._settings.interval_epochs, self._settings.epochs - start),
+            width=width,
+        )
