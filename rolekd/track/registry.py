@@ -5,6 +5,7 @@ The registry needs its store: unlike `runs`, everything here raises when MLflow 
 
 import contextlib
 import importlib.metadata
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from rolekd import files
 from rolekd.errors import InputError, RunError
 from rolekd.track import store
+from rolekd.track.evidence import FILE as EVIDENCE_FILE
+from rolekd.track.evidence import Evidence
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +62,8 @@ def register(
     tags: Mapping[str, object],
     metrics: Mapping[str, float] | None = None,
     params: Mapping[str, object] | None = None,
-    extra_files: Iterable[Path] = (),
+    evidence: Evidence | None = None,
+    card: str | None = None,
     alias: str = CHALLENGER,
     uri: str | None = None,
 ) -> Version:
@@ -73,7 +77,8 @@ def register(
         tags: of the version: data hash, schedule hashes, bits, accuracy, commit, run ids.
         metrics: numbers of the logged model, linked to version and run.
         params: parameters of the logged model.
-        extra_files: files to keep beside the model, as the model card.
+        evidence: what gates judge a version by; without it, it cannot be promoted.
+        card: the model card, Markdown: the version's description, and a file beside it.
         alias: moved to the new version.
         uri: MLflow tracking URI; None as in `runs.start`.
 
@@ -93,7 +98,7 @@ def register(
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
     cleaned = {**store.clean(tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
-    with _reachable(uri), tracking(uri):
+    with reachable(uri), tracking(uri):
         client = mlflow.MlflowClient(uri)
         model = client.create_logged_model(
             experiment_id=client.get_run(run_id).info.experiment_id,
@@ -102,14 +107,50 @@ def register(
             tags=cleaned,
             params=store.clean(params or {}, _PARAM_LIMIT),
         )
-        _log_graph(graph, signature, example, model.model_id, run_id, extra_files)
+        with tempfile.TemporaryDirectory() as folder:
+            beside = _files_beside(Path(folder), evidence, card)
+            _log_graph(graph, signature, example, model.model_id, run_id, beside)
         _log_metrics(client, run_id, model.model_id, metrics or {})
         made = mlflow.register_model(
             f"models:/{model.model_id}", name, tags={**cleaned, "model_id": model.model_id}
         )
         number = int(made.version)
+        if card:
+            client.update_model_version(name, str(number), card)
         client.set_registered_model_alias(name, alias, str(number))
     return Version(name, number, model.model_id)
+
+
+def _files_beside(folder: Path, evidence: Evidence | None, card: str | None) -> list[Path]:
+    written = []
+    if evidence is not None:
+        files.write_json(folder / EVIDENCE_FILE, evidence.to_json())
+        written.append(folder / EVIDENCE_FILE)
+    if card:
+        files.write_text(folder / "MODEL_CARD.md", card)
+        written.append(folder / "MODEL_CARD.md")
+    return written
+
+
+def fetch(name: str, reference: str, folder: Path, uri: str) -> Path:
+    """Download a version into `folder`; return where its files lie.
+
+    Args:
+        name: registered name.
+        reference: a number, or an alias with its @.
+        folder: an empty one, or one to be made.
+        uri: MLflow tracking URI.
+    """
+    import mlflow
+
+    address = f"models:/{name}{reference if reference.startswith('@') else f'/{reference}'}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with reachable(uri):
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+            )
+        )
 
 
 def _log_graph(
@@ -189,7 +230,7 @@ def tracking(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reachable(uri: str) -> Iterator[None]:
+def reachable(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into one line that names the store."""
     from mlflow.exceptions import MlflowException
 

@@ -5,15 +5,15 @@ mlflow's import belongs to the sender's thread.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from rolekd import processes
 from rolekd.errors import InputError, RolekdError, RunError
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
@@ -100,8 +100,7 @@ def initialise(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or _has_tables(path):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name(f"{path.name}.lock")):
+    with processes.exclusive(path.with_name(f"{path.name}.lock"), "MLflow's set-up", wait=True):
         if _has_tables(path):
             return
         fresh = path.with_name(f"{path.name}.new")
@@ -146,14 +145,6 @@ def _has_tables(path: Path) -> bool:
     except sqlite3.Error:
         return False
     return len(rows) == 1
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, waiting for it as long as it takes."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":  # `make setup`: seconds that no stage has to wait for

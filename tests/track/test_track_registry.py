@@ -3,40 +3,17 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
+from track_models import linear_model
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
 from rolekd.track import registry, runs
 
 NAME = "rolekd-digits-student"
-
-
-def linear_model(path: Path, dtype: int = TensorProto.UINT8) -> Path:
-    """A one-layer classifier of 8x8x1 images with the inputs and outputs of the deployed graph."""
-    weight = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
-            helper.make_node("Flatten", ["float"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"]),
-        ],
-        "linear",
-        [helper.make_tensor_value_info("images", dtype, ["N", 8, 8, 1])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10]),
-        ],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.save(model, path)
-    return path
 
 
 @pytest.fixture
@@ -54,7 +31,7 @@ def register(path: Path, images: NDArray[np.uint8], **more: object) -> registry.
             tags={"bits": 2, "data": "ab12", "token": "hidden"},
             metrics={"test_accuracy": 0.875},
             params={"bits": 2},
-            extra_files=[path.parent / "params.yaml"],
+            card="# Card",
         )
 
 
@@ -68,13 +45,13 @@ def test_registered_version_predicts_as_the_graph_does(
     assert version.uri == f"models:/{NAME}/1"
     with registry.tracking(f"sqlite:///{project}/mlflow.db"):
         model = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
-        predicted = model.predict({"images": images})
+        predicted = model.predict({"image": images})
         with pytest.raises(mlflow.MlflowException):
-            model.predict({"images": images[:, :4]})
+            model.predict({"image": images[:, :4]})
         with pytest.raises(mlflow.MlflowException):
-            model.predict({"images": images.astype(np.float32)})
+            model.predict({"image": images.astype(np.float32)})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    logits, probabilities = session.run(None, {"images": images})
+    logits, probabilities = session.run(None, {"image": images})
     np.testing.assert_array_equal(predicted["logits"], logits)
     np.testing.assert_array_equal(predicted["probabilities"], probabilities)
 
@@ -100,9 +77,10 @@ def test_version_leads_to_run_model_and_evidence(project: Path, images: NDArray[
     folder = Path(model.artifact_location.removeprefix("file://"))
     assert len(list(folder.rglob("*.onnx*"))) == 1
     assert not list(folder.rglob("*.pkl"))
-    assert (folder / "extra_files/params.yaml").exists()
+    assert (folder / "extra_files/MODEL_CARD.md").read_text() == "# Card"
+    assert version.description == "# Card"
     example = json.loads((folder / "input_example.json").read_text())
-    assert np.shape(example["images"]) == (2, 8, 8, 1)
+    assert np.shape(example["image"]) == (2, 8, 8, 1)
 
 
 def test_graph_with_another_input_is_refused(project: Path, images: NDArray[np.uint8]) -> None:

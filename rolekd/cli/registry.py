@@ -1,0 +1,110 @@
+"""`rolekd promote` and `rolekd rollback`: which registered version is the champion."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rolekd.track.promotion import Decision
+
+Command = Callable[..., Any]
+
+
+def _shared(command: Command) -> Command:
+    """Add the options that both commands have."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--params", "params_file", default="params.yaml", help="Parameters."),
+        click.option("--why", default="", help="Reason, recorded on the version."),
+        click.option("--name", help="Registered name; default: the data's student."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--version", type=click.IntRange(1), help="Default: the challenger.")
+@click.option("--dry-run", is_flag=True, help="Judge only.")
+@click.option(
+    "--data",
+    default="outputs/data",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Prepared data, to test an older champion on new data.",
+)
+@_shared
+@click.pass_context
+def promote(
+    context: click.Context,
+    version: int | None,
+    dry_run: bool,
+    data: Path,
+    name: str | None,
+    why: str,
+    params_file: str,
+    as_json: bool,
+) -> None:
+    """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
+    from rolekd.track import promotion
+    from rolekd.track.gates import Limits
+
+    name, uri = _place(name, params_file)
+    decision = promotion.promote(
+        name, Limits(), uri=uri, data=data, version=version, why=why, dry_run=dry_run
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(decision), indent=2))
+    else:
+        _show(decision, dry_run)
+    if decision.refused:
+        context.exit(1)
+
+
+@click.command()
+@_shared
+def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> None:
+    """Make the previous champion the champion again."""
+    from rolekd.track import promotion
+
+    name, uri = _place(name, params_file)
+    left, now = promotion.rollback(name, uri=uri, why=why)
+    if as_json:
+        click.echo(json.dumps({"name": name, "from": left, "to": now}, indent=2))
+    else:
+        click.echo(f"{name}: version {now} is the champion again, instead of version {left}")
+
+
+def _place(name: str | None, params_file: str) -> tuple[str, str]:
+    """Return the registered name and the tracking URI."""
+    from rolekd import params
+    from rolekd.track import registry, store
+
+    values = params.load(params_file)
+    return name or registry.model_name(values.data.source), store.resolve(values.track.uri)
+
+
+def _show(decision: "Decision", dry_run: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    against = f"version {decision.previous}" if decision.previous else "no champion"
+    table = Table(
+        title=f"{decision.name} version {decision.version} against {against}", title_justify="left"
+    )
+    for heading in ("gate", "found", "wanted", "verdict"):
+        table.add_column(heading)
+    colours = {"pass": "green", "refused": "red", "not asked": "dim"}
+    for gate in decision.gates:
+        verdict = f"[{colours[gate.verdict]}]{gate.verdict}[/]"
+        table.add_row(gate.name, gate.found, gate.wanted, verdict)
+    Console().print(table)
+    if decision.moved:
+        click.echo(f"version {decision.version} is the champion now")
+    elif decision.refused:
+        click.echo(f"refused by {len(decision.refused)} of {len(decision.gates)} gates")
+    elif dry_run:
+        click.echo("it would be promoted; run without --dry-run to do it")

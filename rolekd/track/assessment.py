@@ -1,0 +1,103 @@
+"""The assessment of a candidate: its evidence, the champion's, and both graphs side by side."""
+
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rolekd import files
+from rolekd.data import dataset as datasets
+from rolekd.errors import InputError
+from rolekd.export import session
+from rolekd.track import evidence as evidences
+from rolekd.track import registry
+from rolekd.track.evidence import Evidence
+from rolekd.track.gates import Gate, Limits, judge
+
+_TIMED_RUNS = 200
+
+
+def assess(
+    name: str, candidate: int, champion: int | None, limits: Limits, uri: str, data: Path
+) -> list[Gate]:
+    """Fetch both versions and put the candidate through the gates.
+
+    Args:
+        name: registered name.
+        candidate: its version number.
+        champion: the present champion's; None where there is none.
+        limits: of the gates.
+        uri: MLflow tracking URI.
+        data: prepared data, to test an older champion on new data.
+
+    Raises:
+        InputError: a version's evidence is missing, incomplete, or about another file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        new = registry.fetch(name, str(candidate), Path(folder) / "candidate", uri)
+        found = _evidence(new, f"version {candidate}")
+        if champion is None:
+            return judge(found, None, None, limits)
+        old = registry.fetch(name, str(champion), Path(folder) / "champion", uri)
+        sessions = _load(new), _load(old)
+        known = _evidence(old, f"version {champion}")
+        known = _on_the_same_data(known, found, sessions[1], data)
+        return judge(found, known, _latency_ratio(*sessions), limits)
+
+
+def _evidence(folder: Path, origin: str) -> Evidence:
+    path = folder / "extra_files" / evidences.FILE
+    if not path.exists():
+        raise InputError(
+            f"promote: {origin} has no evidence; run `dvc repro register` to register it with it"
+        )
+    found = evidences.parse(files.read_json(path), origin)
+    if files.sha256(folder / "model.onnx") != found.sha256:
+        raise InputError(f"promote: the evidence of {origin} is about another file; register again")
+    return found
+
+
+def _load(folder: Path) -> session.Session:
+    return session.load(folder / "model.onnx")
+
+
+def _on_the_same_data(
+    champion: Evidence, candidate: Evidence, network: session.Session, data: Path
+) -> Evidence:
+    """Return the champion's evidence on the candidate's test images, tested anew if need be."""
+    if champion.data_digest == candidate.data_digest or not (data / "dataset.json").exists():
+        return champion
+    dataset = datasets.load(data)
+    images, labels = dataset.split("test")
+    if dataset.digest != candidate.data_digest or images.shape[1:] != _input_shape(network)[1:]:
+        return champion
+    logits, _ = network(images)
+    return replace(
+        champion,
+        data_digest=dataset.digest,
+        labels=tuple(labels.tolist()),
+        predictions=tuple(logits.argmax(-1).tolist()),
+    )
+
+
+def _latency_ratio(candidate: session.Session, champion: session.Session) -> float:
+    """Return the ratio of median latencies of one image, measured in turns on this machine."""
+    seconds: tuple[list[float], list[float]] = [], []
+    generator = np.random.default_rng(0)
+    both = [
+        (network, generator.integers(0, 256, (1, *_input_shape(network)[1:]), dtype=np.uint8))
+        for network in (candidate, champion)
+    ]
+    for _ in range(_TIMED_RUNS):
+        for (network, image), measured in zip(both, seconds, strict=True):
+            begin = time.perf_counter()
+            network(image)
+            measured.append(time.perf_counter() - begin)
+    return statistics.median(seconds[0]) / statistics.median(seconds[1])
+
+
+def _input_shape(network: session.Session) -> tuple[int, ...]:
+    return tuple(network.runtime.get_inputs()[0].shape)

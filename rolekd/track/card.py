@@ -1,0 +1,60 @@
+"""The model card: what a user of a version must know, as Markdown."""
+
+from collections.abc import Mapping
+
+from scipy.stats import binomtest
+
+from rolekd.data.dataset import Dataset
+from rolekd.track.evidence import Evidence
+
+
+def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name: str) -> str:
+    """Return the model card as Markdown.
+
+    Args:
+        evidence: measured facts.
+        dataset: what it was trained and tested on.
+        about: further facts, as in schedule hashes, bits and commit.
+        name: registered name.
+    """
+    height, width = dataset.image_size
+    seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
+    facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
+    return f"""# {name}
+
+A low-bit image classifier, distilled from a full-precision teacher (arm `{evidence.arm}`).
+
+## Input and output
+uint8 images [N, {height}, {width}, {dataset.channels}] with values 0..255, as they are: the
+preprocessing is inside. Out come logits and probabilities over {len(dataset.classes)} classes:
+{", ".join(dataset.classes)}.
+
+## Figures
+- test accuracy {100 * evidence.accuracy:.2f} % on {len(evidence.labels)} images,
+  {_interval(evidence)}
+- all seeds of the arm: {seeds} %; this is the seed named in advance, not the best
+- teacher, full precision: {100 * evidence.teacher_accuracy:.2f} %
+- file: {evidence.bytes:,} bytes, SHA-256 {evidence.sha256}
+- same class as the integer evaluation in PyTorch on {evidence.parity_equal} of
+  {evidence.parity_images} test images
+
+## Where it comes from
+- data: {dataset.name}, digest {evidence.data_digest}
+{facts}
+
+## Use and limits
+Meant for images like those of its data set ({dataset.name}): same size, same kind, one of its
+classes in each. On anything else its answer means nothing, however high the probability. Its
+probabilities are those of the network; how well they are calibrated stands in the report.
+
+## How to load it
+    mlflow models serve -m models:/{name}@champion --env-manager local
+    rolekd predict --model models:/{name}@champion IMAGES...
+The code is under Apache-2.0; the data's own licence holds for what is learned from it.
+"""
+
+
+def _interval(evidence: Evidence) -> str:
+    """Return the exact (Clopper-Pearson) interval of the accuracy over test images, as text."""
+    found = binomtest(int(evidence.right.sum()), len(evidence.labels)).proportion_ci(0.95, "exact")
+    return f"95 % interval {100 * found.low:.2f} to {100 * found.high:.2f} % over images"

@@ -1,0 +1,137 @@
+"""Gates: may this version become the champion? Pure functions of evidence."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from rolekd.errors import InputError
+from rolekd.track.evidence import Evidence
+
+Verdict = Literal["pass", "refused", "not asked"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate must hold.
+
+    Attributes:
+        accuracy_points_lost: percentage points that it may lose to the champion.
+        significance: level of the paired test; below it, a loss is no chance.
+        teacher_points_lost: percentage points that it may lose to its teacher.
+        bytes: largest file.
+        latency_ratio: largest ratio of its latency to the champion's.
+    """
+
+    accuracy_points_lost: float = 1.0
+    significance: float = 0.05
+    teacher_points_lost: float = 20.0
+    bytes: int = 50_000_000
+    latency_ratio: float = 1.25
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One question, what was found, what was wanted, and the verdict."""
+
+    name: str
+    found: str
+    wanted: str
+    verdict: Verdict
+
+
+def judge(
+    candidate: Evidence, champion: Evidence | None, latency_ratio: float | None, limits: Limits
+) -> list[Gate]:
+    """Put a candidate through all gates.
+
+    Args:
+        candidate: its evidence.
+        champion: the present champion's; None where there is none.
+        latency_ratio: latency of the candidate by the champion's, measured side by side; None
+            where there is no champion.
+        limits: what to hold.
+
+    Raises:
+        InputError: the champion was tested on other images, so there is no paired test.
+    """
+    lost = 100 * (candidate.teacher_accuracy - candidate.accuracy)
+    equal, images = candidate.parity_equal, candidate.parity_images
+    return [
+        *_against_champion(candidate, champion, limits),
+        _gate(
+            "drop against the teacher",
+            f"{lost:.2f} points",
+            f"at most {limits.teacher_points_lost:g}",
+            lost <= limits.teacher_points_lost,
+        ),
+        _gate(
+            "same class as PyTorch",
+            f"{equal} of {images} images",
+            "all test images",
+            equal == images and images >= len(candidate.labels),
+        ),
+        _gate(
+            "size", f"{candidate.bytes:,} bytes", f"at most {limits.bytes:,}",
+            candidate.bytes <= limits.bytes,
+        ),
+        _latency(latency_ratio, limits),
+    ]  # fmt: skip
+
+
+def paired_p_value(candidate: Evidence, champion: Evidence) -> float:
+    """Return the one-sided p value that the candidate is worse on the same images.
+
+    McNemar's exact test: among the images that only one of them gets right, how likely is it that
+    the champion has so many, were both equally good? Source: McNemar 1947, with the binomial
+    distribution instead of its chi-square approximation.
+    """
+    only_champion = int(np.sum(champion.right & ~candidate.right))
+    only_candidate = int(np.sum(candidate.right & ~champion.right))
+    if only_champion + only_candidate == 0:
+        return 1.0
+    return float(binomtest(only_champion, only_champion + only_candidate, 0.5, "greater").pvalue)
+
+
+def _against_champion(candidate: Evidence, champion: Evidence | None, limits: Limits) -> list[Gate]:
+    if champion is None:
+        nothing = "no champion yet"
+        return [
+            Gate("accuracy against the champion", nothing, "", "not asked"),
+            Gate("paired test on the same images", nothing, "", "not asked"),
+        ]
+    if (champion.data_digest, champion.labels) != (candidate.data_digest, candidate.labels):
+        raise InputError(
+            "promote: the champion was tested on other data (digest "
+            f"{champion.data_digest[:12]}, the candidate's is {candidate.data_digest[:12]}); "
+            "run it in the project whose outputs/data is the candidate's"
+        )
+    lost = 100 * (champion.accuracy - candidate.accuracy)
+    p_value = paired_p_value(candidate, champion)
+    return [
+        _gate(
+            "accuracy against the champion",
+            f"{-lost:+.2f} points",
+            f"at least {-limits.accuracy_points_lost:g}",
+            lost <= limits.accuracy_points_lost,
+        ),
+        _gate(
+            "paired test on the same images",
+            f"worse with p = {p_value:.3f}",
+            f"p at least {limits.significance:g}",
+            p_value >= limits.significance,
+        ),
+    ]
+
+
+def _latency(ratio: float | None, limits: Limits) -> Gate:
+    if ratio is None:
+        return Gate("latency against the champion", "no champion yet", "", "not asked")
+    wanted = f"at most {limits.latency_ratio:g} times"
+    passed = ratio <= limits.latency_ratio
+    return _gate("latency against the champion", f"{ratio:.2f} times", wanted, passed)
+
+
+def _gate(name: str, found: str, wanted: str, passed: bool) -> Gate:
+    return Gate(name, found, wanted, "pass" if passed else "refused")

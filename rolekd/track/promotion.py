@@ -1,0 +1,190 @@
+"""Promotion and rollback: which version is the champion, why, and since when."""
+
+import contextlib
+import getpass
+import json
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolekd.errors import InputError, RunError
+from rolekd.track import registry
+from rolekd.track.assessment import assess
+from rolekd.track.gates import Gate, Limits
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_LOCK_TAG = "promotion.lock"
+_LOCK_SECONDS = 60.0  # older than this, its holder is dead
+_SETTLE_SECONDS = 0.5  # longer than a request, so that two lockers see each other
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came of a promotion.
+
+    Attributes:
+        name: registered name.
+        version: the candidate.
+        previous: the champion before; None where there was none.
+        gates: the questions and verdicts.
+        moved: whether the alias now points to the candidate.
+    """
+
+    name: str
+    version: int
+    previous: int | None
+    gates: list[Gate]
+    moved: bool
+
+    @property
+    def refused(self) -> list[Gate]:
+        """The gates that the candidate did not pass."""
+        return [gate for gate in self.gates if gate.verdict == "refused"]
+
+
+def promote(
+    name: str,
+    limits: Limits,
+    *,
+    uri: str,
+    data: Path,
+    version: int | None = None,
+    why: str = "",
+    dry_run: bool = False,
+) -> Decision:
+    """Judge a version and, if it passes every gate, make it the champion.
+
+    Args:
+        name: registered name.
+        limits: of the gates.
+        uri: MLflow tracking URI.
+        data: prepared data, to test an older champion on new data.
+        version: the candidate; None: the one with the alias challenger.
+        why: recorded on the version.
+        dry_run: judge only.
+
+    Raises:
+        InputError: no such version, it is champion already, or its evidence is incomplete.
+        RunError: another promotion is at work or was faster, or MLflow does not answer.
+    """
+    with registry.reachable(uri):
+        client = _client(uri)
+        candidate = _candidate(client, name, version)
+        champion = _aliased(client, name, registry.CHAMPION)
+        if champion is not None and champion.version == candidate.version:
+            raise InputError(f"promote: version {candidate.version} is the champion already")
+        gates = assess(name, int(candidate.version), _number(champion), limits, uri, data)
+        decision = Decision(name, int(candidate.version), _number(champion), gates, moved=False)
+        if dry_run or decision.refused:
+            return decision
+        with _locked(client, name):
+            now = _number(_aliased(client, name, registry.CHAMPION))
+            if now != decision.previous:
+                raise RunError(
+                    f"promote: the champion became version {now} while version "
+                    f"{decision.version} was judged; promote again to be judged against it"
+                )
+            record: dict[str, object] = {"from": decision.previous or "none", "why": why}
+            record["gates"] = json.dumps([asdict(gate) for gate in gates], ensure_ascii=False)
+            _move(client, name, decision.version, "promotion", record)
+    return replace(decision, moved=True)
+
+
+def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
+    """Make the previous champion the champion again; return (from, to).
+
+    Raises:
+        InputError: there is no champion, or none before it.
+    """
+    with registry.reachable(uri):
+        client = _client(uri)
+        with _locked(client, name):
+            champion = _aliased(client, name, registry.CHAMPION)
+            if champion is None:
+                raise InputError(f"rollback: {name} has no champion; promote a version first")
+            previous = champion.tags.get("promotion.from", "none")
+            if previous == "none":
+                raise InputError(
+                    f"rollback: version {champion.version} is the first champion of {name}; "
+                    "promote another version instead"
+                )
+            left = int(champion.version)
+            for key, value in {"to": previous, "why": why, **_who()}.items():
+                client.set_model_version_tag(name, str(left), f"rollback.{key}", str(value))
+            client.set_registered_model_alias(name, registry.CHAMPION, previous)
+    return left, int(previous)
+
+
+def _candidate(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":
+    if version is not None:
+        return client.get_model_version(name, str(version))
+    found = _aliased(client, name, registry.CHALLENGER)
+    if found is None:
+        raise InputError(f"promote: {name} has no challenger; run `dvc repro`, or give --version")
+    return found
+
+
+def _aliased(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
+    number = client.get_registered_model(name).aliases.get(alias)
+    return None if number is None else client.get_model_version(name, str(number))
+
+
+def _number(version: "ModelVersion | None") -> int | None:
+    return None if version is None else int(version.version)
+
+
+def _move(
+    client: "MlflowClient", name: str, version: int, kind: str, record: dict[str, object]
+) -> None:
+    """Write the record first: an alias that moved is always explained."""
+    for key, value in {**record, **_who()}.items():
+        client.set_model_version_tag(name, str(version), f"{kind}.{key}", str(value))
+    client.set_registered_model_alias(name, registry.CHAMPION, str(version))
+
+
+def _who() -> dict[str, object]:
+    return {
+        "by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextlib.contextmanager
+def _locked(client: "MlflowClient", name: str) -> Iterator[None]:
+    """Hold the registered model's lock, a tag: the registry has no compare-and-set.
+
+    Whoever finds another's fresh token, before or after having written its own, gives way.
+    """
+    token = f"{uuid.uuid4().hex} {time.time():.0f}"
+    if _is_fresh(client.get_registered_model(name).tags.get(_LOCK_TAG)):
+        raise _busy(name)
+    client.set_registered_model_tag(name, _LOCK_TAG, token)
+    time.sleep(_SETTLE_SECONDS)
+    if client.get_registered_model(name).tags.get(_LOCK_TAG) != token:
+        raise _busy(name)
+    try:
+        yield
+    finally:
+        client.delete_registered_model_tag(name, _LOCK_TAG)
+
+
+def _is_fresh(token: str | None) -> bool:
+    return token is not None and time.time() - float(token.split()[1]) < _LOCK_SECONDS
+
+
+def _busy(name: str) -> RunError:
+    return RunError(f"{name}: another promotion or rollback is at work; look, then run again")
+
+
+def _client(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
