@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
-from track_models import linear_model
 from scipy.stats import binom
+from track_models import linear_model
 
 from rolekd import files
 from rolekd.cli import registry as commands

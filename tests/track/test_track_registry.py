@@ -5,9 +5,9 @@ import mlflow
 import numpy as np
 import onnxruntime
 import pytest
-from track_models import linear_model
 from numpy.typing import NDArray
 from onnx import TensorProto
+from track_models import linear_model
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
