@@ -1,0 +1,94 @@
+"""`rolekd predict`: classes of image files, by a registered model or an ONNX file."""
+
+import csv
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.export.session import Session
+    from rolekd.track.predict import Prediction
+
+_COLUMNS = ("image", "class", "probability", "error")
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option(
+    "--model",
+    "address",
+    required=True,
+    help="models:/NAME@ALIAS, models:/NAME/VERSION, or a .onnx file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each line, not CSV.")
+@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="At once.")
+@click.option("--resize", is_flag=True, help="Scale images of another size to the model's.")
+@click.option("--params", "params_file", default="params.yaml", help="Parameters.")
+@click.pass_context
+def predict(
+    context: click.Context,
+    images: tuple[str, ...],
+    address: str,
+    as_json: bool,
+    batch: int,
+    resize: bool,
+    params_file: str,
+) -> None:
+    """Classify IMAGES: files, folders of images, or - for one image from standard input.
+
+    An image that cannot be read gets a line that says so, the rest goes on, and the exit code
+    is 1.
+    """
+    from rolekd.track.predict import classify, expand
+
+    network = _open(address, params_file)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if not as_json:
+        writer.writerow(_COLUMNS)
+    broken = 0
+    for prediction in classify(network, expand(images), batch, resize):
+        broken += prediction.error is not None
+        if as_json:
+            click.echo(json.dumps(_row(prediction)))
+        else:
+            writer.writerow(_row(prediction).values())
+    if broken:
+        click.echo(
+            f"{broken} of the images gave no prediction; the error column says why", err=True
+        )
+        context.exit(1)
+
+
+def _row(prediction: "Prediction") -> dict[str, object]:
+    values = (prediction.image, prediction.label, prediction.probability, prediction.error)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _open(address: str, params_file: str) -> "Session":
+    """Load the network that an address names."""
+    from rolekd.export import session
+
+    if not address.startswith("models:"):
+        return session.load(Path(address))
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise InputError(
+            f"--model {address}: no address of a registered model; write models:/NAME@champion "
+            "or models:/NAME/1"
+        )
+    from rolekd import params
+    from rolekd.track import registry, store
+
+    uri = store.resolve(params.load(params_file).track.uri)
+    with tempfile.TemporaryDirectory() as folder:
+        reference = found["alias"] or found["version"]
+        fetched = registry.fetch(found["name"], reference, Path(folder) / "model", uri)
+        return session.load(fetched / "model.onnx")

@@ -1,0 +1,123 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+from PIL import Image
+from track_models import linear_model
+
+from rolekd.cli.predict import predict
+from rolekd.errors import InputError, RolekdError
+from rolekd.export import session
+from rolekd.track import registry, runs
+from rolekd.track.predict import classify
+
+
+@pytest.fixture
+def images() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (7, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(project: Path, images: NDArray[np.uint8]) -> Path:
+    """A folder of images beside a model."""
+    target = project / "images" / "nested"
+    target.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(target / f"{number}.png")
+    (target / "notes.txt").write_text("no image")
+    linear_model(project / "student.onnx")
+    return target.parent
+
+
+def call(*arguments: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(predict, ["--model", "student.onnx", *arguments], input=stdin)
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+@pytest.mark.parametrize("batch", ["1", "3", "64"])
+def test_a_folder_is_predicted_as_the_arrays_are(
+    folder: Path, images: NDArray[np.uint8], batch: str
+) -> None:
+    result = call("--batch", batch, str(folder))
+    assert result.exit_code == 0
+    _, shares = session.load("student.onnx")(images[..., None])
+    found = rows(result)
+    assert [row["class"] for row in found] == [f"digit {best}" for best in shares.argmax(1)]
+    probabilities = [float(row["probability"]) for row in found]
+    np.testing.assert_allclose(probabilities, shares.max(1), atol=1e-6)
+    assert [Path(row["image"]).name for row in found] == [f"{n}.png" for n in range(7)]
+
+
+def test_broken_images_are_told_and_the_rest_goes_on(
+    folder: Path, images: NDArray[np.uint8]
+) -> None:
+    good = (folder / "nested/0.png").read_bytes()
+    (folder / "cut.png").write_bytes(good[: len(good) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_bytes(b"no image at all")
+    Image.new("L", (9, 8)).save(folder / "wide.png")
+    result = call("--json", str(folder), "nowhere.png")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    errors = {Path(line["image"]).name: line["error"] for line in lines if line["error"]}
+    assert set(errors) == {"cut.png", "empty.png", "text.png", "wide.png", "nowhere.png"}
+    assert errors["wide.png"].startswith("is 9x8 pixels, the model takes 8x8")
+    assert errors["nowhere.png"] == "cannot be read: No such file or directory"
+    assert len(lines) == 7 + 5
+    assert "5 of the images" in result.stderr
+
+
+def test_other_sizes_and_colours_can_be_scaled(folder: Path, images: NDArray[np.uint8]) -> None:
+    large = Image.fromarray(images[0]).convert("RGBA").resize((80, 80), Image.Resampling.NEAREST)
+    large.save(folder / "large.png")
+    expected = rows(call(str(folder / "nested/0.png")))[0]["class"]
+    assert rows(call("--resize", str(folder / "large.png")))[0]["class"] == expected
+
+
+def test_standard_input(folder: Path) -> None:
+    content = (folder / "nested/3.png").read_bytes()
+    (piped,) = rows(call("-", stdin=content))
+    (filed,) = rows(call(str(folder / "nested/3.png")))
+    assert piped == {**filed, "image": "-"}
+
+
+def test_registered_model(folder: Path) -> None:
+    with runs.start("register", experiment="rolekd-digits") as run:
+        registry.register(
+            Path("student.onnx"),
+            name="rolekd-digits-student",
+            run_id=run.run_id(),
+            example=np.zeros((1, 8, 8, 1), np.uint8),
+            tags={},
+        )
+    for address in ("models:/rolekd-digits-student@challenger", "models:/rolekd-digits-student/1"):
+        result = CliRunner().invoke(predict, ["--model", address, str(folder)])
+        assert rows(result) == rows(call(str(folder)))
+
+
+@pytest.mark.parametrize("address", ["models:/", "models:name@champion", "models:/a@b@c"])
+def test_bad_addresses(folder: Path, address: str) -> None:
+    result = CliRunner().invoke(predict, ["--model", address, str(folder)])
+    assert isinstance(result.exception, InputError)
+    assert "models:/NAME@champion" in str(result.exception)
+
+
+def test_unknown_models(folder: Path) -> None:
+    for address in ("models:/nothing@champion", "none.onnx", "params.yaml"):
+        result = CliRunner().invoke(predict, ["--model", address, str(folder)])
+        assert isinstance(result.exception, RolekdError), address
+
+
+def test_model_without_class_names(folder: Path) -> None:
+    network = session.load("student.onnx")
+    network.metadata.pop("classes")
+    with pytest.raises(InputError, match="does not name its classes"):
+        list(classify(network, ["-"]))
