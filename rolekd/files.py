@@ -119,6 +119,8 @@ def digest_path(path: Path | str) -> str:
     What Python caches beside sources (`__pycache__`) does not count.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: is missing; run the stage that writes it first (dvc repro)")
     if path.is_file():
         return sha256(path)
     return digest(

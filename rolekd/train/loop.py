@@ -50,7 +50,8 @@ def make_optimizer(network: nn.Module, params: "TrainingParams") -> torch.optim.
 
 def decays(params: "TrainingParams", epochs: int, epoch: int) -> int:
     """Number of decay points that `epoch` has reached, of a training of `epochs` epochs."""
-    return sum(epoch >= math.floor(fraction * epochs) for fraction in params.decay_at)
+    # the tolerance keeps 0.7 * 10 = 7.000000000000001 from being epoch 8
+    return sum(epoch >= fraction * epochs - 1e-9 for fraction in params.decay_at)
 
 
 def train(

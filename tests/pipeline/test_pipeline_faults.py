@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"serach": {}}, "serach: unknown key; did you mean search?"),
+        ({"student": {"bits": 33}}, "student.bits: input should be less than or equal to 8"),
+        ({"search": {"population": 1}}, "search.population: input should be greater"),
+        ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
+        ({"data": {"source": "digits", "path": "nowhere"}}, "data.path: the source digits"),
+    ],
+)
+def test_bad_parameters_are_one_line_and_leave_nothing(fresh, change, message):
+    fresh.set(**change)
+    output = fresh.run("python", "-m", "pipelines.prepare", code=2)
+    assert message in output
+    assert len([line for line in output.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in output
+    assert not (fresh.folder / "outputs").exists()
+
+
+def test_a_wrong_role_and_a_wrong_arm_are_refused(fresh):
+    output = fresh.run("python", "-m", "pipelines.search", "--role", "coach", code=2)
+    assert output.startswith("error: Invalid value for '--role': 'coach' is not one of")
+    output = fresh.run("python", "-m", "pipelines.distill", "--arm", "kd-nothing", code=2)
+    assert output.startswith("error: Invalid value for '--arm'")
+
+
+def test_a_stage_without_its_inputs_names_them(fresh):
+    output = fresh.run("python", "-m", "pipelines.train_teacher", code=2)
+    assert "error: outputs/data" in output
+    assert "Traceback" not in output
+
+
+def test_a_diverging_training_tells_epoch_and_rate_and_leaves_no_weights(fresh):
+    fresh.set(teacher={"training": {"learning_rate": 1e30, "optimizer": "sgd"}})
+    fresh.run("python", "-m", "pipelines.prepare")
+    schedule = fresh.folder / "outputs/search_teacher/schedule.json"
+    schedule.parent.mkdir()
+    from rolekd.augment.policy import Policy
+    from rolekd.augment.schedule import Schedule
+
+    Schedule.constant(Policy.zeros(), 1).save(schedule)
+    output = fresh.run("python", "-m", "pipelines.train_teacher", code=1)
+    assert "in epoch 0 at learning rate 1e+30" in output
+    assert not (fresh.folder / "outputs/train_teacher/weights.safetensors").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_an_unwritable_output_folder_is_named(fresh):
+    (fresh.folder / "outputs").mkdir()
+    (fresh.folder / "outputs").chmod(0o500)
+    assert "cannot write here" in fresh.run("python", "-m", "pipelines.prepare", code=2)
+
+
+def test_an_output_folder_that_is_a_file_is_named(fresh):
+    (fresh.folder / "outputs").write_text("in the way")
+    output = fresh.run("python", "-m", "pipelines.prepare", code=2)
+    assert "outputs/data: cannot write here" in output
+
+
+def test_killing_dvc_leaves_no_stage_writing(fresh):
+    fresh.set(search={"epochs": 400, "interval_epochs": 1, "workers": 2})
+    fresh.run("dvc", "repro", "prepare")
+    process = subprocess.Popen(
+        ["dvc", "repro", "search_teacher"],
+        cwd=fresh.folder,
+        env=fresh.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert _wait(lambda: len(_stage_processes(fresh.folder)) >= 2, 120)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert _wait(lambda: not _stage_processes(fresh.folder), 20)
+
+
+def _stage_processes(folder: Path) -> list[int]:
+    """Processes that run a stage script in `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdigit()
+                and b"pipelines." in (entry / "cmdline").read_bytes()
+                and b"python" in (entry / "cmdline").read_bytes().split(b"\0")[0]
+                and (entry / "cwd").resolve() == folder.resolve()
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def _wait(condition, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False

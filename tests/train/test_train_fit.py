@@ -1,0 +1,276 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.sources import prepare
+from rolekd.distill.methods import CrossEntropy, Distillation
+from rolekd.errors import InputError
+from rolekd.files import sha256
+from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
+from rolekd.train import roles, state
+from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.evaluate import accuracy, predict, predict_integers
+from rolekd.train.fit import fit
+from rolekd.train.loop import DivergedError, decays, make_optimizer, train
+
+TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
+TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
+STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return prepare(DataParams(), seed=0)
+
+
+def _batches(digits, seed=0):
+    return Batches(digits, "search_train", 64, seed, Normalize(digits))
+
+
+def _nothing(digits):
+    from rolekd.params import BaseAugmentParams
+
+    return constant(make_engine(BaseAugmentParams(), digits, 1), None)
+
+
+class Rows:
+    def __init__(self):
+        self.rows = []
+
+    def epoch(self, metrics, step):
+        self.rows.append((step, dict(metrics)))
+
+
+def test_training_learns_and_reports_every_epoch(digits, tmp_path):
+    network, _ = roles.teacher(TEACHER, digits, 0)
+    rows = Rows()
+    history = fit(
+        network,
+        Batches(digits, "train", 32, 0, Normalize(digits)),
+        _nothing(digits),
+        CrossEntropy(),
+        TINY,
+        state_file=tmp_path / "state",
+        reporters=[rows],
+    )
+    assert [step for step, _ in rows.rows] == [0, 1, 2, 3] == [row["epoch"] for row in history]
+    assert history[-1]["loss"] < 0.6 * history[0]["loss"]
+    assert history[0]["learning_rate"] == 1e-2
+    assert history[-1]["learning_rate"] == pytest.approx(1e-4)
+    images, labels = digits.split("test")
+    assert accuracy(predict(network, images, Normalize(digits)), labels) > 0.7
+
+
+def test_weight_decay_acts_on_weights_only(digits):
+    network, _ = roles.teacher(TEACHER, digits, 0)
+    decayed, rest = make_optimizer(network, TINY).param_groups
+    assert decayed["weight_decay"] == TINY.weight_decay
+    assert rest["weight_decay"] == 0
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert all(p.ndim == 1 for p in rest["params"])
+    names = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    for name, kind in names.items():
+        params = TINY.model_copy(update={"optimizer": name})
+        assert type(make_optimizer(network, params)) is kind
+
+
+def test_the_rate_decays_at_the_stated_fractions():
+    params = TINY.model_copy(update={"decay_at": (0.3, 0.6, 0.8)})
+    assert [decays(params, 10, epoch) for epoch in range(10)] == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
+    assert [decays(params, 200, epoch) for epoch in (59, 60, 119, 120, 159, 160)] == [
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]
+    assert decays(params, 1, 0) == 0
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, taught):
+    teacher, _ = roles.teacher(TEACHER, digits, 0)
+    objective = Distillation(teacher, DistillParams()) if taught else CrossEntropy()
+
+    def run(path, stop):
+        network, _ = roles.student(STUDENT, digits, 1, teacher)
+        optimizer = make_optimizer(network, TINY)
+        first = state.load(path, network, optimizer)[0] if path.exists() else 0
+        train(
+            network,
+            optimizer,
+            _batches(digits),
+            _nothing(digits),
+            objective,
+            TINY,
+            first=first,
+            last=stop,
+            scale_decay=0.6,
+        )
+        state.save(path, network, optimizer, stop)
+
+    run(tmp_path / "whole", 4)
+    for stop in (1, 3, 4):
+        run(tmp_path / "parts", stop)
+    assert sha256(tmp_path / "whole") == sha256(tmp_path / "parts")
+
+
+_PROGRAM = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+import test_train_fit as t
+from rolekd.data.sources import prepare
+from rolekd.train import fit as fits
+fits._SECONDS_BETWEEN_SAVES = 0.0
+digits = prepare(t.DataParams(), seed=0)
+network, about = t.roles.teacher(t.TEACHER, digits, 0)
+params = t.TINY.model_copy(update={"epochs": 10})
+print("begin", flush=True)
+fits.fit(network, t._batches(digits), t._nothing(digits), t.CrossEntropy(), params,
+         state_file=Path(sys.argv[2]))
+t.state.save_weights(Path(sys.argv[3]), network, about)
+"""
+
+
+def test_killed_at_random_instants_it_ends_in_the_same_bytes(tmp_path):
+    def start(name):
+        command = [sys.executable, "-c", _PROGRAM, str(Path(__file__).parent)]
+        command += [str(tmp_path / f"{name}.state"), str(tmp_path / f"{name}.weights")]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start("whole") as whole:
+        whole.stdout.readline()
+        training = time.monotonic()
+        assert whole.wait() == 0
+    length = time.monotonic() - training
+    rng = random.Random(3)
+    for _ in range(3):
+        with start("killed") as process:
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.5 * length))
+            process.send_signal(signal.SIGKILL)
+    with start("killed") as process:
+        assert process.wait() == 0
+    assert sha256(tmp_path / "whole.weights") == sha256(tmp_path / "killed.weights")
+
+
+def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
+    network, _ = roles.teacher(TEACHER, digits, 0)
+    params = TINY.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30})
+    with pytest.raises(DivergedError, match=r"in epoch 0 at learning rate 1e\+30; lower") as caught:
+        train(
+            network,
+            make_optimizer(network, params),
+            _batches(digits),
+            _nothing(digits),
+            CrossEntropy(),
+            params,
+        )
+    assert caught.value.exit_code == 1
+
+
+def test_every_term_changes_the_weights(digits):
+    teacher, _ = roles.teacher(TEACHER, digits, 0)
+    weights = {}
+    for terms in ({}, {"soft": 1.0}, {"rkd": 0.1}, {"soft": 1.0, "rkd": 0.1}):
+        network, _ = roles.student(STUDENT, digits, 1, teacher)
+        train(
+            network,
+            make_optimizer(network, TINY),
+            _batches(digits),
+            _nothing(digits),
+            Distillation(teacher, DistillParams(terms=terms)),
+            TINY,
+            last=1,
+        )
+        weights[tuple(terms)] = torch.cat([p.detach().flatten() for p in network.parameters()])
+    values = list(weights.values())
+    assert all(not torch.equal(values[i], values[j]) for i in range(len(values)) for j in range(i))
+
+
+def test_networks_survive_their_files_and_refuse_others(digits, tmp_path):
+    teacher, about = roles.teacher(TEACHER, digits, 0)
+    student, student_about = roles.student(STUDENT, digits, 1, teacher)
+    images = digits.split("test")[0]
+    for name, network, description in (
+        ("teacher", teacher, about),
+        ("student", student, student_about),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        state.save_weights(path, network.eval(), description)
+        loaded, read = roles.load(path, digits)
+        assert read == description
+        normalize = Normalize(digits)
+        expected = predict(network, images, normalize)
+        assert np.array_equal(predict(loaded, images, normalize), expected)
+    changed = {**about, "width": 8}
+    state.save_weights(tmp_path / "wrong", teacher, changed)
+    with pytest.raises(InputError, match="weights of another network"):
+        roles.load(tmp_path / "wrong", digits)
+    state.save_weights(tmp_path / "other", teacher, {**about, "classes": 7})
+    with pytest.raises(InputError, match="trained for classes 7, the data has 10"):
+        roles.load(tmp_path / "other", digits)
+    (tmp_path / "pickle").write_bytes(b"\x80\x04\x95junk")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        roles.load(tmp_path / "pickle", digits)
+    with pytest.raises(InputError, match="no such file; run the stage"):
+        roles.load(tmp_path / "absent", digits)
+
+
+def test_a_student_starts_from_the_teachers_weights(digits):
+    teacher, _ = roles.teacher(TEACHER, digits, 0)
+    student, _ = roles.student(STUDENT, digits, 1, teacher)
+    own = dict(student.named_parameters())
+    for name, value in teacher.named_parameters():
+        assert torch.equal(own[name], value)
+    wider = StudentParams(model=ModelParams(width=8))
+    other = dict(roles.student(wider, digits, 1, teacher)[0].named_parameters())
+    assert sum(torch.equal(other[n], v) for n, v in teacher.named_parameters()) < len(own) / 4
+
+
+def test_the_integers_predict_what_the_low_bit_network_does(digits, tmp_path):
+    teacher, _ = roles.teacher(TEACHER, digits, 0)
+    student, _ = roles.student(STUDENT, digits, 1, teacher)
+    fit(
+        student,
+        _batches(digits),
+        _nothing(digits),
+        CrossEntropy(),
+        TINY,
+        state_file=tmp_path / "state",
+    )
+    images = digits.split("test")[0]
+    agreement = np.mean(
+        predict(student, images, Normalize(digits)).argmax(1)
+        == predict_integers(student, images, digits).argmax(1)
+    )
+    assert agreement > 0.98  # float roundings at the edges of levels are the rest
+
+
+def test_the_search_gets_no_other_images(digits):
+    restricted = datasets.restrict(digits, ("search_train", "search_val"))
+    assert set(restricted.splits) == {"search_train", "search_val"}
+    assert len(restricted.images) == len(digits.splits["train"])
+    for name in restricted.splits:
+        for ours, whole in zip(restricted.split(name), digits.split(name), strict=True):
+            assert np.array_equal(ours, whole)
