@@ -1,0 +1,63 @@
+"""`rolekd compare`: runs side by side in a terminal."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rolekd.track.compare import Comparison
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--experiment", help="MLflow experiment; default: the data's.")
+@click.option("--params", "params_file", default="params.yaml", help="Parameters.")
+def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params_file: str) -> None:
+    """Compare runs: RUN is an id, its beginning, a run's name, or a DVC experiment's.
+
+    `rolekd compare evaluate` shows the latest evaluation; give two ids for a comparison.
+    """
+    from rolekd import params
+    from rolekd.track import compare as comparing
+    from rolekd.track import store
+
+    values = params.load(params_file)
+    found = comparing.compare(
+        runs,
+        experiment or f"rolekd-{values.data.source}",
+        store.resolve(values.track.uri),
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: "Comparison") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for title, rows in (("Metrics", found.metrics), ("What differs", found.differences)):
+        if not rows:
+            continue
+        table = Table(title=title, title_justify="left")
+        table.add_column("")
+        for name, run in zip(found.names, found.runs, strict=True):
+            table.add_column(
+                f"{name}\n{run[:8]}", justify="right" if rows is found.metrics else "left"
+            )
+        for key, values in rows.items():
+            table.add_row(key, *_cells(values))
+        console.print(table)
+
+
+def _cells(values: Sequence[float | str | None]) -> list[str]:
+    return [
+        "—" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+        for value in values
+    ]
