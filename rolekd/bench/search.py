@@ -1,0 +1,163 @@
+"""`rolekd bench search`: where a search's time goes, and what its validation costs.
+
+Whole searches with the real trainer, each in a fresh process that has imported it: the digits
+default with one worker and with two, and a small one at the size of CIFAR with ResNet8. The cost
+against the authors' loop is counted, not timed.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from rolekd.params import Params, parse
+from rolekd.search.population import Settings
+from rolekd.search.spec import SearchSpec, hash_inputs, versions
+
+# Images of CIFAR's shape for the second search, as many of them for training as for validation.
+_CIFAR_IMAGES = 512
+_CIFAR = {
+    "teacher": {"model": {"name": "resnet8", "width": 64}},
+    "augment": {"crop_padding": 4, "horizontal_flip": True},
+    "search": {"population": 4, "epochs": 2, "interval_epochs": 1},
+}
+# In units of one image's forward pass; a backward pass counts as two.
+_TRAIN, _FORWARD = 3, 1
+_PAPER = {"members": 16, "epochs": 200, "interval_epochs": 3, "train": 4_000, "validation": 46_000}
+
+
+def run(cifar: bool = True) -> dict[str, Any]:
+    """Measure; `cifar` is the longer half. Seconds are wall time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        digits = parse({}, "the defaults")
+        _write_digits(digits, folder / "digits")
+        one = _in_fresh_process(digits, folder / "digits", folder / "one", 1)
+        two = _in_fresh_process(digits, folder / "digits", folder / "two", 2)
+        result = {
+            "digits, 1 worker": one,
+            "digits, 2 workers": two,
+            "two_workers_over_one": round(two["seconds"] / one["seconds"], 3),
+            "same_schedule": one.pop("schedule") == two.pop("schedule"),
+            "counted": counted(),
+        }
+        if cifar:
+            params = parse(_CIFAR, "the bench")
+            _write_cifar(folder / "cifar")
+            large = _in_fresh_process(params, folder / "cifar", folder / "large", 1)
+            del large["schedule"]
+            result["cifar size, 1 worker"] = large
+    return result
+
+
+def counted() -> dict[str, Any]:
+    """Count the forward-equivalents of a search at the paper's settings, authors' and ours.
+
+    The authors' loop validates every member after every epoch, ours once per interval. A student
+    search runs the teacher forward on every training batch besides, counted at the student's
+    size (in the paper both are ResNet18).
+    """
+    paper = _PAPER
+    intervals = -(-paper["epochs"] // paper["interval_epochs"])
+    found: dict[str, Any] = {"settings": dict(paper)}
+    for role, per_image in (("teacher", _TRAIN), ("student", _TRAIN + _FORWARD)):
+        training = paper["members"] * paper["epochs"] * paper["train"] * per_image
+        once = paper["members"] * paper["validation"] * _FORWARD
+        theirs, ours = training + paper["epochs"] * once, training + intervals * once
+        found[role] = {
+            "authors": theirs,
+            "ours": ours,
+            "authors_share_of_validation": round(1 - training / theirs, 3),
+            "ours_share_of_validation": round(1 - training / ours, 3),
+            "authors_over_ours": round(theirs / ours, 2),
+        }
+    return found
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Show a result to people."""
+    shown = Table("search", "slots", "seconds", "training, validation", "overhead per slot")
+    for name, row in result.items():
+        if isinstance(row, dict) and "share_busy" in row:
+            shown.add_row(
+                name,
+                str(row["slots"]),
+                f"{row['seconds']:.1f}",
+                f"{row['share_busy']:.1%}",
+                f"{row['overhead_ms_per_slot']:.0f} ms",
+            )
+    cost = result["counted"]
+    shown.caption = (
+        f"2 workers take {result['two_workers_over_one']:.2f} of the time of one. Counted at the "
+        f"paper's settings, the authors' loop costs {cost['teacher']['authors_over_ours']} times "
+        f"ours for a teacher, {cost['student']['authors_over_ours']} times for a student."
+    )
+    return shown
+
+
+def _in_fresh_process(params: Params, inputs: Path, state: Path, workers: int) -> dict[str, Any]:
+    # A pool's process may have workers of its own, and is spawned: nothing is warm but what it
+    # imports itself.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measure, params, inputs, state, workers).result()
+
+
+def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[str, Any]:
+    from rolekd.search.member import training
+    from rolekd.search.runner import run as search
+
+    section = params.search
+    spec = SearchSpec(
+        seed=params.seed,
+        role="teacher",
+        trainer="member",
+        settings=Settings(**section.model_dump(exclude={"workers", "threads_per_worker"})),
+        threads=section.threads_per_worker,
+        training=training(params.model_dump(mode="json"), "teacher"),
+        inputs=hash_inputs(inputs),
+        versions=versions(),
+    )
+    begin = time.perf_counter()
+    found = search(spec, inputs, state, workers=workers)
+    seconds = time.perf_counter() - begin
+    results = [result for generation in found.history for result in generation]
+    busy = sum(result.seconds for result in results)
+    return {
+        "slots": len(results),
+        "seconds": round(seconds, 2),
+        "share_busy": round(busy / (workers * seconds), 3),
+        "overhead_ms_per_slot": round(1e3 * (workers * seconds - busy) / len(results), 1),
+        "images_per_second": round(sum(result.images_seen for result in results) / seconds),
+        "schedule": found.schedule.to_json(),
+    }
+
+
+def _write_digits(params: Params, inputs: Path) -> None:
+    from rolekd.data import dataset, sources
+
+    whole = sources.prepare(params.data, params.seed)
+    dataset.save(dataset.restrict(whole, ("search_train", "search_val")), inputs / "data")
+
+
+def _write_cifar(inputs: Path) -> None:
+    import numpy as np
+
+    from rolekd.data import dataset
+
+    stream = np.random.default_rng(0)
+    images = stream.integers(0, 256, (_CIFAR_IMAGES, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(_CIFAR_IMAGES) % 10
+    half, everything = _CIFAR_IMAGES // 2, np.arange(_CIFAR_IMAGES)
+    splits = {
+        "search_train": everything[:half],
+        "search_val": everything[half:],
+        "train": everything,
+        "test": everything[:0],
+    }
+    classes = tuple(map(str, range(10)))
+    dataset.save(dataset.assemble("random", images, labels, classes, splits), inputs / "data")
