@@ -1,0 +1,131 @@
+"""Real processes and a real server: what a lost store and many writers cost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from rolekd.track import runs, store
+from rolekd.track.sync import sync
+
+WRITER = """
+import sys
+from rolekd.track import runs
+with runs.start("train", experiment="e", variant=sys.argv[1]) as run:
+    for epoch in range(int(sys.argv[2])):
+        run.epoch({f"m{number}": float(epoch) for number in range(5)}, epoch)
+"""
+
+
+def points(uri: str, name: str, key: str) -> list[tuple[int, float]]:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("e")
+    found = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    assert len(found) == 1
+    assert found[0].info.status == "FINISHED"
+    history = client.get_metric_history(found[0].info.run_id, key)
+    return sorted((point.step, point.value) for point in history)
+
+
+def test_four_processes_and_ten_thousand_metrics(project: Path) -> None:
+    epochs = 500
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(number), str(epochs)])
+        for number in range(4)
+    ]
+    assert [writer.wait(timeout=240) for writer in writers] == [0] * 4
+    uri = f"sqlite:///{project}/mlflow.db"
+    sync(store.spool_folder(project), uri)  # a writer that met a busy database may have given up
+    for writer in range(4):
+        for number in range(5):
+            wanted = [(epoch, float(epoch)) for epoch in range(epochs)]
+            assert points(uri, f"train@{writer}", f"m{number}") == wanted
+
+
+class Server:
+    """A real MLflow server on loopback, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._database = f"sqlite:///{folder}/mlflow.db"
+        self._artifacts = str(folder / "mlartifacts")
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
+                *("--backend-store-uri", self._database),
+                *("--artifacts-destination", self._artifacts),
+            ],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.3)
+        raise AssertionError("the server did not come up")
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[Server]:
+    running = Server(project)
+    yield running
+    running.kill()
+
+
+@pytest.mark.slow
+def test_server_that_is_killed_and_comes_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rolekd.track.sender._SECONDS_BETWEEN_TRIES", 1.0)
+    with runs.start("train", experiment="e", uri=server.uri) as run:
+        run.epoch({"loss": 0.0}, 0)
+        assert run.run_id()
+        server.kill()
+        for epoch in range(1, 50):
+            run.epoch({"loss": float(epoch)}, epoch)
+            time.sleep(0.05)
+        server.start()
+        (tmp_path / "a.txt").write_text("a")
+        run.log_artifact(tmp_path / "a.txt")
+    wanted = [(epoch, float(epoch)) for epoch in range(50)]
+    assert points(server.uri, "train", "loss") == wanted
+    assert list((tmp_path / "mlartifacts").rglob("a.txt"))
+
+
+@pytest.mark.slow
+def test_server_that_never_comes_back(
+    server: Server, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with runs.start("train", experiment="e", uri=server.uri) as run:
+        assert run.run_id()
+        server.kill()
+        for epoch in range(50):
+            run.epoch({"loss": float(epoch)}, epoch)
+    assert "`rolekd sync`" in caplog.text
+    server.start()
+    sync(store.spool_folder(project), server.uri)
+    assert len(points(server.uri, "train", "loss")) == 50
