@@ -1,5 +1,6 @@
 """Stages search_teacher and search_student: population based training of a role's schedule."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main(role: str) -> None:
         from rolekd.search import history, runner
         from rolekd.search.member import training
         from rolekd.search.population import Settings
+        from rolekd.search.progress import SearchProgress
         from rolekd.search.spec import SearchSpec, hash_inputs, versions
         from rolekd.track import store
         from rolekd.track.observers import SearchRuns
@@ -41,14 +43,18 @@ def main(role: str) -> None:
             inputs=hash_inputs(inputs),
             versions=versions(),
         )
-        found = runner.run(
-            spec,
-            inputs,
-            stage.state,
-            [SearchRuns(stage.run)],
-            workers=search.workers,
-            storage=f"sqlite:///{store.project_root() / '.rolekd' / 'optuna.db'}",
-        )
+        local = f"sqlite:///{store.project_root() / '.rolekd' / 'optuna.db'}"
+        with SearchProgress(f"search of the {role}'s schedule") as progress:
+            found = runner.run(
+                spec,
+                inputs,
+                stage.state,
+                [progress, SearchRuns(stage.run)],
+                workers=search.workers,
+                # set by `rolekd search` for a database that other machines reach
+                storage=os.environ.get("ROLEKD_STORAGE", local),
+                artifacts=os.environ.get("ROLEKD_ARTIFACTS"),
+            )
         found.schedule.save(stage.folder / "schedule.json")
         files.write_text(stage.folder / "history.csv", to_csv(history.rows(found)))
         files.write_json(stage.folder / "lineage.json", history.lineage(found))

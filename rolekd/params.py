@@ -102,9 +102,15 @@ class DistillParams(Section):
 
 
 class SearchParams(Section):
-    """Population based training over the 60-integer policies."""
+    """The search of a schedule over the 60-integer policies.
 
-    algorithm: Literal["pbt"] = "pbt"
+    `pbt` learns a schedule; the others compare constant policies on the same budget.
+    """
+
+    algorithm: Literal["pbt", "tpe", "random", "cmaes"] = "pbt"
+    pruner: Literal["none", "median", "hyperband"] = Field(
+        "hyperband", description="ends constant policies early; has no effect on pbt"
+    )
     population: Annotated[int, Field(ge=2)] = 8
     epochs: Count = 36
     interval_epochs: Count = Field(3, description="epochs of a generation")
@@ -117,11 +123,6 @@ class SearchParams(Section):
     max_step: Count = Field(3, description="largest move of an integer that is not resampled")
     workers: Count = Field(2, description="processes on this machine; changes no result")
     threads_per_worker: Count = 1
-
-    @property
-    def generations(self) -> int:
-        """Number of generations; the last may be shorter than the others."""
-        return -(-self.epochs // self.interval_epochs)
 
     @model_validator(mode="after")
     def _interval_fits(self) -> "SearchParams":

@@ -51,7 +51,3 @@ def test_missing_and_damaged_files_are_input_errors(tmp_path):
 def test_params_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         params.Params().seed = 1  # type: ignore[misc]
-
-
-def test_a_last_generation_may_be_short():
-    assert params.SearchParams(epochs=10, interval_epochs=3).generations == 4
