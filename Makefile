@@ -44,15 +44,14 @@ test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 bench: setup  ## all benchmarks, as tables
-	$(BIN)/rolekd bench augment
-	$(BIN)/rolekd bench search
+	for name in augment search infer; do $(BIN)/rolekd bench $$name; done
 
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
 	$(BIN)/rolekd ui
 
 lock: setup  ## resolve requirements.in anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 requirements.in -o requirements.lock
+	  --python-version 3.11 requirements.in requirements-dev.in -o requirements.lock
 
 clean:  ## remove what can be made again, not the results of runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
