@@ -19,6 +19,8 @@ from rolekd.export.patches import matrix, patches
 from rolekd.export.weights import unpacked
 from rolekd.quantize.integer import Convolution, FloatConvolution, Requantize, digit_bits
 
+Sizes = tuple[tuple[int, int], tuple[int, int]]  # height and width of the input, of the output
+
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _INT8_MAX, _INT16_MAX = 127, 2**15 - 1
 
@@ -88,17 +90,17 @@ def matmul(
     builder: Builder,
     source: str,
     operation: Convolution,
-    size: tuple[int, int],
+    sizes: Sizes,
     scale: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
 ) -> str:
-    """Append float32(sum) * scale + bias; `size` is (H', W')."""
+    """Append float32(sum) * scale + bias."""
     weights = matrix(operation.weight)
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
     signed = 2 * int(np.abs(weights).max()) * operation.largest <= _INT16_MAX
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     inputs = [
-        patches(builder, source, operation, size),
+        patches(builder, source, operation, *sizes),
         unpacked(builder, weights, np.ones(1, np.int32), kind, zero),
         builder.constant(np.float32(1)),
         builder.constant(scale),
@@ -110,12 +112,12 @@ def matmul(
     return builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
 
-def floats(builder: Builder, source: str, operation: Convolution, size: tuple[int, int]) -> str:
+def floats(builder: Builder, source: str, operation: Convolution, sizes: Sizes) -> str:
     """Append the sum of a convolution of any kind, rounded once to float32."""
     base, digits = _digits(operation)
     x = source
     if operation.groups == 1:
-        x = patches(builder, source, operation, size)
+        x = patches(builder, source, operation, *sizes)
         parts = [
             # Multiples of a power of two are as exact as the digits themselves.
             builder.node("MatMul", [x, builder.constant(matrix(digit * place).astype(np.float32))])

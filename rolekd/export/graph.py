@@ -145,20 +145,24 @@ class _Writer:
         made = self._operations[name]
         if isinstance(made, integer.Convolution):
             source = self.tensors[made.inputs[0]]
-            size = self._shapes[name][1], self._shapes[name][2]
+            sizes = self._size(made.inputs[0]), self._size(name)
             if self._runs_on_integers(made):
                 self.forms[name] = "matmul"
-                return convolution.matmul(self.builder, source, made, size, scale, bias)
+                return convolution.matmul(self.builder, source, made, sizes, scale, bias)
             self.forms[name] = "float"
             if made.inputs[0] in self._units:
                 source = convolution.as_float(self.builder, source)
-            x = convolution.floats(self.builder, source, made, size)
+            x = convolution.floats(self.builder, source, made, sizes)
         else:
             x = self.tensors[name]
             if name in self._units:
                 x = convolution.as_float(self.builder, x)
         x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
+
+    def _size(self, name: str) -> tuple[int, int]:
+        _, height, width = self._shapes[name]
+        return height, width
 
     def _runs_on_integers(self, operation: integer.Convolution) -> bool:
         return (

@@ -1,0 +1,216 @@
+"""`rolekd bench infer`: the deployed student against the ways in which others would deploy it.
+
+Peers of the integer graph, all on the same raw images and in the same run: the same network in
+float32 on onnxruntime, onnxruntime's own static 8-bit form of that, and PyTorch as it is.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import nn
+
+from rolekd.bench import machine
+from rolekd.data import dataset as datasets
+from rolekd.data.dataset import Dataset
+from rolekd.export import measure, session
+from rolekd.export.floats import Deployed, export_float, quantize_statically
+from rolekd.export.graph import Target
+from rolekd.export.verify import verify
+from rolekd.export.write import export
+from rolekd.models.zoo import build
+from rolekd.quantize.convert import convert
+from rolekd.quantize.lower import lower
+from rolekd.train import roles
+
+OURS, FLOAT, STATIC, EAGER = "rolekd", "onnxruntime float32", "onnxruntime int8", "PyTorch float32"
+_PACKAGES = ("onnxruntime", "onnx", "torch", "numpy")
+_IMAGES = 512  # for calibration, and for timing where nothing is trained
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A student, the float network of the same form, and images; `trained` if accuracy counts."""
+
+    student: nn.Module
+    float_network: nn.Module
+    dataset: Dataset
+    trained: bool
+
+
+def run(
+    seconds: float = 3.0,
+    student: Path | None = None,
+    float_network: Path | None = None,
+    data: Path | None = None,
+    bits: int = 2,
+    batches: tuple[int, ...] = (1, 8, 64),
+    threads: tuple[int, ...] = (1, 2),
+    target: Target = "cpu",
+) -> dict[str, Any]:
+    """Measure; `seconds` for each network, batch size and number of threads.
+
+    With weights of a trained student and of a float network, and the prepared data set of both,
+    accuracies on the test split stand beside the speed. Without them a CIFAR ResNet18 of width
+    64 with random weights and `bits` runs on random images: speed does not depend on weights.
+    """
+    if student is not None and float_network is not None and data is not None:
+        dataset = datasets.load(data)
+        subject = _Subject(
+            roles.load(student, dataset)[0],
+            roles.load(float_network, dataset)[0],
+            dataset,
+            trained=True,
+        )
+    else:
+        subject = _untrained(bits)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {
+            name: Path(folder) / f"{index}.onnx" for index, name in enumerate((OURS, FLOAT, STATIC))
+        }
+        exported = _export(subject, paths, target)
+        cases = [
+            case for count in threads for case in _speed(subject, paths, batches, count, seconds)
+        ]
+        files = [_file(name, path, subject, max(batches)) for name, path in paths.items()]
+    head = {"machine": machine.describe(_PACKAGES), "seconds": seconds, "target": target}
+    return {**head, **exported, "cases": cases, "files": files}
+
+
+def _untrained(bits: int) -> _Subject:
+    """Return a ResNet18 whose BatchNorm statistics fit random images."""
+    images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 32, 32, 3), dtype=np.uint8)
+    splits = ("search_train", "search_val", "train", "test")
+    indices = {name: np.arange(_IMAGES) for name in splits}
+    labels = np.arange(_IMAGES) % 10
+    dataset = datasets.assemble("random", images, labels, tuple("0123456789"), indices)
+    network = build("resnet18", classes=10, channels=3, image_size=(32, 32), width=64, seed=0)
+    student = convert(network, weight_bits=bits, activation_bits=bits)
+    x = (torch.from_numpy(images[:64]).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.3
+    with torch.no_grad():
+        for module in (network, student):
+            module.train()
+            for _ in range(3):
+                module(x)
+    return _Subject(student.eval(), network.eval(), dataset, trained=False)
+
+
+def _export(subject: _Subject, paths: dict[str, Path], target: Target) -> dict[str, Any]:
+    dataset = subject.dataset
+    preprocessing: dict[str, Any] = {
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "image_size": dataset.image_size,
+    }
+    integers = lower(subject.student, **preprocessing)
+    labelled: dict[str, Any] = {"classes": dataset.classes, "metadata": {}}
+    summary = export(integers, paths[OURS], target=target, **labelled)
+    export_float(subject.float_network, paths[FLOAT], **preprocessing, **labelled)
+    quantize_statically(paths[FLOAT], paths[STATIC], dataset.split("train")[0][:_IMAGES])
+    checked = verify(paths[OURS], integers, dataset.split("test")[0])
+    return {
+        "forms": summary.forms,
+        "images": checked.images,
+        "argmax_equal": checked.argmax_equal,
+        "largest_logit_difference": checked.largest_difference,
+        "logit_range": checked.logit_range,
+    }
+
+
+def _speed(
+    subject: _Subject,
+    paths: dict[str, Path],
+    batches: tuple[int, ...],
+    threads: int,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Time every network with each batch size, in interleaved rounds."""
+    torch.set_num_threads(threads)
+    sessions = {
+        name: session.start(path.read_bytes(), str(path), threads=threads)
+        for name, path in paths.items()
+    }
+    dataset = subject.dataset
+    eager = Deployed(subject.float_network, dataset.mean, dataset.std).eval()
+    cases = []
+    for batch in batches:
+        images = np.ascontiguousarray(dataset.split("test")[0][:batch])
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(started.run, None, {"image": images})
+            for name, started in sessions.items()
+        }
+        calls[EAGER] = partial(eager, torch.from_numpy(images))
+        with torch.inference_mode():
+            found = measure.latencies(calls, seconds=seconds)
+        cases += [
+            {
+                "network": name,
+                "batch": batch,
+                "threads": threads,
+                "median_ms": round(latency.median, 3),
+                "p95_ms": round(latency.p95, 3),
+                "images_per_second": round(1000 * batch / latency.median),
+                "ours_is_times_faster": round(latency.median / found[OURS].median, 2),
+            }
+            for name, latency in found.items()
+        ]
+    return cases
+
+
+def _file(name: str, path: Path, subject: _Subject, batch: int) -> dict[str, Any]:
+    dataset = subject.dataset
+    found = measure.footprint(path, (*dataset.image_size, dataset.channels), batch)
+    entry: dict[str, Any] = {
+        "network": name,
+        "bytes": path.stat().st_size,
+        "load_ms": round(1000 * found["load_seconds"], 1),
+        "peak_megabytes": round(found["peak_bytes"] / 1e6, 1),
+    }
+    if subject.trained:
+        entry["test_accuracy"] = _accuracy(path, dataset)
+    return entry
+
+
+def _accuracy(path: Path, dataset: Dataset) -> float:
+    started = session.start(path.read_bytes(), str(path))
+    images, labels = dataset.split("test")
+    right = 0
+    for begin in range(0, len(images), _BATCH):
+        batch = np.ascontiguousarray(images[begin : begin + _BATCH])
+        (logits,) = started.run(["logits"], {"image": batch})
+        right += int((logits.argmax(1) == labels[begin : begin + _BATCH]).sum())
+    return right / len(images)
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Return the result as a table for a terminal."""
+    head = result["machine"]
+    files = "; ".join(
+        f"{entry['network']}: {entry['bytes'] / 1e6:.2f} MB, loads in {entry['load_ms']} ms, "
+        f"{entry['peak_megabytes']} MB at its peak"
+        + (f", accuracy {entry['test_accuracy']:.4f}" if "test_accuracy" in entry else "")
+        for entry in result["files"]
+    )
+    shown = Table(
+        title=f"Latency on {head['processor']}",
+        caption=f"Argmax equal to the integer evaluation on {result['argmax_equal']} of "
+        f"{result['images']} images. {files}.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("network", "threads", "batch", "median ms", "p95 ms", "images/s", "rolekd is"):
+        shown.add_column(heading, justify="left" if heading == "network" else "right")
+    for case in result["cases"]:
+        shown.add_row(
+            case["network"], str(case["threads"]), str(case["batch"]), f"{case['median_ms']:.2f}",
+            f"{case['p95_ms']:.2f}", f"{case['images_per_second']:,}",
+            f"{case['ours_is_times_faster']:.2f} times faster",
+        )  # fmt: skip
+    return shown
