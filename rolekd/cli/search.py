@@ -83,7 +83,7 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
 
     console = Console()
     for each in found:
-        console.print(_line(each), highlight=False)
+        console.print(_line(each), highlight=False, soft_wrap=True)
         console.print(_table(each))
     if not found:
         console.print("no search in this storage yet")
@@ -112,9 +112,9 @@ def _line(found: dict[str, Any]) -> str:
         parts.append(f"best {best['accuracy']:.2%} after {best['epochs']} epochs, lineage {line}")
     if found["finished"]:
         parts.append("finished")
-    elif found["seconds_left"] is None:
+    elif not any(worker["alive"] for worker in found["workers"]):
         parts.append("nobody at work")
-    else:
+    elif found["seconds_left"] is not None:
         parts.append(f"about {found['seconds_left'] / 60:.1f} min left")
     return "; ".join(parts)
 

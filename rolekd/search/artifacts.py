@@ -16,6 +16,8 @@ from rolekd.search.population import Slot
 
 Errors = tuple[type[Exception], ...]
 
+_START_AGAIN = "delete the study (`optuna delete-study`) and run again: the search starts afresh"
+
 
 class Store(Protocol):
     """The three verbs of Optuna's artifact stores."""
@@ -106,14 +108,13 @@ class Artifacts:
         except self._missing as error:
             raise RunError(
                 f"artifact store {self._address}: {self._prefix}.{name} is missing; name the store "
-                "that the search was started with, or remove the search's state and start again"
+                f"that the search was started with, or {_START_AGAIN}"
             ) from error
         except self._errors as error:
             raise self._failed("reading", error) from error
         if files.sha256(path) != checksum:
             raise RunError(
-                f"artifact store {self._address}: {self._prefix}.{name} is damaged; "
-                "remove the search's state and start again"
+                f"artifact store {self._address}: {self._prefix}.{name} is damaged; {_START_AGAIN}"
             )
 
     def _failed(self, doing: str, error: Exception) -> RunError:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -31,7 +32,8 @@ class SearchProgress:
         self._task: TaskID | None = None
         self._settings = Settings(population=1, epochs=1, interval_epochs=1)
         self._begin = 0.0
-        self._done = self._fresh = self._images = 0
+        self._done = 0
+        self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots
         self._scores = ""
 
     def __enter__(self) -> "SearchProgress":
@@ -48,7 +50,9 @@ class SearchProgress:
     def started(self, settings: Settings) -> None:
         """Begin the bar, or say how large the search is."""
         self._settings, self._begin = settings, time.monotonic()
-        self._done = self._fresh = self._images = 0
+        self._done = 0
+        # The pace of two generations: the first slots are slow, since libraries compile.
+        self._recent = deque([(self._begin, 0)], maxlen=2 * settings.lanes + 1)
         if self._console.is_terminal:
             self._task = self._bar.add_task(self._title, total=settings.slots, told="")
             self._bar.start()
@@ -62,9 +66,9 @@ class SearchProgress:
         """Advance by one slot."""
         self._done += 1
         # One that is told of sooner than it can have been trained was done before this run.
-        if time.monotonic() - self._begin >= result.seconds > 0.0:
-            self._fresh += 1
-            self._images += result.images_seen
+        now = time.monotonic()
+        if now - self._begin >= result.seconds > 0.0:
+            self._recent.append((now, result.images_seen))
         if self._task is not None:
             told = ", ".join(filter(None, [self._scores, self._pace()]))
             self._bar.update(self._task, completed=self._done, told=told)
@@ -95,12 +99,13 @@ class SearchProgress:
             self._task = None
 
     def _pace(self) -> str:
-        seconds = time.monotonic() - self._begin
-        left = self._settings.slots - self._done
-        if not self._fresh or not left:
+        slots, left = len(self._recent) - 1, self._settings.slots - self._done
+        if not slots or not left:
             return ""
-        remaining = _clock(seconds / self._fresh * left)
-        return f"{self._images / seconds:,.0f} images/s, {remaining} left"
+        (begin, images_before), (end, _) = self._recent[0], self._recent[-1]
+        seconds = max(end - begin, 1e-3)
+        images = sum(images for _, images in self._recent) - images_before
+        return f"{images / seconds:,.0f} images/s, {_clock(seconds / slots * left)} left"
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ def status(ledger: Ledger) -> dict[str, Any]:
     Keys: study; role; algorithm; finished; generations and slots (done, total); members of the
     generation in progress, or the last; workers at work, with the seconds since their last sign
     of life; best (accuracy, epochs, line of members from the first to the winner so far; None
-    before the first generation); seconds_left (None where nobody is at work).
+    before the first generation); seconds_left (None where nobody is at work, or nothing is done).
     """
     settings, board = ledger.spec.settings, ledger.read()
     workers = _workers(ledger, board)

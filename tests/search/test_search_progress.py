@@ -1,5 +1,7 @@
 import io
+import itertools
 
+import pytest
 from rich.console import Console
 
 from rolekd.search.population import Result, Settings, Slot, Task
@@ -48,9 +50,24 @@ def test_no_color(monkeypatch):
     assert "\x1b[3" not in shown.replace("\x1b[3m", "")
 
 
-def test_the_pace_counts_what_was_trained_now(monkeypatch):
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("rolekd.search.progress.time.monotonic", lambda: float(next(clock)))
-    assert "images/s, 0:" in show(terminal=False, seconds=5.0)
-    clock = iter([0.0] * 1000)
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that advances by 10 s whenever it is looked at, or not at all."""
+
+    def run(step):
+        times = itertools.count(0.0, step)
+        monkeypatch.setattr("rolekd.search.progress.time.monotonic", lambda: next(times))
+
+    return run
+
+
+def test_the_pace_is_that_of_the_last_slots(clock):
+    clock(10.0)  # 100 images every 10 s; two slots are left after the first generation
+    assert "generation 1/2, best 60.00%, median 55.00%, 10 images/s, 0:20 left" in show(
+        terminal=False, seconds=5.0
+    )
+
+
+def test_what_was_trained_before_this_run_has_no_pace(clock):
+    clock(0.0)
     assert "images/s" not in show(terminal=False, seconds=5.0)

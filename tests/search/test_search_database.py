@@ -1,0 +1,70 @@
+import sqlite3
+from functools import partial
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from rolekd.errors import RunError
+from rolekd.search.database import patiently
+
+URL = "postgresql://ann:secret@host/db"
+
+
+def failing(times, error):
+    calls = []
+
+    def action():
+        calls.append(None)
+        if len(calls) <= times:
+            raise error
+        return len(calls)
+
+    return action
+
+
+def outage(message="connection to ann:secret refused"):
+    return OperationalError("select", {}, ConnectionError(message))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Time passes by sleeping only; returns the naps."""
+    naps = []
+    monkeypatch.setattr("rolekd.search.database.time.sleep", naps.append)
+    monkeypatch.setattr("rolekd.search.database.time.monotonic", lambda: sum(naps))
+    return naps
+
+
+def test_an_outage_is_waited_for(clock):
+    resets = []
+    reset = partial(resets.append, None)
+    assert patiently(failing(10, outage()), URL, (OperationalError,), reset=reset) == 11
+    assert clock == sorted(clock)
+    assert clock[-1] == 5.0
+    assert len(resets) == 10
+
+
+def test_patience_ends(clock):
+    with pytest.raises(RunError, match=r"ann:\*\*\*@host/db: .* for \d+ s; check") as caught:
+        patiently(failing(10**6, outage()), URL, (OperationalError,))
+    assert 590 < sum(clock) <= 600
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_wrong_for_good_is_said_at_once(clock):
+    full = OperationalError("insert", {}, sqlite3.OperationalError("database or disk is full"))
+    with pytest.raises(RunError, match="disk is full; check"):
+        patiently(failing(1, full), "sqlite:///x", (OperationalError,))
+    assert not clock
+
+
+def test_a_locked_sqlite_is_waited_for(clock):
+    locked = OperationalError("insert", {}, sqlite3.OperationalError("database is locked"))
+    assert patiently(failing(3, locked), "sqlite:///x", (OperationalError,)) == 4
+    assert len(clock) == 3
+
+
+def test_other_errors_pass(clock):
+    with pytest.raises(ValueError, match="a bug"):
+        patiently(failing(1, ValueError("a bug")), URL, (OperationalError,))
+    assert not clock
