@@ -6,7 +6,6 @@ kernels (batched PyTorch where numba is not installed), GPU tensors through batc
 """
 
 import functools
-import itertools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ Array = NDArray[np.uint8]
 Images = TypeVar("Images", Array, "torch.Tensor")
 
 MAX_SIZE = 256
-_MIN_PIXELS_PER_THREAD = 1 << 16  # below, handing work to a thread costs more than the work
+_CHUNK_PIXELS = 1 << 16  # of a thread's turn; handing over less costs more than doing it
 
 
 class Engine:
@@ -104,21 +103,24 @@ class Engine:
         except ModuleNotFoundError:
             return False
 
-        def part(start: int, stop: int) -> None:
-            kernels.augment(
-                images, out, start, stop, np.uint64(seed),
-                tables.thresholds, tables.codes, tables.numbers, tables.factors, tables.lookups,
-                np.uint32(self._packed_fill()),
-                self.base.crop_padding, self.base.horizontal_flip, self.base.cutout,
-            )  # fmt: skip
+        def work() -> None:
+            for start, stop in chunks:
+                kernels.augment(
+                    images, out, start, stop, np.uint64(seed),
+                    tables.thresholds, tables.codes, tables.numbers, tables.factors,
+                    tables.lookups, np.uint32(self._packed_fill()),
+                    self.base.crop_padding, self.base.horizontal_flip, self.base.cutout,
+                )  # fmt: skip
 
-        pixels = images.size // images.shape[3]
-        threads = min(self.threads or _default_threads(), 1 + pixels // _MIN_PIXELS_PER_THREAD)
-        bounds = [len(images) * i // threads for i in range(threads + 1)]
-        others = [_pool(os.getpid()).submit(part, *b) for b in itertools.pairwise(bounds[1:])]
-        part(0, bounds[1])
-        for future in others:
-            future.result()
+        count, height, width, _ = images.shape
+        length = max(1, _CHUNK_PIXELS // (height * width))
+        # An iterator that the threads share: whoever is free takes the next chunk.
+        chunks = iter([(i, min(i + length, count)) for i in range(0, count, length)])
+        threads = min(self.threads or _default_threads(), -(-count // length))
+        others = [_pool(os.getpid()).submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
         return True
 
     def _in_torch(

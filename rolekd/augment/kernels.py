@@ -106,7 +106,7 @@ def _change(
     size = height * width
     if code == GEOMETRY:
         buffers[now, size] = fill
-        passes.sample(buffers[now], buffers[1 - now], height, width, numbers)
+        passes.sample(buffers[now], buffers[1 - now], (height, width), numbers)
         return 1 - now
     if code == SHARPNESS:
         sums = buffers[2], buffers[3]
@@ -126,11 +126,14 @@ def _finish(buffers: Any, now: Any, shape: Any, seed: Any, index: Any, fill: Any
     padding, flips, cutout = base
     size = shape[0], shape[1]
     flip = flips and (_mix(_place(seed, index, draws.FLIP)) >> _63) == _Q(1)
-    if padding or flip:
+    if flip:
+        passes.flip(buffers[now], buffers[1 - now], size)
+        now = 1 - now
+    if padding:
         crops = 2 * padding + 1
         y, x = _corner(_mix(_place(seed, index, draws.CROP)), crops, crops)
-        corner = y - padding, x - padding
-        passes.crop(buffers[now], buffers[1 - now], size, corner, flip, fill)
+        left = padding - x if flip else x - padding  # the crop comes before the flip
+        passes.shift(buffers[now], buffers[1 - now], size, (y - padding, left), fill)
         now = 1 - now
     if cutout:
         y, x = _corner(_mix(_place(seed, index, draws.CUTOUT)), shape[0], shape[1])

@@ -41,28 +41,36 @@ def contrast(pixels: Any, size: Any, channels: Any, factor: Any, table: Any) -> 
         for i in range(size):
             total = _U(total + pixels[i])
     mean = (2 * np.int64(total) + size) // (2 * size)
-    for value in range(256):
-        result = blend(mean, value, factor)
-        for channel in range(channels):
-            table[channel, value] = result << _U(8 * channel)
+    for channel in range(channels):
+        shift = _U(8 * channel)
+        for value in range(256):
+            table[channel, value] = _U(blend(mean, value, factor) << shift)
 
 
 @jit
 def auto_contrast(pixels: Any, size: Any, channels: Any, table: Any) -> None:
-    """Stretch each channel to 0..255, in double precision as Pillow does."""
-    for channel in range(channels):
-        shift = _U(8 * channel)
-        low, high = _U(255), _U(0)
-        for i in range(size):
-            value = channel_of(pixels[i], shift)
-            low, high = min(low, value), max(high, value)
-        scale, offset = 1.0, 0.0
-        if high > low:
-            scale = 255.0 / (_I(high) - _I(low))
-            offset = -_I(low) * scale
-        for value in range(256):
-            result = min(max(value * scale + offset, 0.0), 255.0)
-            table[channel, value] = _U(_I(result)) << shift
+    """Stretch each channel to 0..255."""
+    _stretch(pixels, size, _U(0), table[0])
+    if channels == 3:
+        _stretch(pixels, size, _U(8), table[1])
+        _stretch(pixels, size, _U(16), table[2])
+
+
+@jit
+def _stretch(pixels: Any, size: Any, shift: Any, row: Any) -> None:
+    """Make the row of a channel, in double precision as Pillow does."""
+    mask = _U(_U(255) << shift)
+    low, high = mask, _U(0)
+    for i in range(size):
+        value = _U(pixels[i] & mask)
+        low, high = min(low, value), max(high, value)
+    low, high = _U(low >> shift), _U(high >> shift)
+    scale, offset = 1.0, 0.0
+    if high > low:
+        scale = 255.0 / (_I(high) - _I(low))
+        offset = -_I(low) * scale
+    for i in range(256):
+        row[i] = _U(_U(_I(min(max(_I(i) * scale + offset, 0.0), 255.0))) << shift)
 
 
 @jit

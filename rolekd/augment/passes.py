@@ -32,19 +32,21 @@ _BYTE, _EVEN = _U(0xFF), _U(0xFF00FF)  # a channel; red and blue in 16-bit halve
 _6, _8, _16, _24 = _U(6), _U(8), _U(16), _U(24)
 _RED, _GREEN, _BLUE = (_U(weight) for weight in GRAY_WEIGHTS)
 _HALF = _U(GRAY_ROUNDING)
+_ONE = 1 << 16  # in fixed point
+_STRIP = 1024
 _BY_13, _18 = _U(20165), _U(18)  # x * 20165 >> 18 is x // 13 for x up to 13 * 255 + 6
 
 
 @jit
 def channel_of(pixel: Any, shift: Any) -> Any:
     """Return the byte of a pixel at a shift."""
-    return _U(pixel >> shift) & _BYTE
+    return _U(_U(pixel >> shift) & _BYTE)
 
 
 @jit
 def join(red: Any, green: Any, blue: Any) -> Any:
     """Return the pixel of three bytes."""
-    return _U(red | _U(green << _8)) | _U(blue << _16)
+    return _U(_U(red | _U(green << _8)) | _U(blue << _16))
 
 
 @jit
@@ -60,7 +62,7 @@ def gray(pixel: Any) -> Any:
     """Return the luma of a pixel of three channels."""
     red = _U(_RED * _U(pixel & _BYTE))
     green, blue = _U(_GREEN * channel_of(pixel, _8)), _U(_BLUE * channel_of(pixel, _16))
-    return _U(_U(_U(red + green) + blue) + _HALF) >> _16
+    return _U(_U(_U(_U(red + green) + blue) + _HALF) >> _16)
 
 
 @jit
@@ -114,13 +116,18 @@ def look_up(pixels: Any, size: Any, table: Any) -> None:
 
 
 @jit
-def sample(source: Any, target: Any, height: Any, width: Any, affine: Any) -> None:
+def sample(source: Any, target: Any, shape: Any, affine: Any) -> None:
     """Sample nearest pixels along an affine map in 16.16 fixed point.
 
     What lies outside comes from the slot behind the last pixel of `source`.
     """
+    height, width = shape
+    if affine[0] == affine[4] == _ONE and affine[1] == affine[3] == 0:
+        outside = source[height * width]
+        shift(source, target, shape, (affine[5] >> 16, affine[2] >> 16), outside)
+        return
     high, wide = _U(height), _U(width)
-    outside = _U(height * width)
+    last = _U(height * width)
     step_x, step_y = _I(affine[0]), _I(affine[3])
     for y in range(height):
         row = target[y * width : (y + 1) * width]
@@ -129,31 +136,40 @@ def sample(source: Any, target: Any, height: Any, width: Any, affine: Any) -> No
             from_x = _U(_I(start_x + step_x * _I(x)) >> 16)
             from_y = _U(_I(start_y + step_y * _I(x)) >> 16)
             inside = (from_x < wide) & (from_y < high)
-            row[x] = source[_U(_U(from_y * wide) + from_x) if inside else outside]
+            row[x] = source[_U(_U(from_y * wide) + from_x) if inside else last]
 
 
 @jit
-def crop(source: Any, target: Any, shape: Any, corner: Any, flip: Any, fill: Any) -> None:
-    """Copy the window of `shape` at `corner` (may lie partly outside), flipped if asked."""
+def shift(source: Any, target: Any, shape: Any, corner: Any, fill: Any) -> None:
+    """Copy the window of `shape` at `corner`, which may lie partly or wholly outside.
+
+    One copy of everything, then fill where it went round the edges.
+    """
     height, width = shape
-    top, left = corner
-    first, last = max(-left, 0), min(width - left, width)  # columns of the window inside
+    top, left = min(max(corner[0], -height), height), min(max(corner[1], -width), width)
+    offset = top * width + left
+    first = max(-offset, 0)
+    to, start = _Q(first), _Q(first + offset)
+    for i in range(min(height * width - offset, height * width) - first):
+        target[to + _Q(i)] = source[start + _Q(i)]
+    fill_region(target, shape, (0, 0), (max(-top, 0), width), fill)
+    fill_region(target, shape, (height - top, 0), (top, width), fill)
+    fill_region(target, shape, (0, 0), (height, max(-left, 0)), fill)
+    fill_region(target, shape, (0, width - left), (height, left), fill)
+
+
+@jit
+def flip(source: Any, target: Any, shape: Any) -> None:
+    """Reverse each row, eight pixels at a time where there are as many."""
+    height, width = shape
     for y in range(height):
-        row = target[y * width : (y + 1) * width]
-        if not 0 <= y + top < height:
-            row[:] = fill
-            continue
-        start = _Q((y + top) * width + left)
-        if flip:
-            row[: width - last] = fill
-            row[width - first :] = fill
-            for x in range(width - last, width - first):
-                row[x] = source[start + _Q(width - 1 - x)]
-        else:
-            row[:first] = fill
-            row[last:] = fill
-            for x in range(first, last):
-                row[x] = source[start + _Q(x)]
+        first, last = _Q(y * width), _Q(y * width + width - 1)
+        for block in range(width // 8):
+            for i in range(8):
+                x = _Q(8 * block) + _Q(i)
+                target[first + x] = source[last - x]
+        for i in range(width % 8):
+            target[first + _Q(width - 1 - i)] = source[last - _Q(width - 1 - i)]
 
 
 @jit
@@ -178,51 +194,59 @@ def color(pixels: Any, size: Any, factor: Any) -> None:
 
 @jit
 def sharpness(source: Any, target: Any, shape: Any, factor: Any, sums: Any) -> None:
-    """Blend with the smoothed image; the border stays. `sums` are two more buffers."""
+    """Blend with the smoothed image; the border stays. `sums` are two buffers.
+
+    In strips, so that the sums stay in the cache; a strip is long, so that few of its pixels
+    are left over when the compiler works on many at once.
+    """
     height, width = shape
     size = height * width
-    for i in range(size):
+    for i in range(size if height < 3 else width):
         target[i] = source[i]
-    if height < 3 or width < 3:
-        return
-    _sum_columns(source, _Q(width), size - 2 * width, sums)
-    _smooth_rows(source, target, _Q(width), size - 2 * width, sums)
+        target[size - 1 - i] = source[size - 1 - i]
+    for start in range(width + 1, size - width - 1, _STRIP):
+        count = min(_STRIP, size - width - 1 - start)
+        _sum_columns(source, _Q(start), _Q(width), count, sums)
+        _smooth(source, target, _Q(start), count, factor, sums)
     for y in range(1, height - 1):
         target[y * width] = source[y * width]
         target[(y + 1) * width - 1] = source[(y + 1) * width - 1]
-    for i in range(size):
-        start, end = target[i], source[i]
-        red = blend(start & _BYTE, end & _BYTE, factor)
-        green = blend(channel_of(start, _8), channel_of(end, _8), factor)
-        blue = blend(channel_of(start, _16), channel_of(end, _16), factor)
-        target[i] = join(red, green, blue)
 
 
 @jit
-def _sum_columns(source: Any, width: Any, count: Any, sums: Any) -> None:
-    """Sum each pixel with those above and below: red and blue in one buffer, green in one."""
+def _sum_columns(source: Any, start: Any, width: Any, count: Any, sums: Any) -> None:
+    """Sum pixels with those above and below: red and blue at once, and green.
+
+    The sums of pixel `start` come second, after those of the pixel before it.
+    """
     even, odd = sums
-    for j in range(count):
-        i = _Q(j) + width
+    for j in range(count + 2):
+        i = start + _Q(j) - _Q(1)
         above, here, below = source[i - width], source[i], source[i + width]
-        even[i] = _U(_U(above & _EVEN) + _U(here & _EVEN)) + _U(below & _EVEN)
+        even[_Q(j)] = _U(_U(above & _EVEN) + _U(here & _EVEN)) + _U(below & _EVEN)
         green = _U(channel_of(above, _8) + channel_of(here, _8))
-        odd[i] = green + channel_of(below, _8)
+        odd[_Q(j)] = green + channel_of(below, _8)
 
 
 @jit
-def _smooth_rows(source: Any, target: Any, width: Any, count: Any, sums: Any) -> None:
-    """Finish the 3 x 3 sums, in which the centre weighs 5, and divide by 13."""
+def _smooth(source: Any, target: Any, start: Any, count: Any, factor: Any, sums: Any) -> None:
+    """Finish the 3 x 3 sums, in which the centre weighs 5 of 13, and blend."""
     even, odd = sums
     for j in range(count):
-        i = _Q(j) + width
-        before, after = i - _Q(1), i + _Q(1)
-        here = source[i]
-        both = _U(_U(even[before] + even[i]) + even[after]) + _U(_U(here & _EVEN) << _U(2))
-        green = _U(_U(odd[before] + odd[i]) + odd[after]) + _U(channel_of(here, _8) << _U(2))
-        red, blue = _U(both & _U(0xFFFF)), _U(both >> _16)
-        target[i] = join(
-            _U(_U(red + _6) * _BY_13) >> _18,
-            _U(_U(green + _6) * _BY_13) >> _18,
-            _U(_U(blue + _6) * _BY_13) >> _18,
+        before, middle, after = _Q(j), _Q(j) + _Q(1), _Q(j) + _Q(2)
+        here = source[start + before]
+        both = _U(_U(even[before] + even[middle]) + even[after])
+        both = _U(both + _U(_U(here & _EVEN) << _U(2)))
+        green = _U(_U(odd[before] + odd[middle]) + odd[after])
+        green = _U(green + _U(channel_of(here, _8) << _U(2)))
+        target[start + before] = join(
+            blend(_thirteenth(both & _U(0xFFFF)), here & _BYTE, factor),
+            blend(_thirteenth(green), channel_of(here, _8), factor),
+            blend(_thirteenth(both >> _16), channel_of(here, _16), factor),
         )
+
+
+@jit
+def _thirteenth(total: Any) -> Any:
+    """Return a sum of weight 13, divided by 13 and rounded."""
+    return _U(_U(_U(total + _6) * _BY_13) >> _18)

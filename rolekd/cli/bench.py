@@ -24,6 +24,7 @@ def _report(name: str, as_json: bool, **options: object) -> None:
 
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def augment(as_json: bool) -> None:
+@click.option("--seconds", default=1.0, show_default=True, help="Length of a measurement.")
+def augment(as_json: bool, seconds: float) -> None:
     """Policy engine against Pillow and torchvision."""
-    _report("augment", as_json)
+    _report("augment", as_json, seconds=seconds)
