@@ -95,7 +95,7 @@ def matmul(
     bias: NDArray[np.float32] | None,
 ) -> str:
     """Append float32(sum) * scale + bias."""
-    weights = matrix(operation.weight)
+    weights = matrix(operation.weight).astype(np.int32)
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
     signed = 2 * int(np.abs(weights).max()) * operation.largest <= _INT16_MAX
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
@@ -112,41 +112,40 @@ def matmul(
     return builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
 
-def floats(builder: Builder, source: str, operation: Convolution, sizes: Sizes) -> str:
-    """Append the sum of a convolution of any kind, rounded once to float32."""
-    base, digits = _digits(operation)
-    x = source
+def floats(
+    builder: Builder,
+    source: str,
+    operation: Convolution,
+    sizes: Sizes,
+    scale: NDArray[np.float32],
+) -> str:
+    """Append float32(sum) * scale of a convolution of any kind, on float32 integers.
+
+    Powers of two go into the weights, since they round nothing.
+    """
+    digits = _digits(operation)
     if operation.groups == 1:
+        folds = bool((np.frexp(scale)[0] == 0.5).all())
+        inside = scale if folds else np.ones_like(scale)
         x = patches(builder, source, operation, *sizes)
-        parts = [
-            # Multiples of a power of two are as exact as the digits themselves.
-            builder.node("MatMul", [x, builder.constant(matrix(digit * place).astype(np.float32))])
-            for place, digit in zip((1, base), digits, strict=False)
-        ]
+        weights = [matrix(digit).astype(np.float32) * inside for digit in digits]
+        parts = [builder.node("MatMul", [x, builder.constant(weight)]) for weight in weights]
     else:
-        channels_first = builder.node("Transpose", [x], perm=_TO_NCHW)
-        parts = [
-            # Rounding keeps onnxruntime from moving what follows into the convolution.
-            builder.node(
-                "Transpose",
-                [
-                    builder.node(
-                        "Round",
-                        [float_convolution(builder, channels_first, operation, digit * place)],
-                    )
-                ],
-                perm=_TO_NHWC,
-            )
-            for place, digit in zip((1, base), digits, strict=False)
-        ]
-    return parts[0] if len(parts) == 1 else builder.node("Add", parts)
+        folds = False
+        x = builder.node("Transpose", [source], perm=_TO_NCHW)
+        sums = [float_convolution(builder, x, operation, digit) for digit in digits]
+        # Rounding keeps onnxruntime from moving what follows into the convolution.
+        whole = [builder.node("Round", [total]) for total in sums]
+        parts = [builder.node("Transpose", [total], perm=_TO_NHWC) for total in whole]
+    total = parts[0] if len(parts) == 1 else builder.node("Add", parts)
+    return total if folds else builder.node("Mul", [total, builder.constant(scale)])
 
 
-def _digits(operation: Convolution) -> tuple[int, list[torch.Tensor]]:
-    """Return the base and the one or two digits, lowest first, of the weights."""
+def _digits(operation: Convolution) -> list[torch.Tensor]:
+    """Return the one or two digits of the weights, in their places, float64."""
     weight = operation.weight.long()
     if operation.bound < 2**24:
-        return 1, [weight]
+        return [weight.double()]
     bits = digit_bits(operation.largest, weight[0].numel())
     base = 2 ** (bits + 1)
     high = torch.div(weight + base // 2, base, rounding_mode="floor")
@@ -154,7 +153,7 @@ def _digits(operation: Convolution) -> tuple[int, list[torch.Tensor]]:
         raise InputError(
             f"layer {operation.name}: its sums have no exact form; use fewer bits for it"
         )
-    return base, [weight - base * high, high]
+    return [(base * high).double(), (weight - base * high).double()]
 
 
 def float_convolution(

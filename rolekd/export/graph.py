@@ -93,7 +93,7 @@ class _Writer:
         sources = [self.tensors[name] for name in operation.inputs]
         match operation:
             case integer.Pixels():
-                made = self._pixels(operation, sources[0])
+                made = self._pixels(sources[0])
             case integer.Convolution():
                 made = ""  # written where its sums are used
             case integer.Requantize():
@@ -122,20 +122,19 @@ class _Writer:
                 assert_never(operation)
         self.tensors[operation.name] = made
 
-    def _pixels(self, operation: integer.Pixels, source: str) -> str:
-        offset = self.builder.constant(np.array(operation.offset, np.float32))
-        centred = self.builder.node("Sub", [convolution.as_float(self.builder, source), offset])
-        if not operation.ones:
-            return centred
+    def _pixels(self, source: str) -> str:
+        pixels = convolution.as_float(self.builder, source)
         one_more = self.builder.constant(np.array([0] * 7 + [1], np.int64))
-        return self.builder.node("Pad", [centred, one_more, self.builder.constant(np.float32(1))])
+        white = self.builder.constant(np.float32(integer.WHITE))
+        return self.builder.node("Pad", [pixels, one_more, white])
 
     def _affine(self, operation: integer.Affine) -> str:
         first, *others = (
             (name, scale.numpy())
             for name, scale in zip(operation.inputs, operation.scales, strict=True)
         )
-        total = self._term(*first, operation.bias.numpy())
+        bias = operation.bias.numpy() if operation.bias.any() else None
+        total = self._term(*first, bias)
         for other in others:
             total = self.builder.node("Add", [total, self._term(*other, None)])
         return total
@@ -152,12 +151,12 @@ class _Writer:
             self.forms[name] = "float"
             if made.inputs[0] in self._units:
                 source = convolution.as_float(self.builder, source)
-            x = convolution.floats(self.builder, source, made, sizes)
+            x = convolution.floats(self.builder, source, made, sizes, scale)
         else:
             x = self.tensors[name]
             if name in self._units:
                 x = convolution.as_float(self.builder, x)
-        x = self.builder.node("Mul", [x, self.builder.constant(scale)])
+            x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
 
     def _size(self, name: str) -> tuple[int, int]:

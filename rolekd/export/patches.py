@@ -38,9 +38,9 @@ def patches(
     )
 
 
-def matrix(weight: torch.Tensor) -> NDArray[np.int32]:
+def matrix(weight: torch.Tensor) -> NDArray[np.generic]:
     """Return weights [O, I, rows, columns] as [rows * columns * I, O], the order of `patches`."""
-    result: NDArray[np.int32] = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).numpy()
+    result: NDArray[np.generic] = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).numpy()
     return result
 
 

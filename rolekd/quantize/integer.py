@@ -17,21 +17,16 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 
+WHITE = 255  # the largest pixel
 _FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """uint8 image [N, H, W, C] -> integers [N, C, H, W]: x - offset per channel.
-
-    With `ones` a last channel of ones follows; its weights carry what is left of a mean that is
-    no whole number, also where the convolution's zero padding cuts it off.
-    """
+    """uint8 image [N, H, W, C] -> integers [N, C + 1, H, W]: the pixels and a channel of 255."""
 
     name: str
     inputs: tuple[str, ...]
-    offset: tuple[int, ...]
-    ones: bool
 
 
 @dataclass(frozen=True)
@@ -211,7 +206,7 @@ def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     x = inputs[0]
     match operation:
         case Pixels():
-            return _pixels(operation, x)
+            return _pixels(x)
         case Convolution():
             exact = torch.float32 if operation.bound < _FLOAT32_EXACT else torch.float64
             return _convolve(operation, x.to(exact))
@@ -248,12 +243,8 @@ def digit_bits(largest: int, terms: int) -> int:
     return (_FLOAT32_EXACT // (largest * terms)).bit_length() - 1
 
 
-def _pixels(operation: Pixels, images: Tensor) -> Tensor:
-    offset = torch.tensor(operation.offset, dtype=torch.float32, device=images.device)
-    centred = (images.float() - offset).permute(0, 3, 1, 2)
-    if operation.ones:
-        centred = torch.cat([centred, torch.ones_like(centred[:, :1])], dim=1)
-    return centred.contiguous()
+def _pixels(images: Tensor) -> Tensor:
+    return F.pad(images.permute(0, 3, 1, 2).float(), (0, 0, 0, 0, 0, 1), value=WHITE)
 
 
 def _convolve(operation: Convolution | FloatConvolution, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from rolekd.errors import InputError
 from rolekd.quantize import integer
 from rolekd.quantize.convert import QuantConv2d
+from rolekd.quantize.first import Filters
 from rolekd.quantize.quantizer import ActivationQuantizer
 from rolekd.quantize.symbolic import (
     Combination,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from rolekd.quantize.lower import Walk
 
 _INT32_MAX = 2**31 - 1
-_DIGIT_BITS = 11  # two digits and a sign are float32's precision
 
 
 def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol:
@@ -48,36 +48,14 @@ def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol
 
 
 def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
-    """Fold the normalisation into the first convolution, with integer weights of about 20 bits.
-
-    Such weights are two digits, each of which sums up exactly in float32: graphs can do that.
-    """
     if module.groups != 1:
         raise InputError(f"layer {path}: a grouped first convolution has no integer form")
     geometry = _geometry(module, path)
-    weight = module.weight.double() / (255 * walk.std.view(1, -1, 1, 1))
-    offset = (255 * walk.mean).round()
-    rest = -(weight * (255 * walk.mean - offset).view(1, -1, 1, 1)).sum(1, keepdim=True)
-    largest, bias = torch.maximum(offset, 255 - offset), _bias(module)
-    ones = any(geometry["padding"]) and bool(rest.any())
-    if ones:  # where the zero padding cuts off pixels it cuts off the rest of the mean as well
-        weight = torch.cat([weight, rest], dim=1)
-        largest = torch.cat([largest, torch.ones(1, dtype=torch.float64)])
-    else:
-        bias = bias + rest.sum((1, 2, 3))
-    digit = min(_DIGIT_BITS, integer.digit_bits(int(largest.max()), weight[0].numel()))
-    scale = weight.abs().amax((1, 2, 3)).clamp_min(1e-30) / (2 ** (2 * digit + 1) - 1)
-    integers = (weight / scale.view(-1, 1, 1, 1)).round().int()
-    bound = int((integers.double().abs() * largest.view(1, -1, 1, 1)).sum((1, 2, 3)).max())
-    walk.writer.emit(
-        integer.Pixels("pixels", ("image",), tuple(int(x) for x in offset.tolist()), ones)
-    )
-    walk.writer.emit(
-        integer.Convolution(
-            path, ("pixels",), integers, **geometry, largest=int(largest.max()), bound=bound
-        )
-    )
-    return Combination((Term(path, scale),), bias)
+    filters = Filters.on_pixels(path, module.weight, walk.mean, walk.std, geometry)
+    if not any(isinstance(operation, integer.Pixels) for operation in walk.writer.operations):
+        walk.writer.emit(integer.Pixels("pixels", ("image",)))
+    one = torch.ones(module.out_channels, dtype=torch.float64)
+    return Combination((Term(path, one, filters=filters),), _bias(module))
 
 
 def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> Symbol:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rolekd.quantize import integer
+from rolekd.quantize.first import Filters
 from rolekd.quantize.quantizer import Levels
 
 _INT8_MIN, _INT8_MAX, _UINT8_MAX = -128, 127, 255
@@ -45,12 +46,19 @@ class LevelMap:
 
 @dataclass(frozen=True)
 class Term:
-    """A tensor and its scales: float64 [C]. `source` and `real` say what kind of tensor it is."""
+    """A tensor and its scales: float64 [C]; the other fields say what kind of tensor it is.
+
+    Attributes:
+        source: the map of levels that it is.
+        real: it is a float tensor, not sums.
+        filters: it is not written yet; the first convolution, on the image.
+    """
 
     name: str
     scale: Tensor
     source: LevelMap | None = None
     real: bool = False
+    filters: Filters | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ class Writer:
         made = first.name
         plain = first.real and not others and bool((first.scale == 1).all())
         if not plain or value.bias.any():
-            made = self.emit(_affine(f"{name}.affine", value))
+            made = self.emit(self._affine(f"{name}.affine", value))
         for index, operation in enumerate(value.waiting):
             made = self.emit(replace(operation, name=f"{name}.{index}", inputs=(made,)))
         return made
@@ -141,27 +149,32 @@ class Writer:
             if bounds[0] < _INT8_MIN or bounds[1] > _INT8_MAX:
                 continue
             branch = replace(scaled, terms=(scaled.terms[1 - index],))
-            rounded = self.emit(_requantize(f"{name}.branch", branch, *bounds, unit=1))
+            rounded = self._requantize(f"{name}.branch", branch, *bounds, unit=1)
             return self.emit(integer.AddLevels(name, (rounded, residual.name), low, high, unit))
-        return self.emit(_requantize(name, scaled, low, high, unit=unit))
+        return self._requantize(name, scaled, low, high, unit=unit)
+
+    def _requantize(self, name: str, value: Combination, low: int, high: int, *, unit: int) -> str:
+        affine = self._affine(name, value)
+        return self.emit(
+            integer.Requantize(
+                name, affine.inputs, affine.scales, affine.bias, low=low, high=high, unit=unit
+            )
+        )
+
+    def _affine(self, name: str, value: Combination) -> integer.Affine:
+        """Return a combination as an operation; the first convolution takes the bias into it."""
+        bias, inputs, scales = value.bias, [], []
+        for term in value.terms:
+            made, scale = term.name, term.scale
+            if term.filters is not None:
+                operation, scale, bias = term.filters.convolution(scale, bias)
+                uses = sum(made == other.name.partition("@")[0] for other in self.operations)
+                made = self.emit(replace(operation, name=f"{made}@{uses}" if uses else made))
+            inputs.append(made)
+            scales.append(scale.float())
+        return integer.Affine(name, tuple(inputs), tuple(scales), bias.float())
 
 
 def _unit(levels: Levels) -> int:
     """Return the whole number that carries the highest level closest to 255."""
     return _UINT8_MAX // levels.high if levels.low == 0 else 1
-
-
-def _affine(name: str, value: Combination) -> integer.Affine:
-    scales = tuple(term.scale.float() for term in value.terms)
-    return integer.Affine(
-        name, tuple(term.name for term in value.terms), scales, value.bias.float()
-    )
-
-
-def _requantize(
-    name: str, value: Combination, low: int, high: int, *, unit: int
-) -> integer.Requantize:
-    affine = _affine(name, value)
-    return integer.Requantize(
-        name, affine.inputs, affine.scales, affine.bias, low=low, high=high, unit=unit
-    )

@@ -178,7 +178,7 @@ def test_weights_are_stored_in_two_bits_and_floats_only_at_the_ends(
         kind: sorted(tuple(t.dims) for t in tensors if t.data_type == kind and len(t.dims) > 1)
         for kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT2, onnx.TensorProto.INT8)
     }
-    # The first convolution is two digits of nine pixels and a ones channel each.
+    # The first convolution is two digits of nine pixels and nine whites.
     assert shapes[onnx.TensorProto.FLOAT] == [(10, 32), (18, 4), (18, 4)]
     assert len(shapes[onnx.TensorProto.UINT2]) == 11  # eight convolutions, three shortcuts
     assert not shapes[onnx.TensorProto.INT8]
