@@ -203,7 +203,7 @@ def _at(strength: Callable[[int], float]) -> tuple[float, ...]:
 _ANY = (0.0,) * (MAX_MAGNITUDE + 1)  # the operation has only one strength
 _FACTORS = _at(lambda m: 0.1 + 0.18 * m)
 
-# In the order of policy.OPERATIONS.
+# First those of the policies, in the order of policy.OPERATIONS; then any others.
 TABLE: dict[str, Operation] = {
     row.name: row
     for row in (

