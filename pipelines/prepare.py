@@ -10,20 +10,29 @@ from rolekd.cli import run
 def main() -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     with open_stage("prepare") as stage:
-        from rolekd.data import dataset as datasets
-        from rolekd.data import sources
+        from rolekd.data.prepare import prepare_folder
+        from rolekd.data.progress import Bar
 
-        dataset = sources.prepare(stage.params.data, stage.params.seed)
-        datasets.save(dataset, DATA)
+        with Bar() as bar:
+            dataset, quality = prepare_folder(stage.params.data, stage.params.seed, DATA, bar.show)
+        for line in quality.warnings():
+            click.echo(f"note: {line} (see {DATA}/quality.json)", err=True)
         sizes = {f"images_{name}": len(indices) for name, indices in dataset.splits.items()}
         stage.run.log_dataset(
             dataset.name,
             dataset.digest,
             context="all",
-            source=str(stage.params.data.path or dataset.name),
+            source=str(stage.params.data.path),
             profile=sizes,
         )
-        stage.finish({**sizes, "classes": len(dataset.classes), "data_digest": dataset.digest})
+        stage.finish(
+            {
+                **sizes,
+                **quality.metrics(),
+                "classes": len(dataset.classes),
+                "data_digest": dataset.digest,
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the stage scripts share: parameters, one MLflow run, a lock, resumable state."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Stage:
             dataset.name,
             dataset.digest,
             context=split,
-            source=str(self.params.data.path or dataset.name),
+            source=str(self.params.data.path),
             profile={"images": len(dataset.splits[split]), "classes": len(dataset.classes)},
         )
 
@@ -92,7 +93,7 @@ def open_stage(
         processes.exclusive(state.with_name(f"{state.name}.lock"), f"stage {full_name}"),
         runs.start(
             name,
-            experiment=f"rolekd-{values.data.source}",
+            experiment=f"rolekd-{values.data.name}",
             variant=variant,
             params=used,
             tags={"fingerprint": fingerprint, **(tags or {})},
@@ -111,15 +112,18 @@ def _definition(
     """Return the parameters and dependencies that dvc.yaml declares for a stage."""
     stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
     everything = values.model_dump(mode="json")
-    used = {}
-    for key in stage.get("params", []):
-        value: Any = everything
-        for part in key.split("."):
-            value = value[part]
-        used[key] = value
-    dependencies = []
-    for text in stage.get("deps", []):
-        for item, value in matrix.items():
-            text = text.replace(f"${{item.{item}}}", value)
-        dependencies.append(Path(text))
+    used = {key: _lookup(key, everything) for key in stage.get("params", [])}
+    # what DVC interpolates: the items of a matrix, and values of params.yaml
+    known = {**everything, "item": dict(matrix)}
+    dependencies = [
+        Path(re.sub(r"\$\{([\w.]+)\}", lambda found: str(_lookup(found[1], known)), text))
+        for text in stage.get("deps", [])
+    ]
     return used, dependencies
+
+
+def _lookup(key: str, values: Any) -> Any:
+    """Return the value of a key such as search.population."""
+    for part in key.split("."):
+        values = values[part]
+    return values

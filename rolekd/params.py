@@ -31,12 +31,30 @@ class DataParams(Section):
     """Where the images come from and how they are split."""
 
     source: str = "digits"
-    path: Path | None = Field(None, description="folder of the raw data; sources that need one")
-    image_size: Count | None = Field(None, description="side in pixels; null: as the source has it")
+    path: Path = Field(
+        Path("data/raw/digits"), description="folder of the raw data; DVC watches it"
+    )
+    image_size: Count | None = Field(
+        None, description="side in pixels; null: as the source has it; image files need one"
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="of image files: 1 gray, 3 RGB; null: RGB"
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="what an unreadable image does: stop, or be left out and reported"
+    )
+    balance: Literal["none", "sampling"] = Field(
+        "none", description="sampling: an epoch shows each class equally often"
+    )
     test_fraction: OpenFraction = Field(0.2, description="for sources without a test split")
     search_validation_fraction: OpenFraction = Field(
         0.7, description="share of the training images on which the search measures accuracy"
     )
+
+    @property
+    def name(self) -> str:
+        """Name of data, experiments and registered models; a user's folder has its own."""
+        return self.path.name if self.source in ("image-folder", "csv") else self.source
 
 
 class BaseAugmentParams(Section):

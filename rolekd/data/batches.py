@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from rolekd import seeds
-from rolekd.data.dataset import Dataset, Images
+from rolekd.data.dataset import Dataset, Images, Indices
 
 # images of one batch [B, H, W, C] and the seed of their draws -> augmented images
 Augment = Callable[[Images, int], Images]
+# bytes of a split that are held in memory
+_RESIDENT = 2**30
 
 
 class Normalize:
@@ -33,16 +35,24 @@ class Batches:
     """One split of a data set, an epoch at a time.
 
     The batches of an epoch differ in size by one at most: every image is seen, and none is
-    left alone in a last batch, where BatchNorm would have no statistics.
+    left alone in a last batch, where BatchNorm would have no statistics. Where the data set
+    asks for balance, an epoch has as many images, the same number of each class, and it takes
+    several epochs until every image of a large class was seen.
     """
 
     def __init__(
         self, dataset: Dataset, split: str, batch_size: int, seed: int, normalize: Normalize
     ) -> None:
-        self._images, self._labels = dataset.split(split)
+        self._indices = dataset.splits[split]
+        self._labels = dataset.labels[self._indices]
+        size = len(self._indices) * dataset.images[0].size
+        # what does not fit stays on the disk: the system keeps of it in memory what it can
+        self._images = dataset.images[self._indices] if size <= _RESIDENT else None
+        self._mapped = dataset.images
         self._count = -(-len(self._labels) // batch_size)
         self._seed = seed
         self._normalize = normalize
+        self._order = self._balanced if dataset.balance else self._shuffled
 
     @property
     def images_per_epoch(self) -> int:
@@ -54,9 +64,45 @@ class Batches:
 
         Order and draws depend on (seed, epoch, batch) only.
         """
-        generator = np.random.Generator(np.random.Philox(seeds.derive(self._seed, "order", epoch)))
-        order = generator.permutation(len(self._labels))
-        for number, indices in enumerate(np.array_split(order, self._count)):
+        for number, places in enumerate(np.array_split(self._order(epoch), self._count)):
             seed = seeds.derive(self._seed, "augment", epoch, number)
-            images = self._normalize(augment(self._images[indices], seed))
-            yield images, torch.from_numpy(self._labels[indices]).to(self._normalize.device)
+            images = self._normalize(augment(self._take(places), seed))
+            yield images, torch.from_numpy(self._labels[places]).to(self._normalize.device)
+
+    def _take(self, places: Indices) -> Images:
+        if self._images is not None:
+            return self._images[places]
+        return np.asarray(self._mapped[self._indices[places]])
+
+    def _shuffled(self, epoch: int) -> Indices:
+        return self._generator("order", epoch).permutation(len(self._labels))
+
+    def _balanced(self, epoch: int) -> Indices:
+        """Return places in the split, the same number of each class, give or take one.
+
+        Each class is dealt out pass after pass, each pass in an order of its own; an epoch goes
+        on where the one before it ended.
+        """
+        classes = np.unique(self._labels)
+        share = -(-len(self._labels) // len(classes))
+        dealt = [
+            self._deal(int(label), range(epoch * share, (epoch + 1) * share)) for label in classes
+        ]
+        # the shares are rounded up: leave out as many as there are too many, of different classes
+        places = np.stack(dealt, axis=1).ravel()[: len(self._labels)]
+        return self._generator("order", epoch).permutation(places)
+
+    def _deal(self, label: int, positions: range) -> Indices:
+        members = np.flatnonzero(self._labels == label)
+        first, last = positions.start // len(members), (positions.stop - 1) // len(members)
+        passes = [
+            self._generator("pass", label, number).permutation(members)
+            for number in range(first, last + 1)
+        ]
+        begin = positions.start - first * len(members)
+        return np.concatenate(passes)[begin : begin + len(positions)]
+
+    def _generator(self, purpose: str, *coordinates: int) -> np.random.Generator:
+        return np.random.Generator(
+            np.random.Philox(seeds.derive(self._seed, purpose, *coordinates))
+        )

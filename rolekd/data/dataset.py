@@ -9,9 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd import files
+from rolekd.data.content import Content
+from rolekd.data.pixels import PixelFile
 from rolekd.errors import InputError
 
 SPLITS = ("search_train", "search_val", "train", "test")
+IMAGES = "images.npy"
+# images that are in memory at once while a data set is written
+_ROWS = 1024
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -32,6 +37,7 @@ class Dataset:
         mean: Mean of the train split's pixels, per channel, in 0..1.
         std: Standard deviation of the train split's pixels, per channel, in 0..1.
         digest: SHA-256 of all of the above.
+        balance: Batches show each class equally often, whatever its share of the images.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    balance: bool = False
 
     @property
     def fill(self) -> tuple[int, ...]:
@@ -81,45 +88,58 @@ def assemble(
     labels: Labels,
     classes: tuple[str, ...],
     splits: dict[str, Indices],
+    content: Content | None = None,
 ) -> Dataset:
-    """Compute statistics and digest of a data set whose splits are decided."""
-    train = images[splits["train"]]
-    # float64 over the histogram: exact, and without a float copy of the images
-    values = np.arange(256) / 255
-    counts = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(train, 3, 0)])
-    weights = counts / counts.sum(axis=1, keepdims=True)
-    mean = weights @ values
-    std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 1e-8))
+    """Compute statistics and digest of a data set whose splits are decided.
+
+    Args:
+        name: See `Dataset`, as for what follows.
+        images: uint8 [N, H, W, C].
+        labels: int64 [N].
+        classes: Names.
+        splits: Name -> indices.
+        content: Of the images, where it was computed as they were read.
+    """
+    content = content or Content.of(images)
+    mean, std = content.statistics(splits["train"])
     return Dataset(
         name=name,
         images=images,
         labels=labels,
         classes=classes,
         splits=splits,
-        mean=tuple(mean.tolist()),
-        std=tuple(std.tolist()),
-        digest=_digest(name, images, labels, classes, splits),
+        mean=mean,
+        std=std,
+        digest=_digest(name, images.shape, content, labels, classes, splits),
     )
 
 
 def save(dataset: Dataset, folder: Path) -> None:
     """Write a data set as a folder of .npy and .json files, complete or not at all."""
     with files.replacing_folder(folder) as temporary:
-        np.save(temporary / "images.npy", dataset.images)
-        np.save(temporary / "labels.npy", dataset.labels)
-        for name, indices in dataset.splits.items():
-            np.save(temporary / f"{name}.npy", indices)
-        files.write_json(
-            temporary / "dataset.json",
-            {
-                "name": dataset.name,
-                "classes": list(dataset.classes),
-                "mean": list(dataset.mean),
-                "std": list(dataset.std),
-                "splits": list(dataset.splits),
-                "digest": dataset.digest,
-            },
-        )
+        with PixelFile(temporary / IMAGES, dataset.images.shape[1:]) as file:
+            for start in range(0, len(dataset.images), _ROWS):
+                file.append(dataset.images[start : start + _ROWS])
+        save_about(dataset, temporary)
+
+
+def save_about(dataset: Dataset, folder: Path) -> None:
+    """Write all of a data set but its images into `folder`."""
+    np.save(folder / "labels.npy", dataset.labels)
+    for name, indices in dataset.splits.items():
+        np.save(folder / f"{name}.npy", indices)
+    files.write_json(
+        folder / "dataset.json",
+        {
+            "name": dataset.name,
+            "classes": list(dataset.classes),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            "splits": list(dataset.splits),
+            "balance": dataset.balance,
+            "digest": dataset.digest,
+        },
+    )
 
 
 def load(folder: Path | str) -> Dataset:
@@ -128,13 +148,14 @@ def load(folder: Path | str) -> Dataset:
     about = files.read_json(folder / "dataset.json")
     return Dataset(
         name=about["name"],
-        images=_array(folder / "images.npy", mapped=True),
+        images=_array(folder / IMAGES, mapped=True),
         labels=_array(folder / "labels.npy"),
         classes=tuple(about["classes"]),
         splits={name: _array(folder / f"{name}.npy") for name in about["splits"]},
         mean=tuple(about["mean"]),
         std=tuple(about["std"]),
         digest=about["digest"],
+        balance=about["balance"],
     )
 
 
@@ -152,13 +173,14 @@ def _array(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
 
 def _digest(
     name: str,
-    images: Images,
+    shape: tuple[int, ...],
+    content: Content,
     labels: Labels,
     classes: tuple[str, ...],
     splits: dict[str, Indices],
 ) -> str:
-    hasher = hashlib.sha256(repr((name, images.shape, classes)).encode())
-    hasher.update(np.ascontiguousarray(images).data)
+    hasher = hashlib.sha256(repr((name, shape, classes)).encode())
+    hasher.update(content.digests())
     hasher.update(np.ascontiguousarray(labels).data)
     for split in SPLITS:
         hasher.update(split.encode())

@@ -1,35 +1,35 @@
 """Splits: stratified, seeded, and disjoint by content."""
 
-import hashlib
-
 import numpy as np
 
 from rolekd import seeds
-from rolekd.data.dataset import Images, Indices, Labels
+from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError
 
 MINIMUM_PER_CLASS = 5
 
 
 def stratified(
-    indices: Indices,
-    images: Images,
-    labels: Labels,
-    fraction: float,
-    seed: int,
+    indices: Indices, groups: Indices, labels: Labels, fraction: float, seed: int
 ) -> tuple[Indices, Indices]:
     """Divide `indices` into two sorted, disjoint parts; the second holds `fraction` of each class.
 
-    Images with equal pixels form a group that is never divided, so that no image of one part
-    stands in the other. A group counts for the class of its first image.
+    Args:
+        indices: Of the images to divide.
+        groups: int64 [N]; images with equal pixels have equal numbers. A group is never divided,
+            so that no image of one part stands in the other. It counts for the class of the
+            image of it that is drawn first.
+        labels: int64 [N].
+        fraction: Of each class.
+        seed: Decides which images.
     """
     order = np.random.Generator(np.random.Philox(seed)).permutation(indices)
-    groups: dict[bytes, list[int]] = {}
-    for index in order:
-        groups.setdefault(hashlib.sha256(images[index]).digest(), []).append(int(index))
+    members_of: dict[int, list[int]] = {}
+    for index, group in zip(order.tolist(), groups[order].tolist(), strict=True):
+        members_of.setdefault(group, []).append(index)
     wanted = {label: fraction * count for label, count in _class_counts(labels[indices]).items()}
     second: list[int] = []
-    for members in groups.values():
+    for members in members_of.values():
         label = int(labels[members[0]])
         # half a group of tolerance rounds each class to its nearest possible share
         if wanted[label] >= len(members) / 2:
@@ -40,7 +40,7 @@ def stratified(
 
 
 def all_splits(
-    images: Images,
+    groups: Indices,
     labels: Labels,
     classes: tuple[str, ...],
     test: Indices | None,
@@ -51,10 +51,11 @@ def all_splits(
     """Return the four splits of a data set.
 
     Args:
-        images: uint8 [N, H, W, C].
+        groups: int64 [N]; images with equal pixels have equal numbers.
         labels: int64 [N].
         classes: Names, for errors.
-        test: Indices of the source's own test split; None draws `test_fraction` of all images.
+        test: Indices of the source's own test split, which stays as it is: training images that
+            also stand there are left out. None draws `test_fraction` of all images.
         test_fraction: See `test`.
         search_validation_fraction: Share of train that becomes search_val.
         seed: The run's base seed.
@@ -63,26 +64,28 @@ def all_splits(
     everything = np.arange(len(labels), dtype=np.int64)
     if test is None:
         train, test = stratified(
-            everything, images, labels, test_fraction, seeds.derive(seed, "split test")
+            everything, groups, labels, test_fraction, seeds.derive(seed, "split test")
         )
     else:
-        train = np.setdiff1d(everything, test)
+        train = np.flatnonzero(~np.isin(groups, groups[test])).astype(np.int64)
+        _require_enough(labels[train], classes, " to train on that are not in the test split")
     search_train, search_val = stratified(
-        train, images, labels, search_validation_fraction, seeds.derive(seed, "split search")
+        train, groups, labels, search_validation_fraction, seeds.derive(seed, "split search")
     )
     return {"search_train": search_train, "search_val": search_val, "train": train, "test": test}
 
 
-def _require_enough(labels: Labels, classes: tuple[str, ...]) -> None:
+def _require_enough(labels: Labels, classes: tuple[str, ...], which: str = "") -> None:
+    if len(classes) < 2:
+        raise InputError("data: only one class; a classifier needs two or more")
     counts = np.bincount(labels, minlength=len(classes))
     short = [f"{classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MINIMUM_PER_CLASS)]
     if short:
+        more = f" and {len(short) - 10} more" if len(short) > 10 else ""
         raise InputError(
-            f"data: fewer than {MINIMUM_PER_CLASS} images in class {', '.join(short[:10])}; "
-            "add images or remove the class"
+            f"data: fewer than {MINIMUM_PER_CLASS} images{which} in class "
+            f"{', '.join(short[:10])}{more}; add images or remove the class"
         )
-    if len(classes) < 2:
-        raise InputError("data: only one class; a classifier needs two or more")
 
 
 def _class_counts(labels: Labels) -> dict[int, int]:

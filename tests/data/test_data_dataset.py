@@ -4,7 +4,7 @@ import torch
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.sources import prepare
+from rolekd.data.prepare import prepare
 from rolekd.errors import InputError
 from rolekd.params import DataParams
 

@@ -7,9 +7,8 @@ from rolekd.data.splits import all_splits, stratified
 from rolekd.errors import InputError
 
 
-def _images(count: int, distinct: int, seed: int) -> np.ndarray:
-    pool = np.random.default_rng(seed).integers(0, 256, (distinct, 3, 3, 1), dtype=np.uint8)
-    return pool[np.random.default_rng(seed + 1).integers(0, distinct, count)]
+def _groups(count: int, distinct: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, distinct, count)
 
 
 @settings(max_examples=40, deadline=None)
@@ -20,29 +19,28 @@ def _images(count: int, distinct: int, seed: int) -> np.ndarray:
     st.integers(0, 2**63 - 1),
 )
 def test_parts_are_disjoint_complete_and_share_no_content(count, distinct, fraction, seed):
-    images = _images(count, distinct, seed % 1000)
+    groups = _groups(count, distinct, seed % 1000)
     labels = np.random.default_rng(seed % 1000).integers(0, 3, count).astype(np.int64)
     everything = np.arange(count)
-    first, second = stratified(everything, images, labels, fraction, seed)
+    first, second = stratified(everything, groups, labels, fraction, seed)
     assert sorted([*first, *second]) == everything.tolist()
-    content = [{images[i].tobytes() for i in part} for part in (first, second)]
-    assert not content[0] & content[1]
+    assert not set(groups[first]) & set(groups[second])
 
 
 def test_classes_keep_their_shares_and_the_seed_decides():
     labels = np.repeat(np.arange(4), [400, 200, 100, 50]).astype(np.int64)
-    images = _images(750, 10**6, 0)
-    first, second = stratified(np.arange(750), images, labels, 0.2, 1)
+    groups = np.arange(750)
+    first, second = stratified(np.arange(750), groups, labels, 0.2, 1)
     assert np.bincount(labels[second]).tolist() == [80, 40, 20, 10]
-    again = stratified(np.arange(750), images, labels, 0.2, 1)
+    again = stratified(np.arange(750), groups, labels, 0.2, 1)
     assert np.array_equal(first, again[0])
-    assert not np.array_equal(second, stratified(np.arange(750), images, labels, 0.2, 2)[1])
+    assert not np.array_equal(second, stratified(np.arange(750), groups, labels, 0.2, 2)[1])
 
 
 def test_the_sources_own_test_split_is_kept():
     labels = np.tile(np.arange(2), 50).astype(np.int64)
     test = np.arange(80, 100)
-    splits = all_splits(_images(100, 10**6, 0), labels, ("a", "b"), test, 0.5, 0.25, 0)
+    splits = all_splits(np.arange(100), labels, ("a", "b"), test, 0.5, 0.25, 0)
     assert np.array_equal(splits["test"], test)
     assert np.array_equal(splits["train"], np.arange(80))
     assert len(splits["search_val"]) == 20
@@ -53,6 +51,22 @@ def test_the_sources_own_test_split_is_kept():
 def test_a_class_with_too_few_images_is_named():
     labels = np.array([0] * 20 + [1] * 3, dtype=np.int64)
     with pytest.raises(InputError, match=r"class b \(3\)"):
-        all_splits(_images(23, 100, 0), labels, ("a", "b"), None, 0.2, 0.5, 0)
+        all_splits(np.arange(23), labels, ("a", "b"), None, 0.2, 0.5, 0)
     with pytest.raises(InputError, match="only one class"):
-        all_splits(_images(20, 100, 0), labels[:20], ("a",), None, 0.2, 0.5, 0)
+        all_splits(np.arange(20), labels[:20], ("a",), None, 0.2, 0.5, 0)
+
+
+def test_what_stands_in_the_sources_test_split_is_not_trained_on():
+    labels = np.tile(np.arange(2), 50).astype(np.int64)
+    groups = np.arange(100)
+    groups[[3, 4, 50]] = [80, 81, 80]
+    splits = all_splits(groups, labels, ("a", "b"), np.arange(80, 100), 0.5, 0.25, 0)
+    assert np.array_equal(splits["test"], np.arange(80, 100))
+    assert np.array_equal(splits["train"], np.setdiff1d(np.arange(80), [3, 4, 50]))
+    assert not set(groups[splits["train"]]) & set(groups[splits["test"]])
+
+
+def test_a_class_that_only_the_test_split_has_is_told():
+    labels = np.array([0] * 20 + [1] * 20, dtype=np.int64)
+    with pytest.raises(InputError, match=r"to train on .* in class b \(0\)"):
+        all_splits(np.arange(40), labels, ("a", "b"), np.arange(20, 40), 0.2, 0.5, 0)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.timeout(300)
         ({"student": {"bits": 33}}, "student.bits: input should be less than or equal to 8"),
         ({"search": {"population": 1}}, "search.population: input should be greater"),
         ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
-        ({"data": {"source": "digits", "path": "nowhere"}}, "data.path: the source digits"),
+        ({"data": {"source": "digits", "path": "rolekd/train"}}, "data.path: the source digits"),
+        ({"data": {"path": "nowhere"}}, "nowhere: is missing"),
     ],
 )
 def test_bad_parameters_are_one_line_and_leave_nothing(fresh, change, message):

@@ -11,7 +11,7 @@ import torch
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.sources import prepare
+from rolekd.data.prepare import prepare
 from rolekd.distill.methods import CrossEntropy, Distillation
 from rolekd.errors import InputError
 from rolekd.files import sha256
@@ -139,7 +139,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 import test_train_fit as t
-from rolekd.data.sources import prepare
+from rolekd.data.prepare import prepare
 from rolekd.train import fit as fits
 fits._SECONDS_BETWEEN_SAVES = 0.0
 digits = prepare(t.DataParams(), seed=0)

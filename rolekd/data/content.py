@@ -1,0 +1,57 @@
+"""What the pixels of images say: equality and statistics, gathered as the images pass by."""
+
+import hashlib
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+# images that are widened to integers at once
+_ROWS = 256
+
+
+class Content:
+    """A hash and the sums of each image, so that no later step has to read the pixels again."""
+
+    def __init__(self) -> None:
+        self._digests: list[bytes] = []
+        self._sums: list[npt.NDArray[np.int64]] = []
+        self._pixels = 1
+
+    @classmethod
+    def of(cls, images: npt.NDArray[np.uint8]) -> Self:
+        """Return the content of images [N, H, W, C]."""
+        content = cls()
+        content.add(images)
+        return content
+
+    def add(self, images: npt.NDArray[np.uint8]) -> None:
+        """Take in images [n, H, W, C]."""
+        for start in range(0, len(images), _ROWS):
+            rows = np.ascontiguousarray(images[start : start + _ROWS])
+            pixels = rows.reshape(len(rows), -1, rows.shape[3])
+            self._digests += [hashlib.sha256(image.data).digest() for image in pixels]
+            wide = pixels.astype(np.int64)
+            # [n, 2, C]: of the values, and of their squares; integers, so exact
+            self._sums.append(np.stack([wide.sum(1), (wide * wide).sum(1)], axis=1))
+            self._pixels = pixels.shape[1]
+
+    def groups(self) -> npt.NDArray[np.int64]:
+        """Return a number [N] for each image; images with equal pixels have the same."""
+        known: dict[bytes, int] = {}
+        numbers = [known.setdefault(digest, len(known)) for digest in self._digests]
+        return np.array(numbers, np.int64)
+
+    def statistics(
+        self, indices: npt.NDArray[np.int64]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of some images' pixels, per channel, in 0..1."""
+        first, second = np.concatenate(self._sums)[indices].sum(0)
+        count = len(indices) * self._pixels
+        mean = first / count / 255
+        std = np.sqrt(np.maximum(second / count / 255**2 - mean**2, 1e-8))
+        return tuple(mean.tolist()), tuple(std.tolist())
+
+    def digests(self) -> bytes:
+        """Return the hashes of all images, one after the other."""
+        return b"".join(self._digests)

@@ -1,0 +1,76 @@
+"""Many image files -> blocks of pixels, decoded in parallel, in order, a few at a time."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rolekd import processes
+from rolekd.data import images
+from rolekd.errors import RunError
+
+# uint8 [n, side, side, channels], and place in them -> why that file could not be read
+Decoded = tuple[npt.NDArray[np.uint8], dict[int, str]]
+
+_BLOCK = 64
+# fewer files than this are decoded here: starting processes takes longer
+_PARALLEL_FROM = 1000
+# blocks that wait for their turn, for each process
+_AHEAD = 4
+
+
+def blocks(
+    paths: Sequence[Path], side: int, channels: int, workers: int | None = None
+) -> Iterator[Decoded]:
+    """Yield the images of `paths`, in order, in blocks.
+
+    Args:
+        paths: Image files.
+        side: Height and width of the results, in pixels.
+        channels: 1 for gray, 3 for RGB.
+        workers: Processes; None: one for each core, and none for a few files.
+    """
+    parts = [paths[i : i + _BLOCK] for i in range(0, len(paths), _BLOCK)]
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if len(paths) >= _PARALLEL_FROM else 1
+    if workers == 1:
+        for part in parts:
+            yield decode(part, side, channels)
+        return
+    # spawned, not forked: the caller may have threads
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=processes.die_with_parent
+    )
+    waiting: deque[Future[Decoded]] = deque()
+    try:
+        for part in parts:
+            waiting.append(pool.submit(decode, part, side, channels))
+            if len(waiting) >= workers * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a process that decodes images was killed, perhaps for want of memory; "
+            "free some memory, then run again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:
+    """Return the images of `paths`, zeros for those that could not be read, and why not."""
+    pixels = np.zeros((len(paths), side, side, channels), np.uint8)
+    faults = {}
+    for number, path in enumerate(paths):
+        try:
+            pixels[number] = images.read(path, side, channels)
+        except images.UnreadableError as error:
+            faults[number] = str(error)
+    return pixels, faults

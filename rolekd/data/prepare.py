@@ -1,0 +1,142 @@
+"""From a source to a data set: read once, split, measured, and written as it is read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rolekd import files
+from rolekd.data import dataset as datasets
+from rolekd.data.content import Content
+from rolekd.data.dataset import Dataset, Images
+from rolekd.data.pixels import PixelFile
+from rolekd.data.quality import Quality, examine
+from rolekd.data.sources import Listing, Source, open_source
+from rolekd.data.splits import all_splits
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+QUALITY = "quality.json"
+_SHOWN = 10
+
+# (images read, images in all)
+Progress = Callable[[int, int], None]
+
+
+def prepare(params: "DataParams", seed: int) -> Dataset:
+    """Read the source that `params` names, split it and compute its statistics, in memory."""
+    source = open_source(params)
+    parts: list[Images] = []
+    listing, content, _ = _read(source, params, parts.append)
+    return _assemble(params, seed, np.concatenate(parts), listing, content)
+
+
+def prepare_folder(
+    params: "DataParams", seed: int, folder: Path, progress: Progress | None = None
+) -> tuple[Dataset, Quality]:
+    """Do as `prepare`, and write the data set as `datasets.save` would; complete or not at all.
+
+    The images go to the disk as they are decoded: memory holds a few blocks of them. What the
+    data are like stands in quality.json beside them.
+
+    Raises:
+        InputError: The data are not usable.
+        RunError: The disk is full.
+    """
+    source = open_source(params)
+    with files.replacing_folder(folder) as temporary:
+        with PixelFile(temporary / datasets.IMAGES, source.shape()) as file:
+            listing, content, unreadable = _read(source, params, file.append, progress)
+        images = np.load(temporary / datasets.IMAGES, mmap_mode="r", allow_pickle=False)
+        dataset = _assemble(params, seed, images, listing, content)
+        quality = examine(dataset, content.groups(), listing, unreadable)
+        datasets.save_about(dataset, temporary)
+        files.write_json(temporary / QUALITY, quality.to_json())
+    return datasets.load(folder), quality
+
+
+def _read(
+    source: Source,
+    params: "DataParams",
+    keep: Callable[[Images], None],
+    progress: Progress | None = None,
+) -> tuple[Listing, Content, dict[str, str]]:
+    """Give all readable images to `keep`; return what is known of them, and of the others."""
+    listing = source.listing()
+    _check(listing)
+    content = Content()
+    faults: dict[int, str] = {}
+    done = 0
+    for block in source.blocks():
+        readable = np.ones(len(block.images), bool)
+        for place, reason in block.faults.items():
+            faults[done + place] = reason
+            readable[place] = False
+        images = block.images if readable.all() else block.images[readable]
+        keep(images)
+        content.add(images)
+        done += len(readable)
+        if progress is not None:
+            progress(done, len(listing.labels))
+    if done != len(listing.labels):
+        raise InputError(
+            f"{params.path}: {done} images for {len(listing.labels)} labels; fetch the data again"
+        )
+    unreadable = {listing.names[index]: reason for index, reason in faults.items()}
+    if unreadable and params.on_error == "fail":
+        raise InputError(_told(unreadable))
+    return _without(listing, sorted(faults)), content, unreadable
+
+
+def _check(listing: Listing) -> None:
+    wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= len(listing.classes)))
+    if len(wrong):
+        raise InputError(
+            f"{listing.names[wrong[0]]}: label {listing.labels[wrong[0]]} is out of range, "
+            f"there are {len(listing.classes)} classes; fetch or mend the labels"
+        )
+
+
+def _told(unreadable: dict[str, str]) -> str:
+    lines = [f"{name} ({reason})" for name, reason in list(unreadable.items())[:_SHOWN]]
+    more = f" and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
+    return (
+        f"{len(unreadable)} unreadable images: {'; '.join(lines)}{more}; "
+        "mend or remove them, or set data.on_error: skip"
+    )
+
+
+def _without(listing: Listing, faults: list[int]) -> Listing:
+    """Return the listing of the images that could be read."""
+    if not faults:
+        return listing
+    kept = np.delete(np.arange(len(listing.labels)), faults)
+    test = listing.test
+    return replace(
+        listing,
+        names=[listing.names[index] for index in kept.tolist()],
+        labels=listing.labels[kept],
+        test=None if test is None else np.searchsorted(kept, np.setdiff1d(test, faults)),
+    )
+
+
+def _assemble(
+    params: "DataParams", seed: int, images: Images, listing: Listing, content: Content
+) -> Dataset:
+    splits = all_splits(
+        content.groups(),
+        listing.labels,
+        listing.classes,
+        listing.test,
+        params.test_fraction,
+        params.search_validation_fraction,
+        seed,
+    )
+    dataset = datasets.assemble(
+        params.name, images, listing.labels, listing.classes, splits, content
+    )
+    return replace(dataset, balance=params.balance == "sampling")

@@ -1,0 +1,114 @@
+"""What is worth knowing about a data set before a network learns from it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from rolekd.data.dataset import Dataset, Indices
+from rolekd.data.sources import Listing
+
+# a class with fewer images to train on is named
+FEW = 20
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Findings about a data set.
+
+    Attributes:
+        images: That could be read.
+        classes: Name -> images of each split.
+        imbalance: Images of the largest class over those of the smallest.
+        small_classes: Those with fewer than `FEW` images to train on.
+        duplicates: Images whose pixels equal an earlier image's.
+        conflicts: Groups of equal images whose labels differ.
+        left_out: Training images that also stand in the source's own test split.
+        duplicate_examples: Names of the images of the first groups of equal ones.
+        unreadable: Name of a file -> why it could not be read; they were left out.
+        ignored: Files among the images that are none by their names.
+    """
+
+    images: int
+    classes: dict[str, dict[str, int]]
+    imbalance: float
+    small_classes: list[str]
+    duplicates: int
+    conflicts: int
+    left_out: int
+    duplicate_examples: list[list[str]]
+    unreadable: dict[str, str]
+    ignored: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the findings as a JSON object."""
+        return asdict(self)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the findings that are numbers."""
+        return {
+            "duplicates": self.duplicates,
+            "conflicting_duplicates": self.conflicts,
+            "left_out": self.left_out,
+            "unreadable": len(self.unreadable),
+            "imbalance": round(self.imbalance, 3),
+            "small_classes": len(self.small_classes),
+        }
+
+    def warnings(self) -> list[str]:
+        """Return the findings that a user should look at, a line for each."""
+        found = {
+            f"{len(self.unreadable)} unreadable images were left out": self.unreadable,
+            f"{self.conflicts} groups of equal images have different labels": self.conflicts,
+            f"{self.left_out} training images also stand in the test split and were left out": (
+                self.left_out
+            ),
+            f"{self.duplicates} images equal another one; each group is in one split": (
+                self.duplicates
+            ),
+            f"fewer than {FEW} images to train on in class {', '.join(self.small_classes[:10])}": (
+                self.small_classes
+            ),
+            f"the largest class has {self.imbalance:.0f} times the images of the smallest; "
+            "data.balance: sampling evens that out": self.imbalance >= 10,
+        }
+        return [text for text, true in found.items() if true]
+
+
+def examine(
+    dataset: Dataset, groups: Indices, listing: Listing, unreadable: dict[str, str]
+) -> Quality:
+    """Return the findings about `dataset`; `listing` is of the images that are in it."""
+    count = len(dataset.classes)
+    per_split = {
+        split: np.bincount(dataset.labels[indices], minlength=count)
+        for split, indices in dataset.splits.items()
+    }
+    per_class = np.bincount(dataset.labels, minlength=count)
+    repeated = [g for g in _members(groups) if len(g) > 1]
+    used = len(dataset.splits["train"]) + len(dataset.splits["test"])
+    return Quality(
+        images=len(dataset.labels),
+        classes={
+            name: {split: int(numbers[i]) for split, numbers in per_split.items()}
+            for i, name in enumerate(dataset.classes)
+        },
+        imbalance=float(per_class.max() / max(per_class.min(), 1)),
+        small_classes=[
+            name for i, name in enumerate(dataset.classes) if per_split["train"][i] < FEW
+        ],
+        duplicates=sum(len(g) - 1 for g in repeated),
+        conflicts=sum(len(set(dataset.labels[g].tolist())) > 1 for g in repeated),
+        left_out=len(dataset.labels) - used,
+        duplicate_examples=[[listing.names[i] for i in g] for g in repeated[:_EXAMPLES]],
+        unreadable=unreadable,
+        ignored=list(listing.ignored),
+    )
+
+
+def _members(groups: Indices) -> list[list[int]]:
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(index)
+    return list(members.values())

@@ -1,0 +1,37 @@
+"""Sources of images, by name. A new one is a class with three methods and a row of the table."""
+
+import difflib
+from typing import TYPE_CHECKING
+
+from rolekd.data.sources.cifar import Cifar
+from rolekd.data.sources.digits import Digits
+from rolekd.data.sources.folder import ImageFolder
+from rolekd.data.sources.idx import FashionMnist
+from rolekd.data.sources.source import Block, Listing, Source
+from rolekd.data.sources.table import Table
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+__all__ = ["SOURCES", "Block", "Listing", "Source", "open_source"]
+
+SOURCES: dict[str, type[Source]] = {
+    "digits": Digits,
+    "fashion-mnist": FashionMnist,
+    "cifar10": Cifar,
+    "cifar100": Cifar,
+    "image-folder": ImageFolder,
+    "csv": Table,
+}
+
+
+def open_source(params: "DataParams") -> Source:
+    """Return the source that `params` names."""
+    if params.source not in SOURCES:
+        near = difflib.get_close_matches(params.source, SOURCES, n=1)
+        raise InputError(
+            f"data.source: no source {params.source!r}; "
+            + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SOURCES)}")
+        )
+    return SOURCES[params.source](params)

@@ -1,0 +1,47 @@
+"""scikit-learn's optical digits: 1,797 images of 8x8, embedded in that package."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rolekd.data.sources.source import Block, Listing, check_native_size
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+_SIDE = 8
+
+
+class Digits:
+    """The default source: it needs no download and reads no folder."""
+
+    def __init__(self, params: "DataParams") -> None:
+        if params.path.name != "digits":
+            raise InputError(
+                f"data.path: the source digits is embedded and does not read {params.path}; "
+                "set data/raw/digits, or name another source in data.source"
+            )
+        check_native_size(params, _SIDE)
+        from sklearn.datasets import load_digits
+
+        self._digits = load_digits()
+
+    def listing(self) -> Listing:
+        """Return the labels; there is no test split."""
+        labels = self._digits.target.astype(np.int64)
+        return Listing(
+            names=[f"digits[{number}]" for number in range(len(labels))],
+            labels=labels,
+            classes=tuple(str(digit) for digit in self._digits.target_names),
+        )
+
+    def shape(self) -> tuple[int, int, int]:
+        """Return (8, 8, 1)."""
+        return _SIDE, _SIDE, 1
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all images at once, their 0..16 spread over 0..255."""
+        images = np.round(self._digits.images * (255 / 16)).astype(np.uint8)
+        yield Block(images[..., np.newaxis])

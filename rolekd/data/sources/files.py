@@ -1,0 +1,43 @@
+"""What the sources of single image files share: parameters, and decoding in parallel."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolekd.data import decode
+from rolekd.data.sources.source import Block
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+
+def required_shape(params: "DataParams") -> tuple[int, int, int]:
+    """Return the shape that `params` asks for; image files have none in common."""
+    if params.image_size is None:
+        raise InputError(
+            f"data.image_size: {params.source} needs the side that images are resized to; "
+            "set it, 32 for instance"
+        )
+    return params.image_size, params.image_size, params.channels or 3
+
+
+def required_folder(params: "DataParams") -> Path:
+    """Return the folder that `params` names."""
+    if not params.path.is_dir():
+        what = "is no folder" if params.path.exists() else "does not exist"
+        raise InputError(
+            f"data.path: {params.path} {what}; put the raw data there, or bring it with dvc pull"
+        )
+    return params.path
+
+
+def decoded(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[Block]:
+    """Yield the images of `paths`, decoded in parallel."""
+    for images, faults in decode.blocks(paths, shape[0], shape[2]):
+        yield Block(images, faults)
+
+
+def shown(path: Path) -> str:
+    """Return a path as text that any file can hold, whatever bytes its name has."""
+    return str(path).encode(errors="backslashreplace").decode()

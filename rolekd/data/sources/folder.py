@@ -1,0 +1,124 @@
+"""A folder of photos: one folder for each class, divided by the user or by us."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rolekd.data.images import SUFFIXES
+from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
+from rolekd.data.sources.source import Block, Listing, check_class_name
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+
+class ImageFolder:
+    """`train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+
+    Without `test`, `val` is the test split; with both, `val` is more to train on, since the
+    search divides the training images itself. Folders in a class folder belong to the class;
+    hidden files, and files without an image's suffix, are left out.
+    """
+
+    def __init__(self, params: "DataParams") -> None:
+        self._shape = required_shape(params)
+        self._root = required_folder(params)
+        self._paths: list[Path] = []
+
+    def listing(self) -> Listing:
+        """Return the files of all classes, sorted by split, class and name."""
+        training, test = _parts(self._root)
+        found = {part: _classes(part) for part in [*training, *test]}
+        classes = sorted({name for part in training for name in found[part]})
+        for part in test:
+            _require_same(found[part], classes, part)
+        paths: list[Path] = []
+        labels: list[int] = []
+        ignored: list[str] = []
+        sizes = []
+        for parts in (training, test):
+            for part in parts:
+                for name, folder in sorted(found[part].items()):
+                    images, others = _files(folder)
+                    paths += images
+                    labels += [classes.index(name)] * len(images)
+                    ignored += map(shown, others)
+            sizes.append(len(paths))
+        self._paths = paths
+        return Listing(
+            names=[shown(path) for path in paths],
+            labels=np.array(labels, np.int64),
+            classes=tuple(classes),
+            test=np.arange(*sizes, dtype=np.int64) if test else None,
+            ignored=tuple(ignored),
+        )
+
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape that the parameters ask for."""
+        return self._shape
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all images, decoded in parallel."""
+        if not self._paths:
+            self.listing()
+        return decoded(self._paths, self._shape)
+
+
+def _parts(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of classes to train on, and those to test on."""
+    train, test, val = root / "train", root / "test", root / "val"
+    # a folder called train that holds images, not folders, is a class
+    if not (train.is_dir() and _subfolders(train)):
+        return [root], []
+    held = [part for part in (test, val) if part.is_dir()]
+    return [train, *held[1:]], held[:1]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _classes(part: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in _subfolders(part):
+        # the same name from a Mac and from elsewhere: composed and decomposed accents
+        name = unicodedata.normalize("NFC", folder.name)
+        check_class_name(name, shown(folder))
+        if name in found:
+            raise InputError(f"{folder}: another folder has the same name; join them")
+        found[name] = folder
+    if not found:
+        raise InputError(
+            f"{part}: holds no folder; put the images of each class into one of its own"
+        )
+    return found
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    images: list[Path] = []
+    others: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(place, name)
+                (images if path.suffix.lower() in SUFFIXES else others).append(path)
+    if not images:
+        raise InputError(
+            f"{folder}: holds no JPEG, PNG, WebP or BMP image; add some or remove the folder"
+        )
+    return images, others
+
+
+def _require_same(found: dict[str, Path], classes: list[str], part: Path) -> None:
+    different = sorted(set(found) ^ set(classes))
+    if different:
+        raise InputError(
+            f"{part}: its classes are not those of train; only in one of them: "
+            f"{', '.join(different[:10])}; make them the same"
+        )

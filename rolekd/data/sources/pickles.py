@@ -1,0 +1,73 @@
+"""Pickled batches of arrays, read without running what else a pickle could ask for."""
+
+import _codecs
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rolekd.errors import InputError
+
+# an array's own account of how it is made anew; its module has moved between versions of numpy
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_FROM_BUFFER = np.empty(1).__reduce_ex__(5)[0]
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _codecs.encode,
+    **{
+        (f"numpy.{core}.{module}", name): function
+        for core in ("core", "_core")
+        for module, name, function in (
+            ("multiarray", "_reconstruct", _RECONSTRUCT),
+            ("numeric", "_frombuffer", _FROM_BUFFER),
+        )
+    },
+}
+# what damaged or hostile pickles raise
+_BROKEN = (
+    OSError,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
+class _Arrays(pickle.Unpickler):
+    """An unpickler that knows arrays, and nothing that could do harm."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return one of the few functions that arrays need."""
+        try:
+            return _ALLOWED[module_name, global_name]
+        except KeyError:
+            raise InputError(
+                f"asks for {module_name}.{global_name}, and only plain arrays are read; "
+                "take the file from its official archive"
+            ) from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a pickled dict of arrays, lists and texts; Python 2's texts are read as Latin-1.
+
+    Raises:
+        InputError: The file is damaged, or asks for anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _Arrays(file, encoding="latin1").load()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except _BROKEN as error:
+        raise InputError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no dict of arrays; fetch it again")
+    return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in content.items()}

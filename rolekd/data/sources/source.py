@@ -1,0 +1,88 @@
+"""What a source is: three methods. Every source passes tests/data/test_data_contract.py."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from rolekd.data.dataset import Images, Indices, Labels
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+LONGEST_CLASS_NAME = 100
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds, known before any image is decoded.
+
+    Attributes:
+        names: What each image is called towards the user: a file, or a place in one.
+        labels: int64 [N], indices into `classes`.
+        classes: Names of the classes.
+        test: Indices of the source's own test split; None where it has none.
+        ignored: Files that lie among the images and are none by their names.
+    """
+
+    names: Sequence[str]
+    labels: Labels
+    classes: tuple[str, ...]
+    test: Indices | None = None
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images, in the order of the listing.
+
+    Attributes:
+        images: uint8 [n, H, W, C]; zeros where an image could not be read.
+        faults: Place in the block -> why that image could not be read.
+    """
+
+    images: Images
+    faults: Mapping[int, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Images with labels, from wherever they are.
+
+    The constructor checks the parameters; a wrong one is an `InputError` that names its key.
+    """
+
+    def __init__(self, params: "DataParams") -> None: ...
+
+    def listing(self) -> Listing:
+        """Return what there is; the same at every call."""
+
+    def shape(self) -> tuple[int, int, int]:
+        """Return height, width and channels (1 or 3) of every image."""
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every image of the listing, in its order, a bounded number at a time."""
+
+
+def check_class_name(name: str, origin: object) -> str:
+    """Return a usable name of a class; `origin` says in errors where it stands."""
+    if not name.strip() or name in (".", ".."):
+        raise InputError(f"{origin}: a class has no name; name it")
+    if len(name) > LONGEST_CLASS_NAME:
+        raise InputError(
+            f"{origin}: class name {name[:20]!r}... has {len(name)} characters; "
+            f"shorten it to {LONGEST_CLASS_NAME} at most"
+        )
+    # names become parts of tables, figures and file names
+    if any(c in "/\\" or not c.isprintable() for c in name):
+        raise InputError(
+            f"{origin}: class name {name!r} holds a slash or an unprintable character; rename it"
+        )
+    return name
+
+
+def check_native_size(params: "DataParams", side: int) -> None:
+    """Refuse an image size that the source does not have."""
+    if params.image_size not in (None, side):
+        raise InputError(
+            f"data.image_size: the images of {params.source} are {side}x{side}; set {side} or null"
+        )

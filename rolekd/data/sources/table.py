@@ -1,0 +1,94 @@
+"""A table of images: labels.csv with the columns path, label and, if there is one, split."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
+from rolekd.data.sources.source import Block, Listing, check_class_name
+from rolekd.errors import InputError
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+TABLE = "labels.csv"
+_SPLITS = ("train", "val", "test")
+
+
+class Table:
+    """A folder with `labels.csv`, whose paths are relative to the folder.
+
+    The column split says train, val or test. Rows of val are the test split where none says
+    test; otherwise they are more to train on.
+    """
+
+    def __init__(self, params: "DataParams") -> None:
+        self._shape = required_shape(params)
+        self._root = required_folder(params)
+        self._paths: list[Path] = []
+
+    def listing(self) -> Listing:
+        """Return the rows, in their order."""
+        rows = _read(self._root / TABLE)
+        classes = sorted({label for _, label, _ in rows})
+        index = {name: number for number, name in enumerate(classes)}
+        splits = np.array([split for _, _, split in rows])
+        held = [s for s in ("test", "val") if (splits == s).any()]
+        self._paths = [self._root / path for path, _, _ in rows]
+        test = np.flatnonzero(splits == held[0]).astype(np.int64) if held else None
+        labels = np.array([index[label] for _, label, _ in rows], np.int64)
+        if test is not None:
+            _require_trained(np.delete(labels, test), classes, self._root / TABLE)
+        return Listing([shown(path) for path in self._paths], labels, tuple(classes), test)
+
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape that the parameters ask for."""
+        return self._shape
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all images, decoded in parallel."""
+        if not self._paths:
+            self.listing()
+        return decoded(self._paths, self._shape)
+
+
+def _read(path: Path) -> list[tuple[str, str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = {"path", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(
+                    f"{path}: has no column {', '.join(sorted(missing))}; "
+                    "its first line must name the columns path, label and perhaps split"
+                )
+            rows = [_row(row, f"{path}, line {reader.line_num}") for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); write it as UTF-8 CSV") from error
+    if not rows:
+        raise InputError(f"{path}: has no rows; list the images")
+    return rows
+
+
+def _row(row: dict[str, str | None], origin: str) -> tuple[str, str, str]:
+    path, label = row["path"] or "", (row["label"] or "").strip()
+    if not path or Path(path).is_absolute() or ".." in Path(path).parts:
+        # DVC watches the folder: what lies outside could change unseen
+        raise InputError(f"{origin}: path {path!r} is not inside the folder; put the image there")
+    check_class_name(label, origin)
+    split = row.get("split", "train")
+    if split not in _SPLITS:
+        raise InputError(f"{origin}: split {split!r}; write train, val or test")
+    return path, label, str(split)
+
+
+def _require_trained(
+    labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", classes: list[str], path: Path
+) -> None:
+    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if absent:
+        names = ", ".join(classes[i] for i in absent[:10])
+        raise InputError(f"{path}: no image to train on in class {names}; add some or remove it")
