@@ -27,7 +27,7 @@ Array = NDArray[np.uint8]
 Images = TypeVar("Images", Array, "torch.Tensor")
 
 MAX_SIZE = 256
-_CHUNK_PIXELS = 1 << 16  # of a thread's turn; handing over less costs more than doing it
+_MIN_CHUNK = 1 << 16  # pixels of a thread's turn; handing over less costs more than doing it
 
 
 class Engine:
@@ -113,10 +113,11 @@ class Engine:
                 )  # fmt: skip
 
         count, height, width, _ = images.shape
-        length = max(1, _CHUNK_PIXELS // (height * width))
+        threads = self.threads or _default_threads()
+        length = max(_MIN_CHUNK // (height * width), -(-count // (4 * threads)), 1)
         # An iterator that the threads share: whoever is free takes the next chunk.
         chunks = iter([(i, min(i + length, count)) for i in range(0, count, length)])
-        threads = min(self.threads or _default_threads(), -(-count // length))
+        threads = min(threads, -(-count // length))
         others = [_pool(os.getpid()).submit(work) for _ in range(threads - 1)]
         work()
         for other in others:

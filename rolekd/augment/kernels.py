@@ -126,14 +126,14 @@ def _finish(buffers: Any, now: Any, shape: Any, seed: Any, index: Any, fill: Any
     padding, flips, cutout = base
     size = shape[0], shape[1]
     flip = flips and (_mix(_place(seed, index, draws.FLIP)) >> _63) == _Q(1)
-    if flip:
-        passes.flip(buffers[now], buffers[1 - now], size)
-        now = 1 - now
-    if padding:
+    if padding or flip:
         crops = 2 * padding + 1
         y, x = _corner(_mix(_place(seed, index, draws.CROP)), crops, crops)
-        left = padding - x if flip else x - padding  # the crop comes before the flip
-        passes.shift(buffers[now], buffers[1 - now], size, (y - padding, left), fill)
+        corner = y - padding, x - padding
+        if flip:
+            passes.flip(buffers[now], buffers[1 - now], size, corner, fill)
+        else:
+            passes.shift(buffers[now], buffers[1 - now], size, corner, fill)
         now = 1 - now
     if cutout:
         y, x = _corner(_mix(_place(seed, index, draws.CUTOUT)), shape[0], shape[1])
@@ -193,9 +193,7 @@ def augment(
             sign = np.int64(bits >> _63)
             code, factor = codes[row, sign], factors[row, sign]
             if code == LOOKUP:
-                if not waiting:
-                    lookups.identity(shape[2], table)
-                lookups.compose(table, tables[row, sign], shape[2])
+                lookups.compose(table, waiting, tables[row, sign], shape[2])
                 waiting = True
             elif code > NOTHING:
                 if waiting:

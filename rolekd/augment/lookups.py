@@ -14,20 +14,13 @@ _U, _I, _F = np.uint32, np.int32, np.float32
 
 
 @jit
-def identity(channels: Any, table: Any) -> None:
-    """Make the table that changes nothing."""
-    for channel in range(channels):
-        for value in range(256):
-            table[channel, value] = _U(value) << _U(8 * channel)
-
-
-@jit
-def compose(table: Any, row: Any, channels: Any) -> None:
-    """Let a lookup uint8 [256] follow the table."""
+def compose(table: Any, waiting: Any, row: Any, channels: Any) -> None:
+    """Let a lookup uint8 [256] follow the table, or, if none is waiting, be the table."""
     for channel in range(channels):
         shift = _U(8 * channel)
         for value in range(256):
-            table[channel, value] = _U(row[table[channel, value] >> shift]) << shift
+            before = table[channel, value] >> shift if waiting else _U(value)
+            table[channel, value] = _U(_U(row[before]) << shift)
 
 
 @jit

@@ -152,24 +152,36 @@ def shift(source: Any, target: Any, shape: Any, corner: Any, fill: Any) -> None:
     to, start = _Q(first), _Q(first + offset)
     for i in range(min(height * width - offset, height * width) - first):
         target[to + _Q(i)] = source[start + _Q(i)]
+    _fill_outside(target, shape, (top, left), fill)
+
+
+@jit
+def flip(source: Any, target: Any, shape: Any, corner: Any, fill: Any) -> None:
+    """Copy the window at `corner` with its rows reversed, eight pixels at a time."""
+    height, width = shape
+    top, left = min(max(corner[0], -height), height), min(max(corner[1], -width), width)
+    column, count = max(left, 0), width - abs(left)
+    for y in range(max(-top, 0), min(height - top, height)):
+        to, last = _Q(y * width + column), _Q((y + top) * width + column + count - 1)
+        for block in range(count // 8):
+            for i in range(8):
+                x = _Q(8 * block) + _Q(i)
+                target[to + x] = source[last - x]
+        for i in range(count % 8):
+            x = _Q(count - 1 - i)
+            target[to + x] = source[last - x]
+    _fill_outside(target, shape, (top, -left), fill)
+
+
+@jit
+def _fill_outside(target: Any, shape: Any, corner: Any, fill: Any) -> None:
+    """Fill what a window at `corner` has from outside the image."""
+    height, width = shape
+    top, left = corner
     fill_region(target, shape, (0, 0), (max(-top, 0), width), fill)
     fill_region(target, shape, (height - top, 0), (top, width), fill)
     fill_region(target, shape, (0, 0), (height, max(-left, 0)), fill)
     fill_region(target, shape, (0, width - left), (height, left), fill)
-
-
-@jit
-def flip(source: Any, target: Any, shape: Any) -> None:
-    """Reverse each row, eight pixels at a time where there are as many."""
-    height, width = shape
-    for y in range(height):
-        first, last = _Q(y * width), _Q(y * width + width - 1)
-        for block in range(width // 8):
-            for i in range(8):
-                x = _Q(8 * block) + _Q(i)
-                target[first + x] = source[last - x]
-        for i in range(width % 8):
-            target[first + _Q(width - 1 - i)] = source[last - _Q(width - 1 - i)]
 
 
 @jit
