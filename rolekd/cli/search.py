@@ -47,11 +47,10 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
 @click.option(
     "--artifacts",
     envvar="ROLEKD_ARTIFACTS",
-    required=True,
-    help="s3://BUCKET/PREFIX, or the folder that the search was started with.",
+    help="Artifact store, if not under the address that the search was started with.",
 )
 @click.option("--study", help="Name of the search; not needed where only one is unfinished.")
-def worker(storage: str, artifacts: str, study: str | None) -> None:
+def worker(storage: str, artifacts: str | None, study: str | None) -> None:
     """Work on a search that was started elsewhere, until it is finished.
 
     It needs the same versions as the others, the database and the artifact store, no file of the
@@ -62,7 +61,7 @@ def worker(storage: str, artifacts: str, study: str | None) -> None:
 
     study = study or _unfinished(storage)
     with SearchProgress(f"worker on {study}") as progress:
-        join(storage, artifacts, study, [progress])
+        join(storage, study, artifacts, [progress])
 
 
 @click.command()

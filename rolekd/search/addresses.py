@@ -1,6 +1,7 @@
 """Addresses of storages and artifact stores, without their passwords in anything that is shown."""
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 # user:password@ of any URL in a text. A password may hold "@" or "/" that nobody escaped, so the
@@ -23,6 +24,11 @@ def redact(text: str, *addresses: str) -> str:
             text = text.replace(secret, "***")
     text = _USERINFO.sub(r"\g<scheme>\g<user>:***@", text)
     return _SECRET_FIELD.sub(r"\g<key>***", text)
+
+
+def absolute(address: str) -> str:
+    """Return the address of an artifact store; a folder's with its whole path."""
+    return address if address.startswith("s3://") else str(Path(address).absolute())
 
 
 def _secrets(address: str) -> list[str]:

@@ -32,20 +32,22 @@ def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
     return trainer
 
 
-def join(storage: str, artifacts: str, study: str, observers: Sequence[Observer] = ()) -> Board:
+def join(
+    storage: str, study: str, artifacts: str | None = None, observers: Sequence[Observer] = ()
+) -> Board:
     """Work on a search that was started elsewhere, until it is finished.
 
     Args:
         storage: URL of its database.
-        artifacts: Address of its artifact store.
         study: Name of its study.
+        artifacts: Address of its artifact store; None: as the one knows it that started it.
         observers: Told of every result, whoever's it is.
     """
     ledger = Ledger.open(storage, study)
     refuse_other_versions(ledger.spec)
-    if not ledger.published:
+    if ledger.artifacts is None:
         raise InputError(f"study {study}: its inputs are not stored yet; try again in a moment")
-    store = open_artifacts(artifacts, study)
+    store = open_artifacts(artifacts or ledger.artifacts, study)
     with tempfile.TemporaryDirectory(prefix="rolekd-worker-") as folder:
         inputs = Path(folder, "inputs")
         store.get_inputs(ledger.spec.inputs, inputs)

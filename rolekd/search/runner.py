@@ -30,6 +30,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.processes import exclusive
 from rolekd.search import lineage
+from rolekd.search.addresses import absolute
 from rolekd.search.board import Board
 from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.observers import Observer, Telling
@@ -95,7 +96,7 @@ def run(
         RunError: The database or the artifact store failed for good, or every member diverged.
     """
     storage = storage or f"sqlite:///{(state / 'study.db').resolve()}"
-    artifacts = artifacts or str(state / "artifacts")
+    artifacts = absolute(artifacts or str(state / "artifacts"))
     study = study or spec.name
     with _locked(state):
         refuse_other_versions(spec)
@@ -103,9 +104,9 @@ def run(
         scratch = _clean_scratch(state)
         ledger = Ledger.create(storage, spec, study, heartbeat_seconds)
         store = open_artifacts(artifacts, study)
-        if not ledger.published:
+        if ledger.artifacts != artifacts:
             store.put_inputs(inputs, spec.inputs)
-            ledger.mark_published()
+            ledger.publish(artifacts)
         ledger.close()  # a connection must not be shared through a fork
         with Team(workers - 1, storage, artifacts, study, inputs, scratch) as team:
             tell = Telling(observers, spec.settings)

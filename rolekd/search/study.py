@@ -50,6 +50,8 @@ T = TypeVar("T")
 _MISSED_BEATS = 6
 _ERRORS = (StorageInternalError, SQLAlchemyError)
 _SQLITE = "sqlite:///"
+# Where a connection is made first, an address that does not answer is soon taken for wrong.
+_FIRST_PATIENCE = 1.0
 
 
 class Ledger:
@@ -64,7 +66,7 @@ class Ledger:
         if "spec" not in attributes:
             raise InputError(f"study {name}: holds no search of rolekd; name another study")
         self.spec = SearchSpec.from_json(attributes["spec"])
-        self.published: bool = attributes.get("published", False)
+        self.artifacts: str | None = attributes.get("artifacts")
         storage.heartbeat_interval = attributes["heartbeat_seconds"]
         self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
         storage.grace_period = self.grace_seconds
@@ -94,10 +96,15 @@ class Ledger:
         return cls(url, name, storage)
 
     @classmethod
-    def open(cls, url: str, name: str) -> "Ledger":
-        """Open the study of a search that was started elsewhere."""
-        storage = _connect(url, create=False)
-        names = _at_once(lambda: optuna.get_all_study_names(storage), url)
+    def open(cls, url: str, name: str, patience: float | None = _FIRST_PATIENCE) -> "Ledger":
+        """Open the study of a search that was started elsewhere.
+
+        `patience` is for the first connection, in seconds; None: as for any later one.
+        """
+        storage = _connect(url, create=False, patience=patience)
+        names = database.patiently(
+            lambda: optuna.get_all_study_names(storage), url, _ERRORS, patience
+        )
         if name not in names:
             known = ", ".join(sorted(names)) or "none"
             raise InputError(f"study {name}: not in this storage; it holds: {known}")
@@ -113,10 +120,12 @@ class Ledger:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def mark_published(self) -> None:
-        """Note that the inputs are in the artifact store."""
+    def publish(self, artifacts: str) -> None:
+        """Note that the inputs are in the artifact store at this address."""
         self._patiently(
-            lambda: self._storage.set_study_user_attr(self._study_id, "published", True)
+            lambda: self._storage.set_study_user_attr(
+                self._study_id, "artifacts", redact(artifacts)
+            )
         )
 
     def read(self) -> Board:
@@ -252,18 +261,17 @@ def searches(url: str) -> list[str]:
 
 
 def _at_once(action: Callable[[], T], url: str) -> T:
-    """Where a connection is made first, an address that does not answer is taken for wrong."""
-    return database.patiently(action, url, _ERRORS, patience=1.0)
+    return database.patiently(action, url, _ERRORS, _FIRST_PATIENCE)
 
 
-def _connect(url: str, create: bool) -> RDBStorage:
+def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _making(url, create), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         # A heartbeat must be asked for here; the ledger sets the study's own interval.
         make = partial(RDBStorage, url, heartbeat_interval=1, skip_table_creation=not create)
         try:
-            storage = _at_once(make, url)
+            storage = database.patiently(make, url, _ERRORS, patience)
         except ImportError as error:
             raise InputError(
                 f"storage {redact(url, url)}: its driver is missing ({error}); install it"

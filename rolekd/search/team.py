@@ -111,7 +111,7 @@ def _main(
         return  # it died before we asked to die with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it is interrupted
     try:
-        ledger = Ledger.open(storage, study)
+        ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
         trainer = make_trainer(ledger.spec, inputs)
         Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()
     except RolekdError as error:

@@ -39,19 +39,19 @@ def call(*arguments) -> object:
 
 
 def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path, s3):
-    spec = make_spec(seconds=0.15)
+    spec = make_spec(seconds=0.05)
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     url = f"sqlite:///{tmp_path}/state/study.db"
     store = "s3://bucket/some/prefix"
     code = "from rolekd.cli import main; main()"
-    options = ["--storage", url, "--artifacts", store, "--study", spec.name]
+    options = ["--storage", url, "--study", spec.name]
     ledger = Ledger.create(url, spec, spec.name, 10)
     ledger.enqueue(make_planner(spec)([]))
     ledger.close()
     from rolekd.search.worker import open_artifacts
 
     open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
-    Ledger.open(url, spec.name).mark_published()
+    Ledger.open(url, spec.name).publish(store)
     (tmp_path / "elsewhere").mkdir()
     worker = subprocess.Popen(
         [sys.executable, "-c", code, "worker", *options],
@@ -112,7 +112,7 @@ def test_faults_of_the_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, message in [
         (["status"], "no such file"),
-        (["worker", "--artifacts", "x"], "no such file"),
+        (["worker"], "no such file"),
         (["search", "--role", "teacher"], "run this in the project's folder"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -124,7 +124,7 @@ def test_faults_of_the_commands(tmp_path, monkeypatch):
 
 def test_the_study_need_not_be_named_where_one_is_unfinished(trainers, make_spec, tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
-    arguments = ["worker", "--storage", url, "--artifacts", str(tmp_path)]
+    arguments = ["worker", "--storage", url]
     Ledger.create(url, make_spec(seed=1), "one", 10).close()
     with pytest.raises(InputError, match="study one: its inputs are not stored yet"):
         CliRunner().invoke(root, arguments, catch_exceptions=False)

@@ -114,7 +114,7 @@ def test_another_library_version_is_refused_by_name(trainers, inputs, make_spec,
     other = dataclasses.replace(spec, versions={**spec.versions, "torch": "0.4.1"})
     Ledger.create(url, other, STUDY, 10).close()
     with pytest.raises(InputError, match=r"torch: 0\.4\.1 there, .* here"):
-        join(url, str(tmp_path / "store"), STUDY)
+        join(url, STUDY)
 
 
 def test_changed_inputs_are_refused(trainers, make_spec, inputs, tmp_path):
@@ -139,8 +139,9 @@ def test_a_second_run_of_the_same_search_is_refused(
 
 
 def test_a_silent_worker_of_another_machine_is_given_up(
-    trainers, inputs, make_spec, digest, tmp_path, url
+    trainers, inputs, make_spec, digest, tmp_path, url, monkeypatch
 ):
+    monkeypatch.setattr("rolekd.search.study._MISSED_BEATS", 2)
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)

@@ -1,5 +1,6 @@
 """The same search on PostgreSQL: the same result, and a server that goes away is waited for."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from postgres import ESCAPED, PASSWORD, Server
 
 from rolekd.errors import RolekdError
 from rolekd.search.runner import run
+from rolekd.search.study import Ledger
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,13 @@ def test_kill_and_resume(start, spec, url, on_sqlite, tmp_path):
 
 def outage(server, start, spec, url, tmp_path, seconds) -> str:
     searching = start(spec, tmp_path / "state", workers=2, storage=url)
-    time.sleep(0.6)
+    ledger = None
+    while ledger is None or ledger.read().slots_done < 3:
+        assert searching.process.is_alive()
+        with contextlib.suppress(RolekdError):  # the study is not there yet
+            ledger = ledger or Ledger.open(url, spec.name)
+        time.sleep(0.05)
+    ledger.close()
     server.stop()
     time.sleep(seconds)
     assert searching.process.is_alive()
@@ -60,7 +68,7 @@ def outage(server, start, spec, url, tmp_path, seconds) -> str:
 
 
 def test_a_server_away_for_seconds(server, start, spec, url, on_sqlite, tmp_path):
-    assert outage(server, start, spec, url, tmp_path, 3) == on_sqlite
+    assert outage(server, start, spec, url, tmp_path, 2) == on_sqlite
 
 
 @pytest.mark.slow
