@@ -31,7 +31,7 @@ class Taps:
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
         self.features: dict[str, Tensor] = {}
         self._paths = tuple(paths)
-        modules = _tappable(model)
+        modules = tappable(model)
         for path in self._paths:
             if path not in modules:
                 near = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
@@ -65,7 +65,7 @@ class Taps:
         self.features.clear()
 
 
-def _tappable(model: nn.Module) -> dict[str, nn.Module]:
+def tappable(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules whose hooks fire: those that the forward pass really calls."""
     modules = {path: module for path, module in model.named_modules() if path}
     if isinstance(model, fx.GraphModule):

@@ -7,7 +7,7 @@ quantised once.
 
 import copy
 import difflib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from torch import Tensor, fx, nn
@@ -15,12 +15,16 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
+from rolekd.quantize.lsq import LSQActivation, LSQWeight
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 
 Residual = Literal["low-bit", "float"]
 
-_QUANTIZERS: dict[str, tuple[type[DoReFaWeight], type[DoReFaActivation]]] = {
+_QUANTIZERS: dict[
+    str, tuple[Callable[[int], WeightQuantizer], Callable[[int], ActivationQuantizer]]
+] = {
     "dorefa": (DoReFaWeight, DoReFaActivation),
+    "lsq": (LSQWeight, LSQActivation),
 }
 _UNSUPPORTED = (
     nn.Conv1d,
@@ -88,7 +92,7 @@ def convert(
         activation_bits: 1 to 8, of these convolutions' inputs.
         residual: "low-bit": whatever else uses a quantised input (the residual addition) takes
             the quantised value too; "float": it takes the value before quantisation.
-        quantizer: name of the method.
+        quantizer: "dorefa" or "lsq".
         keep: module paths of further convolutions that stay float.
 
     Raises:

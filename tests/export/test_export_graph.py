@@ -75,17 +75,23 @@ def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
     weight_bits=st.integers(1, 8),
     activation_bits=st.integers(1, 8),
     residual=st.sampled_from(["low-bit", "float"]),
+    quantizer=st.sampled_from(["dorefa", "lsq"]),
 )
 def test_random_networks_are_exact_on_random_images(
     network: tuple[nn.Module, tuple[int, int, int]],
     weight_bits: int,
     activation_bits: int,
     residual: str,
+    quantizer: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     model, shape = network
     converted = convert(
-        model, weight_bits=weight_bits, activation_bits=activation_bits, residual=residual
+        model,
+        weight_bits=max(weight_bits, 2 if quantizer == "lsq" else 1),
+        activation_bits=activation_bits,
+        residual=residual,
+        quantizer=quantizer,
     )
     images = _random_images((16, *shape))
     lowered = _lowered(converted, images, [0.4, 0.5, 0.6][: shape[-1]])

@@ -1,0 +1,95 @@
+"""LSQ against its formulas in numpy float64 and its gradient against the paper's equation 3."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rolekd.errors import InputError
+from rolekd.models import build, copy_matching
+from rolekd.quantize import convert
+from rolekd.quantize.lsq import LSQActivation, LSQWeight
+
+
+def _sample(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _reference(v: np.ndarray, step: float, low: int, high: int) -> np.ndarray:
+    return step * np.round(np.clip(v / step, low, high))
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_follow_the_formula(bits: int) -> None:
+    weight = _sample(8, 4, 3, 3)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    quantizer = LSQWeight(bits)
+    actual = quantizer(weight)
+    step = np.float32(2 * np.abs(weight.numpy()).mean() / math.sqrt(high))
+    assert quantizer.step.item() == pytest.approx(step, rel=1e-6)
+    expected = _reference(weight.numpy(), quantizer.step.item(), low, high)
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=1e-12)
+    integers, size = quantizer.integers(weight)
+    np.testing.assert_allclose(integers.numpy() * size.item(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_activations_follow_the_formula(bits: int) -> None:
+    x = _sample(4, 3, 5, 5).relu()
+    quantizer = LSQActivation(bits)
+    actual = quantizer(x)
+    levels = quantizer.levels()
+    assert (levels.low, levels.high) == (0, 2**bits - 1)
+    expected = _reference(x.numpy(), levels.step, 0, levels.high)
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_gradients_are_those_of_the_paper(bits: int) -> None:
+    weight, upstream = _sample(6, 3, 3, 3).requires_grad_(), _sample(6, 3, 3, 3, seed=1)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    quantizer = LSQWeight(bits)
+    quantizer(weight).backward(upstream)
+    v = weight.detach().numpy() / quantizer.step.item()
+    inside = (v >= low) & (v <= high)
+    slope = np.where(inside, np.round(v) - v, np.clip(np.round(v), low, high))
+    expected = (upstream.numpy() * slope).sum() / math.sqrt(v.size * high)
+    assert quantizer.step.grad is not None
+    assert quantizer.step.grad.item() == pytest.approx(expected, rel=1e-5)
+    assert weight.grad is not None
+    np.testing.assert_allclose(weight.grad.numpy(), upstream.numpy() * inside, atol=1e-12)
+
+
+def test_steps_start_once_and_travel_with_the_state() -> None:
+    first, second = LSQActivation(2), LSQActivation(2)
+    first(torch.full((4,), 1.0))
+    before = first.step.item()
+    first(torch.full((4,), 100.0))
+    assert first.step.item() == before
+    second.load_state_dict(first.state_dict())
+    second(torch.full((4,), 100.0))
+    assert second.step.item() == before
+
+
+def test_a_student_starts_its_steps_from_the_copied_weights() -> None:
+    def make(seed: int) -> torch.nn.Module:
+        return build("resnet8", classes=3, channels=1, image_size=(8, 8), width=4, seed=seed)
+
+    teacher = make(0)
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight.mul_(3)
+    student = convert(make(1), weight_bits=2, activation_bits=2, quantizer="lsq")
+    copy_matching(student, teacher)
+    student(torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    step = student.get_parameter("stage2.0.conv1.weight_quantizer.step").item()
+    wanted = 2 * teacher.get_parameter("stage2.0.conv1.weight").abs().mean().item()
+    assert step == pytest.approx(wanted, rel=1e-5)
+
+
+def test_one_bit_weights_are_refused() -> None:
+    model = build("resnet8", classes=3, channels=1, image_size=(8, 8), width=4, seed=0)
+    with pytest.raises(InputError, match="2 bits or more"):
+        convert(model, weight_bits=1, activation_bits=2, quantizer="lsq")
