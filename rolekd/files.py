@@ -120,7 +120,9 @@ def digest_path(path: Path | str) -> str:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: is missing; run the stage that writes it first (dvc repro), or dvc pull")
+        raise InputError(
+            f"{path}: is missing; run the stage that writes it first (dvc repro), or dvc pull"
+        )
     if path.is_file():
         return sha256(path)
     return digest(

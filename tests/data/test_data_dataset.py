@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -108,3 +110,55 @@ def test_an_epoch_shows_every_image_once_in_batches_of_nearly_equal_size(digits)
     again = list(batches.epoch(0, augment))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(epoch, again, strict=True))
     assert not torch.equal(next(batches.epoch(1, augment))[1], epoch[0][1])
+
+
+def _imbalanced() -> datasets.Dataset:
+    labels = np.repeat(np.arange(3), [70, 20, 7]).astype(np.int64)
+    # every pixel of an image is its own number, so that a batch tells which images it holds
+    images = np.broadcast_to(np.arange(97, dtype=np.uint8)[:, None, None, None], (97, 2, 2, 1))
+    splits = {name: np.arange(97) for name in datasets.SPLITS}
+    made = datasets.assemble("x", images, labels, ("a", "b", "c"), splits)
+    return replace(made, balance=True, mean=(0.0,), std=(1 / 255,))
+
+
+def _shown(batches: Batches, epoch: int) -> np.ndarray:
+    parts = [images[:, 0, 0, 0] for images, _ in batches.epoch(epoch, lambda images, _: images)]
+    return torch.cat(parts).round().long().numpy()
+
+
+def test_balanced_epochs_show_every_class_equally_and_in_time_every_image():
+    data = _imbalanced()
+    batches = Batches(data, "train", 10, seed=4, normalize=Normalize(data))
+    times = np.zeros(97, int)
+    for epoch in range(21):
+        shown = _shown(batches, epoch)
+        assert len(shown) == batches.images_per_epoch == 97
+        assert np.ptp(np.bincount(data.labels[shown], minlength=3)) <= 1
+        times += np.bincount(shown, minlength=97)
+    for label in range(3):
+        # dealt out pass after pass; the last place of an epoch may go to another class
+        assert np.ptp(times[data.labels == label]) <= 2
+    assert times.min() >= 9
+    assert np.array_equal(_shown(batches, 3), _shown(batches, 3))
+    assert not np.array_equal(_shown(batches, 3), _shown(batches, 4))
+
+
+def test_images_that_stay_on_disk_give_the_same_batches(digits, tmp_path, monkeypatch):
+    datasets.save(digits, tmp_path / "data")
+    loaded = datasets.load(tmp_path / "data")
+    normalize = Normalize(digits)
+    held = Batches(digits, "train", 200, seed=1, normalize=normalize)
+    monkeypatch.setattr("rolekd.data.batches._RESIDENT", 0)
+    mapped = Batches(loaded, "train", 200, seed=1, normalize=normalize)
+    for one, other in zip(
+        held.epoch(2, lambda images, _: images),
+        mapped.epoch(2, lambda images, _: images),
+        strict=True,
+    ):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+def test_balance_survives_the_folder(tmp_path):
+    datasets.save(_imbalanced(), tmp_path / "data")
+    assert datasets.load(tmp_path / "data").balance

@@ -132,12 +132,15 @@ def _binary(path: Path, labels: int) -> tuple[Images, Labels]:
 
 def _pickled(path: Path, key: str) -> tuple[Images, Labels]:
     content = pickles.load(path)
-    pixels, labels = np.asarray(content.get("data")), np.asarray(content.get(key))
+    try:
+        pixels, labels = np.asarray(content.get("data")), np.asarray(content.get(key), np.int64)
+    except (ValueError, TypeError, OverflowError):
+        pixels = labels = np.empty(())
     if pixels.dtype != np.uint8 or pixels.shape != (*labels.shape, _PIXELS) or labels.ndim != 1:
         raise InputError(
             f"{path}: holds no data with {key}, a label for each image; fetch it again"
         )
-    return _images(pixels), labels.astype(np.int64)
+    return _images(pixels), labels
 
 
 def _images(planes: Images) -> Images:

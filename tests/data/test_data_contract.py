@@ -1,0 +1,122 @@
+"""What every source must do. A new source needs a row of `CASES`, and inherits the tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import data_files
+import numpy as np
+import pytest
+
+from rolekd.data import dataset as datasets
+from rolekd.data.prepare import prepare, prepare_folder
+from rolekd.data.sources import SOURCES, open_source
+from rolekd.errors import InputError
+from rolekd.params import DataParams
+
+# name of the case -> (source, what makes its raw data in a folder, parameters)
+CASES: dict[str, tuple[str, Callable[[Path], object], dict[str, object]]] = {
+    "digits": ("digits", Path, {}),
+    "photos": ("image-folder", data_files.photos, {"image_size": 8}),
+    "gray photos": ("image-folder", data_files.photos, {"image_size": 8, "channels": 1}),
+    "divided photos": ("image-folder", data_files.divided, {"image_size": 8}),
+    "table": ("csv", data_files.table, {"image_size": 8}),
+    "table without splits": ("csv", lambda root: data_files.table(root, False), {"image_size": 8}),
+    "idx": ("fashion-mnist", data_files.idx, {}),
+    "plain idx": ("fashion-mnist", lambda root: data_files.idx(root / "raw", False), {}),
+    **{
+        f"{name}, {'pickled' if pickled else 'binary'}": (
+            name,
+            lambda root, name=name, pickled=pickled: data_files.cifar(root, name, pickled),
+            {},
+        )
+        for name in ("cifar10", "cifar100")
+        for pickled in (False, True)
+    },
+}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(" ", "-"))
+def params(request, tmp_path_factory) -> DataParams:
+    source, make, values = CASES[request.param]
+    root = tmp_path_factory.mktemp("raw") / ("digits" if source == "digits" else "raw")
+    root.mkdir()
+    make(root)
+    return DataParams(source=source, path=root, **values)
+
+
+def test_every_source_has_a_case():
+    assert {source for source, _, _ in CASES.values()} == set(SOURCES)
+
+
+def test_the_listing_says_what_the_blocks_hold(params):
+    source = open_source(params)
+    listing = source.listing()
+    blocks = list(source.blocks())
+    assert all(block.images.dtype == np.uint8 for block in blocks)
+    assert all(block.images.shape[1:] == source.shape() for block in blocks)
+    assert not any(block.faults for block in blocks)
+    count = sum(len(block.images) for block in blocks)
+    assert count == len(listing.labels) == len(listing.names) == len(set(listing.names))
+    assert source.shape()[2] in (1, 3)
+
+
+def test_labels_are_numbers_of_classes_and_every_class_occurs(params):
+    listing = open_source(params).listing()
+    assert listing.labels.dtype == np.int64
+    assert set(listing.labels.tolist()) == set(range(len(listing.classes)))
+    assert len(set(listing.classes)) == len(listing.classes)
+
+
+def test_the_test_split_is_a_part_of_the_images(params):
+    listing = open_source(params).listing()
+    if listing.test is not None:
+        assert 0 < len(listing.test) < len(listing.labels)
+        assert len(np.unique(listing.test)) == len(listing.test)
+        assert listing.test.min() >= 0
+        assert listing.test.max() < len(listing.labels)
+
+
+def test_two_readings_are_the_same_and_pixels_vary(params):
+    first, second = (
+        np.concatenate([block.images for block in open_source(params).blocks()]) for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+    assert len({image.tobytes() for image in first}) == len(first)
+
+
+def test_blocks_do_not_need_the_listing_first(params):
+    blocks = open_source(params).blocks()
+    assert len(next(blocks).images) > 0
+
+
+def test_it_becomes_the_same_data_set_on_disk_and_in_memory(params, tmp_path):
+    shown = []
+    written, quality = prepare_folder(params, 3, tmp_path / "data", lambda *n: shown.append(n))
+    held = prepare(params, 3)
+    assert np.array_equal(written.images, held.images)
+    assert written.digest == held.digest
+    assert (written.mean, written.std, written.classes) == (held.mean, held.std, held.classes)
+    assert shown[-1] == (len(held.labels), len(held.labels))
+    assert quality.images == len(held.labels)
+    splits = {name: set(indices.tolist()) for name, indices in held.splits.items()}
+    assert splits["train"] == splits["search_train"] | splits["search_val"]
+    assert not splits["train"] & splits["test"]
+    assert all(splits.values())
+    assert isinstance(datasets.load(tmp_path / "data").images, np.memmap)
+
+
+def test_another_image_size_is_obeyed_or_refused(params):
+    other = params.model_copy(update={"image_size": 13})
+    try:
+        source = open_source(other)
+    except InputError as error:
+        assert str(error).startswith("data.image_size: ")
+    else:
+        assert source.shape()[:2] == (13, 13)
+        assert next(source.blocks()).images.shape[1:3] == (13, 13)
+
+
+def test_a_missing_folder_is_named(params):
+    away = params.model_copy(update={"path": Path("no/such/folder")})
+    with pytest.raises(InputError, match=r"no/such/folder"):
+        open_source(away)

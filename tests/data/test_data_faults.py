@@ -1,0 +1,306 @@
+import gzip
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import data_files
+import numpy as np
+import pytest
+from PIL import Image
+
+from rolekd.data import dataset as datasets
+from rolekd.data.prepare import prepare, prepare_folder
+from rolekd.errors import InputError
+from rolekd.params import DataParams
+
+
+def _folder(root: Path, **values: object) -> DataParams:
+    return DataParams(source="image-folder", path=root, image_size=8, **values)
+
+
+def _fails(params: DataParams, *texts: str) -> None:
+    """Preparing is one line that holds all of `texts`."""
+    with pytest.raises(InputError) as caught:
+        prepare(params, 0)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert ";" in message, "no remedy"
+    for text in texts:
+        assert text in message
+
+
+def _bomb(path: Path) -> None:
+    """A PNG of 65,500 x 65,500 pixels in some kilobytes: only its header is ever looked at."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content).to_bytes(4)
+        return len(content).to_bytes(4) + kind + content + check
+
+    side = (65_500).to_bytes(4)
+    rows = zlib.compress(bytes(1_000_000))
+    header = chunk(b"IHDR", side + side + b"\x08\x00\x00\x00\x00")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def _break(root: Path) -> dict[str, str]:
+    """Put broken images into a folder of photos; return file -> reason."""
+    cat = root / "cat"
+    whole = (cat / "0.jpg").read_bytes()
+    (cat / "cut.jpg").write_bytes(whole[:-40])
+    (cat / "text.png").write_text("no image at all")
+    (cat / "empty.webp").write_bytes(b"")
+    _bomb(cat / "bomb.png")
+    Image.new("RGB", (9, 9)).save(cat / "really.gif.png", format="GIF")
+    return {
+        "cut.jpg": "truncated",
+        "text.png": "is no JPEG",
+        "empty.webp": "is no JPEG",
+        "bomb.png": "has more than",
+        "really.gif.png": "is no JPEG",
+    }
+
+
+def test_broken_images_are_listed_each_with_its_reason(tmp_path):
+    reasons = _break(data_files.photos(tmp_path))
+    _fails(_folder(tmp_path), "5 unreadable images", "on_error: skip", *reasons, *reasons.values())
+
+
+def test_broken_images_are_left_out_on_request_and_reported(tmp_path):
+    clean = prepare(_folder(data_files.photos(tmp_path / "raw")), 0)
+    reasons = _break(tmp_path / "raw")
+    held, quality = prepare_folder(_folder(tmp_path / "raw", on_error="skip"), 0, tmp_path / "data")
+    assert held.digest == clean.digest
+    assert np.array_equal(held.images, clean.images)
+    assert {Path(name).name for name in quality.unreadable} == set(reasons)
+    assert quality.metrics()["unreadable"] == 5
+    assert quality.warnings() == [
+        "5 unreadable images were left out",
+        "fewer than 20 images to train on in class cat, dog",
+    ]
+
+
+def test_more_than_ten_broken_images_are_counted(tmp_path):
+    data_files.photos(tmp_path)
+    for number in range(14):
+        (tmp_path / "dog" / f"bad {number}.png").write_text("")
+    _fails(_folder(tmp_path), "14 unreadable images", "and 4 more")
+
+
+def test_broken_test_images_leave_the_split_right(tmp_path):
+    data_files.divided(tmp_path)
+    (tmp_path / "train/cat/0.png").write_text("")
+    (tmp_path / "test/dog/5.png").write_text("")
+    clean = prepare(_folder(tmp_path, on_error="skip"), 0)
+    assert len(clean.splits["train"]) == 2 * data_files.PER_CLASS - 1
+    assert len(clean.splits["test"]) == 2 * data_files.PER_CLASS - 1
+    assert clean.splits["test"].min() == 2 * data_files.PER_CLASS - 1
+
+
+def test_parallel_decoding_tells_the_same(tmp_path):
+    from rolekd.data.decode import blocks
+
+    data_files.photos(tmp_path, count=70)
+    _break(tmp_path)
+    paths = sorted(tmp_path.rglob("*.*"))
+    alone, together = (list(blocks(paths, 8, 3, workers)) for workers in (1, 2))
+    assert len(alone) > 1
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert one[1] == other[1]
+
+
+@pytest.mark.parametrize("name", ["two words", "größe 猫", "dollar$ & 'quote'"])
+def test_unusual_class_names_are_kept(tmp_path, name):
+    held = prepare(_folder(data_files.photos(tmp_path / "raw", (name, "z"))), 0)
+    assert held.classes == (name, "z")
+    datasets.save(held, tmp_path / "data")
+    assert datasets.load(tmp_path / "data").classes == (name, "z")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("x" * 200, "has 200 characters"), ("tab\there", "unprintable"), ("back\\slash", "slash")],
+)
+def test_unusable_class_names_are_refused(tmp_path, name, text):
+    _fails(_folder(data_files.photos(tmp_path, (name, "z"))), text)
+
+
+def test_a_class_name_that_is_no_text_is_refused(tmp_path):
+    data_files.photos(tmp_path)
+    (tmp_path / "cat").rename(os.fsdecode(os.fsencode(tmp_path) + b"/c\xe4t"))
+    _fails(_folder(tmp_path), "unprintable")
+
+
+def test_a_file_name_that_is_no_text_is_shown_escaped(tmp_path):
+    data_files.photos(tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/b\xe4d.png")).write_text("")
+    _, quality = prepare_folder(_folder(tmp_path, on_error="skip"), 0, tmp_path / "data")
+    assert next(iter(quality.unreadable)).endswith("b\\udce4d.png")
+
+
+def test_folders_without_what_they_need_are_refused(tmp_path):
+    data_files.photos(tmp_path / "empty")
+    (tmp_path / "empty" / "bird").mkdir()
+    (tmp_path / "empty" / "bird" / "notes.txt").write_text("none yet")
+    _fails(_folder(tmp_path / "empty"), "bird: holds no JPEG")
+    _fails(_folder(data_files.photos(tmp_path / "one", ("cat",))), "only one class")
+    data_files.photo(tmp_path / "flat" / "1.png", 1)
+    _fails(_folder(tmp_path / "flat"), "flat: holds no folder")
+    _fails(_folder(data_files.photos(tmp_path / "few", count=4)), "fewer than 5", "cat (4)")
+    _fails(DataParams(source="image-folder", path=tmp_path), "data.image_size")
+
+
+def test_train_and_test_of_different_classes_are_refused(tmp_path):
+    data_files.divided(tmp_path)
+    (tmp_path / "test" / "dog").rename(tmp_path / "test" / "hog")
+    _fails(_folder(tmp_path), "test: its classes are not those of train", "dog, hog")
+
+
+def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
+    data_files.divided(tmp_path / "two", ("train", "val"))
+    data_files.divided(tmp_path / "three", ("train", "val", "test"))
+    two, three = (prepare(_folder(tmp_path / name), 0) for name in ("two", "three"))
+    part = 2 * data_files.PER_CLASS
+    assert (len(two.splits["train"]), len(two.splits["test"])) == (part, part)
+    assert (len(three.splits["train"]), len(three.splits["test"])) == (2 * part, part)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    held = prepare(_folder(data_files.photos(tmp_path, ("car", "train"))), 0)
+    assert held.classes == ("car", "train")
+
+
+def _csv(root: Path, *lines: str) -> DataParams:
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return DataParams(source="csv", path=root, image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (["file,label", "a.png,x"], "has no column path"),
+        (["path,label", "../a.png,x"], "line 2: path '../a.png' is not inside"),
+        (["path,label", "/a.png,x"], "not inside"),
+        (["path,label", "a.png,"], "line 2: a class has no name"),
+        (["path,label", "a.png,../x"], "slash"),
+        (["path,label", "a.png," + "x" * 300], "300 characters"),
+        (["path,label,split", "a.png,x,exam"], "split 'exam'"),
+        (["path,label"], "has no rows"),
+        (["path,label", '"a.png,x'], "cannot be read"),
+        (["path,label,split", "a.png,x,train", "a.png,y,test"], "to train on in class y"),
+    ],
+)
+def test_wrong_tables_are_refused_by_line(tmp_path, lines, text):
+    _fails(_csv(tmp_path, *lines), "labels.csv", text)
+
+
+def test_an_image_that_the_table_names_and_the_folder_lacks_is_told(tmp_path):
+    params = DataParams(source="csv", path=data_files.table(tmp_path), image_size=8)
+    (tmp_path / "images/3.png").unlink()
+    _fails(params, "images/3.png (No such file or directory)")
+    (tmp_path / "labels.csv").unlink()
+    _fails(params, "labels.csv: cannot be read")
+    (tmp_path / "labels.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
+    _fails(params, "UTF-8")
+
+
+class _Harm:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("harm-was-done",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_that_would_run_code_does_not(tmp_path, monkeypatch, protocol):
+    monkeypatch.chdir(tmp_path)
+    data_files.cifar(tmp_path, "cifar10", pickled=True)
+    path = tmp_path / "cifar-10-batches-py/data_batch_2"
+    path.write_bytes(pickle.dumps({"data": _Harm(), "labels": []}, protocol))
+    _fails(DataParams(source="cifar10", path=tmp_path), str(path), ".mkdir", "official archive")
+    assert not (tmp_path / "harm-was-done").exists()
+
+
+@pytest.mark.parametrize("key", ["data", "labels"])
+@pytest.mark.parametrize("value", [np.zeros(7), [], "text", None, [[1], [2, 3]]])
+def test_pickles_of_something_else_are_refused(tmp_path, key, value):
+    data_files.cifar(tmp_path, "cifar10", pickled=True)
+    path = tmp_path / "cifar-10-batches-py/data_batch_1"
+    content = {"data": data_files.pixels(2, 3072), "labels": [0, 1], key: value}
+    path.write_bytes(pickle.dumps(content, 2))
+    _fails(DataParams(source="cifar10", path=tmp_path), "data_batch_1")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 5000])
+@pytest.mark.parametrize("pickled", [True, False])
+def test_cut_files_of_cifar_are_refused(tmp_path, pickled, kept):
+    data_files.cifar(tmp_path, "cifar100", pickled)
+    path = next(tmp_path.rglob("train*"))
+    path.write_bytes(path.read_bytes()[:kept])
+    _fails(DataParams(source="cifar100", path=tmp_path), path.name, "fetch it again")
+
+
+def test_labels_out_of_range_are_refused(tmp_path):
+    data_files.cifar(tmp_path, "cifar10", pickled=False)
+    path = tmp_path / "cifar-10-batches-bin/data_batch_3.bin"
+    content = bytearray(path.read_bytes())
+    content[3073 * 4] = 77
+    path.write_bytes(content)
+    _fails(DataParams(source="cifar10", path=tmp_path), "data_batch_3.bin[4]: label 77", "range")
+
+
+@pytest.mark.parametrize("change", ["cut", "long", "kind", "text"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_damaged_idx_files_are_refused(tmp_path, change, packed):
+    data_files.idx(tmp_path, packed)
+    path = next(tmp_path.glob("train-images*"))
+    content = path.read_bytes()
+    plain = gzip.decompress(content) if packed else content
+    changed = {
+        "cut": content[:-100],
+        "long": gzip.compress(plain + b"x") if packed else plain + b"x",
+        "kind": gzip.compress(b"\0\0\x0d" + plain[3:]) if packed else b"\0\0\x0d" + plain[3:],
+        "text": b"<html>not found</html>",
+    }
+    path.write_bytes(changed[change])
+    _fails(DataParams(source="fashion-mnist", path=tmp_path), path.name, "fetch it again")
+
+
+def test_fewer_labels_than_images_are_refused(tmp_path):
+    data_files.idx(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    for path in (tmp_path / "a").iterdir():
+        source = path if "labels" not in path.name else path.with_name("t10k-labels-idx1-ubyte.gz")
+        (tmp_path / "b" / path.name).write_bytes(source.read_bytes())
+    _fails(DataParams(source="fashion-mnist", path=tmp_path / "b"), "150 images for 60 labels")
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+    data_files.photos(tmp_path / "raw", count=60)
+    held, _ = prepare_folder(_folder(tmp_path / "raw"), 0, tmp_path / "data")
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from rolekd.data.prepare import prepare_folder\n"
+        "from rolekd.params import DataParams\n"
+        "from rolekd.errors import RunError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))\n"
+        "params = DataParams(source='image-folder', path=sys.argv[1], image_size=32)\n"
+        "try:\n"
+        "    prepare_folder(params, 0, Path(sys.argv[2]))\n"
+        "except RunError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "raw", tmp_path / "data"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "writing the images failed (File too large); free some space" in done.stdout, done.stderr
+    assert datasets.load(tmp_path / "data").digest == held.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "raw"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 8192

@@ -1,0 +1,126 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rolekd.data.images import UnreadableError, read
+
+
+def _file(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file
+
+
+def _gradient(width: int, height: int) -> Image.Image:
+    across = np.linspace(0, 255, width).astype(np.uint8)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = across
+    pixels[..., 1] = np.linspace(0, 255, height).astype(np.uint8)[:, None]
+    return Image.fromarray(pixels)
+
+
+def test_a_square_of_the_wanted_size_is_untouched():
+    image = _gradient(16, 16)
+    assert np.array_equal(read(_file(image), 16, 3), np.asarray(image))
+
+
+def test_the_centre_of_the_longer_side_is_kept():
+    image = np.asarray(_gradient(48, 16))
+    assert np.array_equal(read(_file(Image.fromarray(image)), 16, 3), image[:, 16:32])
+    tall = np.ascontiguousarray(image.transpose(1, 0, 2))
+    assert np.array_equal(read(_file(Image.fromarray(tall)), 16, 3), tall[16:32])
+
+
+def test_it_is_resizing_of_the_shorter_side_and_a_centre_crop():
+    image = _gradient(90, 60)
+    two_steps = image.resize((30, 20), Image.Resampling.BICUBIC).crop((5, 0, 25, 20))
+    difference = read(_file(image), 20, 3).astype(int) - np.asarray(two_steps)
+    # the middle of the two rules is the same; at a crop's edge the filter sees more of the image
+    assert np.abs(difference[:, 2:-2]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "LA", "RGBA", "PA", "I;16"])
+def test_every_mode_becomes_rgb_and_gray(mode):
+    gray = Image.new("L", (9, 9), 255)
+    image = Image.new("I;16", (9, 9), 0xFF80) if mode == "I;16" else gray.convert(mode)
+    if mode == "PA":
+        image = image.convert("RGBA")
+    assert np.array_equal(read(_file(image), 9, 3), np.full((9, 9, 3), 255))
+    assert np.array_equal(read(_file(image), 9, 1), np.full((9, 9, 1), 255))
+
+
+def test_sixteen_bits_keep_the_high_byte():
+    values = np.array([[0, 255, 256, 0x7FFF], [0x8000, 0xFEFF, 0xFF00, 0xFFFF]], np.uint16)
+    square = np.repeat(values, 2, 0)
+    assert read(_file(Image.fromarray(square)), 4, 1)[..., 0].tolist() == (square >> 8).tolist()
+
+
+def test_cmyk_photos_have_their_colours():
+    red = Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK")
+    found = read(_file(red, "JPEG", quality=95), 16, 3)
+    assert np.abs(found.astype(int) - (200, 30, 40)).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparency_lies_on_white(kind):
+    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    assert (read(_file(clear, kind, **options), 8, 3) == 255).all()
+    half = read(_file(Image.new("RGBA", (8, 8), (0, 0, 0, 128)), kind, **options), 8, 3)
+    assert np.abs(half.astype(int) - 127).max() <= 1
+
+
+def test_a_transparent_palette_lies_on_white():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    assert (read(_file(image, transparency=1), 4, 3) == 255).all()
+    assert (read(_file(image, transparency=0), 4, 3) == 90).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_upright(orientation):
+    upright = np.asarray(_gradient(32, 32))
+    # how a camera that notes this orientation stores what it saw
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = _file(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    assert np.array_equal(read(file, 32, 3), upright)
+
+
+def test_large_jpegs_are_as_if_decoded_whole():
+    image = _gradient(1024, 768)
+    small = read(_file(image, "JPEG", quality=95), 32, 3).astype(int)
+    whole = read(_file(image), 32, 3)
+    assert np.abs(small - whole).max() <= 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2)])
+def test_tiny_and_thin_images_are_enlarged(size):
+    assert read(_file(Image.new("RGB", size, (5, 6, 7))), 8, 3).tolist() == [[[5, 6, 7]] * 8] * 8
+
+
+def test_damaged_bytes_are_unreadable_or_an_image_never_another_error():
+    generator = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP", "BMP"):
+        whole = np.frombuffer(_file(_gradient(20, 20), kind).getvalue(), np.uint8)
+        for _ in range(60):
+            damaged = whole.copy()
+            damaged[generator.integers(0, len(whole), 6)] = generator.integers(0, 256, 6)
+            file = io.BytesIO(damaged[: generator.integers(1, len(whole) + 1)].tobytes())
+            try:
+                assert read(file, 8, 3).shape == (8, 8, 3)
+            except UnreadableError as error:
+                assert str(error)
+                assert "\n" not in str(error)

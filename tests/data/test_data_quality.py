@@ -1,0 +1,72 @@
+import shutil
+
+import data_files
+import numpy as np
+import pytest
+
+from rolekd import files
+from rolekd.data.prepare import QUALITY, prepare_folder
+from rolekd.params import DataParams
+
+
+def _prepare(root, folder, **values):
+    params = DataParams(source="image-folder", path=root, image_size=8, **values)
+    return prepare_folder(params, 0, folder)
+
+
+def test_a_clean_folder_has_nothing_to_tell(tmp_path):
+    held, quality = _prepare(data_files.photos(tmp_path / "raw", count=30), tmp_path / "data")
+    assert quality.warnings() == []
+    assert quality.imbalance == 1
+    assert quality.classes["cat"] == {
+        name: int((held.labels[indices] == 0).sum()) for name, indices in held.splits.items()
+    }
+    assert files.read_json(tmp_path / "data" / QUALITY) == quality.to_json()
+
+
+def test_copies_conflicts_and_imbalance_are_found(tmp_path):
+    raw = data_files.photos(tmp_path / "raw", count=30)
+    shutil.copy(
+        raw / "cat/5.png" if (raw / "cat/5.png").exists() else raw / "cat/6.png",
+        raw / "cat/again.png",
+    )
+    shutil.copy(raw / "cat/1.png", raw / "dog/not a cat.png")
+    for number in range(300):
+        data_files.photo(raw / "bird" / f"{number}.png", 5000 + number)
+    (raw / "bird" / "notes.txt").write_text("a remark")
+    held, quality = _prepare(raw, tmp_path / "data")
+    assert quality.metrics() == {
+        "duplicates": 2,
+        "conflicting_duplicates": 1,
+        "left_out": 0,
+        "unreadable": 0,
+        "imbalance": round(300 / 31, 3),
+        "small_classes": 0,
+    }
+    names = [
+        sorted(name.rsplit("/", 1)[1] for name in group) for group in quality.duplicate_examples
+    ]
+    assert ["1.png", "not a cat.png"] in names
+    assert [name.rsplit("/", 1)[1] for name in quality.ignored] == ["notes.txt"]
+    groups = [{image.tobytes() for image in held.split(s)[0]} for s in ("train", "test")]
+    assert not groups[0] & groups[1]
+
+
+def test_training_images_that_are_in_the_test_split_are_left_out(tmp_path):
+    raw = data_files.divided(tmp_path / "raw")
+    shutil.copy(raw / "test/cat/3.png", raw / "train/cat/leak.png")
+    held, quality = _prepare(raw, tmp_path / "data")
+    assert quality.left_out == 1
+    assert len(held.splits["test"]) == 2 * data_files.PER_CLASS
+    assert len(held.splits["train"]) == 2 * data_files.PER_CLASS
+    assert any("also stand in the test split" in line for line in quality.warnings())
+
+
+@pytest.mark.parametrize("image", ["cat/1.png", "dog/3.bmp"])
+def test_one_changed_image_changes_the_digest(tmp_path, image):
+    raw = data_files.photos(tmp_path / "raw")
+    before, _ = _prepare(raw, tmp_path / "data")
+    data_files.photo(raw / image, 987)
+    after, _ = _prepare(raw, tmp_path / "data")
+    assert before.digest != after.digest
+    assert (np.any(before.images != after.images, axis=(1, 2, 3))).sum() == 1
