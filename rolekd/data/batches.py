@@ -83,14 +83,18 @@ class Batches:
         Each class is dealt out pass after pass, each pass in an order of its own; an epoch goes
         on where the one before it ended.
         """
-        classes = np.unique(self._labels)
-        share = -(-len(self._labels) // len(classes))
-        dealt = [
-            self._deal(int(label), range(epoch * share, (epoch + 1) * share)) for label in classes
+        classes = np.unique(self._labels).tolist()
+        images = len(self._labels)
+
+        def dealt_before(epoch: int, number: int) -> int:
+            # summed over the classes this is epoch * images: Hermite's identity
+            return (epoch * images + number) // len(classes)
+
+        places = [
+            self._deal(label, range(dealt_before(epoch, n), dealt_before(epoch + 1, n)))
+            for n, label in enumerate(classes)
         ]
-        # the shares are rounded up: leave out as many as there are too many, of different classes
-        places = np.stack(dealt, axis=1).ravel()[: len(self._labels)]
-        return self._generator("order", epoch).permutation(places)
+        return self._generator("order", epoch).permutation(np.concatenate(places))
 
     def _deal(self, label: int, positions: range) -> Indices:
         members = np.flatnonzero(self._labels == label)

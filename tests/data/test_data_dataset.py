@@ -136,8 +136,8 @@ def test_balanced_epochs_show_every_class_equally_and_in_time_every_image():
         assert np.ptp(np.bincount(data.labels[shown], minlength=3)) <= 1
         times += np.bincount(shown, minlength=97)
     for label in range(3):
-        # dealt out pass after pass; the last place of an epoch may go to another class
-        assert np.ptp(times[data.labels == label]) <= 2
+        # dealt out pass after pass, across the epochs
+        assert np.ptp(times[data.labels == label]) <= 1
     assert times.min() >= 9
     assert np.array_equal(_shown(batches, 3), _shown(batches, 3))
     assert not np.array_equal(_shown(batches, 3), _shown(batches, 4))
