@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rolekd.errors import InputError
+from rolekd.models import external
 from rolekd.models.alexnet import alexnet
 from rolekd.models.resnet import resnet
 
@@ -34,7 +35,8 @@ def build(
     """Build a network that maps float32 images [N, channels, H, W] to logits [N, classes].
 
     Args:
-        name: one of the registered networks, such as "resnet8".
+        name: "resnet8", "resnet18", "alexnet", a name that an installed package declares (see
+            `rolekd.models.external`), or "torchvision:" and a name of torchvision's.
         classes: number of classes.
         channels: 1 or 3.
         image_size: (height, width) in pixels.
@@ -44,23 +46,37 @@ def build(
     Raises:
         InputError: no network has this name.
     """
-    family = _family(name)
+    builder = _builder(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = family.build(classes=classes, channels=channels, image_size=image_size, width=width)
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        model = builder(classes=classes, channels=channels, image_size=image_size, width=width)
+        if name in _FAMILIES:
+            for module in model.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return model
 
 
 def default_taps(name: str) -> tuple[str, ...]:
-    """Return the module paths of a network's distillation features: each stage after its ReLU."""
-    return _family(name).taps
+    """Return the module paths of a network's distillation features: each stage after its ReLU.
 
-
-def _family(name: str) -> Family:
+    Raises:
+        InputError: the network is none of ours, so its taps must be named.
+    """
     if name not in _FAMILIES:
-        near = difflib.get_close_matches(name, _FAMILIES, n=3) or sorted(_FAMILIES)
-        raise InputError(f"model {name}: unknown network; did you mean {', '.join(near)}?")
-    return _FAMILIES[name]
+        _builder(name)
+        raise InputError(f"model {name}: has no default taps; name module paths instead")
+    return _FAMILIES[name].taps
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name in _FAMILIES:
+        return _FAMILIES[name].build
+    if name.startswith(external.PREFIX):
+        return partial(external.torchvision_model, name.removeprefix(external.PREFIX))
+    declared = external.entry_points()
+    if name in declared:
+        return external.declared(name)
+    known = [*_FAMILIES, *declared]
+    near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+    raise InputError(f"model {name}: unknown network; did you mean {', '.join(near)}?")

@@ -1,0 +1,86 @@
+"""torchvision's networks and the user's own, by name."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rolekd.errors import InputError
+from rolekd.models import build, default_taps
+
+
+def _declare(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    """Install a distribution that declares one network."""
+    about = folder / "ownnet-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ownnet\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[rolekd.models]\nownnet = {target}\n")
+    (folder / "ownnet.py").write_text(
+        "from torch import nn\n"
+        "def make(*, classes, channels, image_size, width):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.ReLU(),\n"
+        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    importlib.invalidate_caches()
+
+
+def test_a_package_of_the_user_declares_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _declare(tmp_path, monkeypatch, "ownnet:make")
+    model = build("ownnet", classes=3, channels=1, image_size=(8, 8), width=5, seed=0)
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    with pytest.raises(InputError, match="ownnets: unknown network; did you mean ownnet"):
+        build("ownnets", classes=3, channels=1, image_size=(8, 8), width=5, seed=0)
+
+
+def test_an_entry_point_that_does_not_load_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _declare(tmp_path, monkeypatch, "ownnet:missing")
+    with pytest.raises(InputError, match=r"ownnet:missing does not load.*reinstall"):
+        build("ownnet", classes=3, channels=1, image_size=(8, 8), width=5, seed=0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
+@pytest.mark.parametrize(("channels", "side"), [(1, 32), (3, 96)])
+def test_torchvision_networks_fit_channels_classes_and_size(
+    name: str, channels: int, side: int
+) -> None:
+    model = build(
+        f"torchvision:{name}",
+        classes=7,
+        channels=channels,
+        image_size=(side, side),
+        width=1,
+        seed=0,
+    ).eval()
+    assert model(torch.zeros(2, channels, side, side)).shape == (2, 7)
+    stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    assert stem.in_channels == channels
+    assert stem.stride == ((1, 1) if side == 32 else (2, 2))
+
+
+def test_seeds_decide_torchvision_weights_too() -> None:
+    first, again = (
+        build(
+            "torchvision:squeezenet1_1",
+            classes=2,
+            channels=1,
+            image_size=(32, 32),
+            width=1,
+            seed=4,
+        ).state_dict()
+        for _ in range(2)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_unknown_names_of_torchvision() -> None:
+    with pytest.raises(InputError, match=r"torchvision:resnet19.*torchvision:resnet18"):
+        build("torchvision:resnet19", classes=2, channels=1, image_size=(8, 8), width=1, seed=0)
+    with pytest.raises(InputError, match="no default taps"):
+        default_taps("torchvision:resnet18")
