@@ -2,6 +2,7 @@
 
 import click
 
+from pipelines.export import ARM, SEED
 from pipelines.stage import DATA, OUTPUTS, open_stage
 from rolekd.cli import run
 
@@ -14,41 +15,43 @@ def main() -> None:
     with open_stage("register") as stage:
         from rolekd import files
         from rolekd.data import dataset as datasets
-        from rolekd.track import provenance, registry
+        from rolekd.track import evidence, provenance, registry
+        from rolekd.track.card import card
 
         dataset = datasets.load(DATA)
+        found = evidence.collect(OUTPUTS, ARM, SEED)
         exported = files.read_json(OUTPUTS / "export" / "metrics.json")
-        arms = files.read_json(OUTPUTS / "evaluate" / "arms.json")["arms"]
-        teacher = files.read_json(OUTPUTS / "evaluate" / "metrics.json")["teacher_accuracy"]
-        student = stage.params.student
-        about = provenance.collect()
+        student, code = stage.params.student, provenance.collect()
+        name = registry.model_name(dataset.name)
+        about = {
+            "data_digest": dataset.digest,
+            **{
+                f"{role}_schedule_sha256": files.sha256(
+                    OUTPUTS / f"search_{role}" / "schedule.json"
+                )
+                for role in ("teacher", "student")
+            },
+            "weight_bits": student.bits,
+            "activation_bits": student.activation_bits or student.bits,
+            "accuracy": exported["accuracy"],
+            "export_run_id": exported["mlflow_run_id"],
+            "git_commit": code.commit,
+            "git_dirty": code.dirty,
+            **code.dvc,
+        }
         version = registry.register(
             OUTPUTS / "export" / "student.onnx",
-            name=registry.model_name(dataset.name),
+            name=name,
             run_id=stage.run.run_id(),
             example=dataset.split("test")[0][:_EXAMPLES],
-            tags={
-                "data_digest": dataset.digest,
-                **{
-                    f"{role}_schedule_sha256": files.sha256(
-                        OUTPUTS / f"search_{role}" / "schedule.json"
-                    )
-                    for role in ("teacher", "student")
-                },
-                "weight_bits": student.bits,
-                "activation_bits": student.activation_bits or student.bits,
-                "accuracy": exported["accuracy"],
-                "export_run_id": exported["mlflow_run_id"],
-                "git_commit": about.commit,
-                "git_dirty": about.dirty,
-                **about.dvc,
-            },
+            tags=about,
             metrics={
                 "accuracy": exported["accuracy"],
-                "teacher_accuracy": teacher,
+                "teacher_accuracy": found.teacher_accuracy,
                 "bytes": exported["bytes"],
-                **{f"arm_{row['arm']}_accuracy": row["accuracy"] for row in arms},
             },
+            evidence=found,
+            card=card(found, dataset, about, name),
             uri=stage.params.track.uri,
         )
         files.write_json(

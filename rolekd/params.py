@@ -100,7 +100,7 @@ class StudentParams(Section):
     quantizer: Literal["dorefa"] = "dorefa"
     bits: Bits = Field(2, description="of weights, and of activations unless named apart")
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
-    training: TrainingParams = TrainingParams(learning_rate=1e-2)
+    training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 
 
 class DistillParams(Section):
@@ -130,7 +130,7 @@ class SearchParams(Section):
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
     population: Annotated[int, Field(ge=2)] = 8
-    epochs: Count = 36
+    epochs: Count = 30
     interval_epochs: Count = Field(3, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.25, description="share of members that copy, and of those that are copied from"
@@ -158,6 +158,24 @@ class ExportParams(Section):
     strict: bool = Field(False, description="refuse layers that have no exact integer form")
 
 
+class PromoteParams(Section):
+    """What a version must hold to become the champion."""
+
+    accuracy_points_lost: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="percentage points that it may lose to the champion"
+    )
+    significance: OpenFraction = Field(
+        0.05, description="level of the paired test below which a loss is no chance"
+    )
+    teacher_points_lost: Annotated[float, Field(ge=0.0)] = Field(
+        20.0, description="percentage points that it may lose to its teacher"
+    )
+    bytes: Count = Field(50_000_000, description="largest file")
+    latency_ratio: Annotated[float, Field(gt=0.0)] = Field(
+        1.25, description="largest ratio of its latency to the champion's"
+    )
+
+
 class TrackParams(Section):
     """Where runs are recorded."""
 
@@ -170,7 +188,7 @@ class Params(Section):
     """Everything that decides a run."""
 
     seed: int = 0
-    threads: Count = Field(2, description="of one training; part of what makes a run reproducible")
+    threads: Count = Field(1, description="of one training; part of what makes a run reproducible")
     data: DataParams = DataParams()
     augment: BaseAugmentParams = BaseAugmentParams()
     search: SearchParams = SearchParams()
@@ -178,6 +196,7 @@ class Params(Section):
     student: StudentParams = StudentParams()
     distill: DistillParams = DistillParams()
     export: ExportParams = ExportParams()
+    promote: PromoteParams = PromoteParams()
     track: TrackParams = TrackParams()
 
 

@@ -17,12 +17,18 @@ from rolekd.errors import RolekdError
 # name -> (module, attribute, one line for --help)
 _COMMANDS = {
     "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),
+    "compare": ("rolekd.cli.compare", "compare", "Compare runs, and what differs between them."),
     "params": ("rolekd.cli.params", "params", "Check params.yaml; print its values or schema."),
+    "predict": ("rolekd.cli.predict", "predict", "Classify image files with a registered model."),
+    "preset": ("rolekd.cli.preset", "preset", "List the ready-made params files, or use one."),
+    "promote": ("rolekd.cli.registry", "promote", "Make a version the champion, if gates agree."),
     "report": ("rolekd.cli.report", "report", "Write the HTML report of the last `dvc repro`."),
+    "rollback": ("rolekd.cli.registry", "rollback", "Return to the previous champion."),
     "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
+    "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
     "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),
     "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
 }

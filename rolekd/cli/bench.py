@@ -28,3 +28,20 @@ def _report(name: str, as_json: bool, **options: object) -> None:
 def augment(as_json: bool, seconds: float) -> None:
     """Policy engine against Pillow and torchvision."""
     _report("augment", as_json, seconds=seconds)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--cifar/--no-cifar", default=True, show_default=True, help="The longer half.")
+def search(as_json: bool, cifar: bool) -> None:
+    """Share of a search's wall time that is spent in training."""
+    _report("search", as_json, cifar=cifar)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--seconds", default=3.0, show_default=True, help="Length of a measurement.")
+@click.option("--bits", default=2, show_default=True, help="Of weights and activations.")
+def infer(as_json: bool, seconds: float, bits: int) -> None:
+    """The integer student against fp32 and int8 ONNX, and PyTorch."""
+    _report("infer", as_json, seconds=seconds, bits=bits)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rolekd.params import Params
     from rolekd.track.promotion import Decision
 
 Command = Callable[..., Any]
@@ -49,12 +50,15 @@ def promote(
     as_json: bool,
 ) -> None:
     """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
+    from rolekd import params
     from rolekd.track import promotion
     from rolekd.track.gates import Limits
 
-    name, uri = _place(name, params_file)
+    values = params.load(params_file)
+    name, uri = _place(name, values)
+    limits = Limits(**values.promote.model_dump())
     decision = promotion.promote(
-        name, Limits(), uri=uri, data=data, version=version, why=why, dry_run=dry_run
+        name, limits, uri=uri, data=data, version=version, why=why, dry_run=dry_run
     )
     if as_json:
         click.echo(json.dumps(asdict(decision), indent=2))
@@ -68,9 +72,10 @@ def promote(
 @_shared
 def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> None:
     """Make the previous champion the champion again."""
+    from rolekd import params
     from rolekd.track import promotion
 
-    name, uri = _place(name, params_file)
+    name, uri = _place(name, params.load(params_file))
     left, now = promotion.rollback(name, uri=uri, why=why)
     if as_json:
         click.echo(json.dumps({"name": name, "from": left, "to": now}, indent=2))
@@ -78,12 +83,10 @@ def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> Non
         click.echo(f"{name}: version {now} is the champion again, instead of version {left}")
 
 
-def _place(name: str | None, params_file: str) -> tuple[str, str]:
+def _place(name: str | None, values: "Params") -> tuple[str, str]:
     """Return the registered name and the tracking URI."""
-    from rolekd import params
     from rolekd.track import registry, store
 
-    values = params.load(params_file)
     return name or registry.model_name(values.data.source), store.resolve(values.track.uri)
 
 
