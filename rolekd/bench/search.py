@@ -140,7 +140,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
 def _write_digits(params: Params, inputs: Path) -> None:
     from rolekd.data import dataset, sources
 
-    whole = sources.prepare(params.data, params.seed)
+    whole = prepare(params.data, params.seed)
     dataset.save(dataset.restrict(whole, ("search_train", "search_val")), inputs / "data")
 
 
