@@ -132,14 +132,13 @@ def _binary(path: Path, labels: int) -> tuple[Images, Labels]:
 
 def _pickled(path: Path, key: str) -> tuple[Images, Labels]:
     content = pickles.load(path)
+    fault = InputError(f"{path}: holds no data with {key}, a label for each image; fetch it again")
     try:
         pixels, labels = np.asarray(content.get("data")), np.asarray(content.get(key), np.int64)
-    except (ValueError, TypeError, OverflowError):
-        pixels = labels = np.empty(())
-    if pixels.dtype != np.uint8 or pixels.shape != (*labels.shape, _PIXELS) or labels.ndim != 1:
-        raise InputError(
-            f"{path}: holds no data with {key}, a label for each image; fetch it again"
-        )
+    except (ValueError, TypeError, OverflowError) as error:
+        raise fault from error
+    if pixels.dtype != np.uint8 or labels.ndim != 1 or pixels.shape != (len(labels), _PIXELS):
+        raise fault
     return _images(pixels), labels
 
 

@@ -1,0 +1,36 @@
+"""`rolekd preset`: the params files that come with rolekd."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rolekd import presets
+
+
+@click.group()
+def preset() -> None:
+    """List params files for other data and budgets; put one to use."""
+
+
+@preset.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_presets(as_json: bool) -> None:
+    """List the presets."""
+    found = presets.presets()
+    if as_json:
+        click.echo(json.dumps([{"name": p.name, "summary": p.summary} for p in found], indent=2))
+        return
+    width = max(len(p.name) for p in found)
+    for each in found:
+        click.echo(f"{each.name:{width}}  {each.summary}")
+
+
+@preset.command()
+@click.argument("name")
+@click.option("--params", "path", default="params.yaml", show_default=True, help="File to write.")
+@click.option("--force", is_flag=True, help="Overwrite a changed file.")
+def use(name: str, path: str, force: bool) -> None:
+    """Write preset NAME to params.yaml."""
+    presets.use(name, Path(path), force=force)
+    click.echo(f"{path} is {name} now; dvc repro runs it")

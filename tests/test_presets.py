@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rolekd import presets
+from rolekd.cli.preset import preset
+from rolekd.data.sources import SOURCES
+from rolekd.distill.methods import TERMS
+from rolekd.errors import InputError
+from rolekd.models.zoo import build
+from rolekd.params import Params, parse
+
+ROOT = Path(__file__).parents[1]
+NAMES = {"digits", "fashion-mnist", "cifar10-small", "cifar10-paper", "cifar100-paper"}
+NAMES |= {"image-folder"}
+
+
+def _keys(value: object) -> object:
+    return {k: _keys(v) for k, v in value.items()} if isinstance(value, dict) else None
+
+
+def test_the_promised_presets_are_there():
+    assert {p.name for p in presets.presets()} == NAMES
+    assert all(
+        len(p.summary) <= 100 and p.summary.endswith((".", "path.")) for p in presets.presets()
+    )
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_preset_is_complete_valid_and_names_what_exists(name):
+    content = yaml.safe_load(presets.find(name).text)
+    values = parse(content, name)
+    expected = _keys(Params().model_dump(mode="json"))
+    for section in expected.keys() - {"track"}:  # where runs are recorded is the machine's matter
+        if name == "digits":
+            continue  # the file with the defaults leaves out what is null
+        if section == "distill":  # the terms are the preset's own
+            assert content[section].keys() == expected[section].keys()
+        elif section == "student":  # activation_bits follows bits
+            assert content[section].keys() | {"activation_bits"} == expected[section].keys()
+        else:
+            assert _keys(content[section]) == expected[section], section
+    values = parse(content, name)
+    expected = _keys(Params().model_dump(mode="json"))
+    optional = {"track"}  # where runs are recorded: the machine's matter
+    for section in expected.keys() - optional:
+        if section in ("student", "distill"):
+            # activation_bits follows bits; the terms are the preset's own
+            assert content[section].keys() | {"activation_bits"} >= expected[section].keys()
+        else:
+            assert _keys(content[section]) == expected[section], section
+    assert values.data.source in SOURCES
+    assert set(values.distill.terms) <= set(TERMS)
+    for role in (values.teacher, values.student):
+        build(role.model.name, classes=10, channels=3, image_size=(32, 32), width=4, seed=0)
+
+
+def test_params_yaml_is_the_preset_digits():
+    # to the letter, so that another preset replaces it unforced
+    # remedy: cp params.yaml rolekd/presets/digits.yaml
+    assert (ROOT / "params.yaml").read_text() == presets.find("digits").text
+
+
+def test_a_preset_is_put_to_use_and_exchanged(tmp_path):
+    path = tmp_path / "params.yaml"
+    presets.use("digits", path)
+    presets.use("cifar10-small", path)
+    assert path.read_text() == presets.find("cifar10-small").text
+    assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_changed_parameters_are_kept_unless_forced(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(presets.find("digits").text + "# mine\n")
+    with pytest.raises(InputError, match="was changed, and would be lost"):
+        presets.use("cifar10-small", path)
+    assert path.read_text().endswith("# mine\n")
+    presets.use("cifar10-small", path, force=True)
+    assert path.read_text() == presets.find("cifar10-small").text
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.yaml").write_text("")
+    (tmp_path / "params.yaml").symlink_to("real.yaml")
+    presets.use("digits", tmp_path / "params.yaml")
+    assert (tmp_path / "params.yaml").is_symlink()
+    assert (tmp_path / "real.yaml").read_text() == presets.find("digits").text
+
+
+def test_the_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = CliRunner().invoke(preset, ["list"]).output
+    assert [line.split()[0] for line in listed.splitlines()] == sorted(NAMES)
+    assert CliRunner().invoke(preset, ["use", "image-folder"]).output.startswith("params.yaml is")
+    assert Path("params.yaml").read_text() == presets.find("image-folder").text
+    wrong = CliRunner().invoke(preset, ["use", "cifar11"]).exception
+    assert isinstance(wrong, InputError)
+    assert "choose one of cifar10-paper" in str(wrong)
+    assert [p.name for p in Path().iterdir()] == ["params.yaml"]
