@@ -1,0 +1,17 @@
+"""`rolekd download`: fetch public raw data."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", "folder", help="Folder to make.  [default: data/raw/NAME]")
+def download(name: str, folder: str | None) -> None:
+    """Fetch NAME (cifar10, cifar100 or fashion-mnist) and check it."""
+    from rolekd.data import download as downloads
+
+    target = Path(folder or f"data/raw/{name}")
+    downloads.download(name, target)
+    click.echo(f"{target}: complete; dvc add {target} versions it")
