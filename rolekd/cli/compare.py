@@ -28,7 +28,7 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
     values = params.load(params_file)
     found = comparing.compare(
         runs,
-        experiment or f"rolekd-{values.data.source}",
+        experiment or f"rolekd-{values.data.name}",
         store.resolve(values.track.uri),
     )
     if as_json:

@@ -87,7 +87,7 @@ def _place(name: str | None, values: "Params") -> tuple[str, str]:
     """Return the registered name and the tracking URI."""
     from rolekd.track import registry, store
 
-    return name or registry.model_name(values.data.source), store.resolve(values.track.uri)
+    return name or registry.model_name(values.data.name), store.resolve(values.track.uri)
 
 
 def _show(decision: "Decision", dry_run: bool) -> None:
