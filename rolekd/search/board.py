@@ -35,7 +35,7 @@ class Entry:
         number: Number of the trial; in the order of creation.
         task: What is trained.
         state: Where it is in its life.
-        workers: Who tried to claim it; one of them runs or ran it.
+        workers: Who may have claimed it; one of them runs or ran it.
         result: Of a done entry.
     """
 

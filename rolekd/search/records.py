@@ -51,5 +51,9 @@ def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Resul
 
 
 def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return those who tried to claim a trial; mostly one, who did."""
-    return tuple(key.removeprefix(SIGNATURE) for key in attributes if key.startswith(SIGNATURE))
+    """Return those who may have claimed a trial: all that signed, but for who came too late."""
+    return tuple(
+        key.removeprefix(SIGNATURE)
+        for key, valid in attributes.items()
+        if key.startswith(SIGNATURE) and valid
+    )

@@ -145,20 +145,23 @@ class Ledger:
     def claim(self, entry: Entry, worker: str) -> bool:
         """Take an entry for `worker`; False where another was faster.
 
-        It signs before it takes, and so does every other that tries: whenever it is killed, the
-        entry is known to be lost when all that signed are dead.
+        It signs before it takes, and strikes its name out where it came too late. So the one that
+        has it is among those that signed, whenever it is killed.
         """
 
-        def take() -> bool:
-            trial = self._id(entry)
-            self._storage.set_trial_user_attr(trial, SIGNATURE + worker, True)
-            self._storage.record_heartbeat(trial)
-            return self._storage.set_trial_state_values(trial, TrialState.RUNNING)
+        def sign(valid: bool) -> None:
+            self._storage.set_trial_user_attr(self._id(entry), SIGNATURE + worker, valid)
 
-        try:
-            return self._patiently(take)
-        except UpdateFinishedTrialError:
-            return False
+        def take() -> bool:
+            sign(True)
+            self._storage.record_heartbeat(self._id(entry))
+            return self._storage.set_trial_state_values(self._id(entry), TrialState.RUNNING)
+
+        with contextlib.suppress(UpdateFinishedTrialError):
+            if self._patiently(take):
+                return True
+            self._patiently(partial(sign, False))
+        return False
 
     @contextlib.contextmanager
     def beating(self, entry: Entry) -> Iterator[None]:

@@ -148,7 +148,7 @@ class Worker:
         for entry in board.duplicates():
             self._ledger.drop(entry)
         for entry in board.running():
-            if entry.workers and all(is_dead(worker) for worker in entry.workers):
+            if all(is_dead(worker) for worker in entry.workers):
                 self._ledger.lose(entry)
         self._ledger.lose_silent()
         board = self._ledger.read()

@@ -100,7 +100,7 @@ class Searching:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def result(self, timeout=60) -> str:
+    def result(self, timeout=150) -> str:
         """Wait for its end; return the digest of what it found."""
         self.process.join(timeout)
         assert self.process.exitcode == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rolekd.processes import exclusive
+from rolekd.search.identity import identity, is_dead
 from rolekd.search.study import Ledger
 
 
@@ -24,7 +25,7 @@ def test_five_hundred_slots_with_four_workers(start, make_spec, tmp_path):
     url = f"sqlite:///{state}/study.db"
     while len(searching.helpers()) < 3:
         time.sleep(0.1)
-    helpers = searching.helpers()
+    helpers = [identity(pid) for pid in searching.helpers()]
     ledger = Ledger.open(url, spec.name)
     memory = {}
     while searching.process.is_alive() and (done := ledger.read().slots_done) < 480:
@@ -35,7 +36,7 @@ def test_five_hundred_slots_with_four_workers(start, make_spec, tmp_path):
     later = [kib for done, kib in memory.items() if done >= 100]
     assert len(later) > 10
     assert max(later) <= 1.1 * later[0]
-    assert not any(Path(f"/proc/{pid}").exists() for pid in helpers)
+    assert all(is_dead(helper) for helper in helpers)
     for lock in ("search.lock", "study.lock"):
         with exclusive(state / lock, "the test"):
             pass

@@ -60,6 +60,7 @@ def test_a_finished_entry_cannot_be_claimed(ledger):
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "one")
     assert not ledger.claim(entry, "other")
+    assert ledger.read().running()[0].workers == ("one",)  # who came too late is none of them
     ledger.lose(entry)
     assert not ledger.claim(entry, "third")
 
