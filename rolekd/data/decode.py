@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd import processes
-from rolekd.data import images
 from rolekd.errors import RunError
 
 # uint8 [n, side, side, channels], and place in them -> why that file could not be read
 Decoded = tuple[npt.NDArray[np.uint8], dict[int, str]]
 
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _BLOCK = 64
 # fewer files than this are decoded here: starting processes takes longer
 _PARALLEL_FROM = 1000
@@ -66,6 +66,8 @@ def blocks(
 
 def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:
     """Return the images of `paths`, zeros for those that could not be read, and why not."""
+    from rolekd.data import images  # Pillow, which the training core does without
+
     pixels = np.zeros((len(paths), side, side, channels), np.uint8)
     faults = {}
     for number, path in enumerate(paths):

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 # what Pillow's decoders raise for files that are damaged, cut short, absurdly large or no images
 _BROKEN = (
     OSError,

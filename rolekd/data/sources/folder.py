@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rolekd.data.images import SUFFIXES
+from rolekd.data.decode import SUFFIXES
 from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
 from rolekd.data.sources.source import Block, Listing, check_class_name
 from rolekd.errors import InputError
