@@ -35,8 +35,11 @@ def main() -> None:
         stage.log_split(dataset, "test")
         write_tables(evaluation, stage.folder)
         save_predictions(stage.folder / "predictions.npz", logits, labels)
+        # a run for each arm: MLflow's comparison shows them side by side, by name
         for arm, metrics in evaluation.metrics().items():
-            stage.run.log_metrics({f"{arm}/{name}": value for name, value in metrics.items()})
+            with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
+                child.log_params({"arm": arm})
+                child.log_metrics(metrics)
         stage.finish({"teacher_accuracy": teacher_accuracy, "arms": evaluation.metrics()})
 
 

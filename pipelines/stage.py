@@ -95,7 +95,7 @@ def open_stage(
             name,
             experiment=f"rolekd-{values.data.name}",
             variant=variant,
-            params=used,
+            params=used | dict(matrix or {}),
             tags={"fingerprint": fingerprint, **(tags or {})},
             inputs=[path for path in dependencies if path.parts[0] == OUTPUTS.name],
             uri=values.track.uri,

@@ -171,6 +171,10 @@ class Delivery:
             file.writelines(json.dumps(event) + "\n" for event in events)
 
 
+# the user interface opens such an experiment at its runs, and not at traces of language models
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
 def _experiment(client: "MlflowClient", name: str, uri: str) -> str:
     """Return the id of the experiment `name`, made if it is new; two makers may meet."""
     from mlflow.exceptions import MlflowException
@@ -178,7 +182,8 @@ def _experiment(client: "MlflowClient", name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, store.artifact_location(uri, name)))
+            location = store.artifact_location(uri, name)
+            return str(client.create_experiment(name, location, tags=_KIND))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:
