@@ -10,24 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from rolekd.errors import InputError
+from rolekd.export import maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.fit import Rounding, fit
 from rolekd.export.patches import matrix, patches
-from rolekd.export.weights import unpacked
-from rolekd.quantize.integer import Convolution, FloatConvolution, Requantize, digit_bits
+from rolekd.export.weights import unpacked, unpacked_digits
+from rolekd.quantize.integer import digits
+from rolekd.quantize.operations import Convolution, FloatConvolution, Requantize
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # height and width of the input, of the output
 
-_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _INT8_MAX, _INT16_MAX = 127, 2**15 - 1
-
-
-def fits_8_bits(operation: Convolution) -> bool:
-    """Return whether the weights fit the integer forms."""
-    return operation.groups == 1 and int(operation.weight.abs().max()) <= _INT8_MAX
+_BASE = 16  # of the digits of wide weights: sums of two products stay within 16 bits
 
 
 def fitted(
@@ -50,7 +46,7 @@ def fitted(
     """
     weights = operation.weight.numpy()
     heaviest = max(1, int(np.abs(weights).max()))
-    limit = _INT8_MAX // heaviest
+    limit = _INT8_MAX // heaviest  # 0 where the weights are wider themselves
     if pairs_fit:
         limit = min(limit, _INT16_MAX // (2 * heaviest * operation.largest))
     found = fit(_rounding(operation, requantize, grid), limit)
@@ -96,11 +92,16 @@ def matmul(
 ) -> str:
     """Append float32(sum) * scale + bias."""
     weights = matrix(operation.weight).astype(np.int32)
+    columns = patches(builder, source, operation, *sizes)
+    if np.abs(weights).max() > _INT8_MAX:
+        total = _wide_product(builder, columns, weights)
+        scaled = builder.node("Mul", [total, builder.constant(scale)])
+        return scaled if bias is None else builder.node("Add", [scaled, builder.constant(bias)])
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
     signed = 2 * int(np.abs(weights).max()) * operation.largest <= _INT16_MAX
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     inputs = [
-        patches(builder, source, operation, *sizes),
+        columns,
         unpacked(builder, weights, np.ones(1, np.int32), kind, zero),
         builder.constant(np.float32(1)),
         builder.constant(scale),
@@ -110,6 +111,16 @@ def matmul(
     if bias is not None:
         inputs.append(builder.constant(bias))
     return builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+
+
+def _wide_product(builder: Builder, columns: str, weights: NDArray[np.int32]) -> str:
+    """Append float32(columns @ weights) for weights of up to 11 bits, as two digits of base 16."""
+    totals = [
+        builder.node("MatMulInteger", [columns, digit])
+        for digit in unpacked_digits(builder, weights, _BASE)
+    ]
+    raised = builder.node("Mul", [totals[0], builder.constant(np.int32(_BASE))])
+    return maps.as_float(builder, builder.node("Add", [raised, totals[1]]))
 
 
 def floats(
@@ -123,37 +134,26 @@ def floats(
 
     Powers of two go into the weights, since they round nothing.
     """
-    digits = _digits(operation)
+    parts_of_weight = digits(operation.weight, operation.largest)
+    if parts_of_weight is None:
+        raise InputError(
+            f"layer {operation.name}: its sums have no exact form; use fewer bits for it"
+        )
     if operation.groups == 1:
         folds = bool((np.frexp(scale)[0] == 0.5).all())
         inside = scale if folds else np.ones_like(scale)
         x = patches(builder, source, operation, *sizes)
-        weights = [matrix(digit).astype(np.float32) * inside for digit in digits]
+        weights = [matrix(digit).astype(np.float32) * inside for digit in parts_of_weight]
         parts = [builder.node("MatMul", [x, builder.constant(weight)]) for weight in weights]
     else:
         folds = False
-        x = builder.node("Transpose", [source], perm=_TO_NCHW)
-        sums = [float_convolution(builder, x, operation, digit) for digit in digits]
+        x = maps.channels_first(builder, source)
+        sums = [float_convolution(builder, x, operation, digit) for digit in parts_of_weight]
         # Rounding keeps onnxruntime from moving what follows into the convolution.
         whole = [builder.node("Round", [total]) for total in sums]
-        parts = [builder.node("Transpose", [total], perm=_TO_NHWC) for total in whole]
+        parts = [maps.channels_last(builder, total) for total in whole]
     total = parts[0] if len(parts) == 1 else builder.node("Add", parts)
     return total if folds else builder.node("Mul", [total, builder.constant(scale)])
-
-
-def _digits(operation: Convolution) -> list[torch.Tensor]:
-    """Return the one or two digits of the weights, in their places, float64."""
-    weight = operation.weight.long()
-    if operation.bound < 2**24:
-        return [weight.double()]
-    bits = digit_bits(operation.largest, weight[0].numel())
-    base = 2 ** (bits + 1)
-    high = torch.div(weight + base // 2, base, rounding_mode="floor")
-    if bits < 0 or int(high.abs().max()) > 2**bits:
-        raise InputError(
-            f"layer {operation.name}: its sums have no exact form; use fewer bits for it"
-        )
-    return [(base * high).double(), (weight - base * high).double()]
 
 
 def float_convolution(
@@ -170,11 +170,6 @@ def float_convolution(
         group=operation.groups,
         **_geometry(operation),
     )
-
-
-def as_float(builder: Builder, source: str) -> str:
-    """Append a cast to float32."""
-    return builder.node("Cast", [source], to=TensorProto.FLOAT)
 
 
 def _geometry(operation: Convolution | FloatConvolution) -> dict[str, Any]:

@@ -5,7 +5,7 @@ elementwise or sums integers below 2^24, so the graph repeats the integer evalua
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 import numpy as np
 import onnx
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from rolekd.errors import InputError
-from rolekd.export import convolution
+from rolekd.export import convolution, maps
 from rolekd.export.builder import MICROSOFT, Builder
-from rolekd.quantize import integer
-from rolekd.quantize.integer import IntegerModel, Operation
+from rolekd.quantize import operations
+from rolekd.quantize.integer import IntegerModel
+from rolekd.quantize.operations import Operation
 
 Target = Literal["cpu", "cpu-vnni", "float"]
 
 _IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255
-_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -92,29 +92,37 @@ class _Writer:
         """Append the nodes of an operation."""
         sources = [self.tensors[name] for name in operation.inputs]
         match operation:
-            case integer.Pixels():
-                made = self._pixels(sources[0])
-            case integer.Convolution():
+            case operations.Pixels():
+                made = maps.pixels(self.builder, sources[0])
+            case operations.Convolution():
                 made = ""  # written where its sums are used
-            case integer.Requantize():
+            case operations.Requantize():
                 made = self._requantize(operation)
-            case integer.Affine():
+            case operations.Affine():
                 made = self._affine(operation)
-            case integer.AddLevels():
+            case operations.AddLevels():
                 made = self._add_levels(operation, *sources)
-            case integer.Relu():
-                made = self.builder.node("Relu", sources)
-            case integer.MaxPool():
+            case operations.MaxPool():
                 made = self._max_pool(operation, sources[0])
-            case integer.GlobalAveragePool():
-                axes = self.builder.constant(np.array([1, 2], np.int64))
-                made = self.builder.node("ReduceMean", [sources[0], axes], keepdims=1)
-            case integer.FloatConvolution():
+            case operations.GlobalAveragePool():
+                made = maps.mean(
+                    self.builder, sources[0], operation, self._size(operation.inputs[0])
+                )
+            case operations.Relu():
+                made = maps.relu(self.builder, sources[0], operation)
+            case operations.HardSigmoid():
+                made = maps.hard_sigmoid(self.builder, sources[0])
+            case operations.HardSwish():
+                gate = maps.hard_sigmoid(self.builder, sources[0])
+                made = self.builder.node("Mul", [gate, sources[0]])
+            case operations.Multiply():
+                made = self.builder.node("Mul", sources)
+            case operations.FloatConvolution():
                 made = self._float_convolution(operation, sources[0])
-            case integer.Flatten():
-                channels_first = self.builder.node("Transpose", sources, perm=_TO_NCHW)
+            case operations.Flatten():
+                channels_first = maps.channels_first(self.builder, sources[0])
                 made = self.builder.node("Flatten", [channels_first])
-            case integer.Linear():
+            case operations.Linear():
                 weight = self.builder.constant(operation.weight.numpy())
                 bias = self.builder.constant(operation.bias.numpy())
                 made = self.builder.node("Gemm", [sources[0], weight, bias], transB=1)
@@ -122,13 +130,7 @@ class _Writer:
                 assert_never(operation)
         self.tensors[operation.name] = made
 
-    def _pixels(self, source: str) -> str:
-        pixels = convolution.as_float(self.builder, source)
-        one_more = self.builder.constant(np.array([0] * 7 + [1], np.int64))
-        white = self.builder.constant(np.float32(integer.WHITE))
-        return self.builder.node("Pad", [pixels, one_more, white])
-
-    def _affine(self, operation: integer.Affine) -> str:
+    def _affine(self, operation: operations.Affine) -> str:
         first, *others = (
             (name, scale.numpy())
             for name, scale in zip(operation.inputs, operation.scales, strict=True)
@@ -142,7 +144,7 @@ class _Writer:
     def _term(self, name: str, scale: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
         """Append x * scale + bias of one input."""
         made = self._operations[name]
-        if isinstance(made, integer.Convolution):
+        if isinstance(made, operations.Convolution):
             source = self.tensors[made.inputs[0]]
             sizes = self._size(made.inputs[0]), self._size(name)
             if self._runs_on_integers(made):
@@ -150,12 +152,12 @@ class _Writer:
                 return convolution.matmul(self.builder, source, made, sizes, scale, bias)
             self.forms[name] = "float"
             if made.inputs[0] in self._units:
-                source = convolution.as_float(self.builder, source)
+                source = maps.as_float(self.builder, source)
             x = convolution.floats(self.builder, source, made, sizes, scale)
         else:
             x = self.tensors[name]
             if name in self._units:
-                x = convolution.as_float(self.builder, x)
+                x = maps.as_float(self.builder, x)
             x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
 
@@ -163,14 +165,12 @@ class _Writer:
         _, height, width = self._shapes[name]
         return height, width
 
-    def _runs_on_integers(self, operation: integer.Convolution) -> bool:
+    def _runs_on_integers(self, operation: operations.Convolution) -> bool:
         return (
-            self._target != "float"
-            and operation.inputs[0] in self._units
-            and convolution.fits_8_bits(operation)
+            self._target != "float" and operation.inputs[0] in self._units and operation.groups == 1
         )
 
-    def _requantize(self, operation: integer.Requantize) -> str:
+    def _requantize(self, operation: operations.Requantize) -> str:
         if self._is_branch(operation):
             return self._fitted(operation) or self._quantized(operation)
         if operation.low != 0 or operation.high > _UINT8_MAX:
@@ -186,17 +186,17 @@ class _Writer:
             steps.append(("Mul", operation.unit))
         return self._levels(made, operation, steps)
 
-    def _is_branch(self, operation: integer.Requantize) -> bool:
+    def _is_branch(self, operation: operations.Requantize) -> bool:
         users = self._users[operation.name]
-        return len(users) == 1 and isinstance(users[0], integer.AddLevels)
+        return len(users) == 1 and isinstance(users[0], operations.AddLevels)
 
-    def _fitted(self, operation: integer.Requantize) -> str | None:
+    def _fitted(self, operation: operations.Requantize) -> str | None:
         """Append a convolution that rounds to levels itself, if there is one."""
         name = operation.inputs[0]
         made = self._operations[name]
         if (
             len(operation.inputs) > 1
-            or not isinstance(made, integer.Convolution)
+            or not isinstance(made, operations.Convolution)
             or not self._runs_on_integers(made)
         ):
             return None
@@ -213,16 +213,16 @@ class _Writer:
             self.forms[name] = "fitted"
         return output
 
-    def _quantized(self, operation: integer.Requantize) -> str:
+    def _quantized(self, operation: operations.Requantize) -> str:
         """Append float sums that are rounded to uint8 levels above a zero point."""
         zero = self.builder.constant(np.uint8(_zero(operation)))
         one = self.builder.constant(np.float32(1))
         return self.builder.node("QuantizeLinear", [self._affine(operation), one, zero])
 
-    def _add_levels(self, operation: integer.AddLevels, branch: str, stream: str) -> str:
+    def _add_levels(self, operation: operations.AddLevels, branch: str, stream: str) -> str:
         """Add unit * branch, around its zero point, to the stream; 8-bit saturation clips."""
         rounded = self._operations[operation.inputs[0]]
-        assert isinstance(rounded, integer.Requantize)
+        assert isinstance(rounded, operations.Requantize)
         one, none = self.builder.constant(np.float32(1)), self.builder.constant(np.uint8(0))
         unit = self.builder.constant(np.float32(operation.unit))
         zero = self.builder.constant(np.uint8(_zero(rounded)))
@@ -234,7 +234,7 @@ class _Writer:
     def _levels(
         self,
         source: str,
-        operation: integer.Requantize | integer.AddLevels,
+        operation: operations.Requantize | operations.AddLevels,
         steps: list[tuple[str, int]],
     ) -> str:
         """Append uint8 arithmetic that ends in the named map of levels."""
@@ -245,7 +245,7 @@ class _Writer:
             source = self.builder.node(kind, [source, constant], output=output)
         return source if steps else self.builder.node("Identity", [source], output=operation.name)
 
-    def _max_pool(self, operation: integer.MaxPool, source: str) -> str:
+    def _max_pool(self, operation: operations.MaxPool, source: str) -> str:
         unit = self._units.get(operation.inputs[0])
         if unit is not None:
             self._units[operation.name] = unit
@@ -254,30 +254,17 @@ class _Writer:
                 [source],
                 output=operation.name,
                 domain=MICROSOFT,
-                **_pooling(operation),
+                **maps.pooling(operation),
             )
-        channels_first = self.builder.node("Transpose", [source], perm=_TO_NCHW)
-        pooled = self.builder.node("MaxPool", [channels_first], **_pooling(operation))
-        return self.builder.node("Transpose", [pooled], perm=_TO_NHWC)
+        return maps.max_pool(self.builder, source, operation)
 
-    def _float_convolution(self, operation: integer.FloatConvolution, source: str) -> str:
+    def _float_convolution(self, operation: operations.FloatConvolution, source: str) -> str:
         self.forms[operation.name] = "inexact"
-        channels_first = self.builder.node("Transpose", [source], perm=_TO_NCHW)
-        made = convolution.float_convolution(
-            self.builder, channels_first, operation, operation.weight
-        )
-        return self.builder.node("Transpose", [made], perm=_TO_NHWC)
+        x = maps.channels_first(self.builder, source)
+        made = convolution.float_convolution(self.builder, x, operation, operation.weight)
+        return maps.channels_last(self.builder, made)
 
 
-def _zero(operation: integer.Requantize) -> int:
+def _zero(operation: operations.Requantize) -> int:
     """Return the uint8 value that stands for level 0."""
     return 0 if operation.low >= 0 else 128
-
-
-def _pooling(operation: integer.MaxPool) -> dict[str, Any]:
-    return {
-        "kernel_shape": operation.kernel,
-        "strides": operation.stride,
-        "pads": [*operation.padding, *operation.padding],
-        "ceil_mode": int(operation.ceil),
-    }

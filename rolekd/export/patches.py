@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from rolekd.export.builder import Builder
-from rolekd.quantize.integer import Convolution
+from rolekd.quantize.operations import Convolution
 
 
 def patches(

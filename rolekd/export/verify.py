@@ -8,7 +8,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rolekd.export import session
-from rolekd.quantize.integer import AddLevels, IntegerModel, MaxPool, Requantize
+from rolekd.quantize.integer import IntegerModel
+from rolekd.quantize.operations import AddLevels, MaxPool, Requantize
 
 _BATCH = 256
 

@@ -1,7 +1,8 @@
 """The first convolution: normalisation and all that follows folded into whole numbers.
 
-It stays float in training; here its filters become integers of about 21 bits, two digits of which
-sum up exactly in float32. Their steps are powers of two, so scaling them rounds nothing.
+It stays float in training; here its filters become integers of 20 to 24 bits, as many as two
+digits hold that sum up exactly in float32. Their steps are powers of two, so scaling them rounds
+nothing.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rolekd.quantize.integer import WHITE, Convolution, digit_bits
+from rolekd.quantize.integer import digits
+from rolekd.quantize.operations import WHITE, Convolution
 
-_DIGIT_BITS = 11  # two digits and a sign are float32's precision
+_MOST_BITS, _LEAST_BITS = 24, 8
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,14 @@ class Filters:
     def convolution(self, scale: Tensor, bias: Tensor) -> tuple[Convolution, Tensor, Tensor]:
         """Return (convolution, step [O], rest of the bias [O]).
 
-        Convolution times step plus rest is scale * filters + bias, per channel. The rounding of
-        a filter is 2^-20 of its largest weight or less.
+        Convolution times step plus rest is scale * filters + bias, per channel.
         """
         weight = self.weight * scale.view(-1, 1, 1, 1)
         inner = self._inner_tap()
         if inner is not None:
             weight[:, -1, *inner] += bias / WHITE
             bias = torch.zeros_like(bias)
-        digit = min(_DIGIT_BITS, digit_bits(WHITE, weight[0].numel()))
-        largest = weight.abs().amax((1, 2, 3)).clamp_min(2.0**-100)
-        step = torch.exp2(torch.ceil(torch.log2(largest / (2 ** (2 * digit + 1) - 1))))
-        integers = (weight / step.view(-1, 1, 1, 1)).round().int()
+        integers, step = _whole(weight)
         bound = WHITE * int(integers.double().abs().sum((1, 2, 3)).max())
         operation = Convolution(
             self.name, ("pixels",), integers, **self.geometry, largest=WHITE, bound=bound
@@ -71,3 +69,14 @@ class Filters:
                 return None
             taps.append(padding // dilation)
         return taps[0], taps[1]
+
+
+def _whole(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return filters as int32 of as many bits as two exact digits hold, and their steps."""
+    largest = weight.abs().amax((1, 2, 3)).clamp_min(2.0**-100)
+    for bits in range(_MOST_BITS, _LEAST_BITS, -1):
+        step = torch.exp2(torch.ceil(torch.log2(largest)) - bits)
+        integers = (weight / step.view(-1, 1, 1, 1)).round()
+        if digits(integers, WHITE) is not None:
+            break
+    return integers.int(), step

@@ -1,9 +1,7 @@
-"""Integer networks: the operations of a deployed student, and their exact evaluation.
+"""Exact evaluation of integer networks: the reference for every exported graph.
 
-The evaluation here is the reference for every exported graph. Convolutions run on integers and
-are exact; the few float32 operations are elementwise, in an order that graphs repeat, so that
-each rounding to levels comes out the same everywhere. Only the end of the network, after the
-last rounding, sums floats.
+Each rounding to levels comes out the same everywhere. Only the end of the network, after the last
+rounding, sums floats.
 """
 
 from collections.abc import Sequence
@@ -16,151 +14,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
-
-WHITE = 255  # the largest pixel
-_FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """uint8 image [N, H, W, C] -> integers [N, C + 1, H, W]: the pixels and a channel of 255."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Integers [N, I, H, W] -> sums [N, O, H', W'], exact.
-
-    Attributes:
-        weight: int32 [O, I / groups, kernel height, kernel width].
-        largest: largest magnitude of an input.
-        bound: largest magnitude of a sum, and of every partial sum.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    weight: Tensor
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    largest: int
-    bound: int
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Float32 x1 * scale1 + bias + x2 * scale2 + ..., per channel, rounded after each operation.
-
-    Attributes:
-        scales: float32 [C], one for each input.
-        bias: float32 [C].
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    scales: tuple[Tensor, ...]
-    bias: Tensor
-
-
-@dataclass(frozen=True)
-class Requantize(Affine):
-    """The same, rounded to the nearest integer (half to even), clipped, and multiplied.
-
-    Gives `unit` times a level in low .. high. A unit that carries the highest level close to 255
-    resolves more in the next sum, and where it is 255 lets 8-bit arithmetic clip by itself.
-    """
-
-    low: int
-    high: int
-    unit: int
-
-
-@dataclass(frozen=True)
-class AddLevels:
-    """Integer unit * x1 + x2, clipped to unit * low .. unit * high: the low-bit residual stream."""
-
-    name: str
-    inputs: tuple[str, ...]
-    low: int
-    high: int
-    unit: int
-
-
-@dataclass(frozen=True)
-class Relu:
-    """Float max(x, 0)."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """Maximum over windows of integers or floats; `ceil` keeps windows that begin inside."""
-
-    name: str
-    inputs: tuple[str, ...]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    ceil: bool
-
-
-@dataclass(frozen=True)
-class GlobalAveragePool:
-    """Float mean over the map: [N, C, H, W] -> [N, C, 1, 1]."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FloatConvolution:
-    """A convolution that stays float: not exact, sums may differ in the last bits."""
-
-    name: str
-    inputs: tuple[str, ...]
-    weight: Tensor
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """[N, C, H, W] -> [N, C H W]."""
-
-    name: str
-    inputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Float x @ weight.T + bias; weight float32 [O, I]."""
-
-    name: str
-    inputs: tuple[str, ...]
-    weight: Tensor
-    bias: Tensor
-
-
-Operation = (
-    Pixels
-    | Convolution
-    | Affine
-    | Requantize
-    | AddLevels
-    | Relu
-    | MaxPool
-    | GlobalAveragePool
-    | FloatConvolution
-    | Flatten
-    | Linear
+from rolekd.quantize.operations import (
+    SIXTH,
+    WHITE,
+    AddLevels,
+    Affine,
+    Convolution,
+    Flatten,
+    FloatConvolution,
+    GlobalAveragePool,
+    HardSigmoid,
+    HardSwish,
+    Linear,
+    MaxPool,
+    Multiply,
+    Operation,
+    Pixels,
+    Relu,
+    Requantize,
 )
+
+_FLOAT32_EXACT = 2**24  # float32 holds every integer up to here
 
 
 @dataclass(frozen=True)
@@ -221,7 +95,13 @@ def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
             total = operation.unit * x + inputs[1]
             return total.clamp_(operation.unit * operation.low, operation.unit * operation.high)
         case Relu():
-            return x.relu()
+            return x.clamp(0, operation.limit)
+        case HardSigmoid():
+            return _hard_sigmoid(x)
+        case HardSwish():
+            return _hard_sigmoid(x).mul_(x)
+        case Multiply():
+            return x * inputs[1]
         case MaxPool():
             return F.max_pool2d(
                 x,
@@ -231,16 +111,46 @@ def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
                 ceil_mode=operation.ceil,
             )
         case GlobalAveragePool():
-            return x.mean((2, 3), keepdim=True)
+            return _mean(operation, x)
         case Flatten():
             return x.flatten(1)
         case Linear():
             return F.linear(x, operation.weight, operation.bias)
 
 
-def digit_bits(largest: int, terms: int) -> int:
-    """Return the magnitude bits of weights whose sum over inputs up to `largest` float32 holds."""
-    return (_FLOAT32_EXACT // (largest * terms)).bit_length() - 1
+def digits(weight: Tensor, largest: int) -> list[Tensor] | None:
+    """Split integer weights into at most two parts with exact float32 convolutions.
+
+    Inputs are integers up to `largest` in magnitude. A part is a power of two times integers
+    small enough that no sum reaches 2^24; the parts add up to the weights [O, ...], int64. None
+    if there are no such parts.
+    """
+    weight = weight.long()
+    if _exact(weight, largest):
+        return [weight]
+    for bits in range(1, 24):
+        base = 2**bits
+        low = (weight + base // 2) % base - base // 2
+        if _exact(low, largest) and _exact((weight - low) // base, largest):
+            return [weight - low, low]
+    return None
+
+
+def _exact(weight: Tensor, largest: int) -> bool:
+    return largest * int(weight.abs().flatten(1).sum(1).max()) < _FLOAT32_EXACT
+
+
+def _hard_sigmoid(x: Tensor) -> Tensor:
+    return (x + 3).clamp_(0, 6).mul_(SIXTH)
+
+
+def _mean(operation: GlobalAveragePool, x: Tensor) -> Tensor:
+    if not operation.fixed:
+        return x.mean((2, 3), keepdim=True)
+    height, width = x.shape[2:]
+    fine = 2.0 ** operation.fraction_bits(height, width)
+    total = (x * fine).round_().sum((2, 3), keepdim=True)
+    return total.mul_(1 / (fine * height * width))
 
 
 def _pixels(images: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ Every function takes the walk, the call in the graph and, for modules, the modul
 symbol of the call's value.
 """
 
-import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
-from rolekd.quantize import integer
+from rolekd.quantize import operations, pointwise
 from rolekd.quantize.convert import QuantConv2d
 from rolekd.quantize.first import Filters
 from rolekd.quantize.quantizer import ActivationQuantizer
@@ -42,7 +41,9 @@ def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol
     value = walk.combination(node)
     source = walk.writer.materialize(value, f"{path}.input")
     walk.writer.emit(
-        integer.FloatConvolution(path, (source,), module.weight.float(), **_geometry(module, path))
+        operations.FloatConvolution(
+            path, (source,), module.weight.float(), **_geometry(module, path)
+        )
     )
     return _shifted(real(path, module.out_channels), _bias(module))
 
@@ -52,8 +53,8 @@ def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
         raise InputError(f"layer {path}: a grouped first convolution has no integer form")
     geometry = _geometry(module, path)
     filters = Filters.on_pixels(path, module.weight, walk.mean, walk.std, geometry)
-    if not any(isinstance(operation, integer.Pixels) for operation in walk.writer.operations):
-        walk.writer.emit(integer.Pixels("pixels", ("image",)))
+    if not any(isinstance(operation, operations.Pixels) for operation in walk.writer.operations):
+        walk.writer.emit(operations.Pixels("pixels", ("image",)))
     one = torch.ones(module.out_channels, dtype=torch.float64)
     return Combination((Term(path, one, filters=filters),), _bias(module))
 
@@ -68,7 +69,7 @@ def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> 
     if bound > _INT32_MAX:
         raise InputError(f"layer {path}: its sums reach {bound}, beyond 32 bits; use fewer bits")
     walk.writer.emit(
-        integer.Convolution(
+        operations.Convolution(
             path, (source.name,), integers, **_geometry(module, path), largest=largest, bound=bound
         )
     )
@@ -100,20 +101,11 @@ def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
     return walk.combination(node).transformed(scale, shift)
 
 
-def _relu(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> Symbol:
-    value = walk.symbol(node)
-    if isinstance(value, Vector):
-        return Vector(walk.writer.emit(integer.Relu(node.name, (value.name,))))
-    if isinstance(value, LevelMap) and value.levels.low >= 0:
-        return value
-    return walk.combination(node).then(integer.Relu("", ()))
-
-
 def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
     path = str(node.target)
     if _pair(module.dilation, path) != (1, 1) or module.return_indices:
         raise InputError(f"layer {path}: dilated pooling has no integer form; use a plain one")
-    pool = integer.MaxPool(
+    pool = operations.MaxPool(
         "",
         (),
         kernel=_pair(module.kernel_size, path),
@@ -133,9 +125,20 @@ def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
 def _average_pool(walk: "Walk", node: fx.Node, module: nn.AdaptiveAvgPool2d) -> Symbol:
     if module.output_size not in (1, (1, 1)):
         raise InputError(f"layer {node.target}: has no integer form but to 1x1")
+    return _mean(walk, node)
+
+
+def _pooled(walk: "Walk", node: fx.Node) -> Symbol:
+    if len(node.args) != 2 or node.args[1] not in (1, (1, 1)):
+        raise InputError(f"layer {node.name}: has no integer form but to 1x1")
+    return _mean(walk, node)
+
+
+def _mean(walk: "Walk", node: fx.Node) -> Symbol:
     value = walk.combination(node)
     source = walk.writer.materialize(value, f"{node.name}.input")
-    name = walk.writer.emit(integer.GlobalAveragePool(str(node.target), (source,)))
+    fixed = walk.reaches_a_quantizer(node)
+    name = walk.writer.emit(operations.GlobalAveragePool(node.name, (source,), fixed))
     return real(name, len(value.bias))
 
 
@@ -144,7 +147,7 @@ def _flatten(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> S
     if isinstance(value, Vector):
         return value
     source = walk.writer.materialize(walk.combination(node), f"{node.name}.input")
-    return Vector(walk.writer.emit(integer.Flatten(node.name, (source,))))
+    return Vector(walk.writer.emit(operations.Flatten(node.name, (source,))))
 
 
 def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
@@ -153,17 +156,9 @@ def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
         raise InputError(f"layer {node.target}: takes no feature map; flatten it before")
     weight = module.weight.float()
     bias = torch.zeros(len(weight)) if module.bias is None else module.bias.float()
-    return Vector(walk.writer.emit(integer.Linear(str(node.target), (value.name,), weight, bias)))
-
-
-def _add(walk: "Walk", node: fx.Node) -> Symbol:
-    if len(node.all_input_nodes) != 2 or len(node.args) != 2 or node.kwargs:
-        raise InputError(f"layer {node.name}: adds a constant; has no integer form")
-    return walk.combination(node, 0).plus(walk.combination(node, 1))
-
-
-def _same(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> Symbol:
-    return walk.symbol(node)
+    return Vector(
+        walk.writer.emit(operations.Linear(str(node.target), (value.name,), weight, bias))
+    )
 
 
 MODULES: dict[type[nn.Module], Callable[["Walk", fx.Node, Any], Symbol]] = {
@@ -171,24 +166,17 @@ MODULES: dict[type[nn.Module], Callable[["Walk", fx.Node, Any], Symbol]] = {
     nn.Conv2d: _float_convolution,
     ActivationQuantizer: _quantize,
     nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: _relu,
     nn.MaxPool2d: _max_pool,
     nn.AdaptiveAvgPool2d: _average_pool,
     nn.Flatten: _flatten,
     nn.Linear: _linear,
-    nn.Dropout: _same,
-    nn.Identity: _same,
+    **pointwise.MODULES,
 }
 FUNCTIONS: dict[Any, Callable[["Walk", fx.Node], Symbol]] = {
-    operator.add: _add,
-    operator.iadd: _add,
-    torch.add: _add,
     torch.flatten: _flatten,
-    torch.relu: _relu,
-    F.relu: _relu,
-    "add": _add,
     "flatten": _flatten,
-    "relu": _relu,
+    F.adaptive_avg_pool2d: _pooled,
+    **pointwise.FUNCTIONS,
 }
 
 

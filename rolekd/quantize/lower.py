@@ -110,6 +110,20 @@ class Walk:
         self._symbols[source] = made
         return made
 
+    def reaches_a_quantizer(self, node: fx.Node) -> bool:
+        """Return whether a value is rounded to levels anywhere later."""
+        waiting, seen = list(node.users), set(node.users)
+        while waiting:
+            user = waiting.pop()
+            if user.op == "call_module" and isinstance(
+                self._model.get_submodule(str(user.target)), ActivationQuantizer
+            ):
+                return True
+            fresh = [later for later in user.users if later not in seen]
+            seen.update(fresh)
+            waiting += fresh
+        return False
+
     def _call(self, node: fx.Node) -> Symbol:
         if node.op == "call_module":
             module = self._model.get_submodule(str(node.target))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rolekd.quantize import integer
+from rolekd.quantize import operations
 from rolekd.quantize.first import Filters
 from rolekd.quantize.quantizer import Levels
 
@@ -67,7 +67,7 @@ class Combination:
 
     terms: tuple[Term, ...]
     bias: Tensor
-    waiting: tuple[integer.Relu | integer.MaxPool, ...] = ()
+    waiting: tuple[operations.Relu | operations.MaxPool, ...] = ()
 
     def transformed(self, scale: Tensor, shift: Tensor) -> "Combination":
         """Return scale * self + shift, per channel."""
@@ -78,7 +78,7 @@ class Combination:
         """Return the sum of both."""
         return Combination(self.terms + other.terms, self.bias + other.bias)
 
-    def then(self, operation: integer.Relu | integer.MaxPool) -> "Combination":
+    def then(self, operation: operations.Relu | operations.MaxPool) -> "Combination":
         """Return the value after one more monotone operation."""
         return replace(self, waiting=(*self.waiting, operation))
 
@@ -102,9 +102,9 @@ class Writer:
     """Appends operations in the order of execution."""
 
     def __init__(self) -> None:
-        self.operations: list[integer.Operation] = []
+        self.operations: list[operations.Operation] = []
 
-    def emit(self, operation: integer.Operation) -> str:
+    def emit(self, operation: operations.Operation) -> str:
         """Append an operation; return its name."""
         self.operations.append(operation)
         return operation.name
@@ -126,9 +126,15 @@ class Writer:
         A sum with levels of the same step stays integer, where it fits 8 bits: the other term is
         rounded, then added.
         """
-        relu = any(isinstance(operation, integer.Relu) for operation in value.waiting)
-        target = replace(target, low=max(target.low, 0)) if relu else target
-        pools = [operation for operation in value.waiting if isinstance(operation, integer.MaxPool)]
+        for operation in value.waiting:
+            if isinstance(operation, operations.Relu):
+                highest = target.high if operation.limit is None else operation.limit / target.step
+                target = replace(
+                    target, low=max(target.low, 0), high=min(target.high, round(highest))
+                )
+        pools = [
+            operation for operation in value.waiting if isinstance(operation, operations.MaxPool)
+        ]
         made = self._rounded(value, f"{name}.rounded" if pools else name, target)
         for index, pool in enumerate(pools, start=1):  # a maximum commutes with rounding
             label = name if index == len(pools) else f"{name}.{index}"
@@ -150,18 +156,18 @@ class Writer:
                 continue
             branch = replace(scaled, terms=(scaled.terms[1 - index],))
             rounded = self._requantize(f"{name}.branch", branch, *bounds, unit=1)
-            return self.emit(integer.AddLevels(name, (rounded, residual.name), low, high, unit))
+            return self.emit(operations.AddLevels(name, (rounded, residual.name), low, high, unit))
         return self._requantize(name, scaled, low, high, unit=unit)
 
     def _requantize(self, name: str, value: Combination, low: int, high: int, *, unit: int) -> str:
         affine = self._affine(name, value)
         return self.emit(
-            integer.Requantize(
+            operations.Requantize(
                 name, affine.inputs, affine.scales, affine.bias, low=low, high=high, unit=unit
             )
         )
 
-    def _affine(self, name: str, value: Combination) -> integer.Affine:
+    def _affine(self, name: str, value: Combination) -> operations.Affine:
         """Return a combination as an operation; the first convolution takes the bias into it."""
         bias, inputs, scales = value.bias, [], []
         for term in value.terms:
@@ -172,7 +178,7 @@ class Writer:
                 made = self.emit(replace(operation, name=f"{made}@{uses}" if uses else made))
             inputs.append(made)
             scales.append(scale.float())
-        return integer.Affine(name, tuple(inputs), tuple(scales), bias.float())
+        return operations.Affine(name, tuple(inputs), tuple(scales), bias.float())
 
 
 def _unit(levels: Levels) -> int:

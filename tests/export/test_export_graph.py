@@ -35,6 +35,30 @@ def _lowered(model: nn.Module, images: np.ndarray, mean: list[float]) -> Integer
     return lower(model, mean=mean, std=[0.25] * len(mean), image_size=size)
 
 
+class _Inverted(nn.Module):
+    """A block of MobileNetV3: depthwise, gated by its own mean, with a linear end."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, hard: bool) -> None:
+        super().__init__()
+        wide = 2 * inputs
+        self.bend = nn.Hardswish() if hard else nn.ReLU6()
+        self.expand = nn.Sequential(nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide))
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.gate = nn.Sequential(
+            nn.Conv2d(wide, 2, 1), nn.ReLU(), nn.Conv2d(2, wide, 1), nn.Hardsigmoid()
+        )
+        self.project = nn.Sequential(nn.Conv2d(wide, outputs, 1), nn.BatchNorm2d(outputs))
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        deep = self.bend(self.depthwise(self.bend(self.expand(x))))
+        end = self.project(deep * self.gate(self.pool(deep)))
+        return x + end if self.adds else end
+
+
 @st.composite
 def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
     """A random small network and the shape (H, W, C) of its images."""
@@ -50,9 +74,11 @@ def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
     ]
     for _ in range(draw(st.integers(1, 3))):
         outputs, stride = draw(st.integers(1, 9)), draw(st.integers(1, 2))
-        kind = draw(st.sampled_from(["block", "plain", "pooled"]))
+        kind = draw(st.sampled_from(["block", "plain", "pooled", "inverted"]))
         if kind == "block":
             layers.append(Block(width, outputs, stride))
+        elif kind == "inverted":
+            layers.append(_Inverted(width, outputs, stride, draw(st.booleans())))
         else:
             kernel = draw(st.sampled_from([1, 3]))
             bias = draw(st.booleans())
@@ -101,6 +127,20 @@ def test_random_networks_are_exact_on_random_images(
     assert result.first_different is None, summary.forms
     assert result.argmax_equal == result.images
     assert result.largest_difference <= 1e-5 * max(result.logit_range, 1.0)
+
+
+@pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
+def test_torchvision_mobilenets_are_exact(name: str, quantizer: str, tmp_path: Path) -> None:
+    model = build(
+        f"torchvision:{name}", classes=4, channels=3, image_size=(16, 16), width=1, seed=0
+    )
+    converted = convert(model, weight_bits=4, activation_bits=4, quantizer=quantizer)
+    images = _random_images((8, 16, 16, 3))
+    lowered = _lowered(converted, images, [0.4, 0.5, 0.6])
+    summary = export(lowered, tmp_path / "a.onnx", classes=list("abcd"), metadata={})
+    assert verify(tmp_path / "a.onnx", lowered, images, layers=True).exact
+    assert set(summary.forms.values()) == {"fitted", "matmul", "float"}
 
 
 @pytest.fixture(scope="module")

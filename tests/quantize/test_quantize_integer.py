@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 
 from rolekd.errors import InputError
 from rolekd.models import build
-from rolekd.quantize import convert, integer, lower
+from rolekd.quantize import convert, integer, lower, operations
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 
@@ -82,11 +82,11 @@ def test_every_map_of_levels_is_whole_and_in_range_and_every_sum_in_its_bound() 
     values = lowered.values(_images())
     for operation in lowered.operations:
         value = values[operation.name]
-        if isinstance(operation, (integer.Requantize, integer.AddLevels)):
+        if isinstance(operation, (operations.Requantize, operations.AddLevels)):
             assert torch.equal(value, value.round())
             assert operation.low <= value.min() / operation.unit
             assert value.max() / operation.unit <= operation.high
-        if isinstance(operation, integer.Convolution):
+        if isinstance(operation, operations.Convolution):
             assert torch.equal(value, value.round())
             assert value.abs().max() <= operation.bound
             assert values[operation.inputs[0]].abs().max() <= operation.largest
