@@ -1,4 +1,7 @@
+import threading
+
 from rolekd.search.runner import run
+from rolekd.search.study import Ledger
 
 
 def test_any_number_of_workers_gives_the_same_result(trainers, inputs, make_spec, digest, tmp_path):
@@ -19,3 +22,21 @@ def test_the_search_learns(trainers, inputs, make_spec, tmp_path):
     assert found.line[-1].accuracy > 2 * first
     assert found.schedule.epochs == 40
     assert len(found.schedule.segments) > 3
+
+
+def test_where_a_fork_is_unsafe_workers_start_afresh(
+    trainers, inputs, make_spec, digest, tmp_path, monkeypatch
+):
+    spec = make_spec(seconds=0.1)
+    wanted = digest(run(spec, inputs, tmp_path / "forked", workers=2))
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait)
+    thread.start()
+    try:
+        found = run(spec, inputs, tmp_path / "spawned", workers=2)
+    finally:
+        release.set()
+        thread.join()
+    assert digest(found) == wanted
+    board = Ledger.open(f"sqlite:///{tmp_path}/spawned/study.db", spec.name).read()
+    assert len({entry.workers for entry in board.entries if len(entry.workers) == 1}) == 2
