@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/ready  ## make .venv from requirements.lock and initialise the MLflow store
+setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, the compiled kernels
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
@@ -25,6 +25,7 @@ setup: .venv/ready  ## make .venv from requirements.lock and initialise the MLfl
 	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m rolekd.track.store
+	$(BIN)/python -c "import rolekd.augment.kernels"
 	@touch $@
 
 repro: setup  ## run the whole pipeline, print the comparison
