@@ -40,6 +40,8 @@ def main() -> None:
             with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
                 child.log_params({"arm": arm})
                 child.log_metrics(metrics)
+        for name in ("arms.json", "per_class.csv", "confusion.csv", "calibration.csv"):
+            stage.run.log_artifact(stage.folder / name)
         stage.finish({"teacher_accuracy": teacher_accuracy, "arms": evaluation.metrics()})
 
 

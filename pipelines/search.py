@@ -61,6 +61,8 @@ def main(role: str) -> None:
         with files.replacing(stage.folder / "population.svg") as path:
             slots = histories.read_search(stage.folder / "history.csv")
             histories.search_figure(slots, f"Search of the {role}'s schedule").savefig(path)
+        for name in ("schedule.json", "lineage.json", "population.svg"):
+            stage.run.log_artifact(stage.folder / name)
         stage.finish({"accuracy": found.line[-1].accuracy})
 
 
