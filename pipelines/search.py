@@ -18,7 +18,7 @@ def main(role: str) -> None:
     """Search the schedule of one role."""
     with open_stage(f"search_{role}", tags={"role": role}, forks=True) as stage:
         from rolekd import files
-        from rolekd.report import histories
+        from rolekd.report import histories, style
         from rolekd.report.datafiles import to_csv
         from rolekd.search import history, runner
         from rolekd.search.member import training
@@ -58,9 +58,9 @@ def main(role: str) -> None:
         found.schedule.save(stage.folder / "schedule.json")
         files.write_text(stage.folder / "history.csv", to_csv(history.rows(found)))
         files.write_json(stage.folder / "lineage.json", history.lineage(found))
-        with files.replacing(stage.folder / "population.svg") as path:
-            slots = histories.read_search(stage.folder / "history.csv")
-            histories.search_figure(slots, f"Search of the {role}'s schedule").savefig(path)
+        slots = histories.read_search(stage.folder / "history.csv")
+        figure = histories.search_figure(slots, f"Search of the {role}'s schedule")
+        style.save(figure, stage.folder / "population.svg")
         for name in ("schedule.json", "lineage.json", "population.svg"):
             stage.run.log_artifact(stage.folder / name)
         stage.finish({"accuracy": found.line[-1].accuracy})

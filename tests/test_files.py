@@ -80,3 +80,17 @@ def test_seeds_differ_in_every_argument_and_never_change():
     assert all(0 <= value < 2**63 for value in values)
     # runs of other years must be reproducible: the function is part of the format
     assert seeds.derive(0, "order", 1) == 2961819992523135983
+
+
+def test_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> Path:
+        for path, text in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return tmp_path / name
+
+    same = [folder(name, {"x": "1", "d/y": "2"}) for name in ("a", "b")]
+    others = [folder("c", {"x": "1", "d/z": "2"}), folder("d", {"x": "1", "d/y": "3"})]
+    digests = [files.digest_path(path) for path in same + others]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rolekd.track.provenance import processor
+
 
 def describe(packages: Iterable[str]) -> dict[str, Any]:
     """Return processor, cores, Python and the versions of distributions, for a result's head."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
@@ -20,12 +22,3 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -138,7 +138,8 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
 
 
 def _write_digits(params: Params, inputs: Path) -> None:
-    from rolekd.data import dataset, sources
+    from rolekd.data import dataset
+    from rolekd.data.prepare import prepare
 
     whole = prepare(params.data, params.seed)
     dataset.save(dataset.restrict(whole, ("search_train", "search_val")), inputs / "data")

@@ -94,20 +94,7 @@ def collect(folder: Path | None = None) -> Provenance:
 
 def input_tags(paths: Iterable[Path | str]) -> dict[str, str]:
     """Return the tag `input.<path>` with the SHA-256 of each input file or folder."""
-    return {f"input.{path}": digest_of(Path(path)) for path in paths}
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's names and files."""
-    if path.is_dir():
-        return files.digest(
-            {
-                str(file.relative_to(path)): files.sha256(file)
-                for file in sorted(path.rglob("*"))
-                if file.is_file()
-            }
-        )
-    return files.sha256(path)
+    return {f"input.{path}": files.digest_path(path) for path in paths}
 
 
 @functools.cache
@@ -125,7 +112,7 @@ def _versions() -> dict[str, str]:
 def _machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     machine = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
         "memory": f"{memory / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -136,7 +123,8 @@ def _machine() -> dict[str, str]:
     return machine
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

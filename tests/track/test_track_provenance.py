@@ -48,17 +48,3 @@ def test_dvc_and_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = provenance.collect(tmp_path)
     assert found.dvc == {"dvc.stage": "train_teacher"}
     assert len(found.lock) == 64
-
-
-def test_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
-    def folder(name: str, files: dict[str, str]) -> Path:
-        for path, text in files.items():
-            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / path).write_text(text)
-        return tmp_path / name
-
-    same = [folder(name, {"x": "1", "d/y": "2"}) for name in ("a", "b")]
-    others = [folder("c", {"x": "1", "d/z": "2"}), folder("d", {"x": "1", "d/y": "3"})]
-    digests = [provenance.digest_of(path) for path in same + others]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3
