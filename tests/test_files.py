@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -83,8 +84,8 @@ def test_seeds_differ_in_every_argument_and_never_change():
 
 
 def test_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
-    def folder(name: str, files: dict[str, str]) -> Path:
-        for path, text in files.items():
+    def folder(name: str, contents: dict[str, str]) -> Path:
+        for path, text in contents.items():
             (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / path).write_text(text)
         return tmp_path / name
