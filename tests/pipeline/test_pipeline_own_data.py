@@ -87,7 +87,6 @@ def test_photos_become_a_registered_model(fresh):
     assert exported["argmax_equal"] == exported["images"] == _prepared(fresh)["images_test"]
 
 
-@pytest.mark.slow
 def test_photos_go_to_s3_and_come_back(fresh):
     moto = pytest.importorskip("moto.server")
     import boto3
