@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
+import optuna
+
 from rolekd import files
 from rolekd.errors import InputError, RunError
 from rolekd.search.addresses import redact
@@ -125,7 +127,29 @@ class Artifacts:
         )
 
 
-def s3_errors() -> Errors:
+def open_artifacts(address: str, study: str) -> Artifacts:
+    """Open the artifact store at `address`: s3://BUCKET/PREFIX, or a folder, made if need be."""
+    missing = optuna.artifacts.exceptions.ArtifactNotFound
+    if address.startswith("s3://"):
+        import boto3
+
+        bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        store = optuna.artifacts.Boto3ArtifactStore(bucket, boto3.client("s3"))
+        begin = "/".join(filter(None, [prefix.strip("/"), study]))
+        return Artifacts(store, begin, address, _s3_errors(), missing)
+    folder = Path(address)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"artifact store {address}: cannot be made ({error.strerror}); "
+            "name a writable folder or s3://BUCKET/PREFIX"
+        ) from error
+    files = optuna.artifacts.FileSystemArtifactStore(folder)
+    return Artifacts(files, study, address, (OSError,), missing)
+
+
+def _s3_errors() -> Errors:
     """Return what boto3 raises when S3 fails."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError

@@ -116,6 +116,8 @@ def _passing(error: Exception) -> bool:
         return False
     if "sqlite" in type(cause.orig).__module__:
         return any(text in str(cause.orig) for text in _SQLITE_BUSY)
+    if "already exists" in str(cause.orig):  # two made the tables at once; they are there now
+        return True
     return cause.connection_invalidated or isinstance(cause, OperationalError)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rolekd.errors import InputError
+from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import Board
 from rolekd.search.observers import Observer, Telling
 from rolekd.search.spec import SearchSpec, differences, versions
 from rolekd.search.study import Ledger
 from rolekd.search.trainer import Trainer, find_trainer
-from rolekd.search.worker import Worker, open_artifacts
+from rolekd.search.worker import Worker
 
 
 def limit_threads(count: int) -> None:

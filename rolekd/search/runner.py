@@ -31,6 +31,7 @@ from rolekd.errors import RunError
 from rolekd.processes import exclusive
 from rolekd.search import lineage
 from rolekd.search.addresses import absolute
+from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import Board
 from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.observers import Observer, Telling
@@ -39,7 +40,7 @@ from rolekd.search.spec import SearchSpec
 from rolekd.search.study import Ledger
 from rolekd.search.team import Team
 from rolekd.search.trainer import find_trainer
-from rolekd.search.worker import Worker, open_artifacts
+from rolekd.search.worker import Worker
 
 _LOCK_PATIENCE_SECONDS = 5.0
 

@@ -102,9 +102,8 @@ class Ledger:
         `patience` is for the first connection, in seconds; None: as for any later one.
         """
         storage = _connect(url, create=False, patience=patience)
-        names = database.patiently(
-            lambda: optuna.get_all_study_names(storage), url, _ERRORS, patience
-        )
+        listed = partial(optuna.get_all_study_names, storage)
+        names = database.patiently(listed, url, _ERRORS, patience)
         if name not in names:
             known = ", ".join(sorted(names)) or "none"
             raise InputError(f"study {name}: not in this storage; it holds: {known}")
@@ -122,11 +121,7 @@ class Ledger:
 
     def publish(self, artifacts: str) -> None:
         """Note that the inputs are in the artifact store at this address."""
-        self._patiently(
-            lambda: self._storage.set_study_user_attr(
-                self._study_id, "artifacts", redact(artifacts)
-            )
-        )
+        self._patiently(partial(self._study.set_user_attr, "artifacts", redact(artifacts)))
 
     def read(self) -> Board:
         """Read where the search stands."""

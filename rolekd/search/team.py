@@ -18,9 +18,10 @@ from types import TracebackType
 
 from rolekd.errors import RolekdError, RunError
 from rolekd.processes import die_with_parent
+from rolekd.search.artifacts import open_artifacts
 from rolekd.search.joining import make_trainer
 from rolekd.search.study import Ledger
-from rolekd.search.worker import Worker, open_artifacts
+from rolekd.search.worker import Worker
 
 # More deaths than this are not bad luck: the machine lacks memory, or a library crashes.
 _MOST_REPLACEMENTS = 5

@@ -5,38 +5,21 @@ next, and whoever is idle gives up the slots of the dead and plans what is missi
 """
 
 import contextlib
-import importlib
 import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
-import optuna
-
-from rolekd.augment.policy import describe
-from rolekd.errors import InputError, RunError
-from rolekd.search.artifacts import Artifacts, s3_errors
+from rolekd.errors import RunError
+from rolekd.search.artifacts import Artifacts
 from rolekd.search.board import Board, Entry
-from rolekd.search.constant import ConstantPlanner
 from rolekd.search.identity import identity, is_dead
-from rolekd.search.population import (
-    LARGEST,
-    Generation,
-    Integers,
-    Result,
-    Settings,
-    Task,
-    plan,
-)
-from rolekd.search.spec import SearchSpec
+from rolekd.search.planner import make_planner
+from rolekd.search.population import Result
 from rolekd.search.study import Ledger
 from rolekd.search.trainer import Trainer
-from rolekd.seeds import derive
-
-Planner = Callable[[Sequence[Generation]], list[Task]]
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.01, 0.5
 _TIDY_SECONDS = 1.0
@@ -160,93 +143,3 @@ class Worker:
         """Remove the outgrown training states of those generations."""
         for entry in board.outgrown(generations):
             self._artifacts.remove_state(entry.task.slot, entry.number)
-
-
-class OptunaAdvisor:
-    """A sampler and a pruner of Optuna's, on a study in memory: asked and told in a fixed order."""
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        begin = max(1, settings.population // 4)
-        seed = derive(seed, "sample") % 2**32
-        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "random": lambda: optuna.samplers.RandomSampler(seed),
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * begin),
-            "cmaes": lambda: _cmaes(seed),
-        }
-        pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
-            "none": optuna.pruners.NopPruner,
-            "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=begin),
-            "hyperband": lambda: optuna.pruners.HyperbandPruner(1, settings.intervals),
-        }
-        self._study = optuna.create_study(
-            study_name="constant policies",  # Hyperband spreads candidates by a hash of it
-            direction="maximize",
-            sampler=samplers[settings.algorithm](),
-            pruner=pruners[settings.pruner](),
-        )
-        self._space = {
-            f"{index:02} {describe(index)}": optuna.distributions.IntDistribution(0, largest)
-            for index, largest in enumerate(LARGEST)
-        }
-        self._trials: list[optuna.Trial] = []
-
-    def propose(self) -> tuple[int, Integers]:
-        """See `Advisor`."""
-        trial = self._study.ask(dict(self._space))
-        self._trials.append(trial)
-        return trial.number, tuple(trial.params[name] for name in self._space)
-
-    def report(self, number: int, age: int, accuracy: float) -> bool:
-        """See `Advisor`."""
-        self._trials[number].report(accuracy, age)
-        return self._trials[number].should_prune()
-
-    def end(self, number: int, accuracy: float | None, stopped: bool) -> None:
-        """See `Advisor`."""
-        if stopped:
-            self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
-        elif accuracy is None:
-            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(number, accuracy)
-
-
-def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
-    importlib.import_module("cmaes")  # Optuna would miss it only when the first candidate has ended
-    return optuna.samplers.CmaEsSampler(seed=seed)
-
-
-def make_planner(spec: SearchSpec) -> Planner:
-    """Make what plans a search: a function of the complete generations, as all workers make it."""
-    settings = spec.settings
-    if settings.algorithm == "pbt":
-        return partial(plan, settings, spec.seed)
-    try:
-        return ConstantPlanner(settings, OptunaAdvisor(settings, spec.seed))
-    except ImportError as error:
-        raise InputError(
-            f"search.algorithm: {settings.algorithm} needs a package that is not installed "
-            f"({error.name}); install it, or choose pbt, tpe or random"
-        ) from error
-
-
-def open_artifacts(address: str, study: str) -> Artifacts:
-    """Open the artifact store at `address`: s3://BUCKET/PREFIX, or a folder, made if need be."""
-    missing = optuna.artifacts.exceptions.ArtifactNotFound
-    if address.startswith("s3://"):
-        import boto3
-
-        bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        store = optuna.artifacts.Boto3ArtifactStore(bucket, boto3.client("s3"))
-        begin = "/".join(filter(None, [prefix.strip("/"), study]))
-        return Artifacts(store, begin, address, s3_errors(), missing)
-    folder = Path(address)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"artifact store {address}: cannot be made ({error.strerror}); "
-            "name a writable folder or s3://BUCKET/PREFIX"
-        ) from error
-    files = optuna.artifacts.FileSystemArtifactStore(folder)
-    return Artifacts(files, study, address, (OSError,), missing)

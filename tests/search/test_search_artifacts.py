@@ -3,8 +3,8 @@ import hashlib
 import pytest
 
 from rolekd.errors import InputError, RunError
+from rolekd.search.artifacts import open_artifacts
 from rolekd.search.population import Slot
-from rolekd.search.worker import open_artifacts
 
 SLOT = Slot(1, 2)
 

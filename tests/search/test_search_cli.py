@@ -12,9 +12,10 @@ from moto.server import ThreadedMotoServer
 
 from rolekd.cli import root
 from rolekd.errors import InputError, RunError
+from rolekd.search.artifacts import open_artifacts
+from rolekd.search.planner import make_planner
 from rolekd.search.runner import run
 from rolekd.search.study import Ledger
-from rolekd.search.worker import make_planner
 
 
 @pytest.fixture
@@ -48,8 +49,6 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     ledger = Ledger.create(url, spec, spec.name, 10)
     ledger.enqueue(make_planner(spec)([]))
     ledger.close()
-    from rolekd.search.worker import open_artifacts
-
     open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
     Ledger.open(url, spec.name).publish(store)
     (tmp_path / "elsewhere").mkdir()

@@ -2,9 +2,9 @@ import pytest
 
 from rolekd.errors import InputError
 from rolekd.search.constant import ConstantPlanner
+from rolekd.search.planner import OptunaAdvisor
 from rolekd.search.population import LARGEST, Result, Settings
 from rolekd.search.runner import run
-from rolekd.search.worker import OptunaAdvisor
 
 
 class Script:

@@ -2,7 +2,7 @@ import sqlite3
 from functools import partial
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from rolekd.errors import RunError
 from rolekd.search.database import patiently
@@ -62,6 +62,11 @@ def test_a_locked_sqlite_is_waited_for(clock):
     locked = OperationalError("insert", {}, sqlite3.OperationalError("database is locked"))
     assert patiently(failing(3, locked), "sqlite:///x", (OperationalError,)) == 4
     assert len(clock) == 3
+
+
+def test_tables_that_two_make_at_once(clock):
+    twice = IntegrityError("create", {}, Exception("Key (typname)=(x) already exists."))
+    assert patiently(failing(1, twice), URL, (IntegrityError,)) == 2
 
 
 def test_other_errors_pass(clock):

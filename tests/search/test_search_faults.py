@@ -7,11 +7,13 @@ import pytest
 
 from rolekd.errors import InputError, RunError
 from rolekd.search import lineage
+from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import State
 from rolekd.search.joining import join
+from rolekd.search.planner import make_planner
 from rolekd.search.runner import run
 from rolekd.search.study import Ledger
-from rolekd.search.worker import Worker, make_planner, open_artifacts
+from rolekd.search.worker import Worker
 
 STUDY = "teacher-test"
 

@@ -3,9 +3,9 @@ import multiprocessing
 import pytest
 
 from rolekd.errors import InputError, RunError
+from rolekd.search.planner import make_planner
 from rolekd.search.population import Result
 from rolekd.search.study import Ledger, searches
-from rolekd.search.worker import make_planner
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""Who plans a search: PBT itself, or Optuna's samplers and pruners for constant policies."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import optuna
+
+from rolekd.augment.policy import describe
+from rolekd.errors import InputError
+from rolekd.search.constant import ConstantPlanner
+from rolekd.search.population import LARGEST, Generation, Integers, Settings, Task, plan
+from rolekd.search.spec import SearchSpec
+from rolekd.seeds import derive
+
+Planner = Callable[[Sequence[Generation]], list[Task]]
+
+
+class OptunaAdvisor:
+    """A sampler and a pruner of Optuna's, on a study in memory: asked and told in a fixed order."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        begin = max(1, settings.population // 4)
+        seed = derive(seed, "sample") % 2**32
+        samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "random": lambda: optuna.samplers.RandomSampler(seed),
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * begin),
+            "cmaes": lambda: _cmaes(seed),
+        }
+        pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+            "none": optuna.pruners.NopPruner,
+            "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=begin),
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(1, settings.intervals),
+        }
+        self._study = optuna.create_study(
+            study_name="constant policies",  # Hyperband spreads candidates by a hash of it
+            direction="maximize",
+            sampler=samplers[settings.algorithm](),
+            pruner=pruners[settings.pruner](),
+        )
+        self._space = {
+            f"{index:02} {describe(index)}": optuna.distributions.IntDistribution(0, largest)
+            for index, largest in enumerate(LARGEST)
+        }
+        self._trials: list[optuna.Trial] = []
+
+    def propose(self) -> tuple[int, Integers]:
+        """See `Advisor`."""
+        trial = self._study.ask(dict(self._space))
+        self._trials.append(trial)
+        return trial.number, tuple(trial.params[name] for name in self._space)
+
+    def report(self, number: int, age: int, accuracy: float) -> bool:
+        """See `Advisor`."""
+        self._trials[number].report(accuracy, age)
+        return self._trials[number].should_prune()
+
+    def end(self, number: int, accuracy: float | None, stopped: bool) -> None:
+        """See `Advisor`."""
+        if stopped:
+            self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
+        elif accuracy is None:
+            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        else:
+            self._study.tell(number, accuracy)
+
+
+def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
+    importlib.import_module("cmaes")  # Optuna would miss it only when the first candidate has ended
+    return optuna.samplers.CmaEsSampler(seed=seed)
+
+
+def make_planner(spec: SearchSpec) -> Planner:
+    """Make what plans a search: a function of the complete generations, as all workers make it."""
+    settings = spec.settings
+    if settings.algorithm == "pbt":
+        return partial(plan, settings, spec.seed)
+    try:
+        return ConstantPlanner(settings, OptunaAdvisor(settings, spec.seed))
+    except ImportError as error:
+        raise InputError(
+            f"search.algorithm: {settings.algorithm} needs a package that is not installed "
+            f"({error.name}); install it, or choose pbt, tpe or random"
+        ) from error
