@@ -15,6 +15,7 @@ from rolekd.errors import InputError
 from rolekd.export import maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.fit import Rounding, fit
+from rolekd.export.maps import Stored
 from rolekd.export.patches import matrix, patches
 from rolekd.export.weights import unpacked, unpacked_digits
 from rolekd.quantize.integer import digits
@@ -32,7 +33,7 @@ def fitted(
     operation: Convolution,
     requantize: Requantize,
     *,
-    grid: int,
+    stored: Stored,
     zero: int,
     pairs_fit: bool,
 ) -> str | None:
@@ -41,20 +42,20 @@ def fitted(
     Outputs beyond the highest level are not clipped. Returns None where the rounding of a channel
     cannot be fitted.
 
-    Every input is a multiple of `grid`; `zero` stands for level 0 in the output. `pairs_fit` keeps
-    sums of two products within 16 bits, as processors without VNNI need.
+    `stored` describes the input; `zero` stands for level 0 in the output. `pairs_fit` keeps sums
+    of two products within 16 bits, as processors without VNNI need.
     """
     weights = operation.weight.numpy()
     heaviest = max(1, int(np.abs(weights).max()))
     limit = _INT8_MAX // heaviest  # 0 where the weights are wider themselves
     if pairs_fit:
-        limit = min(limit, _INT16_MAX // (2 * heaviest * operation.largest))
-    found = fit(_rounding(operation, requantize, grid), limit)
+        limit = min(limit, _INT16_MAX // (2 * heaviest * stored.largest))
+    found = fit(_rounding(operation, requantize, stored), limit)
     if found is None:
         return None
     factor = found.multiplier.astype(np.int32).reshape(-1, 1, 1, 1)
-    one, none = builder.constant(np.float32(1)), builder.constant(np.uint8(0))
-    inputs = [source, one, none, unpacked(builder, weights, factor)]
+    one, shift = builder.constant(np.float32(1)), builder.constant(np.uint8(stored.zero))
+    inputs = [source, one, shift, unpacked(builder, weights, factor)]
     inputs += [builder.constant(found.scale), builder.constant(np.zeros(len(weights), np.int8))]
     inputs += [one, builder.constant(np.uint8(zero)), builder.constant(found.bias)]
     return builder.node(
@@ -67,18 +68,19 @@ def fitted(
     )
 
 
-def _rounding(operation: Convolution, requantize: Requantize, grid: int) -> Rounding:
-    """Return what the sums of non-negative inputs become, and the sums that can occur."""
+def _rounding(operation: Convolution, requantize: Requantize, stored: Stored) -> Rounding:
+    """Return what the sums become, and the sums that can occur."""
     weight = operation.weight.long()
-    highest = operation.largest // grid
+    rising = weight.clamp(min=0).sum((1, 2, 3)).numpy()
+    falling = weight.clamp(max=0).sum((1, 2, 3)).numpy()
     return Rounding(
         scale=requantize.scales[0].numpy(),
         bias=requantize.bias.numpy(),
         low=requantize.low,
         high=requantize.high,
-        smallest=highest * weight.clamp(max=0).sum((1, 2, 3)).numpy(),
-        largest=highest * weight.clamp(min=0).sum((1, 2, 3)).numpy(),
-        grid=grid,
+        smallest=stored.low * rising + stored.high * falling,
+        largest=stored.high * rising + stored.low * falling,
+        grid=stored.unit,
     )
 
 
@@ -89,23 +91,25 @@ def matmul(
     sizes: Sizes,
     scale: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
+    stored: Stored,
 ) -> str:
-    """Append float32(sum) * scale + bias."""
+    """Append float32(sum) * scale + bias; `stored` describes the input."""
     weights = matrix(operation.weight).astype(np.int32)
-    columns = patches(builder, source, operation, *sizes)
+    none = np.uint8(stored.zero)
+    columns = patches(builder, source, operation, *sizes, none)
     if np.abs(weights).max() > _INT8_MAX:
-        total = _wide_product(builder, columns, weights)
+        total = _wide_product(builder, columns, weights, none)
         scaled = builder.node("Mul", [total, builder.constant(scale)])
         return scaled if bias is None else builder.node("Add", [scaled, builder.constant(bias)])
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
-    signed = 2 * int(np.abs(weights).max()) * operation.largest <= _INT16_MAX
+    signed = 2 * int(np.abs(weights).max()) * stored.largest <= _INT16_MAX
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     inputs = [
         columns,
         unpacked(builder, weights, np.ones(1, np.int32), kind, zero),
         builder.constant(np.float32(1)),
         builder.constant(scale),
-        builder.constant(np.uint8(0)),
+        builder.constant(none),
         builder.constant(kind(zero)),
     ]
     if bias is not None:
@@ -113,10 +117,12 @@ def matmul(
     return builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
 
 
-def _wide_product(builder: Builder, columns: str, weights: NDArray[np.int32]) -> str:
+def _wide_product(
+    builder: Builder, columns: str, weights: NDArray[np.int32], none: np.uint8
+) -> str:
     """Append float32(columns @ weights) for weights of up to 11 bits, as two digits of base 16."""
     totals = [
-        builder.node("MatMulInteger", [columns, digit])
+        builder.node("MatMulInteger", [columns, digit, builder.constant(none)])
         for digit in unpacked_digits(builder, weights, _BASE)
     ]
     raised = builder.node("Mul", [totals[0], builder.constant(np.int32(_BASE))])
@@ -142,7 +148,7 @@ def floats(
     if operation.groups == 1:
         folds = bool((np.frexp(scale)[0] == 0.5).all())
         inside = scale if folds else np.ones_like(scale)
-        x = patches(builder, source, operation, *sizes)
+        x = patches(builder, source, operation, *sizes, np.float32(0))
         weights = [matrix(digit).astype(np.float32) * inside for digit in parts_of_weight]
         parts = [builder.node("MatMul", [x, builder.constant(weight)]) for weight in weights]
     else:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from rolekd.errors import InputError
 from rolekd.export import convolution, maps
 from rolekd.export.builder import MICROSOFT, Builder
+from rolekd.export.maps import Stored
 from rolekd.quantize import operations
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import Operation
@@ -78,7 +79,7 @@ class _Writer:
         self.tensors = {"image": "image"}
         self.forms: dict[str, str] = {}
         self._target = target
-        self._units: dict[str, int] = {}  # maps of uint8 levels, and what they are multiples of
+        self._stored: dict[str, Stored] = {}  # maps of levels
         self._operations = {operation.name: operation for operation in model.operations}
         self._users = {
             name: [user for user in model.operations if name in user.inputs]
@@ -149,17 +150,20 @@ class _Writer:
             sizes = self._size(made.inputs[0]), self._size(name)
             if self._runs_on_integers(made):
                 self.forms[name] = "matmul"
-                return convolution.matmul(self.builder, source, made, sizes, scale, bias)
+                stored = self._stored[made.inputs[0]]
+                return convolution.matmul(self.builder, source, made, sizes, scale, bias, stored)
             self.forms[name] = "float"
-            if made.inputs[0] in self._units:
-                source = maps.as_float(self.builder, source)
+            source = self._as_float(made.inputs[0])
             x = convolution.floats(self.builder, source, made, sizes, scale)
         else:
-            x = self.tensors[name]
-            if name in self._units:
-                x = maps.as_float(self.builder, x)
+            x = self._as_float(name)
             x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
+
+    def _as_float(self, name: str) -> str:
+        stored = self._stored.get(name)
+        made = self.tensors[name]
+        return made if stored is None else maps.integers(self.builder, made, stored)
 
     def _size(self, name: str) -> tuple[int, int]:
         _, height, width = self._shapes[name]
@@ -167,21 +171,26 @@ class _Writer:
 
     def _runs_on_integers(self, operation: operations.Convolution) -> bool:
         return (
-            self._target != "float" and operation.inputs[0] in self._units and operation.groups == 1
+            self._target != "float"
+            and operation.inputs[0] in self._stored
+            and operation.groups == 1
         )
 
     def _requantize(self, operation: operations.Requantize) -> str:
-        if self._is_branch(operation):
-            return self._fitted(operation) or self._quantized(operation)
-        if operation.low != 0 or operation.high > _UINT8_MAX:
+        zero = zero_point(operation)
+        if operation.low + zero < 0 or operation.unit * operation.high + zero > _UINT8_MAX:
             raise InputError(
-                f"layer {operation.name}: levels {operation.low} to {operation.high} are no uint8; "
-                "use an unsigned quantiser of at most 8 bits"
+                f"layer {operation.name}: levels {operation.low} to {operation.high} do not fit 8 "
+                "bits; use fewer bits"
             )
         made = self._fitted(operation) or self._quantized(operation)
+        if self._is_branch(operation):
+            return made
         steps = []
-        if operation.high < _UINT8_MAX:
-            steps.append(("Min", operation.high))
+        if operation.low + zero > 0:
+            steps.append(("Max", operation.low + zero))
+        if operation.high + zero < _UINT8_MAX:
+            steps.append(("Min", operation.high + zero))
         if operation.unit > 1:
             steps.append(("Mul", operation.unit))
         return self._levels(made, operation, steps)
@@ -205,8 +214,8 @@ class _Writer:
             self.tensors[made.inputs[0]],
             made,
             operation,
-            grid=self._units[made.inputs[0]],
-            zero=_zero(operation),
+            stored=self._stored[made.inputs[0]],
+            zero=zero_point(operation),
             pairs_fit=self._target != "cpu-vnni",
         )
         if output is not None:
@@ -215,21 +224,26 @@ class _Writer:
 
     def _quantized(self, operation: operations.Requantize) -> str:
         """Append float sums that are rounded to uint8 levels above a zero point."""
-        zero = self.builder.constant(np.uint8(_zero(operation)))
+        zero = self.builder.constant(np.uint8(zero_point(operation)))
         one = self.builder.constant(np.float32(1))
         return self.builder.node("QuantizeLinear", [self._affine(operation), one, zero])
 
     def _add_levels(self, operation: operations.AddLevels, branch: str, stream: str) -> str:
-        """Add unit * branch, around its zero point, to the stream; 8-bit saturation clips."""
+        """Add unit * branch to the stream, both around their zero points; saturation clips."""
         rounded = self._operations[operation.inputs[0]]
         assert isinstance(rounded, operations.Requantize)
-        one, none = self.builder.constant(np.float32(1)), self.builder.constant(np.uint8(0))
-        unit = self.builder.constant(np.float32(operation.unit))
-        zero = self.builder.constant(np.uint8(_zero(rounded)))
-        inputs = [branch, unit, zero, stream, one, none, one, none]
+        zero, streams = zero_point(operation), self._stored[operation.inputs[1]].zero
+        shifts = [
+            self.builder.constant(np.uint8(value)) for value in (zero_point(rounded), streams, zero)
+        ]
+        one, unit = (self.builder.constant(np.float32(value)) for value in (1, operation.unit))
+        inputs = [branch, unit, shifts[0], stream, one, shifts[1], one, shifts[2]]
         total = self.builder.node("QLinearAdd", inputs, domain=MICROSOFT)
-        highest = operation.unit * operation.high
-        return self._levels(total, operation, [("Min", highest)] if highest < _UINT8_MAX else [])
+        lowest, highest = (operation.unit * x + zero for x in (operation.low, operation.high))
+        steps = [("Max", lowest)] if lowest > 0 else []
+        return self._levels(
+            total, operation, [*steps, ("Min", highest)] if highest < _UINT8_MAX else steps
+        )
 
     def _levels(
         self,
@@ -238,7 +252,9 @@ class _Writer:
         steps: list[tuple[str, int]],
     ) -> str:
         """Append uint8 arithmetic that ends in the named map of levels."""
-        self._units[operation.name] = operation.unit
+        self._stored[operation.name] = Stored(
+            operation.low, operation.high, operation.unit, zero_point(operation)
+        )
         for index, (kind, operand) in enumerate(steps, start=1):
             output = operation.name if index == len(steps) else None
             constant = self.builder.constant(np.uint8(operand))
@@ -246,9 +262,9 @@ class _Writer:
         return source if steps else self.builder.node("Identity", [source], output=operation.name)
 
     def _max_pool(self, operation: operations.MaxPool, source: str) -> str:
-        unit = self._units.get(operation.inputs[0])
-        if unit is not None:
-            self._units[operation.name] = unit
+        stored = self._stored.get(operation.inputs[0])
+        if stored is not None:
+            self._stored[operation.name] = stored
             return self.builder.node(
                 "NhwcMaxPool",
                 [source],
@@ -265,6 +281,6 @@ class _Writer:
         return maps.channels_last(self.builder, made)
 
 
-def _zero(operation: operations.Requantize) -> int:
+def zero_point(operation: operations.Requantize | operations.AddLevels) -> int:
     """Return the uint8 value that stands for level 0."""
     return 0 if operation.low >= 0 else 128

@@ -1,5 +1,6 @@
 """Nodes on whole feature maps [N, H, W, C]: layouts, pooling, functions of single values."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,32 @@ from rolekd.export.builder import Builder
 from rolekd.quantize.operations import SIXTH, WHITE, GlobalAveragePool, MaxPool, Relu
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How levels low .. high stand in a uint8 map: unit * level + zero."""
+
+    low: int
+    high: int
+    unit: int
+    zero: int
+
+    @property
+    def largest(self) -> int:
+        """The largest uint8 value."""
+        return self.unit * self.high + self.zero
+
+
 def as_float(builder: Builder, source: str) -> str:
     """Append a cast to float32."""
     return builder.node("Cast", [source], to=TensorProto.FLOAT)
+
+
+def integers(builder: Builder, source: str, stored: Stored) -> str:
+    """Append unit * level as float32."""
+    made = as_float(builder, source)
+    if stored.zero == 0:
+        return made
+    return builder.node("Sub", [made, builder.constant(np.float32(stored.zero))])
 
 
 def channels_first(builder: Builder, source: str) -> str:

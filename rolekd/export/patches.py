@@ -14,16 +14,18 @@ def patches(
     operation: Convolution,
     input_size: tuple[int, int],
     output_size: tuple[int, int],
+    zero: np.uint8 | np.float32,
 ) -> str:
     """Gather what each output position sees: [N, H, W, C] -> [N, H', W', kernel * C].
 
-    One gather copies four times as fast as a slice for each tap and their concatenation.
+    `zero` is what stands for zero in the map. One gather copies four times as fast as a slice for
+    each tap and their concatenation.
     """
     inputs, *kernel = operation.weight.shape[1:]
     padding = operation.padding
     if any(padding):
         pads = np.array([0, *padding, 0, 0, *padding, 0], np.int64)
-        source = builder.node("Pad", [source, builder.constant(pads)])
+        source = builder.node("Pad", [source, builder.constant(pads), builder.constant(zero)])
     if (*kernel, *operation.stride) == (1, 1, 1, 1):
         return source
     width = input_size[1] + 2 * padding[1]

@@ -8,6 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rolekd.export import session
+from rolekd.export.graph import zero_point
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import AddLevels, MaxPool, Requantize
 
@@ -54,7 +55,8 @@ def verify(
     """
     content = session.read(path)
     proto = session.parse(content, str(path))
-    names = _expose_levels(proto, model) if layers else []
+    zeros = _expose_levels(proto, model) if layers else {}
+    names = list(zeros)
     runtime = session.start(proto.SerializeToString() if names else content, str(path))
     expected, actual, different = [], [], set()
     for start in range(0, len(images), _BATCH):
@@ -64,29 +66,33 @@ def verify(
         expected.append(values[model.output].numpy())
         actual.append(logits)
         for name, found in zip(names, levels, strict=True):
-            if not np.array_equal(found, values[name].permute(0, 2, 3, 1).numpy()):
+            wanted = values[name].permute(0, 2, 3, 1).numpy()
+            if not np.array_equal(found.astype(np.float32) - zeros[name], wanted):
                 different.add(name)
-    wanted, got = np.concatenate(expected), np.concatenate(actual)
+    reference, got = np.concatenate(expected), np.concatenate(actual)
     return Verification(
         images=len(images),
-        argmax_equal=int((wanted.argmax(1) == got.argmax(1)).sum()),
-        largest_difference=float(np.abs(wanted - got).max()),
-        logit_range=float(wanted.max() - wanted.min()),
+        argmax_equal=int((reference.argmax(1) == got.argmax(1)).sum()),
+        largest_difference=float(np.abs(reference - got).max()),
+        logit_range=float(reference.max() - reference.min()),
         first_different=next((name for name in names if name in different), None),
         predictions=got.argmax(1),
     )
 
 
-def _expose_levels(proto: onnx.ModelProto, model: IntegerModel) -> list[str]:
-    """Make the maps of levels outputs of the graph; return their names in order."""
+def _expose_levels(proto: onnx.ModelProto, model: IntegerModel) -> dict[str, int]:
+    """Make the maps of levels outputs of the graph; return their zero points by name."""
     made = {output for node in proto.graph.node for output in node.output}
-    names = [
-        operation.name
-        for operation in model.operations
-        if isinstance(operation, (Requantize, AddLevels, MaxPool)) and operation.name in made
-    ]
-    for name in names:
+    zeros: dict[str, int] = {}
+    for operation in model.operations:
+        if operation.name not in made:
+            continue
+        if isinstance(operation, (Requantize, AddLevels)):
+            zeros[operation.name] = zero_point(operation)
+        if isinstance(operation, MaxPool):
+            zeros[operation.name] = zeros[operation.inputs[0]]
+    for name in zeros:
         proto.graph.output.append(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None)
         )
-    return names
+    return zeros

@@ -14,17 +14,19 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
+from rolekd.quantize import signs
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 
 Residual = Literal["low-bit", "float"]
 
+# name -> (weights of some bits, activations of some bits that may be negative or not)
 _QUANTIZERS: dict[
-    str, tuple[Callable[[int], WeightQuantizer], Callable[[int], ActivationQuantizer]]
+    str, tuple[Callable[[int], WeightQuantizer], Callable[[int, bool], ActivationQuantizer]]
 ] = {
-    "dorefa": (DoReFaWeight, DoReFaActivation),
-    "lsq": (LSQWeight, LSQActivation),
+    "dorefa": (DoReFaWeight, lambda bits, _signed: DoReFaActivation(bits)),  # clips at zero
+    "lsq": (LSQWeight, lambda bits, signed: LSQActivation(bits, signed=signed)),
 }
 _UNSUPPORTED = (
     nn.Conv1d,
@@ -115,7 +117,8 @@ def convert(
             graph_module.set_submodule(path, QuantConv2d(source, make_weight(weight_bits)))
     for value in dict.fromkeys(node.all_input_nodes[0] for node in chosen):
         users = [node for node in value.users if residual == "low-bit" or node in chosen]
-        _insert(graph_module, value, users, make_activation(activation_bits))
+        signed = not signs.never_negative(value, graph_module)
+        _insert(graph_module, value, users, make_activation(activation_bits, signed))
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module

@@ -97,10 +97,15 @@ class LSQWeight(_Learned, WeightQuantizer):
 
 
 class LSQActivation(_Learned, ActivationQuantizer):
-    """Activations on the integers 0 .. 2^bits - 1 times a learned step."""
+    """Activations on the integers 0 .. 2^bits - 1 times a learned step.
 
-    def __init__(self, bits: int) -> None:
-        super().__init__(bits, 0, 2**bits - 1)
+    Where they may be negative, `signed`, the integers are -2^(bits - 1) .. 2^(bits - 1) - 1; a
+    single bit has no sign.
+    """
+
+    def __init__(self, bits: int, *, signed: bool = False) -> None:
+        below = 2 ** (bits - 1) if signed and bits > 1 else 0
+        super().__init__(bits, -below, 2**bits - 1 - below)
 
     def levels(self) -> Levels:
         """Return the learned step and the range of its multiples."""

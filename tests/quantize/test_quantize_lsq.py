@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rolekd.errors import InputError
 from rolekd.models import build, copy_matching
 from rolekd.quantize import convert
+from rolekd.quantize.dorefa import DoReFaActivation
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
 
 
@@ -93,3 +94,44 @@ def test_one_bit_weights_are_refused() -> None:
     model = build("resnet8", classes=3, channels=1, image_size=(8, 8), width=4, seed=0)
     with pytest.raises(InputError, match="2 bits or more"):
         convert(model, weight_bits=1, activation_bits=2, quantizer="lsq")
+
+
+def _bent(bend: nn.Module) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), bend, nn.MaxPool2d(2), nn.Dropout(), nn.Conv2d(4, 2, 1)
+    )
+
+
+class _Sum(nn.Module):
+    def __init__(self, second: nn.Module, constant: float | None = None) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.first = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1), nn.ReLU()
+        self.second, self.constant = second, constant
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        both = self.first(x) + self.second(x)
+        return self.conv2(both if self.constant is None else both + self.constant)
+
+
+@pytest.mark.parametrize(
+    ("model", "signed"),
+    [
+        (_bent(nn.ReLU()), False),
+        (_bent(nn.ReLU6()), False),
+        (_bent(nn.Hardswish()), True),
+        (_bent(nn.BatchNorm2d(4)), True),
+        (_Sum(nn.ReLU()), False),
+        (_Sum(nn.Hardswish()), True),
+        (_Sum(nn.ReLU(), constant=-1.0), True),
+    ],
+)
+def test_only_inputs_that_may_be_negative_have_signed_levels(
+    model: nn.Module, signed: bool
+) -> None:
+    converted = convert(model, weight_bits=3, activation_bits=3, quantizer="lsq")
+    (levels,) = (m.levels() for m in converted.modules() if isinstance(m, LSQActivation))
+    assert (levels.low, levels.high) == ((-4, 3) if signed else (0, 7))
+    plain = convert(model, weight_bits=3, activation_bits=3)
+    (levels,) = (m.levels() for m in plain.modules() if isinstance(m, DoReFaActivation))
+    assert (levels.low, levels.high) == (0, 7)  # DoReFa clips at zero by its definition
