@@ -1,0 +1,62 @@
+"""`rolekd bench infer` on a small trained pair: every figure is there and fits the others."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from rolekd.bench import infer
+from rolekd.data import dataset as datasets
+from rolekd.models import build
+from rolekd.quantize import convert
+from rolekd.train import state
+
+SHAPE = {"classes": 10, "channels": 1, "image_size": [8, 8]}
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> dict[str, Path]:
+    """Weights of a float network and a student, with their data, as the stages write them."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    splits = {
+        "search_train": np.arange(10),
+        "search_val": np.arange(10, 20),
+        "train": np.arange(32),
+        "test": np.arange(32, 64),
+    }
+    classes = tuple("0123456789")
+    data = datasets.assemble("noise", images, np.arange(64) % 10, classes, splits)
+    datasets.save(data, tmp_path / "data")
+    about = {"model": "resnet8", "width": 4, **SHAPE}
+    network = build("resnet8", classes=10, channels=1, image_size=(8, 8), width=4, seed=0)
+    student = convert(network, weight_bits=2, activation_bits=2)
+    for module in (network, student):
+        module(torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    state.save_weights(tmp_path / "float.safetensors", network, {"role": "teacher", **about})
+    low = {"quantizer": "dorefa", "weight_bits": 2, "activation_bits": 2}
+    state.save_weights(
+        tmp_path / "student.safetensors", student, {"role": "student", **about, **low}
+    )
+    return {
+        "data": tmp_path / "data",
+        "float_network": tmp_path / "float.safetensors",
+        "student": tmp_path / "student.safetensors",
+    }
+
+
+def test_trained_networks_are_measured_with_their_accuracy(trained: dict[str, Path]) -> None:
+    result = infer.run(seconds=0.0, batches=(1, 4), threads=(1,), **trained)
+    names = [infer.OURS, infer.FLOAT, infer.STATIC, infer.EAGER]
+    assert [(case["network"], case["batch"]) for case in result["cases"]] == [
+        (name, batch) for batch in (1, 4) for name in names
+    ]
+    assert all(0 < case["median_ms"] <= case["p95_ms"] for case in result["cases"])
+    assert result["argmax_equal"] == result["images"] == 32
+    assert [entry["network"] for entry in result["files"]] == names[:3]
+    assert all(0 <= entry["test_accuracy"] <= 1 for entry in result["files"])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(infer.table(result))
+    assert "times faster" in console.export_text()
