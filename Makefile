@@ -38,14 +38,15 @@ check: setup  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# one thread each: two processes that both use two cores wait for each other
 test: check  ## check, then every test that is not marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 bench: setup  ## all benchmarks, as tables
-	for name in augment search infer; do $(BIN)/rolekd bench $$name; done
+	set -e; for name in augment search infer; do $(BIN)/rolekd bench $$name; done
 
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
 	$(BIN)/rolekd ui

@@ -22,10 +22,11 @@ def main(arm: str) -> None:
         from rolekd.data.batches import Batches, Normalize
         from rolekd.distill.methods import CrossEntropy, Distillation
         from rolekd.report.datafiles import to_csv
-        from rolekd.train import augmentation, roles, state
+        from rolekd.train import augmentation, names, roles, state
         from rolekd.train.fit import fit
 
         params = stage.params
+        names.check(params)
         torch.set_num_threads(params.threads)
         dataset = datasets.load(DATA)
         teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
@@ -49,6 +50,7 @@ def main(arm: str) -> None:
             seed = seeds.derive(params.seed, "distill", number)
             network, about = roles.student(params.student, dataset, seed, teacher)
             with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
+                child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(
                     network,
                     Batches(dataset, "train", training.batch_size, seed, Normalize(dataset)),

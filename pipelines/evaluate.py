@@ -28,8 +28,11 @@ def main() -> None:
         teacher_accuracy = accuracy(predict(teacher, images, Normalize(dataset)), labels)
         logits = {}
         for arm in ARMS:
-            weights = sorted((OUTPUTS / "distill" / arm / "weights").glob("seed-*.safetensors"))
-            students = [roles.load(path, dataset)[0] for path in weights]
+            weights = OUTPUTS / "distill" / arm / "weights"
+            students = [
+                roles.load(weights / f"seed-{number}.safetensors", dataset)[0]
+                for number in range(stage.params.distill.seeds)
+            ]
             logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
         evaluation = summarise(logits, labels, dataset.classes)
         stage.log_split(dataset, "test")

@@ -48,6 +48,7 @@ def main() -> None:
             integers,
             path,
             classes=dataset.classes,
+            target=stage.params.export.target,
             metadata={
                 "arm": ARM,
                 "seed": str(SEED),

@@ -12,7 +12,9 @@ def main() -> None:
     with open_stage("prepare") as stage:
         from rolekd.data.prepare import prepare_folder
         from rolekd.data.progress import Bar
+        from rolekd.train import names
 
+        names.check(stage.params)
         with Bar() as bar:
             dataset, quality = prepare_folder(stage.params.data, stage.params.seed, DATA, bar.show)
         for line in quality.warnings():

@@ -27,8 +27,10 @@ def main(role: str) -> None:
         from rolekd.search.spec import SearchSpec, hash_inputs, versions
         from rolekd.track import store
         from rolekd.track.observers import SearchRuns
+        from rolekd.train import names
 
         params = stage.params
+        names.check(params)
         inputs = _inputs(stage, role)
         search = params.search
         spec = SearchSpec(
@@ -43,7 +45,8 @@ def main(role: str) -> None:
             inputs=hash_inputs(inputs),
             versions=versions(),
         )
-        local = f"sqlite:///{store.project_root() / '.rolekd' / 'optuna.db'}"
+        home = store.project_root() / ".rolekd"
+        artifacts = home / "artifacts" / spec.name
         with SearchProgress(f"search of the {role}'s schedule") as progress:
             found = runner.run(
                 spec,
@@ -52,8 +55,8 @@ def main(role: str) -> None:
                 [progress, SearchRuns(stage.run)],
                 workers=search.workers,
                 # set by `rolekd search` for a database that other machines reach
-                storage=os.environ.get("ROLEKD_STORAGE", local),
-                artifacts=os.environ.get("ROLEKD_ARTIFACTS"),
+                storage=os.environ.get("ROLEKD_STORAGE", f"sqlite:///{home / 'optuna.db'}"),
+                artifacts=os.environ.get("ROLEKD_ARTIFACTS", str(artifacts)),
             )
         found.schedule.save(stage.folder / "schedule.json")
         files.write_text(stage.folder / "history.csv", to_csv(history.rows(found)))
@@ -63,6 +66,7 @@ def main(role: str) -> None:
         style.save(figure, stage.folder / "population.svg")
         for name in ("schedule.json", "lineage.json", "population.svg"):
             stage.run.log_artifact(stage.folder / name)
+        shutil.rmtree(artifacts, ignore_errors=True)
         stage.finish({"accuracy": found.line[-1].accuracy})
 
 

@@ -18,11 +18,12 @@ def main() -> None:
         from rolekd.data.batches import Batches, Normalize
         from rolekd.distill.methods import CrossEntropy
         from rolekd.report.datafiles import to_csv
-        from rolekd.train import roles, state
+        from rolekd.train import names, roles, state
         from rolekd.train.augmentation import make_engine, scheduled
         from rolekd.train.fit import fit
 
         params = stage.params
+        names.check(params)
         torch.set_num_threads(params.threads)
         dataset = datasets.load(DATA)
         schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")

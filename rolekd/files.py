@@ -103,7 +103,7 @@ def read_json(path: Path | str) -> Any:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); run the stage that writes it first"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); write it again") from error
 
 

@@ -155,6 +155,9 @@ class SearchParams(Section):
 class ExportParams(Section):
     """The deployed graph."""
 
+    target: Literal["cpu", "cpu-vnni", "float"] = Field(
+        "cpu", description="kernels that the graph is laid out for"
+    )
     strict: bool = Field(False, description="refuse layers that have no exact integer form")
 
 
@@ -209,7 +212,7 @@ def load(path: Path | str = "params.yaml") -> Params:
             f"{path}: cannot be read ({error.strerror}); run in the project's folder or name "
             "the file with --params"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({_one_line(error)}); mend the syntax") from error
     return parse(content if content is not None else {}, str(path))
 

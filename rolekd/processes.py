@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolekd.errors import RunError
+from rolekd.errors import InputError, RunError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
@@ -32,11 +32,19 @@ def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[No
         wait: Wait for another holder; False: refuse at once.
 
     Raises:
+        InputError: The lock file cannot be written.
         RunError: Another process holds the lock, and `wait` is False.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write here ({error.strerror}); "
+            "choose a writable folder or change its permissions"
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:

@@ -184,7 +184,7 @@ def auto_contrast(image: Image, _strength: float) -> Image:
 
 
 def equalize(image: Image, _strength: float) -> Image:
-    """Flatten each channel's histogram; fewer than 255 pixels stay as they are."""
+    """Flatten each channel's histogram; fewer than 256 pixels stay as they are."""
     result = image.copy()
     for channel in range(image.shape[2]):
         plane = image[:, :, channel]

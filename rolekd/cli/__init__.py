@@ -71,7 +71,7 @@ def main() -> None:
 def run(command: click.Command, name: str) -> None:
     """Call a click command with the process's arguments; report an error as one line."""
     try:
-        command(prog_name=name, standalone_mode=False)
+        code = command(prog_name=name, standalone_mode=False)
     except click.Abort:
         click.echo("error: interrupted; run it again to go on", err=True)
         sys.exit(130)
@@ -104,3 +104,5 @@ def run(command: click.Command, name: str) -> None:
             err=True,
         )
         sys.exit(1)
+    if isinstance(code, int):  # what `context.exit` was called with
+        sys.exit(code)

@@ -7,6 +7,9 @@ from types import ModuleType
 import click
 from rich.console import Console
 
+_SECONDS = click.FloatRange(0, min_open=True)
+_LENGTH = "Length of a measurement."
+
 
 @click.group()
 def bench() -> None:
@@ -24,7 +27,7 @@ def _report(name: str, as_json: bool, **options: object) -> None:
 
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--seconds", default=1.0, show_default=True, help="Length of a measurement.")
+@click.option("--seconds", default=1.0, show_default=True, type=_SECONDS, help=_LENGTH)
 def augment(as_json: bool, seconds: float) -> None:
     """Policy engine against Pillow and torchvision."""
     _report("augment", as_json, seconds=seconds)
@@ -40,7 +43,7 @@ def search(as_json: bool, cifar: bool) -> None:
 
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--seconds", default=3.0, show_default=True, help="Length of a measurement.")
+@click.option("--seconds", default=3.0, show_default=True, type=_SECONDS, help=_LENGTH)
 @click.option("--bits", default=2, show_default=True, help="Of weights and activations.")
 def infer(as_json: bool, seconds: float, bits: int) -> None:
     """The integer student against fp32 and int8 ONNX, and PyTorch."""

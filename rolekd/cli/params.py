@@ -17,6 +17,10 @@ def params(path: str, show_schema: bool, as_json: bool) -> None:
     if show_schema:
         click.echo(json.dumps(schema.Params.model_json_schema(), indent=2))
         return
-    values = schema.load(path).model_dump(mode="json")
+    from rolekd.train import names
+
+    loaded = schema.load(path)
+    names.check(loaded)
+    values = loaded.model_dump(mode="json")
     text = json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False)
     click.echo(text.rstrip())

@@ -146,6 +146,12 @@ def load(folder: Path | str) -> Dataset:
     """Read what `save` wrote; the images stay on disk, memory-mapped, until they are used."""
     folder = Path(folder)
     about = files.read_json(folder / "dataset.json")
+    missing = {"name", "classes", "splits", "mean", "std", "digest", "balance"} - set(about)
+    if missing:
+        raise InputError(
+            f"{folder / 'dataset.json'}: has no {', '.join(sorted(missing))}; "
+            "run the prepare stage again"
+        )
     return Dataset(
         name=about["name"],
         images=_array(folder / IMAGES, mapped=True),

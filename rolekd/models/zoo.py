@@ -46,7 +46,7 @@ def build(
     Raises:
         InputError: no network has this name.
     """
-    builder = _builder(name)
+    builder = find(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = builder(classes=classes, channels=channels, image_size=image_size, width=width)
@@ -64,12 +64,13 @@ def default_taps(name: str) -> tuple[str, ...]:
         InputError: the network is none of ours, so its taps must be named.
     """
     if name not in _FAMILIES:
-        _builder(name)
+        find(name)
         raise InputError(f"model {name}: has no default taps; name module paths instead")
     return _FAMILIES[name].taps
 
 
-def _builder(name: str) -> Callable[..., nn.Module]:
+def find(name: str) -> Callable[..., nn.Module]:
+    """Look up what builds the named network; an unknown name is an `InputError`."""
     if name in _FAMILIES:
         return _FAMILIES[name].build
     if name.startswith(external.PREFIX):

@@ -5,6 +5,7 @@ The CSV files have a header, so that `dvc plots` draws them as they are.
 
 import csv
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,5 +94,5 @@ def load_predictions(path: Path) -> tuple[dict[str, Floats], Integers]:
                 if name.startswith("logits/")
             }
             return logits, arrays["labels"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no file of predictions ({error}); run evaluate again") from error

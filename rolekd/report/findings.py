@@ -3,7 +3,7 @@
 from rolekd.report.tables import Arm, Evaluation
 
 _NAMES = {
-    "plain": "the same student without a teacher",
+    "plain": "the same student without distillation",
     "kd": "distillation without a learned policy",
     "kd-randaugment": "distillation with RandAugment",
     "kd-trivialaugment": "distillation with TrivialAugment",

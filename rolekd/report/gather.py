@@ -106,6 +106,8 @@ def _inputs(outputs: Path, dataset: Dataset) -> dict[str, str]:
 def _runs(outputs: Path) -> dict[str, str]:
     """Return stage -> id of the MLflow run that made its outputs, also where DVC restored them."""
     paths = [*sorted(outputs.glob("*/metrics.json")), *sorted(outputs.glob("*/*/metrics.json"))]
+    # these come after the page: what lies there is of the run before
+    paths = [path for path in paths if path.parent.name not in ("report", "register")]
     found = {"@".join(p.parent.relative_to(outputs).parts): files.read_json(p) for p in paths}
     return {stage: str(metrics.get("mlflow_run_id")) for stage, metrics in found.items()}
 

@@ -9,7 +9,7 @@ from rolekd.report.tables import Arm, Evaluation
 
 # one line for what each arm is; an arm of the user's own has none
 ARMS = {
-    "plain": "no teacher, base augmentation",
+    "plain": "not distilled, base augmentation",
     "kd": "distilled, base augmentation",
     "kd-randaugment": "distilled, RandAugment",
     "kd-trivialaugment": "distilled, TrivialAugment",

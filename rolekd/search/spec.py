@@ -108,4 +108,5 @@ def _code_version() -> str:
         for room in _ROOMS
         for file in sorted((root / room).rglob("*.py"))
     }
+    sources["seeds.py"] = files.sha256(root / "seeds.py")
     return files.digest(sources)[:16]

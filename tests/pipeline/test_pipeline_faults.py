@@ -15,6 +15,11 @@ pytestmark = pytest.mark.timeout(300)
         ({"serach": {}}, "serach: unknown key; did you mean search?"),
         ({"student": {"bits": 33}}, "student.bits: input should be less than or equal to 8"),
         ({"search": {"population": 1}}, "search.population: input should be greater"),
+        ({"student": {"model": {"name": "resnt8"}}}, "model resnt8: unknown network; did you mean"),
+        (
+            {"distill": {"terms": {"sft": 1.0}}},
+            "distill.terms.sft: no such loss; did you mean soft?",
+        ),
         ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
         ({"data": {"source": "digits", "path": "rolekd/train"}}, "data.path: the source digits"),
         ({"data": {"path": "nowhere"}}, "nowhere: is missing"),

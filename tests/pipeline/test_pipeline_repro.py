@@ -119,3 +119,23 @@ def test_outputs_go_to_a_local_remote_and_come_back(project, tmp_path):
             file.unlink()
     project.run("dvc", "pull", "train_teacher")
     assert weights.read_bytes() == content
+
+
+def test_exit_codes_reach_the_shell(project):
+    main = ("python", "-c", "from rolekd.cli import main; main()")
+    project.run(*main, "promote", "--dry-run")
+    strict = project.folder / "strict.yaml"
+    values = yaml.safe_load((project.folder / "params.yaml").read_text())
+    strict.write_text(yaml.safe_dump(values | {"promote": {"bytes": 1}}))
+    try:
+        refused = project.run(*main, "promote", "--dry-run", "--params", "strict.yaml", code=1)
+    finally:
+        strict.unlink()
+    assert "refused by" in refused
+    model = "outputs/export/student.onnx"
+    assert "cannot be read" in project.run(*main, "predict", "--model", model, "no.png", code=1)
+
+
+def test_mlflow_run_runs_the_stages(project):
+    output = project.run("mlflow", "run", ".", "-e", "prepare", "--env-manager", "local")
+    assert "succeeded" in output

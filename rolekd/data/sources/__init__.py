@@ -14,7 +14,7 @@ from rolekd.errors import InputError
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
-__all__ = ["SOURCES", "Block", "Listing", "Source", "open_source"]
+__all__ = ["SOURCES", "Block", "Listing", "Source", "find", "open_source"]
 
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
@@ -28,10 +28,15 @@ SOURCES: dict[str, type[Source]] = {
 
 def open_source(params: "DataParams") -> Source:
     """Return the source that `params` names."""
-    if params.source not in SOURCES:
-        near = difflib.get_close_matches(params.source, SOURCES, n=1)
+    return find(params.source)(params)
+
+
+def find(name: str) -> type[Source]:
+    """Look a source up; an unknown one is an `InputError`."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1)
         raise InputError(
-            f"data.source: no source {params.source!r}; "
+            f"data.source: no source {name!r}; "
             + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SOURCES)}")
         )
-    return SOURCES[params.source](params)
+    return SOURCES[name]
