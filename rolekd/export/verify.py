@@ -12,7 +12,7 @@ from rolekd.export.graph import zero_point
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import AddLevels, MaxPool, Requantize
 
-_BATCH = 256
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def verify(
     expected, actual, different = [], [], set()
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
-        values = model.values(batch)
+        values = model.values(batch) if layers else {model.output: model(batch)}
         logits, *levels = runtime.run(["logits", *names], {"image": batch})
         expected.append(values[model.output].numpy())
         actual.append(logits)

@@ -6,6 +6,7 @@ rounding, sums floats.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,11 +55,15 @@ class IntegerModel:
 
     def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """Map uint8 images [N, H, W, C] to float32 logits [N, classes]."""
-        return self.values(images)[self.output]
+        return self._run(images, keep=False)[self.output]
 
-    @torch.no_grad()
     def values(self, images: Tensor | NDArray[np.uint8]) -> dict[str, Tensor]:
         """Return the output of every operation by name; integers stand in float tensors."""
+        return self._run(images, keep=True)
+
+    @torch.no_grad()
+    def _run(self, images: Tensor | NDArray[np.uint8], *, keep: bool) -> dict[str, Tensor]:
+        """Run the operations; without `keep` drop each value after its last use."""
         images = torch.as_tensor(images)
         if images.dtype != torch.uint8 or tuple(images.shape[1:]) != self.image_shape:
             raise InputError(
@@ -66,9 +71,21 @@ class IntegerModel:
                 f"[N, {', '.join(map(str, self.image_shape))}]"
             )
         values: dict[str, Tensor] = {"image": images}
-        for operation in self.operations:
+        for index, operation in enumerate(self.operations):
             values[operation.name] = _evaluate(operation, [values[n] for n in operation.inputs])
+            if not keep:
+                for name in self._last_uses[index]:
+                    del values[name]
         return values
+
+    @cached_property
+    def _last_uses(self) -> list[list[str]]:
+        """For each operation, the values that no later one needs."""
+        last = {name: index for index, op in enumerate(self.operations) for name in op.inputs}
+        uses: list[list[str]] = [[] for _ in self.operations]
+        for name, index in last.items():
+            uses[index].append(name)
+        return uses
 
     @property
     def inexact(self) -> tuple[str, ...]:

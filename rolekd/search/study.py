@@ -288,11 +288,5 @@ def _making(url: str, create: bool) -> Iterator[None]:
     if not create and not file.exists():
         raise InputError(f"storage {url}: no such file; name the storage of the search")
     with contextlib.ExitStack() as stack:
-        try:
-            lock = exclusive(file.with_suffix(".lock"), "the database", wait=True)
-            stack.enter_context(lock)
-        except OSError as error:
-            raise InputError(
-                f"storage {url}: cannot be made ({error.strerror}); name a writable place"
-            ) from error
+        stack.enter_context(exclusive(file.with_suffix(".lock"), "the database", wait=True))
         yield

@@ -69,7 +69,7 @@ def test_a_database_that_is_not_there(tmp_path, make_spec):
     with pytest.raises(InputError, match="no such file"):
         Ledger.open(f"sqlite:///{tmp_path}/none.db", "study")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"sqlite:////proc/none/study.db: cannot be made"):
+    with pytest.raises(InputError, match=r"/proc/none/study.lock: cannot write here"):
         Ledger.create("sqlite:////proc/none/study.db", make_spec(), "study", 10)
     with pytest.raises(RunError, match=r"postgresql://u:\*\*\*@127.0.0.1:1/x: .*refused"):
         Ledger.create("postgresql://u:secret@127.0.0.1:1/x", make_spec(), "study", 10)
