@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -9,6 +10,8 @@ from rich.console import Console
 
 _SECONDS = click.FloatRange(0, min_open=True)
 _LENGTH = "Length of a measurement."
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -45,6 +48,24 @@ def search(as_json: bool, cifar: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--seconds", default=3.0, show_default=True, type=_SECONDS, help=_LENGTH)
 @click.option("--bits", default=2, show_default=True, help="Of weights and activations.")
-def infer(as_json: bool, seconds: float, bits: int) -> None:
+@click.option("--student", type=_FILE, help="Weights of a trained student to measure.")
+@click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
+@click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
+def infer(
+    as_json: bool,
+    seconds: float,
+    bits: int,
+    student: Path | None,
+    float_network: Path | None,
+    data: Path | None,
+) -> None:
     """The integer student against fp32 and int8 ONNX, and PyTorch."""
-    _report("infer", as_json, seconds=seconds, bits=bits)
+    _report(
+        "infer",
+        as_json,
+        seconds=seconds,
+        bits=bits,
+        student=student,
+        float_network=float_network,
+        data=data,
+    )
