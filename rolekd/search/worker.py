@@ -21,7 +21,7 @@ from rolekd.search.population import Result
 from rolekd.search.study import Ledger
 from rolekd.search.trainer import Trainer
 
-_SHORTEST_NAP, _LONGEST_NAP = 0.01, 0.5
+_SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
 _TIDY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Worker:
                 tidy_at = time.monotonic() + _TIDY_SECONDS
             else:
                 time.sleep(nap)
-                nap = min(1.5 * nap, _LONGEST_NAP)
+                nap = min(1.2 * nap, _LONGEST_NAP)
 
     def _advance_one(self, board: Board) -> bool:
         """Claim a waiting slot and train it; False where there is none."""
