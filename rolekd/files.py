@@ -24,30 +24,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
     the suffix of `path`, since some writers choose their format by it.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _place_beside(path):
         descriptor, name = tempfile.mkstemp(
             prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
         )
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot write here ({error.strerror}); "
-            "choose a writable folder or change its permissions"
-        ) from error
     os.close(descriptor)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise RunError(
-            f"{path}: writing failed ({error.strerror}); free some space or check the disk, "
-            "then run again"
-        ) from error
+        with _writing(path):
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,27 +45,45 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def replacing_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; on success put it in the place of `path`."""
     path = Path(path)
+    with _place_beside(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        with _writing(path):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            for file in filter(Path.is_file, temporary.rglob("*")):
+                _sync(file)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _place_beside(path: Path) -> Iterator[None]:
+    """Make the folder of `path` and, in the block, what is written before it takes its name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        yield
     except OSError as error:
         raise InputError(
             f"{path}: cannot write here ({error.strerror}); "
             "choose a writable folder or change its permissions"
         ) from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell of a disk that fails or is full while `path` is written in the block."""
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: writing failed ({error.strerror}); free some space or check the disk, "
+            "then run again"
+        ) from error
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -146,8 +153,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,3 +1,5 @@
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rolekd import files, seeds
-from rolekd.errors import InputError
+from rolekd.errors import InputError, RunError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -28,6 +30,15 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (folder / content).write_text(content)
     assert [p.name for p in (tmp_path).iterdir()] == ["out"]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["two"]
+
+
+def test_a_full_disk_is_told_in_one_line_for_files_and_folders(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for replacing in (files.replacing, files.replacing_folder):
+        with pytest.raises(RunError, match=r"out: writing failed \(No space left"):  # noqa: SIM117
+            with replacing(tmp_path / "out"):
+                raise full
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_place_is_an_input_error(tmp_path):

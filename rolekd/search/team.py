@@ -63,7 +63,7 @@ class Team:
     ) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
         for process, _ in self._members:
-            process.terminate()
+            process.kill()  # a stopped one would never hear a request to end
         for process, pipe in self._members:
             process.join()
             pipe.close()

@@ -23,7 +23,7 @@ class SearchRuns:
         self._run.send()
         self._members = [
             self._run.child(f"member {member}", {"member": member})
-            for member in range(settings.population)
+            for member in range(settings.lanes)
         ]
 
     def slot(self, result: Result) -> None:
