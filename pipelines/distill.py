@@ -20,7 +20,8 @@ def main(arm: str) -> None:
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
         from rolekd.data.batches import Batches, Normalize
-        from rolekd.distill.methods import CrossEntropy, Distillation
+        from rolekd.distill.methods import Distillation
+        from rolekd.distill.objective import Objective
         from rolekd.report.datafiles import to_csv
         from rolekd.train import augmentation, names, roles, state
         from rolekd.train.fit import fit
@@ -42,13 +43,13 @@ def main(arm: str) -> None:
             found,
             training.epochs,
         )
-        objective = Distillation(teacher, params.distill) if chosen.taught else CrossEntropy()
         stage.log_split(dataset, "train")
         students, rows = [], []
         for number in range(params.distill.seeds):
             # the same for every arm: seeds are pairs in the comparison
             seed = seeds.derive(params.seed, "distill", number)
             network, about = roles.student(params.student, dataset, seed, teacher)
+            objective = Distillation(teacher, params.distill) if chosen.taught else Objective()
             with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(

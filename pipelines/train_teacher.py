@@ -16,7 +16,7 @@ def main() -> None:
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
         from rolekd.data.batches import Batches, Normalize
-        from rolekd.distill.methods import CrossEntropy
+        from rolekd.distill.objective import Objective
         from rolekd.report.datafiles import to_csv
         from rolekd.train import names, roles, state
         from rolekd.train.augmentation import make_engine, scheduled
@@ -36,7 +36,7 @@ def main() -> None:
             scheduled(
                 make_engine(params.augment, dataset, params.threads), schedule, training.epochs
             ),
-            CrossEntropy(),
+            Objective(),
             training,
             state_file=stage.state / "training.safetensors",
             reporters=[stage.run],

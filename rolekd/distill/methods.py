@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rolekd.distill import losses
+from rolekd.distill.objective import Losses, Objective, Progress
 from rolekd.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,49 +24,37 @@ TERMS: dict[str, Term] = {
 }
 
 
-class CrossEntropy:
-    """The objective of a network that has no teacher."""
+class Distillation(Objective):
+    """Cross-entropy plus lambda times the weighted terms against a frozen teacher.
 
-    def __call__(
-        self, network: nn.Module, images: Tensor, labels: Tensor, epoch_scale: float
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """See `Distillation.__call__`; `epoch_scale` has no effect."""
-        del epoch_scale
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels)
-        return loss, {"cross_entropy": loss.detach()}, logits
-
-
-class Distillation:
-    """Cross-entropy plus lambda times the weighted terms against a frozen teacher."""
+    Args:
+        teacher: Frozen and put into evaluation mode; not part of the objective's state.
+        params: Terms, temperature and lambda.
+    """
 
     def __init__(self, teacher: nn.Module, params: "DistillParams") -> None:
-        self._teacher = teacher.eval().requires_grad_(False)
+        super().__init__()
+        # in a list: a submodule would be saved with every training state
+        self._teachers = [teacher.eval().requires_grad_(False)]
         self._terms = [(name, _term(name), weight) for name, weight in params.terms.items()]
         self._temperature = params.temperature
-        self._scale = params.scale
+        self._lambda = params.scale
 
-    def __call__(
-        self, network: nn.Module, images: Tensor, labels: Tensor, epoch_scale: float
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the loss, its detached parts by name, and the logits [B, K].
-
-        Args:
-            network: The student, in training mode.
-            images: float32 [B, C, H, W]; teacher and student see the same batch.
-            labels: int64 [B].
-            epoch_scale: What the schedule has made of lambda by this epoch, 1 at the start.
-        """
+    def forward(
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+    ) -> Losses:
+        """Run student and teacher on the same batch; see `Objective.forward`."""
         logits = network(images)
         with torch.no_grad():
-            taught = self._teacher(images)
-        loss = F.cross_entropy(logits, labels)
-        parts = {"cross_entropy": loss.detach()}
+            taught = self._teachers[0](images)
+        task = F.cross_entropy(logits, labels)
+        parts = {"cross_entropy": task.detach()}
+        transfer = task.new_zeros(())
         for name, term, weight in self._terms:
             value = term(logits, taught, self._temperature)
             parts[name] = value.detach()
-            loss = loss + (self._scale * epoch_scale * weight) * value
-        return loss, parts, logits
+            transfer = transfer + (self._lambda * progress.scale * weight) * value
+        return Losses(task, transfer, parts, logits)
 
 
 def check(terms: Mapping[str, float]) -> None:

@@ -11,7 +11,8 @@ from rolekd import seeds
 from rolekd.augment.policy import Policy
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.distill.methods import CrossEntropy, Distillation
+from rolekd.distill.methods import Distillation
+from rolekd.distill.objective import Objective
 from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
@@ -20,7 +21,7 @@ from rolekd.train import roles
 from rolekd.train import state as states
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
-from rolekd.train.loop import DivergedError, Objective, make_optimizer, train
+from rolekd.train.loop import DivergedError, make_optimizer, train
 
 DATA = "data"
 TEACHER = "teacher.safetensors"
@@ -40,18 +41,16 @@ class Member:
         self._dataset = datasets.load(inputs / DATA)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.threads)
-        self._objective: Objective
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
             self._params = self._teacher_params.training
-            self._objective, self._scale_decay = CrossEntropy(), 1.0
+            self._scale_decay = 1.0
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
             self._params = self._student_params.training
             self._teacher, _ = roles.load(inputs / TEACHER, self._dataset)
-            distill = DistillParams.model_validate(spec.training["distill"])
-            self._objective = Distillation(self._teacher, distill)
-            self._scale_decay = distill.scale_decay
+            self._distill_params = DistillParams.model_validate(spec.training["distill"])
+            self._scale_decay = self._distill_params.scale_decay
 
     def advance(
         self,
@@ -65,10 +64,10 @@ class Member:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
-        network = self._network(seed)
-        optimizer = make_optimizer(network, self._params)
+        network, objective = self._network(seed), self._objective()
+        optimizer = make_optimizer(network, objective, self._params)
         if state is not None:
-            states.load(state, network, optimizer)
+            states.load(state, network, objective, optimizer)
         normalize = Normalize(self._dataset)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         seen = epochs * batches.images_per_epoch
@@ -78,7 +77,7 @@ class Member:
                 optimizer,
                 batches,
                 constant(self._engine, Policy(policy)),
-                self._objective,
+                objective,
                 self._params,
                 first=start_epoch,
                 last=start_epoch + epochs,
@@ -89,13 +88,18 @@ class Member:
             return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
         reward = accuracy(predict(network, images, normalize), labels)
-        states.save(out, network, optimizer, start_epoch + epochs)
+        states.save(out, network, objective, optimizer, start_epoch + epochs)
         return Outcome(reward, seen, time.perf_counter() - began)
 
     def _network(self, seed: int) -> torch.nn.Module:
         if self._spec.role == "teacher":
             return roles.teacher(self._teacher_params, self._dataset, seed)[0]
         return roles.student(self._student_params, self._dataset, seed, self._teacher)[0]
+
+    def _objective(self) -> Objective:
+        if self._spec.role == "teacher":
+            return Objective()
+        return Distillation(self._teacher, self._distill_params)
 
 
 def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:

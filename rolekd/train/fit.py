@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from rolekd.data.batches import Augment, Batches
+from rolekd.distill.objective import Objective
 from rolekd.train import state
-from rolekd.train.loop import Objective, Reporter, make_optimizer, train
+from rolekd.train.loop import Reporter, make_optimizer, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,12 +61,12 @@ def fit(
     Returns:
         One row of metrics for every epoch.
     """
-    optimizer = make_optimizer(network, params)
+    optimizer = make_optimizer(network, objective, params)
     history = _History()
     listeners = (history, *reporters)
     first = 0
     if state_file.exists():
-        first, rows = state.load(state_file, network, optimizer)
+        first, rows = state.load(state_file, network, objective, optimizer)
         for row in rows:
             metrics = dict(row)
             epoch = int(metrics.pop("epoch"))
@@ -76,7 +77,7 @@ def fit(
     def after_epoch(finished: int) -> None:
         nonlocal saved
         if finished == params.epochs or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-            state.save(state_file, network, optimizer, finished, history.rows)
+            state.save(state_file, network, objective, optimizer, finished, history.rows)
             saved = time.monotonic()
 
     train(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rolekd.data.batches import Augment, Batches
+from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import RunError
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ class Reporter(Protocol):
         """Take the metrics of epoch number `step`."""
 
 
-# network, images [B, C, H, W], labels [B], scale of the epoch -> loss, parts, logits [B, K]
-Objective = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, dict[str, Tensor], Tensor]]
+def make_optimizer(
+    network: nn.Module, objective: Objective, params: "TrainingParams"
+) -> torch.optim.Optimizer:
+    """Build the named optimiser of what the network and the objective have to learn.
 
-
-def make_optimizer(network: nn.Module, params: "TrainingParams") -> torch.optim.Optimizer:
-    """Build the named optimiser; weight decay acts on weights, not on biases and BatchNorm."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    Weight decay acts on weights, not on biases and BatchNorm.
+    """
+    everything = (*network.parameters(), *objective.parameters())
+    parameters = [p for p in everything if p.requires_grad]
     groups = [
         {
             "params": [p for p in parameters if p.ndim > 1],
@@ -93,20 +96,21 @@ def train(
         began = time.perf_counter()
         reached = decays(params, epochs, epoch)
         rate = params.learning_rate * params.decay_factor**reached
-        scale = scale_decay**reached
+        progress = Progress(epoch, epochs, scale_decay**reached)
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()
+        objective.train()
         sums: dict[str, Tensor] = {}
         for images, labels in batches.epoch(epoch, augment_at(epoch)):
-            loss, parts, logits = objective(network, images, labels, scale)
+            losses = objective(network, images, labels, progress)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+            objective.backward(losses, network, progress)
             optimizer.step()
             # sums stay on the device: no synchronisation inside an epoch
-            parts["loss"] = loss.detach()
-            parts["accuracy"] = (logits.detach().argmax(1) == labels).float().mean()
-            for name, value in parts.items():
+            hits = losses.logits.detach().argmax(1) == labels
+            measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
+            for name, value in (losses.parts | measured).items():
                 sums[name] = sums.get(name, 0) + value * len(labels)
         means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
         if not math.isfinite(means["loss"]):

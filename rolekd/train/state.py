@@ -15,14 +15,19 @@ from rolekd.errors import InputError
 def save(
     path: Path,
     network: nn.Module,
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     epoch: int,
     history: Sequence[Mapping[str, float]] = (),
 ) -> None:
-    """Write weights, BatchNorm statistics, optimiser state, finished epochs and their metrics."""
+    """Write weights, BatchNorm statistics, optimiser state, finished epochs and their metrics.
+
+    What an objective trains beside the network is part of it.
+    """
     from safetensors.torch import save_file
 
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
     state = optimizer.state_dict()
     for index, values in state["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
@@ -32,15 +37,16 @@ def save(
 
 
 def load(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, network: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, float]]]:
     """Restore what `save` wrote; return the number of finished epochs and their metrics."""
     tensors, metadata = read(path)
     if "training" not in metadata:
         raise InputError(f"{path}: holds weights but no training state; name a state file")
     header = json.loads(metadata["training"])
-    own = {n[8:]: value for n, value in tensors.items() if n.startswith("network.")}
-    _load_weights(path, network, own)
+    for prefix, module in (("network.", network), ("objective.", objective)):
+        own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+        _load_weights(path, module, own)
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

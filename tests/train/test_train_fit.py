@@ -12,7 +12,8 @@ import torch
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.prepare import prepare
-from rolekd.distill.methods import CrossEntropy, Distillation
+from rolekd.distill.methods import Distillation
+from rolekd.distill.objective import Objective
 from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
@@ -65,7 +66,7 @@ def test_training_learns_and_reports_every_epoch(digits, tmp_path):
         network,
         Batches(digits, "train", 32, 0, Normalize(digits)),
         _nothing(digits),
-        CrossEntropy(),
+        Objective(),
         TINY,
         state_file=tmp_path / "state",
         reporters=[rows],
@@ -80,7 +81,7 @@ def test_training_learns_and_reports_every_epoch(digits, tmp_path):
 
 def test_weight_decay_acts_on_weights_only(digits):
     network, _ = roles.teacher(TEACHER, digits, 0)
-    decayed, rest = make_optimizer(network, TINY).param_groups
+    decayed, rest = make_optimizer(network, Objective(), TINY).param_groups
     assert decayed["weight_decay"] == TINY.weight_decay
     assert rest["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"])
@@ -88,7 +89,7 @@ def test_weight_decay_acts_on_weights_only(digits):
     names = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     for name, kind in names.items():
         params = TINY.model_copy(update={"optimizer": name})
-        assert type(make_optimizer(network, params)) is kind
+        assert type(make_optimizer(network, Objective(), params)) is kind
 
 
 def test_the_rate_decays_at_the_stated_fractions():
@@ -108,12 +109,12 @@ def test_the_rate_decays_at_the_stated_fractions():
 @pytest.mark.parametrize("taught", [False, True])
 def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, taught):
     teacher, _ = roles.teacher(TEACHER, digits, 0)
-    objective = Distillation(teacher, DistillParams()) if taught else CrossEntropy()
+    objective = Distillation(teacher, DistillParams()) if taught else Objective()
 
     def run(path, stop):
         network, _ = roles.student(STUDENT, digits, 1, teacher)
-        optimizer = make_optimizer(network, TINY)
-        first = state.load(path, network, optimizer)[0] if path.exists() else 0
+        optimizer = make_optimizer(network, Objective(), TINY)
+        first = state.load(path, network, objective, optimizer)[0] if path.exists() else 0
         train(
             network,
             optimizer,
@@ -125,7 +126,7 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, tau
             last=stop,
             scale_decay=0.6,
         )
-        state.save(path, network, optimizer, stop)
+        state.save(path, network, objective, optimizer, stop)
 
     run(tmp_path / "whole", 4)
     for stop in (1, 3, 4):
@@ -146,7 +147,7 @@ digits = prepare(t.DataParams(), seed=0)
 network, about = t.roles.teacher(t.TEACHER, digits, 0)
 params = t.TINY.model_copy(update={"epochs": 10})
 print("begin", flush=True)
-fits.fit(network, t._batches(digits), t._nothing(digits), t.CrossEntropy(), params,
+fits.fit(network, t._batches(digits), t._nothing(digits), t.Objective(), params,
          state_file=Path(sys.argv[2]))
 t.state.save_weights(Path(sys.argv[3]), network, about)
 """
@@ -180,10 +181,10 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     with pytest.raises(DivergedError, match=r"in epoch 0 at learning rate 1e\+30; lower") as caught:
         train(
             network,
-            make_optimizer(network, params),
+            make_optimizer(network, Objective(), params),
             _batches(digits),
             _nothing(digits),
-            CrossEntropy(),
+            Objective(),
             params,
         )
     assert caught.value.exit_code == 1
@@ -196,7 +197,7 @@ def test_every_term_changes_the_weights(digits):
         network, _ = roles.student(STUDENT, digits, 1, teacher)
         train(
             network,
-            make_optimizer(network, TINY),
+            make_optimizer(network, Objective(), TINY),
             _batches(digits),
             _nothing(digits),
             Distillation(teacher, DistillParams(terms=terms)),
@@ -255,7 +256,7 @@ def test_the_integers_predict_what_the_low_bit_network_does(digits, tmp_path):
         student,
         _batches(digits),
         _nothing(digits),
-        CrossEntropy(),
+        Objective(),
         TINY,
         state_file=tmp_path / "state",
     )
