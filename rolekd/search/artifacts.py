@@ -4,6 +4,7 @@ What is stored is checked against its SHA-256 when it is fetched, so that a file
 or a kill cut short is never trained from.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -46,25 +47,36 @@ class Artifacts:
         address: The store's, for messages.
         errors: What the store raises when it fails.
         missing: What it raises where an artifact is not there.
+        folder: Of a store that is a folder: on the same disk, files are moved and linked there
+            instead of copied.
     """
 
     def __init__(
-        self, store: Store, prefix: str, address: str, errors: Errors, missing: type[Exception]
+        self,
+        store: Store,
+        prefix: str,
+        address: str,
+        errors: Errors,
+        missing: type[Exception],
+        folder: Path | None = None,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._address = redact(address)
         self._errors = errors
         self._missing = missing
+        self._folder = folder
 
     def put_state(self, slot: Slot, trial: int, path: Path) -> str:
-        """Store the training state of a slot; return its SHA-256."""
+        """Store the training state of a slot, which is handed over; return its SHA-256."""
         checksum = files.sha256(path)
-        self._put(_state_name(slot, trial), path)
+        name = _state_name(slot, trial)
+        if not (self._folder and _moved(path, self._folder / f"{self._prefix}.{name}")):
+            self._put(name, path)
         return checksum
 
     def get_state(self, slot: Slot, trial: int, checksum: str, path: Path) -> None:
-        """Fetch the training state of a slot into the file `path`."""
+        """Fetch the training state of a slot as the file `path`, to be read only."""
         self._get(_state_name(slot, trial), checksum, path)
 
     def remove_state(self, slot: Slot, trial: int) -> None:
@@ -88,7 +100,7 @@ class Artifacts:
             self._put(f"input-{checksum}", path)
 
     def get_inputs(self, inputs: Mapping[str, str], folder: Path) -> None:
-        """Fetch the input files into `folder`."""
+        """Fetch the input files into `folder`, to be read only."""
         for name, checksum in inputs.items():
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise InputError(f"{name}: an input outside its folder; describe the search anew")
@@ -104,6 +116,14 @@ class Artifacts:
             raise self._failed("writing", error) from error
 
     def _get(self, name: str, checksum: str, path: Path) -> None:
+        if not (self._folder and _linked(self._folder / f"{self._prefix}.{name}", path)):
+            self._copy(name, path)
+        if files.sha256(path) != checksum:
+            raise RunError(
+                f"artifact store {self._address}: {self._prefix}.{name} is damaged; {_START_AGAIN}"
+            )
+
+    def _copy(self, name: str, path: Path) -> None:
         try:
             with self._store.open_reader(f"{self._prefix}.{name}") as source, path.open("wb") as to:
                 shutil.copyfileobj(source, to, 1 << 20)
@@ -114,10 +134,6 @@ class Artifacts:
             ) from error
         except self._errors as error:
             raise self._failed("reading", error) from error
-        if files.sha256(path) != checksum:
-            raise RunError(
-                f"artifact store {self._address}: {self._prefix}.{name} is damaged; {_START_AGAIN}"
-            )
 
     def _failed(self, doing: str, error: Exception) -> RunError:
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
@@ -146,7 +162,7 @@ def open_artifacts(address: str, study: str) -> Artifacts:
             "name a writable folder or s3://BUCKET/PREFIX"
         ) from error
     files = optuna.artifacts.FileSystemArtifactStore(folder)
-    return Artifacts(files, study, address, (OSError,), missing)
+    return Artifacts(files, study, address, (OSError,), missing, folder)
 
 
 def _s3_errors() -> Errors:
@@ -155,6 +171,25 @@ def _s3_errors() -> Errors:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return OSError, Boto3Error, BotoCoreError, ClientError
+
+
+def _moved(path: Path, target: Path) -> bool:
+    """Move a file within a disk; False where that is not to be had."""
+    try:
+        path.replace(target)
+    except OSError:
+        return False
+    return True
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Give a file a second name within a disk; False where that is not to be had."""
+    try:
+        path.unlink(missing_ok=True)
+        os.link(source, path)
+    except OSError:
+        return False
+    return True
 
 
 def _state_name(slot: Slot, trial: int) -> str:

@@ -1,11 +1,13 @@
 """A member of a search: one generation of training, and its accuracy on search_val."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimiser would import it, in every worker anew
 
 from rolekd import seeds
 from rolekd.augment.policy import Policy
@@ -13,6 +15,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.methods import Distillation
 from rolekd.distill.objective import Objective
+from rolekd.distill.predictor import MeanProbability
 from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
@@ -41,6 +44,7 @@ class Member:
         self._dataset = datasets.load(inputs / DATA)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.threads)
+        self._teacher: torch.nn.Module | None = None
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
             self._params = self._teacher_params.training
@@ -71,33 +75,36 @@ class Member:
         normalize = Normalize(self._dataset)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         seen = epochs * batches.images_per_epoch
-        try:
-            train(
-                network,
-                optimizer,
-                batches,
-                constant(self._engine, Policy(policy)),
-                objective,
-                self._params,
-                first=start_epoch,
-                last=start_epoch + epochs,
-                epochs=self._spec.settings.epochs,
-                scale_decay=self._scale_decay,
-            )
-        except DivergedError:
-            return Outcome(float("nan"), seen, time.perf_counter() - began)
+        with MeanProbability(self._teacher) as seen_by_teacher:
+            try:
+                train(
+                    network,
+                    optimizer,
+                    batches,
+                    constant(self._engine, Policy(policy)),
+                    objective,
+                    self._params,
+                    first=start_epoch,
+                    last=start_epoch + epochs,
+                    epochs=self._spec.settings.epochs,
+                    scale_decay=self._scale_decay,
+                )
+            except DivergedError:
+                return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
         reward = accuracy(predict(network, images, normalize), labels)
         states.save(out, network, objective, optimizer, start_epoch + epochs)
-        return Outcome(reward, seen, time.perf_counter() - began)
+        stddev = seen_by_teacher.stddev()
+        extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
+        return Outcome(reward, seen, time.perf_counter() - began, extras)
 
     def _network(self, seed: int) -> torch.nn.Module:
-        if self._spec.role == "teacher":
+        if self._teacher is None:
             return roles.teacher(self._teacher_params, self._dataset, seed)[0]
         return roles.student(self._student_params, self._dataset, seed, self._teacher)[0]
 
     def _objective(self) -> Objective:
-        if self._spec.role == "teacher":
+        if self._teacher is None:
             return Objective()
         return Distillation(self._teacher, self._distill_params)
 

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 
 import pytest
 
@@ -21,10 +23,23 @@ def state(tmp_path):
 
 
 def test_what_is_put_is_got(store, state, tmp_path):
+    content = state.read_bytes()
     checksum = store.put_state(SLOT, 5, state)
-    assert checksum == hashlib.sha256(state.read_bytes()).hexdigest()
+    assert checksum == hashlib.sha256(content).hexdigest()
     store.get_state(SLOT, 5, checksum, tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == state.read_bytes()
+    assert (tmp_path / "back").read_bytes() == content
+
+
+def test_another_disk_gets_copies(store, state, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(type(state), "replace", refuse)
+    content = state.read_bytes()
+    checksum = store.put_state(SLOT, 5, state)
+    store.get_state(SLOT, 5, checksum, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == content
 
 
 def test_a_successor_does_not_overwrite(store, state, tmp_path):

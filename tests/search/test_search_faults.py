@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rolekd.errors import InputError, RunError
-from rolekd.search import lineage
+from rolekd.search import artifacts, lineage
 from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import State
 from rolekd.search.joining import join
@@ -66,7 +66,10 @@ def test_a_bug_of_the_trainer_is_shown_and_can_be_mended(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk(trainers, inputs, make_spec, digest, tmp_path, workers):
+def test_a_store_on_a_full_disk(
+    trainers, inputs, make_spec, digest, tmp_path, monkeypatch, workers
+):
+    monkeypatch.setattr(artifacts, "_moved", lambda *_: False)  # as if it were another disk
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     blocked = tmp_path / "state" / "artifacts" / f"{spec.name}.g0001-m0002-t6"
