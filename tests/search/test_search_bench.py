@@ -16,11 +16,24 @@ def test_the_count_is_that_of_the_papers_settings():
 
 
 def test_the_table_shows_every_search():
-    row = {"slots": 8, "seconds": 4.0, "share_busy": 0.876, "overhead_ms_per_slot": 21.4}
+    row = {
+        "slots": 8,
+        "seconds": 4.0,
+        "startup_seconds": 0.5,
+        "share_busy": 0.876,
+        "overhead_ms_per_slot": 21.4,
+    }
     result = {"digits, 1 worker": row, "two_workers_over_one": 0.57, "counted": counted()}
     console = Console(width=200, record=True, file=None, quiet=False)
     with console.capture() as capture:
         console.print(table(result))
     shown = " ".join(capture.get().split())
-    for text in ("digits, 1 worker", "87.6%", "21 ms", "0.57 of the time", "2.12 times ours"):
+    for text in (
+        "digits, 1 worker",
+        "87.6%",
+        "0.5 s",
+        "21 ms",
+        "0.57 of the time",
+        "2.12 times ours",
+    ):
         assert text in shown
