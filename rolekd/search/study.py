@@ -87,6 +87,7 @@ class Ledger:
         stored = _at_once(lambda: study.user_attrs, url).get("spec")
         if stored is None:
             _at_once(lambda: study.set_user_attr("heartbeat_seconds", heartbeat_seconds), url)
+            _at_once(lambda: _name_objective(study), url)
             _at_once(lambda: study.set_user_attr("spec", spec.to_json()), url)
         elif found := differences(stored, spec.to_json()):
             raise InputError(
@@ -256,6 +257,13 @@ def searches(url: str) -> list[str]:
     studies = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
     storage.engine.dispose()
     return sorted(study.study_name for study in studies if "spec" in study.user_attrs)
+
+
+def _name_objective(study: optuna.Study) -> None:
+    """Tell optuna-dashboard what the objective is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(["accuracy on search_val"])
 
 
 def _at_once(action: Callable[[], T], url: str) -> T:

@@ -1,5 +1,6 @@
 import multiprocessing
 
+import optuna
 import pytest
 
 from rolekd.errors import InputError, RunError
@@ -89,3 +90,11 @@ def test_a_study_of_somebody_else(url, ledger):
     with pytest.raises(InputError, match="holds no search of rolekd"):
         Ledger.open(url, "theirs")
     assert searches(url) == ["study"]
+
+
+def test_optuna_shows_what_the_objective_is(make_spec, tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    Ledger.create(url, make_spec(), "named", 10)
+    assert optuna.load_study(study_name="named", storage=url).metric_names == [
+        "accuracy on search_val"
+    ]
