@@ -14,6 +14,7 @@ import click
 def sync(uri: str | None, params_file: str, as_json: bool) -> None:
     """Send the records of runs that did not reach MLflow while they went on."""
     from rolekd import params
+    from rolekd.secrets import redact
     from rolekd.track import store
     from rolekd.track import sync as spools
 
@@ -23,6 +24,6 @@ def sync(uri: str | None, params_file: str, as_json: bool) -> None:
         click.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
         return
     if not outcomes:
-        click.echo(f"nothing to send: MLflow at {store.redact(address)} has every record")
+        click.echo(f"nothing to send: MLflow at {redact(address)} has every record")
     for outcome in outcomes:
         click.echo(outcome.describe())

@@ -14,8 +14,8 @@ import optuna
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
-from rolekd.search.addresses import redact
 from rolekd.search.population import Slot
+from rolekd.secrets import redact
 
 Errors = tuple[type[Exception], ...]
 
@@ -141,6 +141,11 @@ class Artifacts:
             f"artifact store {self._address}: {doing} failed ({redact(reason)}); check its space "
             "and permissions, then run again: the search continues where it was"
         )
+
+
+def absolute(address: str) -> str:
+    """Return the address of an artifact store; a folder's with its whole path."""
+    return address if address.startswith("s3://") else str(Path(address).absolute())
 
 
 def open_artifacts(address: str, study: str) -> Artifacts:

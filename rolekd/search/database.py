@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 )
 
 from rolekd.errors import RunError
-from rolekd.search.addresses import redact
+from rolekd.secrets import redact
 
 T = TypeVar("T")
 

@@ -30,8 +30,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.processes import exclusive
 from rolekd.search import lineage
-from rolekd.search.addresses import absolute
-from rolekd.search.artifacts import open_artifacts
+from rolekd.search.artifacts import absolute, open_artifacts
 from rolekd.search.board import Board
 from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.observers import Observer, Telling

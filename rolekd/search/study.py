@@ -31,7 +31,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from rolekd.errors import InputError, RunError
 from rolekd.processes import exclusive
 from rolekd.search import database
-from rolekd.search.addresses import redact
 from rolekd.search.board import Board, Entry, State
 from rolekd.search.population import Result, Task
 from rolekd.search.records import (
@@ -43,6 +42,7 @@ from rolekd.search.records import (
     task_attributes,
 )
 from rolekd.search.spec import SearchSpec, differences
+from rolekd.secrets import redact
 
 T = TypeVar("T")
 

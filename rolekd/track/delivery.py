@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rolekd.errors import RunError
+from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.spool import Event, Progress, read
 
@@ -159,12 +160,12 @@ class Delivery:
         """Keep aside what MLflow refuses for good; anything else is a store to be tried again."""
         code = getattr(error, "error_code", "")
         if events[0]["event"] == "start" or code not in _REFUSALS:
-            raise StoreUnreachable(store.redact(_one_line(error))) from error
+            raise StoreUnreachable(redact(_one_line(error))) from error
         _log.warning(
             "MLflow refused %d records (%s, %s); they are kept in %s/refused.jsonl",
             len(events),
             events[0]["event"],
-            store.redact(_one_line(error)),
+            redact(_one_line(error)),
             self.folder,
         )
         with (self.folder / "refused.jsonl").open("a") as file:

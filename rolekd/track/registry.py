@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
+from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.evidence import FILE as EVIDENCE_FILE
 from rolekd.track.evidence import Evidence
@@ -92,7 +93,7 @@ def register(
     uri = store.resolve(uri)
     if run_id is None:
         raise RunError(
-            f"register: the run of this stage never reached MLflow at {store.redact(uri)}; "
+            f"register: the run of this stage never reached MLflow at {redact(uri)}; "
             "start the store, then `rolekd sync` and run the stage again"
         )
     graph = onnx.load(onnx_path)
@@ -239,6 +240,6 @@ def reachable(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         raise RunError(
-            f"MLflow at {store.redact(uri)}: {store.redact(' '.join(str(error).split())[:300])}; "
+            f"MLflow at {redact(uri)}: {redact(' '.join(str(error).split())[:300])}; "
             "check the store and run again"
         ) from error

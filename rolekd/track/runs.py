@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rolekd.secrets import redact
 from rolekd.track import provenance, store
 from rolekd.track.sender import Sender
 from rolekd.track.spool import Spool
@@ -86,7 +87,7 @@ class Run:
             name=name,
             digest=digest[:36],
             context=context,
-            source=store.redact(source),
+            source=redact(source),
             profile=dict(profile),
         )
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-from rolekd.track import store
+from rolekd.secrets import redact
 from rolekd.track.delivery import Delivery
 from rolekd.track.spool import Spool
 
@@ -68,8 +68,8 @@ class Sender(threading.Thread):
             "%d records are not in MLflow at %s (%s); they are kept in %s, and `rolekd sync` sends "
             "them when it answers again",
             self.delivery.rest(),
-            store.redact(self.delivery.uri),
-            store.redact(str(self.problem or "too slow")),
+            redact(self.delivery.uri),
+            redact(str(self.problem or "too slow")),
             self.delivery.folder,
         )
         return False
@@ -111,7 +111,7 @@ class Sender(threading.Thread):
     def _warn(self, problem: Exception) -> None:
         _log.warning(
             "MLflow at %s does not answer (%s); the run goes on, its records wait in %s",
-            store.redact(self.delivery.uri),
-            store.redact(str(problem)),
+            redact(self.delivery.uri),
+            redact(str(problem)),
             self.delivery.folder,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rolekd import processes
 from rolekd.errors import InputError, RolekdError, RunError
+from rolekd.secrets import is_secret, redact
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -23,15 +24,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
-# up to the last "@" before a blank or a quote: a password may hold "@" and "/" unescaped
-_USER_PART = re.compile(r"(?<=://)[^\s'\"]+(?=@)")
-_SECRET_PAIR = re.compile(
-    r"((?:password|passwd|pwd|token|secret|credential|api_?key|signature|sig)[a-z_]*=)[^&\s;,]+",
-    re.I,
-)
-_SECRET_KEY = re.compile(
-    r"(^|[._-])(passw(or)?d|tokens?|secrets?|credentials?|(api|access|private)_?key)$", re.I
-)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -120,16 +112,11 @@ def initialise(uri: str) -> None:
         fresh.replace(path)
 
 
-def redact(text: str) -> str:
-    """Return `text` without the user part of URLs and without values of secret-like pairs."""
-    return _SECRET_PAIR.sub(r"\1***", _USER_PART.sub("***", text))
-
-
 def clean(values: Mapping[str, object], limit: int) -> dict[str, str]:
     """Return `values` as MLflow takes them: known letters, at most `limit`, no secrets."""
     cleaned = {}
     for key, value in values.items():
-        text = "***" if _SECRET_KEY.search(key) else redact(str(value))
+        text = "***" if is_secret(key) else redact(str(value))
         name = re.sub(r"[^\w\-. :/]", "_", key)
         cleaned[name] = text if len(text) <= limit else text[: limit - 1] + "…"
     return cleaned

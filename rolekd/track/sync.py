@@ -4,7 +4,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rolekd.track import store
+from rolekd.secrets import redact
 from rolekd.track.delivery import Delivery, StoreUnreachable
 from rolekd.track.spool import adopted, end_abandoned, read
 
@@ -67,7 +67,7 @@ def _sync_one(folder: Path, uri: str) -> Outcome:
             delivery.drain()
         except StoreUnreachable as error:
             raise StoreUnreachable(
-                f"MLflow at {store.redact(uri)} does not answer ({error}); nothing is lost, "
+                f"MLflow at {redact(uri)} does not answer ({error}); nothing is lost, "
                 "start it and run `rolekd sync` again"
             ) from error
         refused = delivery.refused()
