@@ -27,6 +27,7 @@ _COMMANDS = {
     "rollback": ("rolekd.cli.registry", "rollback", "Return to the previous champion."),
     "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
+    "serve": ("rolekd.cli.serve", "serve", "Serve a registered model over HTTP."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
     "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),

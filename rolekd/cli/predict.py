@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekd.errors import InputError
-
 if TYPE_CHECKING:
     from rolekd.export.session import Session
     from rolekd.track.predict import Prediction
 
 _COLUMNS = ("image", "class", "probability", "error")
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 
 
 @click.command()
@@ -78,17 +74,9 @@ def _open(address: str, params_file: str) -> "Session":
 
     if not address.startswith("models:"):
         return session.load(Path(address))
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
-        raise InputError(
-            f"--model {address}: no address of a registered model; write models:/NAME@champion "
-            "or models:/NAME/1"
-        )
     from rolekd import params
     from rolekd.track import registry, store
 
     uri = store.resolve(params.load(params_file).track.uri)
     with tempfile.TemporaryDirectory() as folder:
-        reference = found["alias"] or found["version"]
-        fetched = registry.fetch(found["name"], reference, Path(folder) / "model", uri)
-        return session.load(fetched / "model.onnx")
+        return session.load(registry.fetch_address(address, Path(folder), uri) / "model.onnx")

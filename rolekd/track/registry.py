@@ -5,6 +5,7 @@ The registry needs its store: unlike `runs`, everything here raises when MLflow 
 
 import contextlib
 import importlib.metadata
+import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ CHALLENGER = "challenger"
 CHAMPION = "champion"
 _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 _TAG_LIMIT = 5000
 _PARAM_LIMIT = 6000
 
@@ -152,6 +154,21 @@ def fetch(name: str, reference: str, folder: Path, uri: str) -> Path:
                 address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
             )
         )
+
+
+def fetch_address(address: str, folder: Path, uri: str) -> Path:
+    """Download the version that an address such as models:/NAME@champion names; see `fetch`.
+
+    Raises:
+        InputError: it is no such address.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise InputError(
+            f"--model {address}: no address of a registered model; write models:/NAME@champion "
+            "or models:/NAME/1"
+        )
+    return fetch(found["name"], found["alias"] or found["version"], folder, uri)
 
 
 def _log_graph(

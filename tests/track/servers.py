@@ -1,0 +1,106 @@
+"""Servers of a registered model as users start them, and a client that speaks plain HTTP."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Command = Callable[[str, int], list[str]]
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process group that answers on a port of loopback."""
+
+    port: int
+    process: subprocess.Popen
+
+    def post(self, body: bytes, headers: dict[str, str] = JSON) -> tuple[int, bytes]:
+        """Return status and body of the answer to a POST."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with contextlib.closing(connection):
+            connection.request("POST", "/invocations", body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def classes(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the classes that the server gives to images."""
+        status, answer = self.post(body_of(images))
+        assert status == 200, answer
+        return np.asarray(json.loads(answer)["predictions"]["logits"]).argmax(1)
+
+    def is_up(self) -> bool:
+        """Tell whether it answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == 200
+        return False
+
+    def memory(self) -> float:
+        """Return the resident memory of the server's processes in MB."""
+        listed = subprocess.run(
+            ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
+        ).stdout
+        return sum(map(int, listed.split())) / 1024
+
+
+def body_of(images: NDArray) -> bytes:
+    return json.dumps({"inputs": {"image": images.tolist()}}).encode()
+
+
+def mlflows(address: str, port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", address]
+    return [*command, "--env-manager", "local", "--port", str(port)]
+
+
+def ours(address: str, port: int) -> list[str]:
+    code = "from rolekd.cli import main; main()"
+    return [sys.executable, "-c", code, "serve", "--model", address, "--port", str(port)]
+
+
+@contextlib.contextmanager
+def started(command: Command, address: str, folder: Path) -> Iterator[Server]:
+    """Start a server in a project; in the block it may still be loading, see `wait`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / f"server-{port}.log").open("w") as log:
+        process = subprocess.Popen(
+            command(address, port),
+            cwd=folder,
+            env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Server(port, process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        (folder / f"server-{port}.log").unlink()
+
+
+def wait(server: Server, seconds: float = 180) -> Server:
+    """Wait until a server answers."""
+    deadline = time.monotonic() + seconds
+    while not server.is_up():
+        assert server.process.poll() is None, "the server ended"
+        assert time.monotonic() < deadline, "the server did not come up"
+        time.sleep(0.2)
+    return server

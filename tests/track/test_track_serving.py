@@ -1,0 +1,225 @@
+"""The registered student over HTTP: right answers, and nothing that a client sends is our fault."""
+
+import itertools
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import servers
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rolekd.data.batches import Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.data.prepare import prepare
+from rolekd.export.write import export
+from rolekd.params import DataParams, Params
+from rolekd.quantize.lower import lower
+from rolekd.track import registry, runs
+from rolekd.train import roles
+from rolekd.train.evaluate import predict_integers
+
+NAME = "rolekd-digits-student"
+Served = dict[str, servers.Server]
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A registered low-bit student, and what PyTorch's integer evaluation says of the test images.
+
+    Attributes:
+        folder: its project, with the MLflow store.
+        images: the test images, uint8 [N, 8, 8, 1].
+        classes: the class of each, [N].
+    """
+
+    folder: Path
+    images: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Student:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "digits").mkdir()
+    (folder / "params.yaml").write_text("{}\n")
+    shutil.copyfile(fresh_store, folder / "mlflow.db")
+    dataset = prepare(DataParams(path=folder / "digits"), 0)
+    network = _trained(dataset)
+    integers = lower(network, mean=dataset.mean, std=dataset.std, image_size=dataset.image_size)
+    path = folder / "student.onnx"
+    export(integers, path, classes=dataset.classes, target="cpu", metadata={})
+    images, _ = dataset.split("test")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with runs.start("register", experiment="rolekd-digits", uri=uri) as run:
+            registry.register(
+                path, name=NAME, run_id=run.run_id(), example=images[:2], tags={}, uri=uri
+            )
+    return Student(folder, images, predict_integers(network, images, dataset).argmax(1))
+
+
+def _trained(dataset: Dataset) -> nn.Module:
+    """Train for a second: enough that the classes differ from image to image."""
+    images, labels = dataset.split("train")
+    params = Params()
+    teacher, _ = roles.teacher(params.teacher, dataset, 0)
+    network, _ = roles.student(params.student, dataset, 0, teacher)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    normalize = Normalize(dataset)
+    for start in range(0, 40 * 32, 32):
+        part = slice(start, start + 32)
+        answers = network(normalize(images[part]))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(answers, torch.from_numpy(labels[part]).long()).backward()
+        optimizer.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def served(student: Student) -> Iterator[Served]:
+    """MLflow's own server and ours; both load at once."""
+    address = f"models:/{NAME}@challenger"
+    with (
+        servers.started(servers.mlflows, address, student.folder) as mlflows,
+        servers.started(servers.ours, address, student.folder) as ours,
+    ):
+        yield {"mlflow": servers.wait(mlflows), "rolekd": servers.wait(ours)}
+
+
+@pytest.mark.parametrize("which", ["mlflow", "rolekd"])
+def test_every_test_image_gets_the_class_of_the_integer_evaluation(
+    student: Student, served: Served, which: str
+) -> None:
+    parts = np.array_split(student.images, 7)
+    found = np.concatenate([served[which].classes(part) for part in parts])
+    assert len(set(student.classes)) > 5
+    np.testing.assert_array_equal(found, student.classes)
+
+
+ONE = np.zeros((1, 8, 8, 1))
+NOT_BYTES = {
+    "nan": ONE * np.nan,
+    "infinity": ONE + np.inf,
+    "negative": ONE - 1,
+    "large": ONE.astype(int) + 256,
+    "fraction": ONE + 0.5,
+    "text": np.full((1, 8, 8, 1), "7"),
+    "truth": ONE > 0,
+    "height": np.zeros((1, 7, 8, 1), int),
+    "channels": np.zeros((1, 8, 8, 3), int),
+    "rank": np.zeros((8, 8), int),
+    "empty": np.zeros((0, 8, 8, 1), int),
+}
+BODIES = {
+    **{name: servers.body_of(array) for name, array in NOT_BYTES.items()},
+    "ragged": b'{"inputs": {"image": [[1], [1, 2]]}}',
+    "null": b'{"inputs": {"image": null}}',
+    "object": b'{"inputs": {"image": {"a": 1}}}',
+    "scalar": b'{"inputs": 5}',
+    "another name": b'{"inputs": {"picture": [[1]]}}',
+    "no inputs": b"{}",
+    "a list": b"[1]",
+    "a chat": b'{"messages": [{"role": "user", "content": "hi"}]}',
+    "a table": b'{"dataframe_split": {"columns": ["image"], "data": [[1]]}}',
+    "broken": b'{"inputs": [',
+    "not UTF-8": b"\xff\xfe{}",
+    "nothing": b"",
+    "deep": b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "many digits": b'{"inputs": [' + b"9" * 6000 + b"]}",
+    "endless nesting": b"[" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_bad_request_is_the_clients_fault(served: Served, name: str) -> None:
+    status, answer = served["rolekd"].post(BODIES[name])
+    assert status == 400, answer
+    assert json.loads(answer)["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 415),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/json; charset=latin-1"}, 415),
+        ({"Content-Type": "text/csv"}, 400),
+        ({"Content-Type": "application/vnd.apache.parquet"}, 400),
+    ],
+)
+def test_content_that_is_not_what_it_says(
+    served: Served, headers: dict[str, str], status: int
+) -> None:
+    assert served["rolekd"].post(b'{"inputs": [', headers)[0] == status
+
+
+def test_a_body_of_100_megabytes_is_refused_and_not_kept(served: Served) -> None:
+    server = served["rolekd"]
+    before = server.memory()
+    for _ in range(3):
+        status, answer = server.post(b'{"inputs": "' + b"x" * 100_000_000 + b'"}')
+        assert status == 413
+        assert len(answer) < 1000
+    assert server.memory() < before + 50
+    assert server.is_up()
+
+
+@pytest.mark.slow
+def test_fifty_clients_for_a_minute(
+    served: Served, student: Student, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four of five requests are good, the others everything above in turn."""
+    server = served["rolekd"]
+    good, wanted = servers.body_of(student.images[:8]), student.classes[:8].tolist()
+    bad = [*BODIES.values(), b"x" * 20_000_000]
+    counts: Counter[int] = Counter()
+    seconds: list[float] = []
+    memory = [server.memory()]
+    end = time.monotonic() + 60
+
+    def client(number: int) -> None:
+        for turn in itertools.count(number):
+            if time.monotonic() > end:
+                return
+            body = bad[turn // 5 % len(bad)] if turn % 5 == 4 else good
+            began = time.monotonic()
+            status, answer = server.post(body)
+            seconds.append(time.monotonic() - began)
+            counts[status] += 1
+            if body is good:
+                assert status == 200, answer
+                logits = np.asarray(json.loads(answer)["predictions"]["logits"])
+                assert logits.argmax(1).tolist() == wanted
+            else:
+                assert status in (400, 413), answer
+
+    with ThreadPoolExecutor(50) as pool:
+        clients = [pool.submit(client, number) for number in range(50)]
+        while time.monotonic() < end:
+            time.sleep(5)
+            memory.append(server.memory())
+        for one in clients:
+            one.result()
+    assert server.is_up()
+    assert sum(counts.values()) > 50
+    settled, last = memory[len(memory) // 3], memory[-1]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{dict(counts)}, median {statistics.median(seconds):.3f} s, longest "
+            f"{max(seconds):.2f} s, memory in MB every 5 s: {[round(one) for one in memory]}\n"
+        )
+    assert last < settled + 100
