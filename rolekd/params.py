@@ -97,9 +97,17 @@ class StudentParams(Section):
     """The low-bit network that learns from the teacher."""
 
     model: ModelParams = ModelParams(name="resnet8", width=8)
-    quantizer: Literal["dorefa"] = "dorefa"
+    quantizer: Literal["dorefa", "lsq"] = Field("dorefa", description="lsq: learned step sizes")
     bits: Bits = Field(2, description="of weights, and of activations unless named apart")
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
+    residual: Literal["quantized", "float"] = Field(
+        "quantized", description="the stream that residual additions take"
+    )
+    overrides: dict[str, Bits | Literal["float"]] = Field(
+        {},
+        description="path of a convolution, or pattern of paths -> bits of its weights and input, "
+        "or float",
+    )
     training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 
 

@@ -2,24 +2,24 @@
 
 The first convolution and the classifier stay float; every other convolution quantises its
 weights, and its input passes through an activation quantiser. A value that several layers use is
-quantised once.
+quantised once for each width that they ask for.
 """
 
 import copy
-import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
+from rolekd.quantize import overrides as own
 from rolekd.quantize import signs
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 
-Residual = Literal["low-bit", "float"]
+Residual = Literal["quantized", "float"]
 
 # name -> (weights of some bits, activations of some bits that may be negative or not)
 _QUANTIZERS: dict[
@@ -79,9 +79,9 @@ def convert(
     *,
     weight_bits: int,
     activation_bits: int,
-    residual: Residual = "low-bit",
+    residual: Residual = "quantized",
     quantizer: str = "dorefa",
-    keep: Collection[str] = (),
+    overrides: Mapping[str, own.Width] | None = None,
 ) -> fx.GraphModule:
     """Return a quantised copy of a float network; the given one stays as it is.
 
@@ -90,12 +90,13 @@ def convert(
 
     Args:
         model: float network that torch.fx can trace.
-        weight_bits: 1 to 8, of every convolution but the first and those of `keep`.
+        weight_bits: 1 to 8, of every convolution but the first.
         activation_bits: 1 to 8, of these convolutions' inputs.
-        residual: "low-bit": whatever else uses a quantised input (the residual addition) takes
+        residual: "quantized": whatever else uses a quantised input (the residual addition) takes
             the quantised value too; "float": it takes the value before quantisation.
         quantizer: "dorefa" or "lsq".
-        keep: module paths of further convolutions that stay float.
+        overrides: other bits of single convolutions, see `rolekd.quantize.overrides`. Where the
+            convolutions of one value differ, the residual addition takes the finest levels.
 
     Raises:
         InputError: bits, quantiser or path are unknown, or a layer cannot be quantised.
@@ -105,23 +106,43 @@ def convert(
             raise InputError(f"{name} {bits}: not supported; choose 1 to 8")
     if quantizer not in _QUANTIZERS:
         raise InputError(f"quantizer {quantizer}: unknown; choose {', '.join(_QUANTIZERS)}")
-    if residual not in ("low-bit", "float"):
-        raise InputError(f"residual {residual}: unknown; choose low-bit or float")
+    if residual not in ("quantized", "float"):
+        raise InputError(f"residual {residual}: unknown; choose quantized or float")
     make_weight, make_activation = _QUANTIZERS[quantizer]
     graph_module = _trace(copy.deepcopy(model))
-    chosen = _choose(graph_module, keep)
-    for node in chosen:
+    calls = _convolutions(graph_module)
+    found = own.resolve(overrides or {}, list(dict.fromkeys(str(node.target) for node in calls)))
+    chosen: dict[fx.Node, int] = {}  # call -> bits of its input
+    for node in calls:
         path = str(node.target)
+        width = found.get(path)
+        if node.target == calls[0].target or width == "float":
+            continue
         source = graph_module.get_submodule(path)
         if isinstance(source, nn.Conv2d) and not isinstance(source, QuantConv2d):
-            graph_module.set_submodule(path, QuantConv2d(source, make_weight(weight_bits)))
+            layer = QuantConv2d(source, make_weight(width or weight_bits))
+            graph_module.set_submodule(path, layer)
+        chosen[node] = width or activation_bits
     for value in dict.fromkeys(node.all_input_nodes[0] for node in chosen):
-        users = [node for node in value.users if residual == "low-bit" or node in chosen]
         signed = not signs.never_negative(value, graph_module)
-        _insert(graph_module, value, users, make_activation(activation_bits, signed))
+        for bits, users in _by_width(value, chosen, residual).items():
+            _insert(graph_module, value, users, make_activation(bits, signed))
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module
+
+
+def _by_width(
+    value: fx.Node, chosen: Mapping[fx.Node, int], residual: Residual
+) -> dict[int, list[fx.Node]]:
+    """Return the users of a value that take it quantised, by the bits of their levels."""
+    users = list(value.users)
+    widest = max(chosen[user] for user in users if user in chosen)
+    groups: dict[int, list[fx.Node]] = {}
+    for user in users:
+        if user in chosen or residual == "quantized":
+            groups.setdefault(chosen.get(user, widest), []).append(user)
+    return groups
 
 
 def _trace(model: nn.Module) -> fx.GraphModule:
@@ -143,8 +164,8 @@ def _trace(model: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-def _choose(graph_module: fx.GraphModule, keep: Collection[str]) -> list[fx.Node]:
-    """Return the calls of the convolutions to quantise, in the order in which they run."""
+def _convolutions(graph_module: fx.GraphModule) -> list[fx.Node]:
+    """Return the calls of all convolutions, in the order in which they run."""
     modules = dict(graph_module.named_modules())
     calls = [
         node
@@ -153,13 +174,7 @@ def _choose(graph_module: fx.GraphModule, keep: Collection[str]) -> list[fx.Node
     ]
     if not calls:
         raise InputError("model: has no convolution to quantise; choose another network")
-    paths = {str(node.target) for node in calls}
-    for path in keep:
-        if path not in paths:
-            near = difflib.get_close_matches(path, paths, n=3, cutoff=0.4) or sorted(paths)
-            raise InputError(f"keep {path}: no such convolution; did you mean {', '.join(near)}?")
-    first = calls[0].target
-    return [node for node in calls if node.target != first and node.target not in keep]
+    return calls
 
 
 def _insert(
@@ -170,6 +185,8 @@ def _insert(
 ) -> None:
     """Quantise `value` for `users`."""
     path = f"{value.name}_quantizer"
+    if hasattr(graph_module, path):  # of another width
+        path += f"_{activation_quantizer.bits}"
     graph_module.add_submodule(path, activation_quantizer)
     with graph_module.graph.inserting_after(value):
         quantized = graph_module.graph.call_module(path, (value,))

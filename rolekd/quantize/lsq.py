@@ -2,13 +2,20 @@
 
 A tensor v becomes step * round(clip(v / step, low, high)); the step is a parameter. Its gradient
 is the paper's equation 3, scaled by 1 / sqrt(elements * high) so that steps and weights learn at
-comparable rates. Steps start from the first tensor seen: 2 mean|v| / sqrt(high).
+comparable rates. One bit of a weight is its sign: the integers -1 and 1 without 0, otherwise the
+same.
+
+A step starts from the first tensor that passes in training mode: 2 mean|v| / sqrt(high). For
+weights these are the initial ones, the teacher's where they were copied; for activations it is
+the first training batch, which the seed decides. `started` is part of the state, so neither a
+resumed training nor a later generation of a search starts steps anew. A pass in evaluation mode
+before the first batch, such as one that asks for shapes, takes steps for itself and keeps nothing.
 """
 
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rolekd.errors import InputError
@@ -22,78 +29,106 @@ class _Context(FunctionCtx):
 
     saved_tensors: tuple[Tensor, ...]
     range: tuple[int, int]
+    binary: bool
 
 
 class _Quantized(torch.autograd.Function):
     """step * round(clip(v / step, low, high)), straight-through in the rounding."""
 
     @staticmethod
-    def forward(ctx: _Context, v: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    def forward(
+        ctx: _Context, v: Tensor, step: Tensor, low: int, high: int, binary: bool
+    ) -> Tensor:
         ctx.save_for_backward(v, step)
-        ctx.range = low, high
-        return (v / step).clamp_(low, high).round_().mul_(step)
+        ctx.range, ctx.binary = (low, high), binary
+        return _rounded((v / step).clamp_(low, high), binary).mul_(step)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         v, step = ctx.saved_tensors
         low, high = ctx.range
         scaled = v / step
         inside = (scaled >= low) & (scaled <= high)
-        rounded = scaled.clamp(low, high).round_()
+        rounded = _rounded(scaled.clamp(low, high), ctx.binary)
         # d/dstep: round(v / step) - v / step inside the range, the range's end outside.
         slope = torch.where(inside, rounded - scaled, rounded)
         factor = 1 / math.sqrt(v.numel() * high)
         for_step = (gradient * slope).sum().mul_(factor).to(step.dtype)
-        return gradient * inside, for_step.view_as(step), None, None
+        return gradient * inside, for_step.view_as(step), None, None, None
+
+
+def _rounded(x: Tensor, binary: bool) -> Tensor:
+    """Round in place: to integers, or to -1 and 1."""
+    return torch.where(x < 0, -1.0, 1.0).to(x.dtype) if binary else x.round_()
 
 
 class _Learned(nn.Module):
-    """A quantiser with a learned step that starts from the first tensor seen."""
+    """A quantiser with a learned step that starts from the first tensor seen in training."""
 
-    def __init__(self, bits: int, low: int, high: int) -> None:
+    def __init__(self, bits: int, low: int, high: int, *, binary: bool = False) -> None:
         super().__init__()
         self.bits = bits
-        self._low, self._high = low, high
+        self._low, self._high, self._binary = low, high, binary
         self.step = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("started", torch.tensor(False))
         self._running = False  # spares a look at the buffer, which would wait for a GPU
 
     def forward(self, v: Tensor) -> Tensor:
         """Return `v` on its levels, of its shape and dtype."""
-        if not self._running:
-            self._start(v)
-        step = self.step.abs().clamp_min(_TINY).to(v.dtype)
-        return _Quantized.apply(v, step, self._low, self._high)  # type: ignore[no-any-return]
+        step = self._step(v).abs().clamp_min(_TINY).to(v.dtype)
+        return _Quantized.apply(  # type: ignore[no-any-return]
+            v, step, self._low, self._high, self._binary
+        )
+
+    def _step(self, v: Tensor) -> Tensor:
+        if self._running or self._started():
+            return self.step
+        first = self._first(v)
+        if self.training:
+            with torch.no_grad():
+                self.step.copy_(first)
+                self.get_buffer("started").fill_(True)
+            self._running = True
+            return self.step
+        return first
 
     @torch.no_grad()
-    def _start(self, v: Tensor) -> None:
-        started = self.get_buffer("started")
-        if not started:
-            self.step.copy_((2 * v.abs().mean() / math.sqrt(self._high)).clamp_min(_TINY))
-            started.fill_(True)
-        self._running = True
+    def _first(self, v: Tensor) -> Tensor:
+        """Return where the step starts; with several processes, from the whole batch."""
+        mean = v.abs().mean(dtype=self.step.dtype)
+        if self.training and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(mean)
+            mean /= distributed.get_world_size()
+        return (2 * mean / math.sqrt(self._high)).clamp_min(_TINY)
+
+    def _started(self) -> bool:
+        self._running = bool(self.get_buffer("started"))
+        return self._running
 
     def _size(self) -> Tensor:
         """Return the step as it acts, float64."""
+        if not self._started():
+            raise InputError("quantizer lsq: a step has seen no batch yet; train the network first")
         return self.step.detach().abs().clamp_min(_TINY).double()
 
 
 class LSQWeight(_Learned, WeightQuantizer):
-    """Weights on the integers -2^(bits - 1) .. 2^(bits - 1) - 1 times a learned step."""
+    """Weights on the integers -2^(bits - 1) .. 2^(bits - 1) - 1 times a learned step.
+
+    With one bit, on -1 and 1.
+    """
 
     def __init__(self, bits: int) -> None:
-        if bits < 2:
-            raise InputError("quantizer lsq: weights need 2 bits or more; choose dorefa for 1")
-        super().__init__(bits, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        half = 2 ** (bits - 1)
+        super().__init__(bits, -half, max(half - 1, 1), binary=bits == 1)
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return int32 integers of the shape of `weight`, and their step."""
-        if not self._running:
-            self._start(weight)
-        scaled = weight / self.step.abs().clamp_min(_TINY).to(weight.dtype)
-        return scaled.clamp_(self._low, self._high).round_().int(), self._size()
+        size = self._size()
+        scaled = (weight / size.to(weight.dtype)).clamp_(self._low, self._high)
+        return _rounded(scaled, self._binary).int(), size
 
 
 class LSQActivation(_Learned, ActivationQuantizer):

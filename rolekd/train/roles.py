@@ -1,5 +1,6 @@
 """The networks of the two roles: built from parameters, saved with what rebuilds them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,26 +9,23 @@ from torch import nn
 from rolekd import seeds
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
+from rolekd.models import zoo
 from rolekd.models.weights import copy_matching
-from rolekd.models.zoo import build
 from rolekd.quantize.convert import convert
 from rolekd.train import state
 
 if TYPE_CHECKING:
     from rolekd.params import StudentParams, TeacherParams
 
+_QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides")
+
 
 def teacher(
     params: "TeacherParams", dataset: Dataset, seed: int
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the untrained full-precision teacher; return it with its description."""
-    about = {
-        "role": "teacher",
-        "model": params.model.name,
-        "width": params.model.width,
-        **_shape(dataset),
-    }
-    return _build(about, seed), about
+    about = describe_teacher(params, shape_of(dataset))
+    return build(about, seed), about
 
 
 def student(
@@ -38,16 +36,8 @@ def student(
     Returns:
         The student and the description from which `load` builds it again.
     """
-    about = {
-        "role": "student",
-        "model": params.model.name,
-        "width": params.model.width,
-        "quantizer": params.quantizer,
-        "weight_bits": params.bits,
-        "activation_bits": params.activation_bits or params.bits,
-        **_shape(dataset),
-    }
-    network = _build(about, seed)
+    about = describe_student(params, shape_of(dataset))
+    network = build(about, seed)
     copied = set(copy_matching(network, teacher))
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     # told, since with other widths next to nothing agrees
@@ -65,28 +55,46 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
     """
     path = Path(path)
     about = state.describe(path)
-    for key, value in _shape(dataset).items():
+    for key, value in shape_of(dataset).items():
         if about.get(key) != value:
             raise InputError(
                 f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
                 "train again on this data"
             )
-    network = _build(about, seed=0)
+    network = build(about, seed=0)
     state.load_weights(path, network)
     return network.eval(), about
 
 
-def _shape(dataset: Dataset) -> dict[str, Any]:
+def describe_teacher(params: "TeacherParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the network; `shape` has its classes, channels and image_size."""
     return {
-        "classes": len(dataset.classes),
-        "channels": dataset.channels,
-        "image_size": list(dataset.image_size),
+        "role": "teacher",
+        "model": params.model.name,
+        "width": params.model.width,
+        **shape,
     }
 
 
-def _build(about: dict[str, Any], seed: int) -> nn.Module:
+def describe_student(params: "StudentParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the network; `shape` has its classes, channels and image_size."""
+    return {
+        "role": "student",
+        "model": params.model.name,
+        "width": params.model.width,
+        "quantizer": params.quantizer,
+        "weight_bits": params.bits,
+        "activation_bits": params.activation_bits or params.bits,
+        "residual": params.residual,
+        "overrides": dict(params.overrides),
+        **shape,
+    }
+
+
+def build(about: Mapping[str, Any], seed: int) -> nn.Module:
+    """Build the network of a description, with initial weights."""
     height, width = about["image_size"]
-    network = build(
+    network = zoo.build(
         about["model"],
         classes=about["classes"],
         channels=about["channels"],
@@ -96,9 +104,13 @@ def _build(about: dict[str, Any], seed: int) -> nn.Module:
     )
     if "quantizer" not in about:
         return network
-    return convert(
-        network,
-        weight_bits=about["weight_bits"],
-        activation_bits=about["activation_bits"],
-        quantizer=about["quantizer"],
-    )
+    return convert(network, **{key: about[key] for key in _QUANTIZATION if key in about})
+
+
+def shape_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what a data set decides of a network: classes, channels, image_size."""
+    return {
+        "classes": len(dataset.classes),
+        "channels": dataset.channels,
+        "image_size": list(dataset.image_size),
+    }

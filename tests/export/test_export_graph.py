@@ -100,7 +100,7 @@ def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
     network=_networks(),
     weight_bits=st.integers(1, 8),
     activation_bits=st.integers(1, 8),
-    residual=st.sampled_from(["low-bit", "float"]),
+    residual=st.sampled_from(["quantized", "float"]),
     quantizer=st.sampled_from(["dorefa", "lsq"]),
 )
 def test_random_networks_are_exact_on_random_images(
@@ -114,7 +114,7 @@ def test_random_networks_are_exact_on_random_images(
     model, shape = network
     converted = convert(
         model,
-        weight_bits=max(weight_bits, 2 if quantizer == "lsq" else 1),
+        weight_bits=weight_bits,
         activation_bits=activation_bits,
         residual=residual,
         quantizer=quantizer,

@@ -17,6 +17,10 @@ pytestmark = pytest.mark.timeout(300)
         ({"search": {"population": 1}}, "search.population: input should be greater"),
         ({"student": {"model": {"name": "resnt8"}}}, "model resnt8: unknown network; did you mean"),
         (
+            {"student": {"overrides": {"stage9.0.conv1": 4}}},
+            "overrides.stage9.0.conv1: no such convolution; did you mean stage",
+        ),
+        (
             {"distill": {"terms": {"sft": 1.0}}},
             "distill.terms.sft: no such loss; did you mean soft?",
         ),

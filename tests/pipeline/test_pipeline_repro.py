@@ -96,15 +96,20 @@ def test_the_summary_names_table_model_and_what_to_do_next(project):
     assert all(arm in output for arm in ARMS)
 
 
-def test_other_bits_leave_the_teacher_alone(project):
+def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(project):
     lock = (project.folder / "dvc.lock").read_text()
-    output = project.run("dvc", "exp", "run", "-S", "student.bits=4")
+    changes = ("bits=4", "quantizer=lsq", "residual=float")
+    output = project.run(
+        "dvc", "exp", "run", *(word for change in changes for word in ("-S", f"student.{change}"))
+    )
     after = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
     before = yaml.safe_load(lock)["stages"]
     untouched = {"prepare", "search_teacher", "train_teacher"}
     assert {name for name in before if before[name] == after[name]} == untouched
     assert not untouched & _stages_run(output)
     assert "search_student" in _stages_run(output)
+    exported = _read(project, "outputs/export/metrics.json")
+    assert exported["argmax_equal"] == exported["images"]
 
 
 def test_outputs_go_to_a_local_remote_and_come_back(project, tmp_path):

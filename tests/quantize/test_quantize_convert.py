@@ -39,7 +39,7 @@ def test_first_convolution_and_classifier_stay_float_all_else_is_quantised(name:
     assert not any(isinstance(module, QuantConv2d) for module in model.modules())
 
 
-@pytest.mark.parametrize("residual", ["low-bit", "float"])
+@pytest.mark.parametrize("residual", ["quantized", "float"])
 def test_state_dict_is_that_of_the_float_network(residual: str) -> None:
     model = _float_model()
     converted = convert(model, weight_bits=2, activation_bits=2, residual=residual)
@@ -91,13 +91,67 @@ def test_training_reaches_every_weight() -> None:
         assert parameter.grad.any(), name
 
 
-def test_kept_layers_stay_float_and_unknown_ones_are_refused() -> None:
-    converted = convert(
-        _float_model(), weight_bits=2, activation_bits=2, keep=["stage2.0.shortcut.0"]
-    )
-    assert type(converted.get_submodule("stage2.0.shortcut.0")) is nn.Conv2d
-    with pytest.raises(InputError, match=r"stage2\.0\.conv9.*stage2\.0\.conv"):
-        convert(_float_model(), weight_bits=2, activation_bits=2, keep=["stage2.0.conv9"])
+def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Weight and input bits of every quantised convolution."""
+    inputs = {
+        str(user.target): model.get_submodule(str(node.target)).bits
+        for node in _quantizers(model)
+        for user in node.users
+    }
+    return {
+        path: (module.weight_quantizer.bits, inputs[path])
+        for path, module in model.named_modules()
+        if isinstance(module, QuantConv2d)
+    }
+
+
+def test_overrides_give_single_convolutions_other_bits_or_none() -> None:
+    overrides = {"*.shortcut.0": 4, "stage3.0.shortcut.0": "float", "stage4.0.conv?": 3}
+    converted = convert(_float_model(), weight_bits=2, activation_bits=1, overrides=overrides)
+    assert type(converted.get_submodule("stage3.0.shortcut.0")) is nn.Conv2d
+    own = {"stage2.0.shortcut.0": (4, 4), "stage4.0.shortcut.0": (4, 4)}
+    own |= {"stage4.0.conv1": (3, 3), "stage4.0.conv2": (3, 3)}
+    bits = _bits(converted)
+    assert {path: bits[path] for path in own} == own
+    assert {value for path, value in bits.items() if path not in own} == {(2, 1)}
+    assert set(converted.state_dict()) == set(_float_model().state_dict())
+    converted(torch.randn(2, 1, 8, 8)).sum().backward()
+
+
+def test_the_residual_addition_takes_the_finest_levels() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.a, self.b = (nn.Conv2d(1, 1, 3, padding=1) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x).relu()
+            return x + self.a(x) + self.b(x)
+
+    converted = convert(Two(), weight_bits=2, activation_bits=2, overrides={"b": 5})
+    users = {
+        converted.get_submodule(str(node.target)).bits: _users(node)
+        for node in _quantizers(converted)
+    }
+    assert users == {2: {"a"}, 5: {"b", "add"}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"stage2.0.conv9": 2}, r"overrides\.stage2\.0\.conv9: no such.*stage2\.0\.conv"),
+        ({"features.*": 2}, "no such convolution; did you mean"),
+        ({"*.conv1": 2, "stage1.*": 4}, "another width than.*name the path"),
+        ({"conv1": 2}, "first convolution stays float"),
+        ({"stage1.0.conv1": 9}, "9 is no width"),
+    ],
+)
+def test_overrides_that_mean_nothing_are_refused(
+    overrides: dict[str, object], message: str
+) -> None:
+    for order in (overrides, dict(reversed(overrides.items()))):
+        with pytest.raises(InputError, match=message):
+            convert(_float_model(), weight_bits=2, activation_bits=2, overrides=order)
 
 
 class _Branching(nn.Module):

@@ -37,14 +37,12 @@ def _lower(model: nn.Module, channels: int = 3, **options: object) -> integer.In
 
 
 @pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
-@pytest.mark.parametrize("residual", ["low-bit", "float"])
+@pytest.mark.parametrize("residual", ["quantized", "float"])
 @pytest.mark.parametrize("bits", [(1, 1), (2, 2), (4, 4), (8, 3)])
 @pytest.mark.parametrize("name", ["resnet8", "resnet18", "alexnet"])
 def test_equals_fake_quantised_evaluation_in_float64(
     name: str, bits: tuple[int, int], residual: str, quantizer: str
 ) -> None:
-    if quantizer == "lsq" and bits[0] == 1:
-        pytest.skip("LSQ has no 1-bit weights")
     model = _converted(
         name,
         weight_bits=bits[0],
@@ -163,7 +161,7 @@ def test_networks_without_an_integer_form_are_refused(model: nn.Module, message:
 
 
 def test_kept_layers_are_listed_or_refused_when_strict() -> None:
-    model = _converted("resnet8", keep=["stage3.0.conv2"])
+    model = _converted("resnet8", overrides={"stage3.0.conv2": "float"})
     assert _lower(model).inexact == ("stage3.0.conv2",)
     logits = _lower(model)(_images())
     expected = model.double().eval()(_normalised(_images(), torch.float64))

@@ -1,11 +1,12 @@
 """LSQ against its formulas in numpy float64 and its gradient against the paper's equation 3."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from rolekd.errors import InputError
 from rolekd.models import build, copy_matching
@@ -22,15 +23,18 @@ def _reference(v: np.ndarray, step: float, low: int, high: int) -> np.ndarray:
     return step * np.round(np.clip(v / step, low, high))
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("bits", range(1, 9))
 def test_weights_follow_the_formula(bits: int) -> None:
     weight = _sample(8, 4, 3, 3)
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    low, high = -(2 ** (bits - 1)), max(2 ** (bits - 1) - 1, 1)
     quantizer = LSQWeight(bits)
     actual = quantizer(weight)
     step = np.float32(2 * np.abs(weight.numpy()).mean() / math.sqrt(high))
     assert quantizer.step.item() == pytest.approx(step, rel=1e-6)
-    expected = _reference(weight.numpy(), quantizer.step.item(), low, high)
+    if bits == 1:
+        expected = np.where(weight.numpy() < 0, -1.0, 1.0) * quantizer.step.item()
+    else:
+        expected = _reference(weight.numpy(), quantizer.step.item(), low, high)
     np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=1e-12)
     integers, size = quantizer.integers(weight)
     np.testing.assert_allclose(integers.numpy() * size.item(), expected, rtol=0, atol=1e-12)
@@ -47,15 +51,16 @@ def test_activations_follow_the_formula(bits: int) -> None:
     np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("bits", [1, 2, 4])
 def test_gradients_are_those_of_the_paper(bits: int) -> None:
     weight, upstream = _sample(6, 3, 3, 3).requires_grad_(), _sample(6, 3, 3, 3, seed=1)
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    low, high = (-1, 1) if bits == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     quantizer = LSQWeight(bits)
     quantizer(weight).backward(upstream)
     v = weight.detach().numpy() / quantizer.step.item()
     inside = (v >= low) & (v <= high)
-    slope = np.where(inside, np.round(v) - v, np.clip(np.round(v), low, high))
+    rounded = np.where(v < 0, -1, 1) if bits == 1 else np.round(v)
+    slope = np.where(inside, rounded - v, np.clip(rounded, low, high))
     expected = (upstream.numpy() * slope).sum() / math.sqrt(v.size * high)
     assert quantizer.step.grad is not None
     assert quantizer.step.grad.item() == pytest.approx(expected, rel=1e-5)
@@ -90,10 +95,38 @@ def test_a_student_starts_its_steps_from_the_copied_weights() -> None:
     assert step == pytest.approx(wanted, rel=1e-5)
 
 
-def test_one_bit_weights_are_refused() -> None:
-    model = build("resnet8", classes=3, channels=1, image_size=(8, 8), width=4, seed=0)
-    with pytest.raises(InputError, match="2 bits or more"):
-        convert(model, weight_bits=1, activation_bits=2, quantizer="lsq")
+def test_a_pass_in_evaluation_mode_starts_no_step() -> None:
+    def outputs(asked: bool) -> tuple[Tensor, Tensor]:
+        quantizer = LSQActivation(2)
+        if asked:  # as someone does who wants the shapes
+            quantizer.eval()(torch.zeros(4))
+            with pytest.raises(InputError, match="no batch yet; train"):
+                quantizer.levels()
+            quantizer.train()
+        return quantizer(_sample(4, 5).float()), quantizer.step.detach()
+
+    for plain, after in zip(outputs(False), outputs(True), strict=True):
+        assert torch.equal(plain, after)
+    quantizer = LSQActivation(2).eval()
+    x = _sample(100).abs()
+    assert len(quantizer(x).unique()) == 4  # on steps of its own
+
+
+def _process(rank: int, address: str, results: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
+    quantizer = LSQActivation(2)
+    quantizer(_sample(8, 3)[4 * rank : 4 * rank + 4])
+    torch.save(quantizer.step.detach(), f"{results}{rank}")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_start_from_the_whole_batch(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_process, (str(tmp_path / "meet"), str(tmp_path / "step")), 2)
+    alone = LSQActivation(2)
+    alone(_sample(8, 3))
+    for rank in (0, 1):
+        torch.testing.assert_close(torch.load(tmp_path / f"step{rank}"), alone.step.detach())
 
 
 def _bent(bend: nn.Module) -> nn.Module:
@@ -130,6 +163,7 @@ def test_only_inputs_that_may_be_negative_have_signed_levels(
     model: nn.Module, signed: bool
 ) -> None:
     converted = convert(model, weight_bits=3, activation_bits=3, quantizer="lsq")
+    converted(torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
     (levels,) = (m.levels() for m in converted.modules() if isinstance(m, LSQActivation))
     assert (levels.low, levels.high) == ((-4, 3) if signed else (0, 7))
     plain = convert(model, weight_bits=3, activation_bits=3)

@@ -106,13 +106,14 @@ def test_the_rate_decays_at_the_stated_fractions():
     assert decays(params, 1, 0) == 0
 
 
-@pytest.mark.parametrize("taught", [False, True])
-def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, taught):
+@pytest.mark.parametrize(("taught", "quantizer"), [(False, "lsq"), (True, "dorefa")])
+def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, taught, quantizer):
+    params = STUDENT.model_copy(update={"quantizer": quantizer, "overrides": {"*shortcut.0": 4}})
     teacher, _ = roles.teacher(TEACHER, digits, 0)
     objective = Distillation(teacher, DistillParams()) if taught else Objective()
 
     def run(path, stop):
-        network, _ = roles.student(STUDENT, digits, 1, teacher)
+        network, _ = roles.student(params, digits, 1, teacher)
         optimizer = make_optimizer(network, Objective(), TINY)
         first = state.load(path, network, objective, optimizer)[0] if path.exists() else 0
         train(

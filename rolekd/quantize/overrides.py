@@ -1,0 +1,54 @@
+"""Bits of single convolutions: paths and patterns of paths -> a width.
+
+A width is a number of bits, of the convolution's weights and of its input, or "float". A pattern
+has `*`, `?` or `[...]`. A path goes before patterns; the order of the patterns means nothing, so
+two that disagree are refused.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from rolekd.errors import InputError
+
+Width = int | Literal["float"]
+
+
+def resolve(overrides: Mapping[str, Width], paths: Sequence[str]) -> dict[str, Width]:
+    """Return the width of each convolution that an override names, but of the first, by path.
+
+    Args:
+        overrides: path or pattern -> width.
+        paths: of all convolutions, in the order in which they run.
+
+    Raises:
+        InputError: no convolution has this path, two patterns disagree, a width is no width, or
+            bits are given to the first convolution, which stays float.
+    """
+    found: dict[str, tuple[str, Width]] = {}
+    for key, width in sorted(overrides.items(), key=lambda item: _is_pattern(item[0])):
+        if width != "float" and width not in range(1, 9):
+            raise InputError(f"overrides.{key}: {width} is no width; choose 1 to 8 bits or float")
+        if key == paths[0] and width != "float":
+            raise InputError(f"overrides.{key}: the first convolution stays float; remove this")
+        for path in _matches(key, paths):
+            other, known = found.get(path, (key, width))
+            if known != width and _is_pattern(other):
+                raise InputError(
+                    f"overrides.{key}: gives {path} another width than {other}; name the path"
+                )
+            found.setdefault(path, (key, width))
+    return {path: width for path, (_, width) in found.items() if path != paths[0]}
+
+
+def _is_pattern(key: str) -> bool:
+    return any(sign in key for sign in "*?[")
+
+
+def _matches(key: str, paths: Sequence[str]) -> list[str]:
+    matching = [path for path in paths if path == key or fnmatchcase(path, key)]
+    if not matching:
+        near = difflib.get_close_matches(key, paths, n=3, cutoff=0.4) or paths[:3]
+        raise InputError(f"overrides.{key}: no such convolution; did you mean {', '.join(near)}?")
+    return matching
