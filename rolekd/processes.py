@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from rolekd.errors import InputError, RunError
 
@@ -22,12 +23,12 @@ _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 @contextlib.contextmanager
 def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs.
+    """Hold the lock file `path` while the block runs, and remove it after that.
 
-    The kernel drops the lock with its process, so a killed one leaves nothing to clean.
+    The kernel drops the lock with its process: the file that a killed one leaves locks nobody out.
 
     Args:
-        path: The lock file; it is made where it is missing, and stays.
+        path: The lock file.
         what: What the lock protects, for the error.
         wait: Wait for another holder; False: refuse at once.
 
@@ -36,22 +37,50 @@ def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[No
         RunError: Another process holds the lock, and `wait` is False.
     """
     path = Path(path)
+    refused = RunError(f"{path}: {what} is already running; wait for it, or end that process")
+    while True:
+        with _opened(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise refused from error
+            if not _is_at(path, file):  # its holder has just removed it: that lock is nobody's
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock file `path`."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # removed with its holder, or not ours to read
+        return False
+    return False
+
+
+def _opened(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a")
+        return path.open("a")
     except OSError as error:
         raise InputError(
             f"{path}: cannot write here ({error.strerror}); "
             "choose a writable folder or change its permissions"
         ) from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise RunError(
-                f"{path}: {what} is already running; wait for it, or end that process"
-            ) from error
-        yield
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def die_with_parent() -> None:

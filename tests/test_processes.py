@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolekd.errors import RunError
-from rolekd.processes import exclusive
+from rolekd.processes import exclusive, is_held
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_block(tmp_path):
@@ -19,8 +19,27 @@ def test_a_lock_is_exclusive_and_ends_with_its_block(tmp_path):
         exclusive(lock, "stage x"),
     ):
         pass
+    assert not lock.exists()
     with exclusive(lock, "stage x"):
-        pass
+        assert is_held(lock)
+
+
+def test_a_lock_that_is_removed_while_many_wait_keeps_them_apart(tmp_path):
+    """Each adds one to a number in steps that another would disturb."""
+    (tmp_path / "number").write_text("0")
+    program = (
+        "import sys, time; from pathlib import Path; from rolekd.processes import exclusive\n"
+        "number = Path(sys.argv[2])\n"
+        "for _ in range(50):\n"
+        "    with exclusive(sys.argv[1], 'x', wait=True):\n"
+        "        value = int(number.read_text()); time.sleep(0.001)\n"
+        "        number.write_text(str(value + 1))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock"), str(tmp_path / "number")]
+    writers = [subprocess.Popen(command) for _ in range(4)]
+    assert [writer.wait(120) for writer in writers] == [0] * 4
+    assert (tmp_path / "number").read_text() == "200"
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path):
@@ -35,6 +54,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
             pass
         holder.kill()
         holder.wait()
+    assert not is_held(tmp_path / "lock")
     with exclusive(tmp_path / "lock", "x"):
         pass
 

@@ -18,6 +18,7 @@ from rolekd.errors import RolekdError
 _COMMANDS = {
     "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),
     "compare": ("rolekd.cli.compare", "compare", "Compare runs, and what differs between them."),
+    "doctor": ("rolekd.cli.doctor", "doctor", "Look for what is wrong, and say what to do."),
     "download": ("rolekd.cli.download", "download", "Fetch public raw data and check it."),
     "params": ("rolekd.cli.params", "params", "Check params.yaml; print its values or schema."),
     "predict": ("rolekd.cli.predict", "predict", "Classify image files with a registered model."),

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rolekd import files
+from rolekd import files, processes
 
 Event = dict[str, Any]
 
@@ -116,6 +116,16 @@ def read(folder: Path, offset: int) -> tuple[list[Event], int]:
         complete, newline, _ = file.read().rpartition(b"\n")
     events = [json.loads(line) for line in complete.splitlines()]
     return events, offset + len(complete) + len(newline)
+
+
+def waiting(folder: Path) -> int:
+    """Return the number of records that were not sent yet."""
+    return len(read(folder, Progress.load(folder).offset)[0])
+
+
+def is_written(folder: Path) -> bool:
+    """Tell whether a living process writes to this spool, and sends it by itself."""
+    return processes.is_held(folder / "lock")
 
 
 @contextlib.contextmanager

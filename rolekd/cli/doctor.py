@@ -1,0 +1,85 @@
+"""`rolekd doctor`: what is wrong here, and what to do about it."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rolekd.doctor.finding import Finding
+
+_COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--storage",
+    envvar="ROLEKD_STORAGE",
+    help="URL of the searches' database; default: the project's.",
+)
+@click.pass_context
+def doctor(context: click.Context, as_json: bool, storage: str | None) -> None:
+    """Check the installation, the stores and the data: a line, a verdict and a remedy for each.
+
+    Nothing is changed. The exit code is 1 if something will fail.
+    """
+    from rolekd.track import store
+
+    found = []
+    for finding in _findings(store.project_root(), storage):
+        found.append(finding)
+        if not as_json:
+            _show(finding)
+    faults = sum(finding.verdict == "fault" for finding in found)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+    else:
+        click.echo(f"{len(found)} lines, {faults} faults" if faults else "no faults")
+    if faults:
+        context.exit(1)
+
+
+def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
+    """Yield what the checks find, one after the other; some take seconds."""
+    from rolekd import params as schema
+    from rolekd.doctor import installation, project, stores
+    from rolekd.doctor.finding import Check, Finding, run
+    from rolekd.errors import InputError
+    from rolekd.track import store
+
+    try:
+        values = schema.load(root / "params.yaml")
+        yield Finding("params.yaml", "ok", f"{root / 'params.yaml'} is valid")
+    except InputError as error:
+        yield Finding("params.yaml", "fault", str(error), "mend it, or rolekd preset use digits")
+        values = schema.Params()
+    searches = storage or f"sqlite:///{root / '.rolekd' / 'optuna.db'}"
+    checks: dict[str, Check] = {
+        "python": installation.python,
+        "packages": partial(installation.packages, root),
+        "threads": partial(installation.threads, values),
+        "disk": partial(installation.disk, root),
+        "GPU": installation.accelerator,
+        "data": partial(project.data, root, values),
+        "outputs": partial(project.outputs, root),
+        "stages": partial(project.stages, root),
+        "leftovers": partial(project.leftovers, root),
+        "MLflow": lambda: stores.runs(store.resolve(values.track.uri, root)),
+        "Optuna": partial(stores.searches, searches),
+        "spool": partial(stores.spool, store.spool_folder(root)),
+    }
+    for name, check in checks.items():
+        yield from run(name, check)
+
+
+def _show(finding: "Finding") -> None:
+    verdict = click.style(f"{finding.verdict:5}", fg=_COLOURS[finding.verdict])
+    remedy = f" -> {finding.remedy}" if finding.remedy else ""
+    colour = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{verdict} {finding.check:17} {finding.found}{remedy}", color=colour)

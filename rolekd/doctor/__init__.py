@@ -1,0 +1,1 @@
+"""What `rolekd doctor` looks at: the installation, the stores, the project's files."""

@@ -1,0 +1,41 @@
+"""One line of the doctor's report."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from rolekd.errors import RolekdError
+
+Verdict = Literal["ok", "note", "fault"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: what was looked at, in a word or two.
+        verdict: ok; note: worth knowing, nothing fails; fault: something will fail.
+        found: what is the case.
+        remedy: what to do; empty where nothing is to be done.
+    """
+
+    check: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def run(name: str, check: Check) -> list[Finding]:
+    """Return what a check found; one that fails itself is a finding too, not the end."""
+    try:
+        return list(check())
+    except RolekdError as error:
+        found, _, remedy = str(error).rpartition("; ")
+        return [Finding(name, "fault", found or str(error), remedy if found else "")]
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        return [Finding(name, "fault", f"{type(error).__name__}: {reason}", "report this")]

@@ -1,0 +1,124 @@
+"""The installation: Python, packages, processor, accelerator, disk."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from rolekd.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from rolekd.params import Params
+
+_LITTLE_SPACE = 2 * 2**30  # bytes; a run of digits leaves 30 MB, one of CIFAR-10 some 1 GB
+_NAMED = 4
+
+
+def python() -> Iterator[Finding]:
+    """Compare the interpreter with what rolekd is made for."""
+    wanted = importlib.metadata.metadata("rolekd")["Requires-Python"]
+    version = platform.python_version()
+    if SpecifierSet(wanted).contains(version, prereleases=True):
+        yield Finding("python", "ok", f"{version} in {sys.prefix}")
+    else:
+        yield Finding(
+            "python", "fault", f"{version}, wanted {wanted}", "make setup PYTHON=python3.12"
+        )
+
+
+def packages(root: Path) -> Iterator[Finding]:
+    """Compare the installed packages with the requirements, and with the lock file."""
+    needed = [Requirement(line) for line in importlib.metadata.requires("rolekd") or ()]
+    wrong = [
+        f"{one.name} {_installed(one.name) or 'missing'} (wanted {one.specifier or 'any'})"
+        for one in needed
+        if not one.specifier.contains(_installed(one.name) or "0", prereleases=True)
+        or _installed(one.name) is None
+    ]
+    if wrong:
+        yield Finding("packages", "fault", _few(wrong), "make setup")
+    else:
+        yield Finding("packages", "ok", f"{len(needed)} requirements are met")
+    lock = root / "requirements.lock"
+    if lock.exists():
+        yield _against_lock(lock)
+
+
+def _against_lock(lock: Path) -> Finding:
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line.rstrip("\\ ")) for line in lines if line[:1].isalnum()]
+    wanted = [one for one in pinned if one.marker is None or one.marker.evaluate()]
+    other = [
+        f"{one.name} {_installed(one.name) or 'missing'} (locked {str(one.specifier)[2:]})"
+        for one in wanted
+        if not one.specifier.contains(_installed(one.name) or "0", prereleases=True)
+    ]
+    if other:
+        return Finding("requirements.lock", "note", f"differs: {_few(other)}", "make setup")
+    return Finding("requirements.lock", "ok", f"all {len(wanted)} packages are as locked")
+
+
+def threads(params: "Params") -> Iterator[Finding]:
+    """Compare what the search will use with the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    wanted = params.search.workers * params.search.threads_per_worker
+    found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
+    if limit := os.environ.get("OMP_NUM_THREADS"):
+        found += f"; OMP_NUM_THREADS={limit}"
+    if max(wanted, params.threads) > cores:
+        yield Finding(
+            "threads",
+            "note",
+            found,
+            f"set search.workers to {cores}; more only wait",
+        )
+    else:
+        yield Finding("threads", "ok", found)
+
+
+def accelerator() -> Iterator[Finding]:
+    """Ask torch for a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        name = torch.cuda.get_device_name()
+        yield Finding("GPU", "ok", f"{name}, {memory:.0f} GiB, torch {torch.__version__}")
+    elif Path("/proc/driver/nvidia").exists():
+        yield Finding(
+            "GPU",
+            "fault",
+            f"there is a driver, but torch {torch.__version__} sees no device",
+            "compare torch.version.cuda with what nvidia-smi says, and CUDA_VISIBLE_DEVICES",
+        )
+    else:
+        yield Finding("GPU", "ok", "none; everything runs on the CPU")
+
+
+def disk(root: Path) -> Iterator[Finding]:
+    """Look at the space where the outputs, DVC's cache and the stores lie."""
+    free = shutil.disk_usage(root).free
+    found = f"{free / 2**30:.1f} GiB free"
+    if free < _LITTLE_SPACE:
+        yield Finding("disk", "fault", found, "free some; `dvc gc -w` drops what no file refers to")
+    else:
+        yield Finding("disk", "ok", found)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _few(texts: list[str]) -> str:
+    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
+    return ", ".join(texts[:_NAMED]) + more

@@ -1,0 +1,128 @@
+"""The project's files: raw data, outputs, DVC's cache, what is stale, what was left behind."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rolekd import files, processes
+from rolekd.doctor.finding import Finding
+from rolekd.errors import RunError
+
+if TYPE_CHECKING:
+    from rolekd.params import Params
+
+_NAMED = 3
+# what `files.replacing` calls a file until it is complete
+_TEMPORARY = ".*-????????*"
+
+
+def data(root: Path, params: "Params") -> Iterator[Finding]:
+    """Look whether the raw data are there, and the prepared data are those that were prepared."""
+    raw, prepared = root / params.data.path, root / "outputs" / "data"
+    if not raw.exists():
+        yield Finding(
+            "raw data",
+            "fault",
+            f"{params.data.path} is missing",
+            f"rolekd download, dvc pull {params.data.path}, or put the data there",
+        )
+    else:
+        yield Finding("raw data", "ok", f"{params.data.path} is there")
+    metrics = root / "outputs" / "prepare" / "metrics.json"
+    if not (prepared / "dataset.json").exists() or not metrics.exists():
+        yield Finding("prepared data", "note", "not there yet", "dvc repro prepare")
+        return
+    from rolekd.data import dataset as datasets
+
+    digest, wanted = datasets.load(prepared).digest, files.read_json(metrics)["data_digest"]
+    if digest == wanted:
+        yield Finding("prepared data", "ok", f"digest {digest[:12]}")
+    else:
+        found = f"digest {digest[:12]}, prepared was {str(wanted)[:12]}"
+        yield Finding("prepared data", "fault", found, "dvc repro -f prepare")
+
+
+def outputs(root: Path) -> Iterator[Finding]:
+    """Ask DVC which outputs are not what it wrote, and which its cache lacks."""
+    if not (root / "dvc.lock").exists():
+        yield Finding("outputs", "note", "nothing has run yet", "make repro")
+        return
+    found = _dvc(root, "data", "status")
+    changed = found.get("uncommitted", {})
+    wrong = sorted(path for kind in changed if kind != "added" for path in changed[kind])
+    if wrong:
+        yield Finding(
+            "outputs", "note", f"not as DVC wrote them: {_few(wrong)}", "dvc checkout, or dvc repro"
+        )
+    else:
+        yield Finding("outputs", "ok", "every file has the hash that dvc.lock names")
+    lost = found.get("not_in_cache", [])
+    if lost:
+        yield Finding("DVC cache", "note", f"lacks {_few(lost)}", "dvc pull, or dvc repro")
+    else:
+        yield Finding("DVC cache", "ok", "holds every output")
+
+
+def stages(root: Path) -> Iterator[Finding]:
+    """Ask DVC which stages would run again."""
+    if (root / "dvc.lock").exists():
+        stale = sorted(_dvc(root, "status"))
+        if stale:
+            yield Finding("stages", "note", f"stale: {_few(stale)}", "dvc repro")
+        else:
+            yield Finding("stages", "ok", "all up to date")
+
+
+def leftovers(root: Path) -> Iterator[Finding]:
+    """Look for what killed processes left: locks, states to go on from, unfinished files."""
+    folder = root / ".rolekd" / "state"
+    running = {path.with_suffix("") for path in folder.glob("*.lock") if processes.is_held(path)}
+    locks = [path for path in folder.glob("*.lock") if path.with_suffix("") not in running]
+    states = [path for path in sorted(folder.glob("*/")) if path not in running]
+    unfinished = [
+        path for path in (root / "outputs").rglob(_TEMPORARY) if not running and path.exists()
+    ]
+    if running:
+        yield Finding("running", "note", f"{_few(sorted(path.name for path in running))}")
+    if states:
+        days = max((time.time() - path.stat().st_mtime) / 86400 for path in states)
+        yield Finding(
+            "states",
+            "note",
+            f"{len(states)} of stages that were stopped, the oldest {days:.0f} days old: "
+            f"{_few([path.name for path in states])}",
+            f"dvc repro goes on from one that still fits; else rm -r {states[0]}",
+        )
+    rest = [*locks, *unfinished]
+    if rest:
+        names = _few([str(path.relative_to(root)) for path in rest])
+        yield Finding(
+            "leftovers", "note", f"of killed processes: {names}", "rm -r; they do no harm"
+        )
+    if not (states or rest):
+        yield Finding("leftovers", "ok", "none of killed processes")
+
+
+def _dvc(root: Path, *command: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *command, "--json"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"dvc {' '.join(command)}: {reason}; run it to see more") from error
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

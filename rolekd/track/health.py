@@ -1,0 +1,15 @@
+"""Whether the MLflow store answers, and has the tables that this MLflow wants."""
+
+from rolekd.track.registry import reachable
+
+
+def experiments(uri: str) -> int:
+    """Return the number of experiments.
+
+    Raises:
+        RunError: the store does not answer, or its tables are of another MLflow.
+    """
+    from mlflow import MlflowClient
+
+    with reachable(uri):
+        return len(MlflowClient(uri).search_experiments())
