@@ -100,6 +100,7 @@ def open_stage(
             inputs=[path for path in dependencies if path.parts[0] == OUTPUTS.name],
             uri=values.track.uri,
             send=not forks,
+            system_metrics=values.track.system_metrics,
         ) as run,
     ):
         folder = OUTPUTS / name if variant is None else OUTPUTS / name / variant

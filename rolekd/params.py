@@ -193,6 +193,9 @@ class TrackParams(Section):
     uri: str | None = Field(
         None, description="MLflow tracking URI; null: mlflow.db beside dvc.yaml"
     )
+    system_metrics: bool = Field(
+        False, description="record processor, memory, disk, network and GPU every ten seconds"
+    )
 
 
 class Params(Section):

@@ -21,6 +21,7 @@ from typing import Self
 
 from rolekd.secrets import redact
 from rolekd.track import provenance, store
+from rolekd.track.machine import SystemMetrics
 from rolekd.track.sender import Sender
 from rolekd.track.spool import Spool
 
@@ -40,6 +41,7 @@ class Run:
         self._numbers: Iterator[int] = parent._numbers if parent else itertools.count(1)
         self._open: list[Run] = []
         self._closed = False
+        self._system: SystemMetrics | None = None
         if parent:
             parent._open.append(self)
 
@@ -47,6 +49,8 @@ class Run:
         """Begin to send what is recorded to MLflow, in a thread; again, it does nothing."""
         if self._sender.ident is None:
             self._sender.start()
+            if self._system:
+                self._system.start()
 
     def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":
         """Open a nested run, shown below this one."""
@@ -111,6 +115,8 @@ class Run:
             return self._sender.delivery.progress.runs.get(self.key)
         for child in list(self._open):
             child.close(status)
+        if self._system:
+            self._system.stop()
         self._record("end", status=status)
         self._closed = True
         if self._parent:
@@ -163,6 +169,7 @@ def start(
     inputs: Iterable[Path | str] = (),
     uri: str | None = None,
     send: bool = True,
+    system_metrics: bool = False,
 ) -> Run:
     """Open the run of a stage.
 
@@ -175,6 +182,7 @@ def start(
         inputs: files and folders whose hashes become tags `input.<path>`.
         uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
         send: False leaves it to `Run.send` to start the sender, for a process that still forks.
+        system_metrics: record what the machine does meanwhile, every ten seconds.
 
     Raises:
         InputError: the URI is none that MLflow takes, or an input is missing.
@@ -197,6 +205,8 @@ def start(
     )
     if params:
         run.log_params(params)
+    if system_metrics:
+        run._system = SystemMetrics(run.epoch)
     if send:
         run.send()
     return run

@@ -120,6 +120,34 @@ def test_under_mlflow_run_it_becomes_a_child(
     assert recorded(project)["train"].data.tags["mlflow.parentRunId"] == "f" * 32
 
 
+def test_system_metrics_go_through_the_spool(
+    project: Path, lost_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekd.track.machine._SECONDS_BETWEEN_SAMPLES", 0.2)
+    with runs.start(
+        "train", experiment="rolekd-digits", uri=lost_store, system_metrics=True
+    ) as run:
+        while not any("system/" in str(event) for event in read(run._spool.folder, 0)[0]):
+            time.sleep(0.05)
+    sync(store.spool_folder(project), f"sqlite:///{project}/mlflow.db")
+    sent = recorded(project)["train"]
+    samples = history(project, sent, "system/cpu_utilization_percentage")
+    assert [step for step, _ in samples] == list(range(len(samples)))
+    assert len(samples) >= 2  # the last one is taken when the run ends
+    assert all(0 <= value <= 100 for _, value in samples)
+    assert sent.data.metrics["system/system_memory_usage_megabytes"] > 0
+
+
+def test_system_metrics_that_fail_are_told_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rolekd.track.machine._meters", lambda: 1 // 0)
+    with runs.start("train", experiment="rolekd-digits", system_metrics=True) as run:
+        run.log_metrics({"accuracy": 1.0})
+    assert recorded(project)["train"].data.metrics == {"accuracy": 1.0}
+    assert caplog.text.count("system metrics stop here") == 1
+
+
 def test_closed_run_takes_nothing_more(project: Path) -> None:
     run = runs.start("train", experiment="rolekd-digits")
     assert run.close() == run.close()
