@@ -1,4 +1,4 @@
-"""`rolekd params`: check params.yaml, print its values or its schema."""
+"""`rolekd params`: check params.yaml; print its values, its schema, or what its networks are."""
 
 import json
 
@@ -9,18 +9,52 @@ from rolekd import params as schema
 
 
 @click.command()
-@click.option("--params", "path", default="params.yaml", show_default=True, help="File to check.")
+@click.argument("file", required=False)
+@click.option(
+    "--params", "path", default="params.yaml", show_default=True, help="The same as FILE."
+)
 @click.option("--schema", "show_schema", is_flag=True, help="Print the JSON schema instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
-def params(path: str, show_schema: bool, as_json: bool) -> None:
-    """Check params.yaml and print every value, defaults included."""
+@click.option("--taps", is_flag=True, help="List the modules that distillation can tap.")
+@click.option("--size", is_flag=True, help="List bytes, bits and bit operations of the layers.")
+@click.option("--role", type=click.Choice(["teacher", "student"]), help="Default: both networks.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def params(
+    file: str | None,
+    path: str,
+    show_schema: bool,
+    taps: bool,
+    size: bool,
+    role: schema.Role | None,
+    as_json: bool,
+) -> None:
+    """Check a params file and print every value, defaults included.
+
+    `rolekd params FILE` checks FILE instead of params.yaml. With --taps or --size it prints what
+    the networks of the two roles are; their images are those of outputs/data where they are
+    prepared, otherwise those of the source.
+    """
     if show_schema:
         click.echo(json.dumps(schema.Params.model_json_schema(), indent=2))
         return
     from rolekd.train import names
 
-    loaded = schema.load(path)
+    loaded = schema.load(file or path)
     names.check(loaded)
+    if taps or size:
+        _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)
+        return
     values = loaded.model_dump(mode="json")
     text = json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False)
     click.echo(text.rstrip())
+
+
+def _show_networks(
+    loaded: schema.Params, roles: tuple[schema.Role, ...], taps: bool, size: bool, as_json: bool
+) -> None:
+    from rolekd.cli import networks
+
+    found = networks.describe(loaded, roles, taps=taps, size=size)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        networks.show(found)

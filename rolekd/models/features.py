@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import Tensor, fx, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -72,3 +73,44 @@ def tappable(model: nn.Module) -> dict[str, nn.Module]:
         called = {str(node.target) for node in model.graph.nodes if node.op == "call_module"}
         return {path: module for path, module in modules.items() if path in called}
     return modules
+
+
+def shapes(model: nn.Module, image_size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tappable output for one image, by path, in order of execution.
+
+    A module that runs several times has the place and shape of its last call, as its tap has.
+    Outputs that are no tensor are left out. The model is left as it was.
+
+    Raises:
+        InputError: the model does not take images of this (height, width).
+    """
+    found: dict[str, tuple[int, ...]] = {}
+
+    def keep(path: str, output: object) -> None:
+        found.pop(path, None)
+        if isinstance(output, Tensor):
+            found[path] = tuple(output.shape[1:])
+
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: keep(path, output))
+        for path, module in tappable(model).items()
+    ]
+    weight = next(model.parameters())
+    stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = 3 if stem is None else stem.in_channels
+    training = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, channels, *image_size, device=weight.device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"model {type(model).__name__}: does not take images of {image_size[0]}x"
+            f"{image_size[1]} ({reason}); name its taps"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in training.items():
+            module.training = mode
+    return found

@@ -4,12 +4,13 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import torch
 from torch import nn
 
 from rolekd.errors import InputError
-from rolekd.models import external
+from rolekd.models import external, features
 from rolekd.models.alexnet import alexnet
 from rolekd.models.resnet import resnet
 
@@ -22,11 +23,16 @@ class Family:
     taps: tuple[str, ...]
 
 
+_MOST_TAPS = 4
+# torch's own, which conversion leaves: the same taps for a float network and its low-bit form
+_ACTIVATION = nn.ReLU.__module__
+_OTHERS = (nn.BatchNorm2d.__module__, nn.MaxPool2d.__module__)
 _FAMILIES = {
     "alexnet": Family(alexnet, ("relu1", "relu2", "relu5")),
     "resnet8": Family(partial(resnet, blocks=1), tuple(f"stage{s}.0.relu2" for s in range(1, 5))),
     "resnet18": Family(partial(resnet, blocks=2), tuple(f"stage{s}.1.relu2" for s in range(1, 5))),
 }
+OURS = tuple(_FAMILIES)
 
 
 def build(
@@ -57,16 +63,49 @@ def build(
     return model
 
 
-def default_taps(name: str) -> tuple[str, ...]:
-    """Return the module paths of a network's distillation features: each stage after its ReLU.
+def default_taps(
+    network: nn.Module, name: str, image_size: tuple[int, int] = (32, 32)
+) -> tuple[str, ...]:
+    """Return the module paths of a network's distillation features, float or converted.
+
+    Ours: each stage after its ReLU. Others: the last activation of every resolution above 1x1,
+    or where it has none, the last normalisation or pooling; of the coarsest four.
+
+    Args:
+        network: the built network.
+        name: by which it was built.
+        image_size: (height, width) of the images, which decides how many resolutions there are.
 
     Raises:
-        InputError: the network is none of ours, so its taps must be named.
+        InputError: the network has no such modules, so its taps must be named.
     """
-    if name not in _FAMILIES:
-        find(name)
+    if name in _FAMILIES:
+        return _FAMILIES[name].taps
+    modules = dict(network.named_modules())
+    last: dict[tuple[int, int], str] = {}
+    for path, shape in features.shapes(network, image_size).items():
+        if not _is_map(shape, image_size):
+            continue
+        size = shape[1], shape[2]
+        if any(prod(size) >= prod(other) for other in last if other != size):
+            continue
+        kind = type(modules[path]).__module__
+        if kind == _ACTIVATION or (
+            kind in _OTHERS and type(modules[last.get(size, path)]).__module__ != _ACTIVATION
+        ):
+            last[size] = path
+    if not last:
         raise InputError(f"model {name}: has no default taps; name module paths instead")
-    return _FAMILIES[name].taps
+    return tuple(last.values())[-_MOST_TAPS:]
+
+
+def _is_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:
+    """Return whether a shape is [C, H, W] with the proportions of the image, above 1x1."""
+    if len(shape) != 3 or shape[1] * shape[2] == 1:
+        return False
+    (height, width), (rows, columns) = image_size, shape[1:]
+    # sizes are rounded, to within one row and one column; [H, W, C] is none
+    return abs(rows * width - columns * height) <= max(height, width)
 
 
 def find(name: str) -> Callable[..., nn.Module]:

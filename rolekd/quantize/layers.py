@@ -134,6 +134,19 @@ def _pooled(walk: "Walk", node: fx.Node) -> Symbol:
     return _mean(walk, node)
 
 
+def _mean_call(walk: "Walk", node: fx.Node) -> Symbol:
+    """Lower x.mean([2, 3]), which is flat, or x.mean([2, 3], keepdim=True)."""
+    axes, keeps = node.args[1:], node.kwargs.get("keepdim", False)
+    if node.kwargs.keys() - {"keepdim"} or axes not in (((2, 3),), ([2, 3],)):
+        raise InputError(f"layer {node.name}: has no integer form but as a mean over [2, 3]")
+    pooled = _mean(walk, node)
+    if keeps:
+        return pooled
+    assert isinstance(pooled, Combination)
+    name = f"{node.name}.flat"
+    return Vector(walk.writer.emit(operations.Flatten(name, (pooled.terms[0].name,))))
+
+
 def _mean(walk: "Walk", node: fx.Node) -> Symbol:
     value = walk.combination(node)
     source = walk.writer.materialize(value, f"{node.name}.input")
@@ -176,6 +189,8 @@ FUNCTIONS: dict[Any, Callable[["Walk", fx.Node], Symbol]] = {
     torch.flatten: _flatten,
     "flatten": _flatten,
     F.adaptive_avg_pool2d: _pooled,
+    torch.mean: _mean_call,
+    "mean": _mean_call,
     **pointwise.FUNCTIONS,
 }
 

@@ -39,6 +39,16 @@ class Size:
         return self.bits / self.parameters
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer: its own cost, and the widths at which it computes."""
+
+    path: str
+    weight_bits: int
+    activation_bits: int
+    size: Size
+
+
 def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
     """Return the cost of a float or converted network for images of (channels, height, width)."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -46,14 +56,37 @@ def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
     for module in model.modules():
         if isinstance(module, QuantConv2d):
             bits -= module.weight.numel() * (_FLOAT_BITS - module.weight_quantizer.bits)
+    costs = [layer.size for layer in layers(model, image_shape)]
+    return Size(
+        parameters,
+        bits,
+        sum(cost.multiply_accumulates for cost in costs),
+        sum(cost.bit_operations for cost in costs),
+    )
+
+
+def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+    """Return the convolutions and linear layers, in the order in which they run.
+
+    What is in none of them (BatchNorm, learned steps) is the rest of `size`.
+    """
     inputs = _activation_bits(model)
-    macs = operations = 0
+    found = []
     for path, count in _multiply_accumulates(model, image_shape).items():
         layer = model.get_submodule(path)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
         weight_bits = layer.weight_quantizer.bits if isinstance(layer, QuantConv2d) else _FLOAT_BITS
-        macs += count
-        operations += count * weight_bits * inputs.get(path, _FLOAT_BITS)
-    return Size(parameters, bits, macs, operations)
+        activation_bits = inputs.get(path, _FLOAT_BITS)
+        biases = 0 if layer.bias is None else layer.bias.numel()
+        weights = layer.weight.numel()
+        cost = Size(
+            weights + biases,
+            weight_bits * weights + _FLOAT_BITS * biases,
+            count,
+            count * weight_bits * activation_bits,
+        )
+        found.append(Layer(path, weight_bits, activation_bits, cost))
+    return found
 
 
 def _activation_bits(model: nn.Module) -> dict[str, int]:

@@ -2,13 +2,19 @@
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from rolekd.data.sources import find
 from rolekd.distill import methods
+from rolekd.errors import InputError
 from rolekd.models import zoo
+from rolekd.quantize.lower import lower
 from rolekd.train import roles
 
 if TYPE_CHECKING:
     from rolekd.params import Params
+
+_ANY_SIDE = 32  # pixels, where only the data know
 
 
 def check(params: "Params") -> None:
@@ -17,6 +23,19 @@ def check(params: "Params") -> None:
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)
     methods.check(params.distill.terms)
-    if params.student.overrides:  # module paths: only the network itself knows them
-        any_shape = {"classes": 2, "channels": 3, "image_size": [32, 32]}
-        roles.build(roles.describe_student(params.student, any_shape), seed=0)
+    if params.student.overrides or params.student.model.name not in zoo.OURS:
+        _check_student(params)
+
+
+def _check_student(params: "Params") -> None:
+    """Build a student of others' making and lower it: what has no integer form is told now."""
+    side, channels = params.data.image_size or _ANY_SIDE, params.data.channels or 3
+    shape = {"classes": 2, "channels": channels, "image_size": [side, side]}
+    network = roles.build(roles.describe_student(params.student, shape), seed=0)
+    with torch.no_grad():
+        network(torch.zeros(2, channels, side, side))  # starts learned steps
+    middle = [0.5] * channels
+    try:
+        lower(network, mean=middle, std=middle, image_size=(side, side))
+    except InputError as error:
+        raise InputError(f"student.model {params.student.model.name}: {error}") from error

@@ -130,7 +130,7 @@ def test_random_networks_are_exact_on_random_images(
 
 
 @pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"])
 def test_torchvision_mobilenets_are_exact(name: str, quantizer: str, tmp_path: Path) -> None:
     model = build(
         f"torchvision:{name}", classes=4, channels=3, image_size=(16, 16), width=1, seed=0

@@ -9,6 +9,7 @@ from rolekd.models import build
 from rolekd.quantize import convert, size
 from rolekd.quantize.convert import QuantConv2d
 from rolekd.quantize.quantizer import ActivationQuantizer
+from rolekd.quantize.size import layers
 
 
 def _float_model(name: str = "resnet8", width: int = 4) -> nn.Module:
@@ -203,3 +204,18 @@ def test_size_counts_bits_and_operations() -> None:
     assert low.bits == 32 * (parameters - 8) + 2 * 8
     assert low.bit_operations == 1024 * (macs[0] + macs[2]) + 6 * macs[1]
     assert low.bytes == low.bits // 8
+
+
+def test_layers_and_what_is_in_none_of_them_add_up_to_the_size() -> None:
+    model = convert(_float_model(), weight_bits=2, activation_bits=3, overrides={"stage2.*": 5})
+    whole, parts = size(model, (1, 8, 8)), layers(model, (1, 8, 8))
+    widths = {layer.path: (layer.weight_bits, layer.activation_bits) for layer in parts}
+    assert next(iter(widths)) == "conv1"
+    assert list(widths)[-1] == "classifier"
+    assert widths["conv1"] == widths["classifier"] == (32, 32)
+    assert widths["stage2.0.conv2"] == (5, 5)
+    assert widths["stage3.0.conv2"] == (2, 3)
+    assert sum(layer.size.bit_operations for layer in parts) == whole.bit_operations
+    norms = sum(m.weight.numel() * 2 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert sum(layer.size.parameters for layer in parts) == whole.parameters - norms
+    assert sum(layer.size.bits for layer in parts) == whole.bits - 32 * norms

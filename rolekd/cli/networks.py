@@ -1,0 +1,134 @@
+"""What the networks of the two roles are: their taps and their cost, as data and as tables."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from rolekd.data import dataset as datasets
+from rolekd.data.sources import open_source
+from rolekd.errors import InputError
+from rolekd.models import features, zoo
+from rolekd.params import DataParams, Params, Role
+from rolekd.quantize.size import Size, layers
+from rolekd.quantize.size import size as size_of
+from rolekd.train import roles
+
+_DATA = Path("outputs/data")
+
+
+def describe(
+    params: Params, wanted: Sequence[Role], *, taps: bool, size: bool
+) -> dict[str, dict[str, Any]]:
+    """Return, for each role, "model" and, as asked for, "taps" and "layers" with "total".
+
+    Raises:
+        InputError: a network cannot be built, or nothing says what its images are.
+    """
+    shape = _shape(params.data)
+    found: dict[str, dict[str, Any]] = {}
+    for role in wanted:
+        about = (
+            roles.describe_teacher(params.teacher, shape)
+            if role == "teacher"
+            else roles.describe_student(params.student, shape)
+        )
+        network = roles.build(about, seed=0)
+        height, width = shape["image_size"]
+        entry: dict[str, Any] = {"model": about["model"], **shape}
+        if taps:
+            entry["taps"] = _taps(network, about["model"], (height, width))
+        if size:
+            entry |= _cost(network, (shape["channels"], height, width))
+        found[role] = entry
+    return found
+
+
+def _shape(params: DataParams) -> dict[str, Any]:
+    """Return classes, channels and image_size of the prepared data, or of the source."""
+    if (_DATA / "dataset.json").exists():
+        dataset = datasets.load(_DATA)
+        if dataset.name == params.name:
+            return roles.shape_of(dataset)
+    try:
+        source = open_source(params)
+        height, width, channels = source.shape()
+        classes = len(source.listing().classes)
+    except InputError as error:
+        raise InputError(
+            f"{_DATA}: holds no prepared {params.name}, and the source cannot say what its images "
+            f"are ({error})"
+        ) from error
+    return {"classes": classes, "channels": channels, "image_size": [height, width]}
+
+
+def _taps(network: nn.Module, name: str, image_size: tuple[int, int]) -> list[dict[str, Any]]:
+    found = features.shapes(network, image_size)
+    try:
+        defaults = zoo.default_taps(network, name, image_size)
+    except InputError:  # they must be chosen from this list
+        defaults = ()
+    return [
+        {"path": path, "shape": list(shape), "default": path in defaults}
+        for path, shape in found.items()
+    ]
+
+
+def _cost(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    rows = [
+        {
+            "path": layer.path,
+            "weight_bits": layer.weight_bits,
+            "activation_bits": layer.activation_bits,
+            **_figures(layer.size),
+        }
+        for layer in layers(network, image_shape)
+    ]
+    return {"layers": rows, "total": _figures(size_of(network, image_shape))}
+
+
+def _figures(cost: Size) -> dict[str, Any]:
+    return {
+        **asdict(cost),
+        "bytes": cost.bytes,
+        "bits_per_parameter": round(cost.bits_per_parameter, 3),
+    }
+
+
+def show(found: dict[str, dict[str, Any]]) -> None:
+    """Print tables."""
+    console = Console()
+    for role, entry in found.items():
+        images = "x".join(map(str, (*entry["image_size"], entry["channels"])))
+        title = f"{role}: {entry['model']}, images {images}, {entry['classes']} classes"
+        if "taps" in entry:
+            table = Table(title=f"{title}\nMarked: the default taps", title_justify="left")
+            for heading in ("", "module", "output"):
+                table.add_column(heading)
+            for tap in entry["taps"]:
+                mark = "*" if tap["default"] else ""
+                table.add_row(mark, tap["path"], " x ".join(map(str, tap["shape"])))
+            console.print(table)
+        if "total" in entry:
+            console.print(_cost_table(title, entry))
+
+
+def _cost_table(title: str, entry: dict[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    for heading in ("bits W/A", "parameters", "bytes", "bits each", "10⁶ bit operations"):
+        table.add_column(heading, justify="right")
+    for row in (*entry["layers"], entry["total"]):
+        table.add_row(
+            row.get("path", "all + BatchNorm"),
+            f"{row['weight_bits']}/{row['activation_bits']}" if "path" in row else "",
+            f"{row['parameters']:,}",
+            f"{row['bytes']:,}",
+            f"{row['bits_per_parameter']:.2f}",
+            f"{row['bit_operations'] / 1e6:,.2f}",
+        )
+    return table

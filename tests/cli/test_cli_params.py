@@ -1,0 +1,108 @@
+"""`rolekd params`: values, schema, and what the networks are."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rolekd.cli.params import params
+from rolekd.data import dataset as datasets
+from rolekd.data.prepare import prepare
+from rolekd.errors import InputError
+from rolekd.params import DataParams, Params
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the default parameters, in which nothing is prepared."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw/digits").mkdir(parents=True)
+    return tmp_path
+
+
+def _change(**sections: object) -> str:
+    values = yaml.safe_load(Path("params.yaml").read_text()) | sections
+    Path("other.yaml").write_text(yaml.safe_dump(values))
+    return "other.yaml"
+
+
+def _json(*arguments: str) -> dict:
+    return json.loads(_run(*arguments, "--json"))
+
+
+def _run(*arguments: str) -> str:
+    return CliRunner().invoke(params, arguments, catch_exceptions=False).output
+
+
+def test_values_of_the_file_named_either_way(project: Path) -> None:
+    assert _json() == Params().model_dump(mode="json")
+    other = _change(seed=5)
+    assert _json(other)["seed"] == _json("--params", other)["seed"] == 5
+    assert "StudentParams" in _run("--schema")
+
+
+def test_taps_of_both_networks_with_the_defaults_marked(project: Path) -> None:
+    found = _json("--taps")
+    assert list(found) == ["teacher", "student"]
+    assert found["student"]["image_size"] == [8, 8]
+    taps = {tap["path"]: tap for tap in found["teacher"]["taps"]}
+    assert taps["stage2.0.relu2"] == {
+        "path": "stage2.0.relu2",
+        "shape": [32, 4, 4],
+        "default": True,
+    }
+    assert [path for path in taps if taps[path]["default"]] == [
+        f"stage{stage}.0.relu2" for stage in range(1, 5)
+    ]
+    text = _run("--taps", "--role", "student")
+    assert "student: resnet8, images 8x8x1, 10 classes" in text
+    assert "teacher" not in text
+
+
+def test_sizes_layer_by_layer(project: Path) -> None:
+    found = _json("--size", "--role", "student")["student"]
+    assert "taps" not in found
+    assert found["total"]["bytes"] == -(-found["total"]["bits"] // 8)
+    assert found["layers"][1]["weight_bits"] == 2
+    assert (
+        sum(layer["bit_operations"] for layer in found["layers"])
+        == (found["total"]["bit_operations"])
+    )
+    text = _run("--size")
+    assert "stage4.0.shortcut.0" in text
+    assert "all + BatchNorm" in text
+
+
+def test_the_shape_is_that_of_the_prepared_data_unless_they_are_others(project: Path) -> None:
+    data = prepare(DataParams(), seed=0)
+    padded = datasets.assemble(
+        "digits", data.images.repeat(2, axis=1), data.labels, data.classes, data.splits
+    )
+    datasets.save(padded, project / "outputs/data")
+    assert _json("--taps")["student"]["image_size"] == [16, 8]
+    other = _change(data={"source": "cifar10", "path": "data/raw/cifar10"})
+    with pytest.raises(InputError, match="no prepared cifar10, and the source cannot say"):
+        _run(other, "--taps")
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"overrides": {"stage9.*": 4}}, "no such convolution; did you mean"),
+        (
+            {"model": {"name": "torchvision:squeezenet1_1"}},
+            r"student\.model torchvision:squeezenet1_1: layer cat \(cat\): has no integer form",
+        ),
+    ],
+)
+def test_students_that_could_not_be_deployed_are_told_before_any_work(
+    project: Path, student: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        _run(_change(student=student))
+    _run(_change(student={"model": {"name": "torchvision:mobilenet_v3_small"}, "quantizer": "lsq"}))
