@@ -1,0 +1,78 @@
+"""MobileNets as low-bit students: trained briefly on CIFAR-10, exported, and compared exactly.
+
+For each network a float training, then LSQ students of 4 and 2 bits from its weights, as in
+`train.py` beside this file (LSQ, since the blocks' linear ends are negative as well, which DoReFa
+cuts off); each is exported and run on every test image. Minutes on one core.
+
+    python results/deploy/mobilenets.py FOLDER_OF_CIFAR10 OUTPUT [STEPS]
+
+writes OUTPUT/mobilenets.json.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from train import read, train
+
+from rolekd.data.dataset import Dataset
+from rolekd.export import export, verify
+from rolekd.models import build, copy_matching
+from rolekd.quantize import convert, lower, size
+
+NETWORKS = ("torchvision:mobilenet_v3_small", "torchvision:mobilenet_v2")
+SHAPE: dict[str, Any] = {"classes": 10, "channels": 3, "image_size": (32, 32), "width": 1}
+
+
+def main() -> None:
+    """Train, export and compare all students."""
+    source, output = Path(sys.argv[1]), Path(sys.argv[2])
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+    torch.set_num_threads(1)
+    output.mkdir(parents=True, exist_ok=True)
+    dataset, rows = read(source), []
+    for name in NETWORKS:
+        teacher = train(build(name, **SHAPE, seed=0), dataset, steps, 0.1, 0)
+        for bits in (4, 2):
+            student = convert(
+                build(name, **SHAPE, seed=0),
+                weight_bits=bits,
+                activation_bits=bits,
+                quantizer="lsq",
+            )
+            copy_matching(student, teacher)
+            train(student, dataset, steps, 0.02, bits)
+            what = {"network": name, "quantizer": "lsq", "bits": bits, "steps": steps}
+            rows.append(what | compare(student, dataset, output / "student.onnx"))
+            print(json.dumps(rows[-1]), flush=True)  # noqa: T201
+    (output / "mobilenets.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def compare(student: nn.Module, dataset: Dataset, path: Path) -> dict[str, Any]:
+    """Export a student; return how its file does on the test images."""
+    integers = lower(
+        student.eval(), mean=dataset.mean, std=dataset.std, image_size=dataset.image_size
+    )
+    summary = export(integers, path, classes=dataset.classes, metadata={})
+    images, labels = dataset.split("test")
+    found = verify(path, integers, images, layers=True)
+    return {
+        "images": found.images,
+        "argmax_equal": found.argmax_equal,
+        "first_map_that_differs": found.first_different,
+        "largest_logit_difference": found.largest_difference,
+        "logit_range": found.logit_range,
+        "test_accuracy": float((found.predictions == labels).mean()),
+        "bytes": summary.bytes,
+        "bits_per_parameter": round(size(student, (3, 32, 32)).bits_per_parameter, 2),
+        "forms": dict(Counter(summary.forms.values())),
+        "inexact": summary.inexact,
+    }
+
+
+if __name__ == "__main__":
+    main()
