@@ -76,8 +76,7 @@ def _inputs(stage: Stage, role: str) -> Path:
 
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
-    dataset = datasets.restrict(datasets.load(DATA), ("search_train", "search_val"))
-    datasets.save(dataset, folder / "data")
+    datasets.save_splits(datasets.load(DATA), ("search_train", "search_val"), folder / "data")
     if role == "student":
         shutil.copy(TEACHER, folder / "teacher.safetensors")
     return folder

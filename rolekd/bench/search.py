@@ -201,7 +201,7 @@ def _write_digits(params: Params, inputs: Path) -> None:
     from rolekd.data.prepare import prepare
 
     whole = prepare(params.data, params.seed)
-    dataset.save(dataset.restrict(whole, ("search_train", "search_val")), inputs / "data")
+    dataset.save_splits(whole, ("search_train", "search_val"), inputs / "data")
 
 
 def _write_cifar(inputs: Path) -> None:

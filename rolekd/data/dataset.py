@@ -71,17 +71,6 @@ class Dataset:
         return self.images[indices], self.labels[indices]
 
 
-def restrict(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
-    """Return a data set that holds only the images of the named splits.
-
-    What a search is given: an image that is not there cannot decide anything. Statistics and
-    the digest stay those of the whole.
-    """
-    kept = np.unique(np.concatenate([dataset.splits[name] for name in names]))
-    splits = {name: np.searchsorted(kept, dataset.splits[name]) for name in names}
-    return replace(dataset, images=dataset.images[kept], labels=dataset.labels[kept], splits=splits)
-
-
 def assemble(
     name: str,
     images: Images,
@@ -116,10 +105,26 @@ def assemble(
 
 def save(dataset: Dataset, folder: Path) -> None:
     """Write a data set as a folder of .npy and .json files, complete or not at all."""
+    _save(dataset, np.arange(len(dataset.images)), folder)
+
+
+def save_splits(dataset: Dataset, names: tuple[str, ...], folder: Path) -> None:
+    """Write as `save` does, but only the named splits and their images.
+
+    What a search is given: an image that is not there cannot decide anything. Statistics and
+    the digest stay those of the whole.
+    """
+    kept = np.unique(np.concatenate([dataset.splits[name] for name in names]))
+    splits = {name: np.searchsorted(kept, dataset.splits[name]) for name in names}
+    _save(replace(dataset, labels=dataset.labels[kept], splits=splits), kept, folder)
+
+
+def _save(dataset: Dataset, kept: Indices, folder: Path) -> None:
+    """Write a data set with the images at `kept`; memory holds a few of them at once."""
     with files.replacing_folder(folder) as temporary:
         with PixelFile(temporary / IMAGES, dataset.images.shape[1:]) as file:
-            for start in range(0, len(dataset.images), _ROWS):
-                file.append(dataset.images[start : start + _ROWS])
+            for start in range(0, len(kept), _ROWS):
+                file.append(dataset.images[kept[start : start + _ROWS]])
         save_about(dataset, temporary)
 
 

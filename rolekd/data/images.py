@@ -5,6 +5,8 @@
 3. Laid on white where it is transparent; 16-bit gray to its high byte; then to RGB or gray.
 4. The largest centred square, resized (bicubic, with antialiasing) to the wanted side. This is
    the resizing of the shorter side and the centre crop in one step.
+
+Training, `rolekd predict` and whoever else reads files for a network use it alike.
 """
 
 import struct
@@ -41,16 +43,24 @@ class UnreadableError(Exception):
     """The file is no image that can be read; the message is the reason."""
 
 
-def read(file: Path | IO[bytes], side: int, channels: int) -> npt.NDArray[np.uint8]:
+class WrongSizeError(Exception):
+    """The image has another size than the one that was required; the message has both."""
+
+
+def read(
+    file: Path | IO[bytes], side: int, channels: int, *, resize: bool = True
+) -> npt.NDArray[np.uint8]:
     """Return an image file as uint8 [side, side, channels].
 
     Args:
         file: Path, or an open binary file.
         side: Wanted height and width in pixels.
         channels: 1 for gray, 3 for RGB.
+        resize: False refuses images that do not have the size already.
 
     Raises:
         UnreadableError: The file cannot be read; the message says why.
+        WrongSizeError: The image has another size, and `resize` is False.
     """
     try:
         with warnings.catch_warnings():
@@ -59,11 +69,14 @@ def read(file: Path | IO[bytes], side: int, channels: int) -> npt.NDArray[np.uin
             opened = Image.open(file, formats=FORMATS)
         with opened:
             # a JPEG can be decoded at an eighth of its size, for a fraction of the time
-            opened.draft(None, (_DRAFT * side, _DRAFT * side))
+            if resize:
+                opened.draft(None, (_DRAFT * side, _DRAFT * side))
             image = _flat(ImageOps.exif_transpose(opened), channels)
             square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
     except _BROKEN as error:
         raise UnreadableError(_reason(error)) from error
+    if not resize and image.size != (side, side):
+        raise WrongSizeError(f"is {image.width}x{image.height} pixels, not {side}x{side}")
     return np.asarray(square, np.uint8).reshape(side, side, channels)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from rolekd.data import images as files
+from rolekd.data.sources.files import image_files
 from rolekd.errors import InputError
 from rolekd.export.session import Session
 
 STDIN = "-"
-# what Pillow raises for files that are no images, cut short, damaged or absurdly large
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 _CLASSES_KEY = "classes"
 
 
@@ -52,16 +51,19 @@ def classify(
         network: the exported network.
         sources: paths of images, or "-" for one image from standard input; see `expand`.
         batch: images in one run.
-        resize: scale images of another size instead of reporting them.
+        resize: bring images of another size to the network's, by the rule of training
+            (`rolekd.data.images`), instead of reporting them.
 
     Raises:
-        InputError: the network does not name its classes.
+        InputError: the network does not name its classes, or takes no square images.
     """
-    _, height, width, channels = network.runtime.get_inputs()[0].shape
+    _, side, width, channels = network.runtime.get_inputs()[0].shape
+    if side != width:
+        raise InputError(f"the model takes images of {width}x{side}; only square ones are read")
     classes = _classes(network)
     pending = iter(sources)
     while chunk := list(islice(pending, batch)):
-        read = [_read(source, (height, width, channels), resize) for source in chunk]
+        read = [_read(source, side, channels, resize) for source in chunk]
         images = [image for image in read if not isinstance(image, str)]
         answers = iter(network(np.stack(images))[1] if images else ())
         for source, image in zip(chunk, read, strict=True):
@@ -75,33 +77,26 @@ def classify(
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
     """Yield the images behind files and folders; a folder gives its image files, sorted."""
-    suffixes = Image.registered_extensions()
     for path in paths:
         if path != STDIN and Path(path).is_dir():
-            files = (file for file in sorted(Path(path).rglob("*")) if file.is_file())
-            yield from (str(file) for file in files if file.suffix.lower() in suffixes)
+            yield from map(str, image_files(Path(path))[0] or [path])
         else:
             yield path
 
 
-def _read(source: str, shape: tuple[int, int, int], resize: bool) -> NDArray[np.uint8] | str:
-    """Return an image uint8 [H, W, C] as the network takes it, or what is wrong with it."""
-    height, width, channels = shape
+def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
+    """Return an image uint8 [side, side, channels], or what is wrong with it."""
     try:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
-        with Image.open(io.BytesIO(content)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-    except _BROKEN as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return f"cannot be read: {' '.join(reason.split())}"
-    if image.size != (width, height):
-        if not resize:
-            return (
-                f"is {image.width}x{image.height} pixels, the model takes {width}x{height}; "
-                "give --resize to scale it"
-            )
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.uint8).reshape(shape)
+        return files.read(io.BytesIO(content), side, channels, resize=resize)
+    except IsADirectoryError:
+        return "holds no JPEG, PNG, WebP or BMP image"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except files.UnreadableError as error:
+        return f"cannot be read: {error}"
+    except files.WrongSizeError as error:
+        return f"{error}; give --resize to crop and scale it as in training"
 
 
 def _classes(network: Session) -> list[str]:

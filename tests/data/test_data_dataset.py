@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,24 @@ def test_a_dataset_survives_its_folder(digits, tmp_path):
     assert all(np.array_equal(loaded.splits[s], digits.splits[s]) for s in datasets.SPLITS)
     assert (loaded.mean, loaded.std, loaded.digest) == (digits.mean, digits.std, digits.digest)
     assert loaded.classes == tuple("0123456789")
+
+
+def test_the_splits_of_a_large_data_set_are_written_without_holding_it(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8192, 32, 32, 3), dtype=np.uint8)
+    parts = np.array_split(np.arange(8192), 2)
+    splits = {"train": parts[0], "test": parts[1], "search_train": parts[0][::2]}
+    splits["search_val"] = parts[0][1::2]
+    labels = np.arange(8192) % 2
+    datasets.save(datasets.assemble("x", pixels, labels, ("a", "b"), splits), tmp_path / "whole")
+    whole = datasets.load(tmp_path / "whole")
+    tracemalloc.start()
+    datasets.save_splits(whole, ("train", "search_val"), tmp_path / "part")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < pixels.nbytes / 4
+    part = datasets.load(tmp_path / "part")
+    assert np.array_equal(part.images, pixels[:4096])
+    assert set(part.splits) == {"train", "search_val"}
 
 
 def test_the_digest_depends_on_pixels_labels_and_splits(digits):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rolekd.data.images import UnreadableError, read
+from rolekd.data.images import UnreadableError, WrongSizeError, read
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
@@ -104,6 +104,14 @@ def test_large_jpegs_are_as_if_decoded_whole():
     small = read(_file(image, "JPEG", quality=95), 32, 3).astype(int)
     whole = read(_file(image), 32, 3)
     assert np.abs(small - whole).max() <= 4
+
+
+def test_another_size_is_refused_on_request():
+    image = _gradient(64, 64)
+    whole = read(_file(image, "JPEG", quality=95), 64, 3, resize=False)
+    assert np.array_equal(whole, read(_file(image, "JPEG", quality=95), 64, 3))
+    with pytest.raises(WrongSizeError, match="is 64x64 pixels, not 16x16"):
+        read(_file(image, "JPEG"), 16, 3, resize=False)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2)])

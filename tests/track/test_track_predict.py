@@ -69,7 +69,7 @@ def test_broken_images_are_told_and_the_rest_goes_on(
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     errors = {Path(line["image"]).name: line["error"] for line in lines if line["error"]}
     assert set(errors) == {"cut.png", "empty.png", "text.png", "wide.png", "nowhere.png"}
-    assert errors["wide.png"].startswith("is 9x8 pixels, the model takes 8x8")
+    assert errors["wide.png"].startswith("is 9x8 pixels, not 8x8; give --resize")
     assert errors["nowhere.png"] == "cannot be read: No such file or directory"
     assert len(lines) == 7 + 5
     assert "5 of the images" in result.stderr
@@ -80,6 +80,33 @@ def test_other_sizes_and_colours_can_be_scaled(folder: Path, images: NDArray[np.
     large.save(folder / "large.png")
     expected = rows(call(str(folder / "nested/0.png")))[0]["class"]
     assert rows(call("--resize", str(folder / "large.png")))[0]["class"] == expected
+
+
+def test_scaled_images_are_those_of_training(folder: Path, images: NDArray[np.uint8]) -> None:
+    # its sides are cropped, not squeezed; it stands upright, and is laid on white
+    wide = np.concatenate([255 - images[0], images[0], 255 - images[1]], axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # stored lying on its side
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(wide, -1)))
+    stored.save(folder / "wide.png", exif=exif)
+    expected = rows(call(str(folder / "nested/0.png")))[0]
+    found = rows(call("--resize", str(folder / "wide.png")))[0]
+    assert found == {**expected, "image": str(folder / "wide.png")}
+
+    clear = Image.new("LA", (8, 8), (0, 0))
+    clear.save(folder / "clear.png")
+    Image.new("L", (8, 8), 255).save(folder / "white.png")
+    clear, white = rows(call(str(folder / "clear.png"), str(folder / "white.png")))
+    assert clear["probability"] == white["probability"]
+
+
+def test_a_folder_without_images_is_told(folder: Path) -> None:
+    (folder / "none").mkdir()
+    (folder / "none" / "notes.txt").write_text("no image")
+    (folder / "none" / ".hidden.png").write_text("no image")
+    result = call(str(folder / "none"))
+    assert rows(result)[0]["error"] == "holds no JPEG, PNG, WebP or BMP image"
+    assert result.exit_code == 1
 
 
 def test_standard_input(folder: Path) -> None:

@@ -269,8 +269,10 @@ def test_the_integers_predict_what_the_low_bit_network_does(digits, tmp_path):
     assert agreement > 0.98  # float roundings at the edges of levels are the rest
 
 
-def test_the_search_gets_no_other_images(digits):
-    restricted = datasets.restrict(digits, ("search_train", "search_val"))
+def test_the_search_gets_no_other_images(digits, tmp_path):
+    datasets.save_splits(digits, ("search_train", "search_val"), tmp_path / "data")
+    restricted = datasets.load(tmp_path / "data")
+    assert restricted.digest == digits.digest
     assert set(restricted.splits) == {"search_train", "search_val"}
     assert len(restricted.images) == len(digits.splits["train"])
     for name in restricted.splits:

@@ -1,5 +1,6 @@
 """What the sources of single image files share: parameters, and decoding in parallel."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,19 @@ def required_folder(params: "DataParams") -> Path:
             f"data.path: {params.path} {what}; put the raw data there, or bring it with dvc pull"
         )
     return params.path
+
+
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return a folder's images, at any depth, and its other files; hidden ones are neither."""
+    images: list[Path] = []
+    others: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(place, name)
+                (images if path.suffix.lower() in decode.SUFFIXES else others).append(path)
+    return images, others
 
 
 def decoded(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[Block]:

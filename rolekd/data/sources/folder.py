@@ -1,6 +1,5 @@
 """A folder of photos: one folder for each class, divided by the user or by us."""
 
-import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rolekd.data.decode import SUFFIXES
-from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
+from rolekd.data.sources.files import (
+    decoded,
+    image_files,
+    required_folder,
+    required_shape,
+    shown,
+)
 from rolekd.data.sources.source import Block, Listing, check_class_name
 from rolekd.errors import InputError
 
@@ -100,14 +104,7 @@ def _classes(part: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    images: list[Path] = []
-    others: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                path = Path(place, name)
-                (images if path.suffix.lower() in SUFFIXES else others).append(path)
+    images, others = image_files(folder)
     if not images:
         raise InputError(
             f"{folder}: holds no JPEG, PNG, WebP or BMP image; add some or remove the folder"
