@@ -38,6 +38,14 @@ def augment(as_json: bool, seconds: float) -> None:
 
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--images", default=10_000, show_default=True, type=click.IntRange(1), help="Files.")
+def data(as_json: bool, images: int) -> None:
+    """Reading of image files against torchvision's ImageFolder."""
+    _report("data", as_json, images=images)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--cifar/--no-cifar", default=True, show_default=True, help="The longer half.")
 def search(as_json: bool, cifar: bool) -> None:
     """Share of a search's wall time that is spent in training."""
