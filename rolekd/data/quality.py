@@ -1,6 +1,8 @@
 """What is worth knowing about a data set before a network learns from it."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ class Quality:
         left_out: Training images that also stand in the source's own test split.
         duplicate_examples: Names of the images of the first groups of equal ones.
         unreadable: Name of a file -> why it could not be read; they were left out.
-        ignored: Files among the images that are none by their names.
+        ignored: Suffix -> files among the images that are none by name, or in no class's folder.
     """
 
     images: int
@@ -39,7 +41,7 @@ class Quality:
     left_out: int
     duplicate_examples: list[list[str]]
     unreadable: dict[str, str]
-    ignored: list[str]
+    ignored: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as a JSON object."""
@@ -60,6 +62,10 @@ class Quality:
         """Return the findings that a user should look at, a line for each."""
         found = {
             f"{len(self.unreadable)} unreadable images were left out": self.unreadable,
+            f"{sum(self.ignored.values())} files were left out, no images by name or in no class's "
+            f"folder: {', '.join(f'{n} {s}' for s, n in list(self.ignored.items())[:10])}": (
+                self.ignored
+            ),
             f"{self.conflicts} groups of equal images have different labels": self.conflicts,
             f"{self.left_out} training images also stand in the test split and were left out": (
                 self.left_out
@@ -103,8 +109,12 @@ def examine(
         left_out=len(dataset.labels) - used,
         duplicate_examples=[[listing.names[i] for i in g] for g in repeated[:_EXAMPLES]],
         unreadable=unreadable,
-        ignored=list(listing.ignored),
+        ignored=dict(Counter(map(_suffix, listing.ignored)).most_common()),
     )
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower() or "without a suffix"
 
 
 def _members(groups: Indices) -> list[list[int]]:

@@ -169,6 +169,17 @@ def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
     assert (len(three.splits["train"]), len(three.splits["test"])) == (2 * part, part)
 
 
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "valid"), ("test", "val")])
+def test_folders_of_splits_are_no_classes(tmp_path, names):
+    data_files.divided(tmp_path, names)
+    _fails(_folder(tmp_path), "which are no classes; name them train, test and val")
+
+
+def test_what_lies_beside_the_splits_is_not_lost_in_silence(tmp_path):
+    data_files.divided(tmp_path, ("train", "test", "valid"))
+    _fails(_folder(tmp_path), "only train, test and val are read, not valid")
+
+
 def test_a_class_may_be_called_train(tmp_path):
     held = prepare(_folder(data_files.photos(tmp_path, ("car", "train"))), 0)
     assert held.classes == ("car", "train")

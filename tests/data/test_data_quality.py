@@ -34,6 +34,9 @@ def test_copies_conflicts_and_imbalance_are_found(tmp_path):
     for number in range(300):
         data_files.photo(raw / "bird" / f"{number}.png", 5000 + number)
     (raw / "bird" / "notes.txt").write_text("a remark")
+    (raw / "bird" / "README").write_text("a remark")
+    data_files.photo(raw / "loose.PNG", 1)
+    data_files.photo(raw / "loose.png", 2)
     held, quality = _prepare(raw, tmp_path / "data")
     assert quality.metrics() == {
         "duplicates": 2,
@@ -47,7 +50,12 @@ def test_copies_conflicts_and_imbalance_are_found(tmp_path):
         sorted(name.rsplit("/", 1)[1] for name in group) for group in quality.duplicate_examples
     ]
     assert ["1.png", "not a cat.png"] in names
-    assert [name.rsplit("/", 1)[1] for name in quality.ignored] == ["notes.txt"]
+    assert quality.ignored == {".png": 2, ".txt": 1, "without a suffix": 1}
+    assert list(quality.ignored)[0] == ".png"
+    assert (
+        "4 files were left out, no images by name or in no class's folder: "
+        "2 .png, 1 without a suffix, 1 .txt" in quality.warnings()
+    )
     groups = [{image.tobytes() for image in held.split(s)[0]} for s in ("train", "test")]
     assert not groups[0] & groups[1]
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 
+# what people call the folders of splits; a data set whose classes have these names is none
+_ROLES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
 class ImageFolder:
     """`train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
@@ -47,6 +51,7 @@ class ImageFolder:
         sizes = []
         for parts in (training, test):
             for part in parts:
+                ignored += map(shown, _loose(part))
                 for name, folder in sorted(found[part].items()):
                     images, others = _files(folder)
                     paths += images
@@ -76,11 +81,28 @@ class ImageFolder:
 def _parts(root: Path) -> tuple[list[Path], list[Path]]:
     """Return the folders of classes to train on, and those to test on."""
     train, test, val = root / "train", root / "test", root / "val"
+    names = [folder.name for folder in _subfolders(root)]
     # a folder called train that holds images, not folders, is a class
     if not (train.is_dir() and _subfolders(train)):
+        if names and all(name.lower() in _ROLES for name in names):
+            raise InputError(
+                f"{root}: holds {', '.join(names)}, which are no classes; name them train, test "
+                "and val, and put the images of each class into one folder in each of them"
+            )
         return [root], []
+    others = sorted(set(names) - {part.name for part in (train, test, val)})
+    if others:
+        raise InputError(
+            f"{root}: only train, test and val are read, not {', '.join(others[:10])}; "
+            "rename or move what lies beside them"
+        )
     held = [part for part in (test, val) if part.is_dir()]
     return [train, *held[1:]], held[:1]
+
+
+def _loose(part: Path) -> list[Path]:
+    """Return the files that lie beside the folders of the classes."""
+    return sorted(p for p in part.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ class Listing:
         labels: int64 [N], indices into `classes`.
         classes: Names of the classes.
         test: Indices of the source's own test split; None where it has none.
-        ignored: Files that lie among the images and are none by their names.
+        ignored: Files that lie among the images and are none by name, or in no class's folder.
     """
 
     names: Sequence[str]
