@@ -12,25 +12,28 @@ from rolekd.train.arms import ARMS
 def main(arm: str) -> None:
     """Train the students of one arm."""
     with open_stage(
-        "distill", arm, matrix={"arm": arm}, tags={"role": "student", "arm": arm}
+        "distill", arm, matrix={"arm": arm}, tags={"role": "student", "arm": arm}, team=True
     ) as stage:
         import torch
 
-        from rolekd import files, seeds
+        from rolekd import files, parallel, seeds
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
         from rolekd.data.batches import Batches, Normalize
         from rolekd.distill.methods import Distillation
         from rolekd.distill.objective import Objective
         from rolekd.report.datafiles import to_csv
-        from rolekd.train import augmentation, names, roles, state
+        from rolekd.train import augmentation, devices, names, roles, state
         from rolekd.train.fit import fit
 
         params = stage.params
         names.check(params)
         torch.set_num_threads(params.threads)
+        device = devices.resolve(params.device)
+        devices.make_reproducible(device)
         dataset = datasets.load(DATA)
         teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
+        teacher.to(device)
         found = {
             role: schedules.load(OUTPUTS / f"search_{role}" / "schedule.json")
             for role in ("teacher", "student")
@@ -50,13 +53,18 @@ def main(arm: str) -> None:
             seed = seeds.derive(params.seed, "distill", number)
             network, about = roles.student(params.student, dataset, seed, teacher)
             objective = Distillation(teacher, params.distill) if chosen.taught else Objective()
-            with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
+            with (
+                stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child,
+                parallel.joined(device),
+            ):
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(
-                    network,
-                    Batches(dataset, "train", training.batch_size, seed, Normalize(dataset)),
+                    network.to(device),
+                    Batches(
+                        dataset, "train", training.batch_size, seed, Normalize(dataset, device)
+                    ),
                     augment_at,
-                    objective,
+                    objective.to(device),
                     training,
                     state_file=stage.state / f"seed-{number}.safetensors",
                     scale_decay=params.distill.scale_decay,
@@ -64,7 +72,10 @@ def main(arm: str) -> None:
                 )
             students.append((network, {**about, "arm": arm, "seed": number}))
             rows += [{"seed": number, **row} for row in history]
-            click.echo(f"{arm}: seed {number} trained, loss {history[-1]['loss']:.4f}")
+            if stage.leads:
+                click.echo(f"{arm}: seed {number} trained, loss {history[-1]['loss']:.4f}")
+        if not stage.leads:
+            return
         with files.replacing_folder(stage.folder / "weights") as folder:
             for network, about in students:
                 state.save_weights(folder / f"seed-{about['seed']}.safetensors", network, about)

@@ -18,14 +18,16 @@ def main() -> None:
         from rolekd.data.batches import Normalize
         from rolekd.report.datafiles import save_predictions, write_tables
         from rolekd.report.tables import summarise
-        from rolekd.train import roles
+        from rolekd.train import devices, roles
         from rolekd.train.evaluate import accuracy, predict, predict_integers
 
         torch.set_num_threads(stage.params.threads)
         dataset = datasets.load(DATA)
         images, labels = dataset.split("test")
         teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
-        teacher_accuracy = accuracy(predict(teacher, images, Normalize(dataset)), labels)
+        device = devices.resolve(stage.params.device)
+        normalize = Normalize(dataset, device)
+        teacher_accuracy = accuracy(predict(teacher.to(device), images, normalize), labels)
         logits = {}
         for arm in ARMS:
             weights = OUTPUTS / "distill" / arm / "weights"

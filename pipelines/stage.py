@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rolekd import files, params, processes
+from rolekd.errors import InputError
 from rolekd.track import runs, store
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ class Stage:
         folder: Where its outputs go, as dvc.yaml names them.
         state: Where it keeps what a later call goes on from; outside DVC's outputs, and named
             after everything that the stage depends on.
+        leads: Whether this process writes the outputs: of several that torchrun started, the
+            first.
     """
 
     params: params.Params
     run: runs.Run
     folder: Path
     state: Path
+    leads: bool
 
     def log_split(self, dataset: "Dataset", split: str) -> None:
         """Record in the run which images of which data the stage works on."""
@@ -65,6 +69,7 @@ def open_stage(
     matrix: Mapping[str, str] | None = None,
     tags: Mapping[str, object] | None = None,
     forks: bool = False,
+    team: bool = False,
 ) -> Iterator[Stage]:
     """Read the parameters, check them, take the stage's lock and open its run.
 
@@ -77,8 +82,12 @@ def open_stage(
         matrix: Values of `${item...}` in dvc.yaml, for a matrix stage.
         tags: Tags of the run.
         forks: The stage forks before it calls `run.send`; till then the run has no thread.
+        team: Several processes that torchrun started may work on the stage; its first holds the
+            lock and records the run.
     """
     processes.die_with_parent()
+    if processes.team_size() > 1 and not team:
+        raise InputError(f"torchrun: stage {name} is one process; start it with python -m")
     values = params.load()
     used, dependencies = _definition(name, values, matrix or {})
     fingerprint = files.digest(
@@ -89,6 +98,10 @@ def open_stage(
     )
     full_name = name if variant is None else f"{name}-{variant}"
     state = store.project_root() / ".rolekd" / "state" / f"{full_name}-{fingerprint[:16]}"
+    folder = OUTPUTS / name if variant is None else OUTPUTS / name / variant
+    if processes.team_rank() > 0:
+        yield Stage(values, runs.SilentRun(), folder, state, leads=False)
+        return
     with (
         processes.exclusive(state.with_name(f"{state.name}.lock"), f"stage {full_name}"),
         runs.start(
@@ -103,8 +116,7 @@ def open_stage(
             system_metrics=values.track.system_metrics,
         ) as run,
     ):
-        folder = OUTPUTS / name if variant is None else OUTPUTS / name / variant
-        yield Stage(values, run, folder, state)
+        yield Stage(values, run, folder, state, leads=True)
 
 
 def _definition(

@@ -76,14 +76,52 @@ class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
     epochs: Count = 24
-    batch_size: Count = 64
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-5
-    decay_at: tuple[OpenFraction, ...] = Field(
-        (0.5, 0.75, 0.9), description="fractions of the epochs after which the rate is multiplied"
+    batch_size: Count = Field(64, description="images of an optimiser step, of all processes")
+    accumulate: Count = Field(
+        1, description="parts that a batch is computed in, for memory; each has its own BatchNorm"
     )
-    decay_factor: OpenFraction = 0.1
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adam", description="sgd has Nesterov momentum 0.9"
+    )
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(3e-3, description="the highest")
+    schedule: Literal["step", "cosine", "one-cycle"] = "step"
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="of linear rise before step and cosine; one-cycle has its own"
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+        1e-5, description="of weights; not of biases and BatchNorm"
+    )
+    decay_at: tuple[OpenFraction, ...] = Field(
+        (0.5, 0.75, 0.9),
+        description="fractions of the epochs after which lambda and, with step, the rate decay",
+    )
+    decay_factor: OpenFraction = Field(0.1, description="of the rate at decay_at, with step")
+    clip_norm: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="largest global norm of the gradient; 0: any"
+    )
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="of a moving average of the weights, then used and saved; 0: none"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks in training; losses and weights are float32"
+    )
+    compile: bool = Field(False, description="torch.compile: needs a C++ compiler, or a GPU")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "TrainingParams":
+        if self.schedule == "one-cycle" and self.warmup_epochs:
+            raise ValueError("warmup_epochs: one-cycle has its own warm-up; set it to 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs:g} leaves none of {self.epochs} epochs; "
+                "make it less"
+            )
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} leaves parts of one image of batch_size "
+                f"{self.batch_size}; BatchNorm needs two: make it at most {self.batch_size // 2}"
+            )
+        return self
 
 
 class TeacherParams(Section):
@@ -203,6 +241,9 @@ class Params(Section):
 
     seed: int = 0
     threads: Count = Field(1, description="of one training; part of what makes a run reproducible")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="of networks and augmentation; auto: a GPU where there is one"
+    )
     data: DataParams = DataParams()
     augment: BaseAugmentParams = BaseAugmentParams()
     search: SearchParams = SearchParams()
@@ -212,6 +253,16 @@ class Params(Section):
     export: ExportParams = ExportParams()
     promote: PromoteParams = PromoteParams()
     track: TrackParams = TrackParams()
+
+    @model_validator(mode="after")
+    def _search_outlasts_warmup(self) -> "Params":
+        for role in (self.teacher, self.student):
+            if role.training.warmup_epochs >= self.search.epochs:
+                raise ValueError(
+                    f"search.epochs {self.search.epochs} does not outlast warmup_epochs "
+                    f"{role.training.warmup_epochs:g}; make it more"
+                )
+        return self
 
 
 def load(path: Path | str = "params.yaml") -> Params:

@@ -18,6 +18,7 @@ from typing import TextIO
 from rolekd.errors import InputError, RunError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this beside the ranks
 _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
@@ -121,3 +122,18 @@ def _command(pid: int) -> str:
 def _parent(pid: int) -> int:
     # the command's name, in parentheses, may hold spaces: the fields after it do not
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def team_size() -> int:
+    """Return the number of processes that torchrun started for one training; without it 1."""
+    return int(os.environ["WORLD_SIZE"]) if _TORCHRUN in os.environ else 1
+
+
+def team_rank() -> int:
+    """Return this process's number among them; number 0 writes what there is to write."""
+    return int(os.environ["RANK"]) if _TORCHRUN in os.environ else 0
+
+
+def local_rank() -> int:
+    """Return this process's number among those of its machine: the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if _TORCHRUN in os.environ else 0

@@ -1,18 +1,22 @@
 """Batches: a split's images in seeded order, augmented and normalised."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rolekd import seeds
 from rolekd.data.dataset import Dataset, Images, Indices
 
-# images of one batch [B, H, W, C] and the seed of their draws -> augmented images
-Augment = Callable[[Images, int], Images]
-# bytes of a split that are held in memory
+# images of one batch [B, H, W, C] and the seed of their draws -> augmented images, of their type:
+# an array, or a tensor on the device
+Augment = Callable[[Any, int], Any]
+# bytes of a split that are held in memory, and the share of a GPU's free memory
 _RESIDENT = 2**30
+_GPU_SHARE = 0.25
 
 
 class Normalize:
@@ -25,10 +29,16 @@ class Normalize:
         self._scale = (1 / (255 * std)).float().view(1, -1, 1, 1).to(self.device)
         self._shift = (-mean / std).float().view(1, -1, 1, 1).to(self.device)
 
-    def __call__(self, images: Images) -> Tensor:
+    def __call__(self, images: Images | Tensor) -> Tensor:
         """Return the network's input for `images`."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        pixels = self.on_device(images)
         return torch.addcmul(self._shift, pixels.permute(0, 3, 1, 2).float(), self._scale)
+
+    def on_device(self, values: npt.NDArray[Any] | Tensor) -> Tensor:
+        """Return an array as a tensor on the device; a tensor stays what it is."""
+        if isinstance(values, Tensor):
+            return values
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
 
 class Batches:
@@ -38,6 +48,13 @@ class Batches:
     left alone in a last batch, where BatchNorm would have no statistics. Where the data set
     asks for balance, an epoch has as many images, the same number of each class, and it takes
     several epochs until every image of a large class was seen.
+
+    Images are augmented where the network runs. They stay on its device, or in memory, if they
+    fit, else on the disk.
+
+    Attributes:
+        seed: Of order and augmentation.
+        per_epoch: Number of batches of an epoch.
     """
 
     def __init__(
@@ -45,13 +62,14 @@ class Batches:
     ) -> None:
         self._indices = dataset.splits[split]
         self._labels = dataset.labels[self._indices]
+        self._normalize = normalize
         size = len(self._indices) * dataset.images[0].size
         # what does not fit stays on the disk: the system keeps of it in memory what it can
-        self._images = dataset.images[self._indices] if size <= _RESIDENT else None
+        held = dataset.images[self._indices] if size <= _room(normalize.device) else None
+        self._images = held if held is None else self._placed(held)
         self._mapped = dataset.images
-        self._count = -(-len(self._labels) // batch_size)
-        self._seed = seed
-        self._normalize = normalize
+        self.per_epoch = -(-len(self._labels) // batch_size)
+        self.seed = seed
         self._order = self._balanced if dataset.balance else self._shuffled
 
     @property
@@ -64,15 +82,21 @@ class Batches:
 
         Order and draws depend on (seed, epoch, batch) only.
         """
-        for number, places in enumerate(np.array_split(self._order(epoch), self._count)):
-            seed = seeds.derive(self._seed, "augment", epoch, number)
+        for number, places in enumerate(np.array_split(self._order(epoch), self.per_epoch)):
+            seed = seeds.derive(self.seed, "augment", epoch, number)
             images = self._normalize(augment(self._take(places), seed))
-            yield images, torch.from_numpy(self._labels[places]).to(self._normalize.device)
+            yield images, self._normalize.on_device(self._labels[places])
 
-    def _take(self, places: Indices) -> Images:
+    def _take(self, places: Indices) -> Images | Tensor:
+        if isinstance(self._images, Tensor):
+            return self._images[self._normalize.on_device(places)]
         if self._images is not None:
             return self._images[places]
-        return np.asarray(self._mapped[self._indices[places]])
+        return self._placed(np.asarray(self._mapped[self._indices[places]]))
+
+    def _placed(self, images: Images) -> Images | Tensor:
+        """Put images where they are augmented: the CPU's kernels take arrays."""
+        return images if self._normalize.device.type == "cpu" else self._normalize.on_device(images)
 
     def _shuffled(self, epoch: int) -> Indices:
         return self._generator("order", epoch).permutation(len(self._labels))
@@ -107,6 +131,11 @@ class Batches:
         return np.concatenate(passes)[begin : begin + len(positions)]
 
     def _generator(self, purpose: str, *coordinates: int) -> np.random.Generator:
-        return np.random.Generator(
-            np.random.Philox(seeds.derive(self._seed, purpose, *coordinates))
-        )
+        return np.random.Generator(np.random.Philox(seeds.derive(self.seed, purpose, *coordinates)))
+
+
+def _room(device: torch.device) -> int:
+    """Return how many bytes of images a device is to hold."""
+    if device.type == "cuda":
+        return int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0])
+    return _RESIDENT

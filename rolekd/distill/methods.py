@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rolekd.distill import losses
-from rolekd.distill.objective import Losses, Objective, Progress
+from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
 from rolekd.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,16 +44,17 @@ class Distillation(Objective):
         self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
     ) -> Losses:
         """Run student and teacher on the same batch; see `Objective.forward`."""
-        logits = network(images)
+        logits = of_whole_batch(network(images), len(labels))
         with torch.no_grad():
-            taught = self._teachers[0](images)
-        task = F.cross_entropy(logits, labels)
-        parts = {"cross_entropy": task.detach()}
-        transfer = task.new_zeros(())
-        for name, term, weight in self._terms:
-            value = term(logits, taught, self._temperature)
-            parts[name] = value.detach()
-            transfer = transfer + (self._lambda * progress.scale * weight) * value
+            taught = of_whole_batch(self._teachers[0](images), len(labels))
+        with torch.autocast(images.device.type, enabled=False):  # losses are float32
+            task = F.cross_entropy(logits, labels)
+            parts = {"cross_entropy": task.detach()}
+            transfer = task.new_zeros(())
+            for name, term, weight in self._terms:
+                value = term(logits, taught, self._temperature)
+                parts[name] = value.detach()
+                transfer = transfer + (self._lambda * progress.scale * weight) * value
         return Losses(task, transfer, parts, logits)
 
 

@@ -1,10 +1,12 @@
 """What a training minimises: one protocol for networks with and without a teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from rolekd import parallel
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ class Losses:
         """The sum, a scalar."""
         return self.task if self.transfer is None else self.task + self.transfer
 
+    def scaled(self, factor: float) -> "Losses":
+        """Return the same with `factor` times the losses that are minimised."""
+        transfer = None if self.transfer is None else factor * self.transfer
+        return replace(self, task=factor * self.task, transfer=transfer)
+
+
+def of_whole_batch(output: Tensor, count: int) -> Tensor:
+    """Return what a network made of the whole batch of `count` images, in float32.
+
+    A process that torchrun started runs its networks on a share of the batch, and under autocast
+    they compute in bfloat16; losses are those of the whole batch, in float32.
+    """
+    return parallel.gather(output.float(), count)
+
 
 class Objective(nn.Module):
     """Cross-entropy with the labels, and the base of objectives that add to it.
@@ -54,13 +70,28 @@ class Objective(nn.Module):
     def forward(
         self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
     ) -> Losses:
-        """Run the network, in training mode, on images float32 [B, C, H, W], labels int64 [B]."""
+        """Run the network, in training mode.
+
+        Args:
+            network: Maps images to logits.
+            images: float32 [B, C, H, W]; of several processes each has its share of them.
+            labels: int64 [B] of the whole batch.
+            progress: Where in the training the batch stands.
+
+        Returns:
+            The losses of the whole batch, in float32; what networks return goes through
+            `of_whole_batch` before.
+        """
         del progress
-        logits = network(images)
+        logits = of_whole_batch(network(images), len(labels))
         loss = F.cross_entropy(logits, labels)
         return Losses(loss, None, {"cross_entropy": loss.detach()}, logits)
 
     def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
-        """Add the gradients of `losses` to those of the network and of the objective."""
+        """Add the gradients of `losses` to those of the network and of the objective.
+
+        Of several processes each adds its own; their mean is the gradient of the whole batch. A
+        rule that is not linear in gradients takes their `parallel.average` first.
+        """
         del network, progress
         torch.autograd.backward(losses.total)

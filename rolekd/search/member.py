@@ -20,9 +20,10 @@ from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, Teach
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
-from rolekd.train import roles
+from rolekd.train import devices, roles
 from rolekd.train import state as states
 from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.average import Average
 from rolekd.train.evaluate import accuracy, predict
 from rolekd.train.loop import DivergedError, make_optimizer, train
 
@@ -34,12 +35,13 @@ class Member:
     """Trains slots of a search for either role, on what the folder of inputs holds.
 
     The inputs are `data/`, a data set of the splits search_train and search_val only, and for a
-    student `teacher.safetensors`. `spec.training` holds the sections augment, the role's own and
-    distill of the parameters.
+    student `teacher.safetensors`. `spec.training` is what `training` returns.
     """
 
     def __init__(self, spec: SearchSpec, inputs: Path) -> None:
         torch.set_num_threads(spec.threads)
+        self._device = devices.resolve(spec.training["device"])
+        devices.make_reproducible(self._device)
         self._spec = spec
         self._dataset = datasets.load(inputs / DATA)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
@@ -52,7 +54,8 @@ class Member:
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
             self._params = self._student_params.training
-            self._teacher, _ = roles.load(inputs / TEACHER, self._dataset)
+            teacher, _ = roles.load(inputs / TEACHER, self._dataset)
+            self._teacher = teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
             self._scale_decay = self._distill_params.scale_decay
 
@@ -68,11 +71,17 @@ class Member:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
-        network, objective = self._network(seed), self._objective()
+        network = self._network(seed).to(self._device)
+        objective = self._objective().to(self._device)
+        decay = self._params.ema_decay
+        average = Average(network, decay) if decay else None
+        kept = None if average is None else average.network
+        if self._params.compile:
+            network.compile()
         optimizer = make_optimizer(network, objective, self._params)
         if state is not None:
-            states.load(state, network, objective, optimizer)
-        normalize = Normalize(self._dataset)
+            states.load(state, network, objective, optimizer, average=kept)
+        normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         seen = epochs * batches.images_per_epoch
         with MeanProbability(self._teacher) as seen_by_teacher:
@@ -84,6 +93,7 @@ class Member:
                     constant(self._engine, Policy(policy)),
                     objective,
                     self._params,
+                    average=average,
                     first=start_epoch,
                     last=start_epoch + epochs,
                     epochs=self._spec.settings.epochs,
@@ -92,8 +102,8 @@ class Member:
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
-        reward = accuracy(predict(network, images, normalize), labels)
-        states.save(out, network, objective, optimizer, start_epoch + epochs)
+        reward = accuracy(predict(kept or network, images, normalize), labels)
+        states.save(out, network, objective, optimizer, start_epoch + epochs, average=kept)
         stddev = seen_by_teacher.stddev()
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)
@@ -110,6 +120,11 @@ class Member:
 
 
 def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Return what `SearchSpec.training` holds for a role, from all parameters as JSON."""
+    """Return what `SearchSpec.training` holds for a role, from all parameters as JSON.
+
+    These are the sections augment, the role's own and for a student distill, and the kind of
+    device: a search that began on a GPU goes on nowhere else.
+    """
     sections = ("augment", "teacher") if role == "teacher" else ("augment", "student", "distill")
-    return {section: params[section] for section in sections}
+    device = devices.resolve(params["device"]).type
+    return {section: params[section] for section in sections} | {"device": device}

@@ -159,6 +159,34 @@ class Run:
         self._sender.wake()
 
 
+class SilentRun(Run):
+    """A run that records nothing: that of every process of a team but the first."""
+
+    def __init__(self) -> None:  # nothing of a run's is made
+        pass
+
+    def send(self) -> None:
+        """Do nothing."""
+
+    def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":  # noqa: ARG002
+        """Return itself."""
+        return self
+
+    def log_artifact(self, path: Path | str, target: str = "") -> None:
+        """Do nothing."""
+
+    def run_id(self, timeout: float = 0.0) -> str | None:  # noqa: ARG002
+        """Return None."""
+        return None
+
+    def close(self, status: str = "FINISHED") -> str | None:  # noqa: ARG002
+        """Do nothing."""
+        return None
+
+    def _record(self, event: str, **content: object) -> None:
+        pass
+
+
 def start(
     stage: str,
     *,

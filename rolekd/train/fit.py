@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from rolekd import parallel, processes
 from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective
+from rolekd.errors import InputError, RunError
 from rolekd.train import state
+from rolekd.train.average import Average
 from rolekd.train.loop import Reporter, make_optimizer, train
+from rolekd.train.synced import synchronise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,10 +50,11 @@ def fit(
 
     The state is saved at the end of an epoch when the last save is some seconds old, and after
     the last epoch; an interrupted training ends in the same weights as an uninterrupted one,
-    bit by bit, since all random streams are functions of the epoch.
+    bit by bit, since all random streams are functions of the epoch. Of several processes that
+    torchrun started, the first writes the state and all read it.
 
     Args:
-        network: Trained in place.
+        network: Trained in place. Where an average of the weights is kept, it ends with that.
         batches: The split to train on.
         augment_at: Epoch -> the augmentation of its batches.
         objective: Computes the loss.
@@ -60,24 +65,43 @@ def fit(
 
     Returns:
         One row of metrics for every epoch.
+
+    Raises:
+        InputError: Options that cannot be combined.
+        DivergedError: The loss is not finite.
     """
+    _check_processes(params)
+    average = Average(network, params.ema_decay) if params.ema_decay else None
+    kept = None if average is None else average.network
+    synchronise(network)
+    if params.compile:
+        network.compile()
     optimizer = make_optimizer(network, objective, params)
     history = _History()
     listeners = (history, *reporters)
     first = 0
     if state_file.exists():
-        first, rows = state.load(state_file, network, objective, optimizer)
+        first, rows = state.load(state_file, network, objective, optimizer, average=kept)
         for row in rows:
             metrics = dict(row)
             epoch = int(metrics.pop("epoch"))
             for listener in listeners:
                 listener.epoch(metrics, epoch)
+    if not parallel.alike(first):
+        raise RunError(
+            f"{state_file}: not all processes see the same training state; put the project on a "
+            "folder that their machines share"
+        )
     saved = time.monotonic()
 
     def after_epoch(finished: int) -> None:
         nonlocal saved
+        if processes.team_rank() > 0:
+            return
         if finished == params.epochs or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-            state.save(state_file, network, objective, optimizer, finished, history.rows)
+            state.save(
+                state_file, network, objective, optimizer, finished, history.rows, average=kept
+            )
             saved = time.monotonic()
 
     train(
@@ -87,9 +111,24 @@ def fit(
         augment_at,
         objective,
         params,
+        average=average,
         first=first,
         scale_decay=scale_decay,
         after_epoch=after_epoch,
         reporters=listeners,
     )
+    if kept is not None:
+        network.load_state_dict(kept.state_dict())
     return history.rows
+
+
+def _check_processes(params: "TrainingParams") -> None:
+    """Refuse what torchrun's processes cannot do together."""
+    count = parallel.size()
+    if count > 1 and params.compile:
+        raise InputError("training.compile: does not go with torchrun; set it to false")
+    if params.batch_size < 2 * count * params.accumulate:
+        raise InputError(
+            f"training.batch_size {params.batch_size}: too small for {count} processes with "
+            f"accumulate {params.accumulate}; BatchNorm needs two images in each part"
+        )

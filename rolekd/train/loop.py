@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import Losses, Objective, Progress
 from rolekd.errors import RunError
+from rolekd.train import devices, rates
+from rolekd.train.average import Average
 
 if TYPE_CHECKING:
     from rolekd.params import TrainingParams
@@ -51,12 +54,6 @@ def make_optimizer(
     return kind(groups, lr=params.learning_rate, eps=1e-5, fused=True)
 
 
-def decays(params: "TrainingParams", epochs: int, epoch: int) -> int:
-    """Number of decay points that `epoch` has reached, of a training of `epochs` epochs."""
-    # the tolerance keeps 0.7 * 10 = 7.000000000000001 from being epoch 8
-    return sum(epoch >= fraction * epochs - 1e-9 for fraction in params.decay_at)
-
-
 def train(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -65,6 +62,7 @@ def train(
     objective: Objective,
     params: "TrainingParams",
     *,
+    average: Average | None = None,
     first: int = 0,
     last: int | None = None,
     epochs: int | None = None,
@@ -80,13 +78,15 @@ def train(
         batches: The split to train on.
         augment_at: Epoch -> the augmentation of its batches.
         objective: Computes the loss.
-        params: Learning rate and its decay points; `params.epochs` counts where `epochs` is None.
+        params: Schedule, precision, accumulation and clipping; `params.epochs` counts where
+            `epochs` is None.
+        average: Follows the network, step by step.
         first: First epoch, 0 unless a training goes on.
         last: End; None trains to the last epoch.
-        epochs: Length that the decay points refer to.
+        epochs: Length that the schedule refers to.
         scale_decay: Multiplies the objective's scale at each decay point.
         after_epoch: Called with the number of finished epochs; saves the state.
-        reporters: Hear loss, its parts, accuracy, learning rate and speed of every epoch.
+        reporters: Hear loss, its parts, accuracy, the last learning rate and speed of every epoch.
 
     Raises:
         DivergedError: The loss of an epoch is not finite.
@@ -94,24 +94,29 @@ def train(
     epochs = params.epochs if epochs is None else epochs
     for epoch in range(first, epochs if last is None else last):
         began = time.perf_counter()
-        reached = decays(params, epochs, epoch)
-        rate = params.learning_rate * params.decay_factor**reached
-        progress = Progress(epoch, epochs, scale_decay**reached)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        progress = Progress(epoch, epochs, scale_decay ** rates.decays(params, epochs, epoch))
         network.train()
         objective.train()
         sums: dict[str, Tensor] = {}
-        for images, labels in batches.epoch(epoch, augment_at(epoch)):
-            losses = objective(network, images, labels, progress)
+        rate = 0.0
+        # dropout depends on (seed, epoch, process) only
+        torch.manual_seed(seeds.derive(batches.seed, "noise", epoch, processes.team_rank()))
+        for number, (images, labels) in enumerate(batches.epoch(epoch, augment_at(epoch))):
+            step = epoch * batches.per_epoch + number
+            rate = rates.learning_rate(params, epochs, step, batches.per_epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            objective.backward(losses, network, progress)
+            for part in _parts(len(labels), params.accumulate):
+                losses = _add_gradients(
+                    network, objective, images[part], labels[part], progress,
+                    share=(part.stop - part.start) / len(labels), precision=params.precision,
+                )  # fmt: skip
+                _add_up(sums, losses, labels[part])
+            _exchange(optimizer, params.clip_norm)
             optimizer.step()
-            # sums stay on the device: no synchronisation inside an epoch
-            hits = losses.logits.detach().argmax(1) == labels
-            measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
-            for name, value in (losses.parts | measured).items():
-                sums[name] = sums.get(name, 0) + value * len(labels)
+            if average is not None:
+                average.update(network, step)
         means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
         if not math.isfinite(means["loss"]):
             raise DivergedError(
@@ -124,3 +129,43 @@ def train(
         if after_epoch is not None:
             after_epoch(epoch + 1)
     network.eval()
+
+
+def _add_gradients(
+    network: nn.Module,
+    objective: Objective,
+    images: Tensor,
+    labels: Tensor,
+    progress: Progress,
+    *,
+    share: float,
+    precision: str,
+) -> Losses:
+    """Add `share` times the gradients of a (part of a) batch; of several processes, its share."""
+    with devices.autocast(images.device, precision):
+        losses = objective(network, images[parallel.share(len(labels))], labels, progress)
+    assert isinstance(losses, Losses)
+    objective.backward(losses if share == 1 else losses.scaled(share), network, progress)
+    return losses
+
+
+def _add_up(sums: dict[str, Tensor], losses: Losses, labels: Tensor) -> None:
+    # sums stay on the device: no synchronisation inside an epoch
+    hits = losses.logits.detach().argmax(1) == labels
+    measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
+    for name, value in (losses.parts | measured).items():
+        sums[name] = sums.get(name, 0) + value * len(labels)
+
+
+def _exchange(optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
+    """Make the gradients those of all processes' images, and their global norm `clip_norm`."""
+    learned = [p for group in optimizer.param_groups for p in group["params"]]
+    parallel.average([p.grad for p in learned if p.grad is not None])
+    if clip_norm:
+        torch.nn.utils.clip_grad_norm_(learned, clip_norm)
+
+
+def _parts(count: int, number: int) -> list[slice]:
+    """Divide the places of a batch into `number` parts whose lengths differ by one at most."""
+    ends = [count * i // number for i in range(number + 1)]
+    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]

@@ -19,15 +19,20 @@ def save(
     optimizer: torch.optim.Optimizer,
     epoch: int,
     history: Sequence[Mapping[str, float]] = (),
+    *,
+    average: nn.Module | None = None,
 ) -> None:
     """Write weights, BatchNorm statistics, optimiser state, finished epochs and their metrics.
 
-    What an objective trains beside the network is part of it.
+    What an objective trains beside the network is part of it, and the averaged network.
     """
     from safetensors.torch import save_file
 
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
+    tensors = {
+        prefix + name: value
+        for prefix, module in _modules(network, objective, average).items()
+        for name, value in module.state_dict().items()
+    }
     state = optimizer.state_dict()
     for index, values in state["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in values.items()}
@@ -37,14 +42,19 @@ def save(
 
 
 def load(
-    path: Path, network: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    network: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    average: nn.Module | None = None,
 ) -> tuple[int, list[dict[str, float]]]:
     """Restore what `save` wrote; return the number of finished epochs and their metrics."""
     tensors, metadata = read(path)
     if "training" not in metadata:
         raise InputError(f"{path}: holds weights but no training state; name a state file")
     header = json.loads(metadata["training"])
-    for prefix, module in (("network.", network), ("objective.", objective)):
+    for prefix, module in _modules(network, objective, average).items():
         own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
         _load_weights(path, module, own)
     slots: dict[int, dict[str, Tensor]] = {}
@@ -54,6 +64,13 @@ def load(
             slots.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
     return int(header["epoch"]), header["history"]
+
+
+def _modules(
+    network: nn.Module, objective: nn.Module, average: nn.Module | None
+) -> dict[str, nn.Module]:
+    modules = {"network.": network, "objective.": objective}
+    return modules if average is None else {**modules, "average.": average}
 
 
 def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:

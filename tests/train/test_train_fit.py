@@ -21,7 +21,8 @@ from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
 from rolekd.train.fit import fit
-from rolekd.train.loop import DivergedError, decays, make_optimizer, train
+from rolekd.train.loop import DivergedError, make_optimizer, train
+from rolekd.train.rates import decays
 
 TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
