@@ -46,7 +46,7 @@ test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 bench: setup  ## all benchmarks, as tables
-	set -e; for name in augment data search infer; do $(BIN)/rolekd bench $$name; done
+	set -e; for name in augment data step search infer; do $(BIN)/rolekd bench $$name; done
 
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
 	$(BIN)/rolekd ui

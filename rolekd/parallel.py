@@ -51,7 +51,7 @@ def gather(share_of: Tensor, count: int) -> Tensor:
     """
     if size() == 1:
         return share_of
-    return _Gather.apply(share_of, count)  # type: ignore[no-any-return, no-untyped-call]
+    return _Gather.apply(share_of, count)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -62,7 +62,8 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
     flat.div_(size())
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, mean in zip(tensors, parts, strict=True):
         tensor.copy_(mean.view_as(tensor))
 
 
@@ -86,6 +87,6 @@ class _Gather(torch.autograd.Function):
         return whole
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient[ctx.share] * size(), None

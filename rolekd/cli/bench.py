@@ -77,3 +77,13 @@ def infer(
         float_network=float_network,
         data=data,
     )
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--width", default=64, show_default=True, help="Of the ResNet18s.")
+@click.option("--rounds", default=7, show_default=True, help="Steps of each kind.")
+@click.option("--threads", default=1, show_default=True)
+def step(as_json: bool, width: int, rounds: int, threads: int) -> None:
+    """A training step: quantised, distilled, in bfloat16; the share of batches."""
+    _report("step", as_json, width=width, rounds=rounds, threads=threads)

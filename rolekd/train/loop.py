@@ -1,5 +1,6 @@
 """The training loop: flat, without callbacks; what it reports, it reports once an epoch."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
-from rolekd.distill.objective import Losses, Objective, Progress
+from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import RunError
 from rolekd.train import devices, rates
 from rolekd.train.average import Average
@@ -106,15 +107,10 @@ def train(
             rate = rates.learning_rate(params, epochs, step, batches.per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            for part in _parts(len(labels), params.accumulate):
-                losses = _add_gradients(
-                    network, objective, images[part], labels[part], progress,
-                    share=(part.stop - part.start) / len(labels), precision=params.precision,
-                )  # fmt: skip
-                _add_up(sums, losses, labels[part])
-            _exchange(optimizer, params.clip_norm)
-            optimizer.step()
+            measured = do_step(network, optimizer, objective, images, labels, progress, params)
+            # sums stay on the device: no synchronisation inside an epoch
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0) + value
             if average is not None:
                 average.update(network, step)
         means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
@@ -131,41 +127,46 @@ def train(
     network.eval()
 
 
-def _add_gradients(
+def do_step(
     network: nn.Module,
+    optimizer: torch.optim.Optimizer,
     objective: Objective,
     images: Tensor,
     labels: Tensor,
     progress: Progress,
-    *,
-    share: float,
-    precision: str,
-) -> Losses:
-    """Add `share` times the gradients of a (part of a) batch; of several processes, its share."""
-    with devices.autocast(images.device, precision):
-        losses = objective(network, images[parallel.share(len(labels))], labels, progress)
-    assert isinstance(losses, Losses)
-    objective.backward(losses if share == 1 else losses.scaled(share), network, progress)
-    return losses
+    params: "TrainingParams",
+) -> dict[str, Tensor]:
+    """Do one optimiser step on a batch float32 [B, C, H, W], labels int64 [B].
 
+    The batch is computed in `params.accumulate` parts one after another, and of each part every
+    process takes its share.
 
-def _add_up(sums: dict[str, Tensor], losses: Losses, labels: Tensor) -> None:
-    # sums stay on the device: no synchronisation inside an epoch
-    hits = losses.logits.detach().argmax(1) == labels
-    measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
-    for name, value in (losses.parts | measured).items():
-        sums[name] = sums.get(name, 0) + value * len(labels)
-
-
-def _exchange(optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
-    """Make the gradients those of all processes' images, and their global norm `clip_norm`."""
+    Returns:
+        Sums over the images: the losses by name, their weighted total "loss", and hits as
+        "accuracy".
+    """
+    optimizer.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    for part in _parts(len(labels), params.accumulate):
+        count = part.stop - part.start
+        with devices.autocast(images.device, params.precision):
+            mine = images[part][parallel.share(count)]
+            losses = objective(network, mine, labels[part], progress)
+        weight = count / len(labels)
+        objective.backward(losses if weight == 1 else losses.scaled(weight), network, progress)
+        hits = losses.logits.detach().argmax(1) == labels[part]
+        measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
+        for name, value in (losses.parts | measured).items():
+            sums[name] = sums.get(name, 0) + value * count
     learned = [p for group in optimizer.param_groups for p in group["params"]]
     parallel.average([p.grad for p in learned if p.grad is not None])
-    if clip_norm:
-        torch.nn.utils.clip_grad_norm_(learned, clip_norm)
+    if params.clip_norm:
+        torch.nn.utils.clip_grad_norm_(learned, params.clip_norm)
+    optimizer.step()
+    return sums
 
 
 def _parts(count: int, number: int) -> list[slice]:
     """Divide the places of a batch into `number` parts whose lengths differ by one at most."""
     ends = [count * i // number for i in range(number + 1)]
-    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]

@@ -31,9 +31,7 @@ class SyncedBatchNorm(nn.Module):
             return nn.functional.batch_norm(
                 x, mean, variance, self.weight, self.bias, eps=self._epsilon
             )
-        y, batch_mean, batch_variance = _Normalized.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, self.bias, self._epsilon
-        )
+        y, batch_mean, batch_variance = _Normalized.apply(x, self.weight, self.bias, self._epsilon)
         with torch.no_grad():
             mean.lerp_(batch_mean, self._momentum)
             variance.lerp_(batch_variance, self._momentum)
@@ -64,7 +62,7 @@ class _Normalized(torch.autograd.Function):
         count = mean.new_tensor([values.numel() / len(mean)])
         rows[dist.get_rank()] = torch.cat([count, mean, variance])
         dist.all_reduce(rows)  # each process adds its own row: exact
-        counts, means, variances = rows.split([1, len(mean), len(mean)], dim=1)
+        counts, means, variances = torch.split(rows, [1, len(mean), len(mean)], dim=1)
         total = counts.sum()
         mean = (counts * means).sum(0) / total
         variance = (counts * (variances + (means - mean).square())).sum(0) / total
@@ -78,7 +76,7 @@ class _Normalized(torch.autograd.Function):
         return y.to(x.dtype), mean, unbiased
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         normalised, scale, weight, total = ctx.saved_tensors
         axes = [axis for axis in range(gradient.ndim) if axis != 1]

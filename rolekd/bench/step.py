@@ -1,0 +1,177 @@
+"""`rolekd bench step`: what quantisation, distillation and batches cost in a training step.
+
+All kinds of steps in one process, in interleaved rounds on the same images; 1 is the step of a
+CIFAR ResNet18 in float32 without a teacher.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import nn
+
+from rolekd import presets
+from rolekd.augment.handmade import RandAugment
+from rolekd.bench import machine
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.distill.methods import Distillation
+from rolekd.distill.objective import Objective, Progress
+from rolekd.errors import InputError
+from rolekd.params import Params, TrainingParams, parse
+from rolekd.train import roles
+from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.loop import do_step, make_optimizer
+
+FLOAT = "float32, no teacher"
+_BATCH = 128
+_PACKAGES = ("torch", "numpy")
+_SOFT = {"soft": 1.0}
+_PAPER = {"mhgd": 1.0, "rkd": 1.0, "kd-svd": 1.0}
+_START = Progress(epoch=0, epochs=1, scale=1.0)
+
+
+def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
+    """Measure; `width` is that of the ResNet18s, `rounds` the number of steps of each kind."""
+    torch.set_num_threads(threads)
+    dataset = _images()
+    wide = parse(
+        {side: {"model": {"name": "resnet18", "width": width}} for side in ("teacher", "student")},
+        "the bench",
+    )
+    steps, skipped = _steps(wide, dataset)
+    seconds = _interleaved(steps, rounds)
+    base = seconds[FLOAT]
+    result: dict[str, Any] = {
+        "machine": machine.describe(_PACKAGES),
+        "width": width,
+        "batch_size": _BATCH,
+        "rounds": rounds,
+        "threads": threads,
+        "steps": [
+            {"step": name, "seconds": round(value, 4), "ratio": round(value / base, 3)}
+            for name, value in seconds.items()
+        ],
+        "batches": _batches(dataset, rounds, threads),
+    }
+    return result | ({"skipped": skipped} if skipped else {})
+
+
+def _images() -> Dataset:
+    """Random images of CIFAR's shape: no step's time depends on what they show."""
+    images = np.random.default_rng(0).integers(0, 256, (10 * _BATCH, 32, 32, 3), dtype=np.uint8)
+    everything = np.arange(len(images))
+    splits = dict.fromkeys(("search_train", "search_val", "train", "test"), everything)
+    return datasets.assemble("random", images, everything % 10, tuple("0123456789"), splits)
+
+
+def _steps(
+    params: Params, dataset: Dataset
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """Return the kinds of steps by name, and those that are not known here with the reason."""
+    teacher = roles.teacher(params.teacher, dataset, 0)[0]
+    halves = params.teacher.training.model_copy(update={"precision": "bfloat16"})
+    single = params.teacher.training
+
+    def untaught(network: nn.Module, training: TrainingParams) -> Callable[[], object]:
+        return _step(network, Objective(), training, dataset)
+
+    def low_bit() -> nn.Module:
+        return roles.student(params.student, dataset, 0, teacher)[0]
+
+    steps = {
+        FLOAT: untaught(roles.teacher(params.teacher, dataset, 0)[0], single),
+        "W2A2": untaught(low_bit(), single),
+        "float32, bfloat16": untaught(roles.teacher(params.teacher, dataset, 0)[0], halves),
+        "W2A2, bfloat16": untaught(low_bit(), halves),
+    }
+    skipped = {}
+    for name, terms in (("W2A2, soft labels", _SOFT), ("W2A2, ii", _PAPER)):
+        taught = params.distill.model_copy(update={"terms": terms})
+        try:
+            objective = Distillation(teacher, taught)
+        except InputError as error:
+            skipped[name] = str(error)
+            continue
+        steps[name] = _step(low_bit(), objective, single, dataset)
+        if terms is _SOFT:
+            steps[f"{name}, bfloat16"] = _step(low_bit(), objective, halves, dataset)
+    return steps, skipped
+
+
+def _step(
+    network: nn.Module, objective: Objective, params: TrainingParams, dataset: Dataset
+) -> Callable[[], object]:
+    """Return a function that trains `network` on one batch."""
+    network.train()
+    optimizer = make_optimizer(network, objective, params)
+    images, labels = dataset.split("train")
+    batch = Normalize(dataset)(images[:_BATCH]), torch.from_numpy(labels[:_BATCH])
+    return lambda: do_step(network, optimizer, objective, *batch, _START, params)
+
+
+def _interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each step; the first round warms up and does not count."""
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            taken[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def _batches(dataset: Dataset, rounds: int, threads: int) -> dict[str, Any]:
+    """Time batches (order, augmentation, normalisation) and steps of the small CIFAR student."""
+    import yaml
+
+    params = parse(yaml.safe_load(presets.find("cifar10-small").text), "cifar10-small")
+    teacher = roles.teacher(params.teacher, dataset, 0)[0]
+    student = roles.student(params.student, dataset, 0, teacher)[0]
+    step = _step(student, Distillation(teacher, params.distill), params.student.training, dataset)
+    batches = Batches(dataset, "train", _BATCH, 0, Normalize(dataset))
+    # RandAugment: two operations on every image, more than any learned policy draws
+    augment_at = constant(make_engine(params.augment, dataset, threads), RandAugment())
+    epochs = iter(range(rounds + 1))
+
+    def epoch() -> None:
+        number = next(epochs)
+        for _ in batches.epoch(number, augment_at(number)):
+            pass
+
+    found = _interleaved({"epoch": epoch, "step": step}, rounds)
+    batch = found["epoch"] / batches.per_epoch
+    return {
+        "student": f"{params.student.model.name} width {params.student.model.width}, W2A2",
+        "batch_ms": round(1000 * batch, 3),
+        "step_ms": round(1000 * found["step"], 3),
+        "share": round(batch / (batch + found["step"]), 4),
+    }
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Return the result as a table for a terminal."""
+    batches = result["batches"]
+    skipped = "".join(f" Not measured: {name} ({why})." for name, why in _skipped(result).items())
+    shown = Table(
+        title=f"Training step of a ResNet18, width {result['width']}, batch "
+        f"{result['batch_size']}, {result['threads']} threads, on {result['machine']['processor']}",
+        caption=f"Batches take {batches['share']:.1%} of a step with {batches['student']} "
+        f"({batches['batch_ms']:.2f} and {batches['step_ms']:.1f} ms).{skipped}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("step", "seconds", "ratio"):
+        shown.add_column(heading, justify="left" if heading == "step" else "right")
+    for row in result["steps"]:
+        shown.add_row(row["step"], f"{row['seconds']:.3f}", f"{row['ratio']:.2f}")
+    return shown
+
+
+def _skipped(result: dict[str, Any]) -> dict[str, str]:
+    return dict(result.get("skipped", {}))
