@@ -1,3 +1,4 @@
+import json
 import random
 import signal
 import subprocess
@@ -137,7 +138,7 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, tau
 
 
 _PROGRAM = """
-import sys, torch
+import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
@@ -147,7 +148,7 @@ from rolekd.train import fit as fits
 fits._SECONDS_BETWEEN_SAVES = 0.0
 digits = prepare(t.DataParams(), seed=0)
 network, about = t.roles.teacher(t.TEACHER, digits, 0)
-params = t.TINY.model_copy(update={"epochs": 10})
+params = t.TINY.model_copy(update={"epochs": 10, **json.loads(sys.argv[4])})
 print("begin", flush=True)
 fits.fit(network, t._batches(digits), t._nothing(digits), t.Objective(), params,
          state_file=Path(sys.argv[2]))
@@ -155,10 +156,22 @@ t.state.save_weights(Path(sys.argv[3]), network, about)
 """
 
 
-def test_killed_at_random_instants_it_ends_in_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(
+    ("kills", "options"),
+    [
+        (3, {}),
+        pytest.param(
+            10,
+            {"ema_decay": 0.9, "schedule": "one-cycle", "clip_norm": 1, "precision": "bfloat16"},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_killed_at_random_instants_it_ends_in_the_same_bytes(tmp_path, kills, options):
     def start(name):
         command = [sys.executable, "-c", _PROGRAM, str(Path(__file__).parent)]
         command += [str(tmp_path / f"{name}.state"), str(tmp_path / f"{name}.weights")]
+        command.append(json.dumps(options))
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     with start("whole") as whole:
@@ -167,10 +180,10 @@ def test_killed_at_random_instants_it_ends_in_the_same_bytes(tmp_path):
         assert whole.wait() == 0
     length = time.monotonic() - training
     rng = random.Random(3)
-    for _ in range(3):
+    for _ in range(kills):
         with start("killed") as process:
             process.stdout.readline()
-            time.sleep(rng.uniform(0, 0.5 * length))
+            time.sleep(rng.uniform(0, 1.5 * length / kills))
             process.send_signal(signal.SIGKILL)
     with start("killed") as process:
         assert process.wait() == 0
