@@ -1,0 +1,62 @@
+"""Started by torchrun (and imported by its test): a teacher, and a student that it teaches."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from rolekd import parallel, processes
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.prepare import prepare
+from rolekd.distill.methods import Distillation
+from rolekd.distill.objective import Objective
+from rolekd.params import (
+    BaseAugmentParams,
+    DataParams,
+    DistillParams,
+    ModelParams,
+    StudentParams,
+    TeacherParams,
+    TrainingParams,
+)
+from rolekd.train import roles
+from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.fit import fit
+
+TRAINING = TrainingParams(epochs=2, batch_size=63, optimizer="sgd", learning_rate=0.02)
+RICH = TRAINING.model_copy(
+    update={"accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "schedule": "cosine"}
+)
+
+
+def histories(folder):
+    """Train both; return the rows of metrics of both, and the sum of the student's weights."""
+    torch.set_num_threads(1)
+    digits = prepare(DataParams(), seed=0)
+    teacher, _ = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 0)
+    student_params = StudentParams(model=ModelParams(width=4))
+    augment_at = constant(make_engine(BaseAugmentParams(), digits, 1), None)
+    rows = []
+    for name, training in (("teacher", TRAINING), ("student", RICH)):
+        if name == "teacher":
+            network, objective = teacher, Objective()
+        else:
+            network = roles.student(student_params, digits, 1, teacher)[0]
+            objective = Distillation(teacher, DistillParams())
+        with parallel.joined(torch.device("cpu")):
+            rows += fit(
+                network,
+                Batches(digits, "search_train", training.batch_size, 0, Normalize(digits)),
+                augment_at,
+                objective,
+                training,
+                state_file=folder / name,
+            )
+    return rows, float(sum(p.double().abs().sum() for p in network.state_dict().values()))
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    found = histories(out)
+    (out / f"{processes.team_rank()}.json").write_text(json.dumps(found))
