@@ -14,12 +14,14 @@ def main() -> None:
     """Register the student under the alias challenger."""
     with open_stage("register") as stage:
         from rolekd import files
+        from rolekd.bench.costs import latencies
         from rolekd.data import dataset as datasets
         from rolekd.track import evidence, provenance, registry
         from rolekd.track.card import card
 
         dataset = datasets.load(DATA)
         found = evidence.collect(OUTPUTS, ARM, SEED)
+        path = OUTPUTS / "export" / "student.onnx"
         exported = files.read_json(OUTPUTS / "export" / "metrics.json")
         student, code = stage.params.student, provenance.collect()
         name = registry.model_name(dataset.name)
@@ -34,13 +36,16 @@ def main() -> None:
             "weight_bits": student.bits,
             "activation_bits": student.activation_bits or student.bits,
             "accuracy": exported["accuracy"],
+            "bytes": exported["bytes"],
+            "latency_ms": round(latencies({"student": path})["student"], 4),
+            "machine": provenance.processor(),
             "export_run_id": exported["mlflow_run_id"],
             "git_commit": code.commit,
             "git_dirty": code.dirty,
             **code.dvc,
         }
         version = registry.register(
-            OUTPUTS / "export" / "student.onnx",
+            path,
             name=name,
             run_id=stage.run.run_id(),
             example=dataset.split("test")[0][:_EXAMPLES],

@@ -11,11 +11,12 @@ def main() -> None:
     """Write the page that opens without a network."""
     with open_stage("report") as stage:
         from rolekd import files
+        from rolekd.bench.costs import costs
         from rolekd.report.gather import gather
         from rolekd.report.page import build
         from rolekd.track import provenance
 
-        content = gather(OUTPUTS, stage.params, provenance.collect().describe())
+        content = gather(OUTPUTS, stage.params, provenance.collect().describe(), costs(OUTPUTS))
         page = stage.folder / "index.html"
         files.write_text(page, build(content))
         stage.run.log_artifact(page)

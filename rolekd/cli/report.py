@@ -1,8 +1,13 @@
 """`rolekd report`: the page of a finished pipeline, also after the parameters or the code moved."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rolekd.params import Params
+    from rolekd.report.costs import Cost
 
 
 @click.command()
@@ -24,13 +29,42 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write.",
 )
-def report(outputs: Path, params_file: str, target: Path) -> None:
+@click.option("--registry", is_flag=True, help="Set the registered versions beside it.")
+def report(outputs: Path, params_file: str, target: Path, registry: bool) -> None:
     """Write the self-contained HTML report of the last `dvc repro`."""
     from rolekd import files, params
+    from rolekd.bench.costs import costs
     from rolekd.report.gather import gather
     from rolekd.report.page import build
     from rolekd.track import provenance
 
-    content = gather(outputs, params.load(params_file), provenance.collect().describe())
+    values = params.load(params_file)
+    measured = [*costs(outputs), *(_registered(outputs, values) if registry else ())]
+    content = gather(outputs, values, provenance.collect().describe(), measured)
     files.write_text(target, build(content))
     click.echo(f"{target}: open it in a browser")
+
+
+def _registered(outputs: Path, values: "Params") -> list["Cost"]:
+    """Return what the registered versions cost that were tested on the same images.
+
+    Their latencies were measured when they were registered, maybe on another machine.
+    """
+    from rolekd.data import dataset as datasets
+    from rolekd.report.costs import Cost
+    from rolekd.track import registry, store
+
+    digest = datasets.load(outputs / "data").digest
+    found = registry.versions(
+        registry.model_name(values.data.name), store.resolve(values.track.uri)
+    )
+    return [
+        Cost(
+            f"version {number}, {tags.get('weight_bits', '?')} bits",
+            float(tags["accuracy"]),
+            int(tags["bytes"]),
+            float(tags["latency_ms"]),
+        )
+        for number, tags in sorted(found.items())
+        if tags.get("data_digest") == digest and {"accuracy", "bytes", "latency_ms"} <= set(tags)
+    ]

@@ -1,6 +1,6 @@
 """From the stages' outputs to the content of the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,10 @@ from rolekd.augment.handmade import RandAugment, TrivialAugment
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
-from rolekd.report import histories, plots
+from rolekd.data.prepare import QUALITY
+from rolekd.data.quality import Quality
+from rolekd.report import genealogy, histories, plots
+from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
 from rolekd.report.page import Content
 from rolekd.report.sheets import policy_sheet
@@ -29,7 +32,10 @@ _SHEET_IMAGES = 10
 
 
 def gather(
-    outputs: Path, params: "Params", provenance: Mapping[str, Mapping[str, object]]
+    outputs: Path,
+    params: "Params",
+    provenance: Mapping[str, Mapping[str, object]],
+    costs: Sequence[Cost] = (),
 ) -> Content:
     """Read what the stages before the report have written below `outputs`.
 
@@ -37,6 +43,7 @@ def gather(
         outputs: folder of the stages' outputs, as dvc.yaml names them.
         params: of the run.
         provenance: heading -> facts about code and machine, for the end of the page.
+        costs: of the teacher, the exported student, and others to set beside them.
 
     Raises:
         InputError: an output is missing or damaged.
@@ -52,6 +59,11 @@ def gather(
             role: histories.read_search(outputs / f"search_{role}" / "history.csv")
             for role in ROLES
         },
+        genealogies={
+            role: genealogy.read(outputs / f"search_{role}" / "lineage.json") for role in ROLES
+        },
+        quality=_quality(outputs / "data" / QUALITY),
+        costs=costs,
         curves=_curves(outputs, list(logits)),
         sheet=sample_sheet(dataset, found, params),
         mistakes=_mistakes(dataset, logits),
@@ -93,6 +105,12 @@ def _mistakes(dataset: Dataset, logits: Mapping[str, Floats]) -> Figure | None:
     """Draw the mistakes of the first seed, which is the one that is exported."""
     images, labels = dataset.split("test")
     return plots.mistakes_figure(images, labels, logits[BASELINE][0], dataset.classes)
+
+
+def _quality(path: Path) -> dict[str, object]:
+    """Return what prepare found out about the data; what a user should look at is `warnings`."""
+    content = files.read_json(path)
+    return {**content, "warnings": Quality(**content).warnings()}
 
 
 def _inputs(outputs: Path, dataset: Dataset) -> dict[str, str]:

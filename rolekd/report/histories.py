@@ -26,6 +26,7 @@ class Slot:
         epoch: epochs of training behind it at its end.
         accuracy: on the search's validation images, 0..1; None where the loss became NaN.
         in_lineage: it is the winner or one of its ancestors.
+        teacher_stddev: of the teacher's mean probability over its batches; None: not measured.
     """
 
     generation: int
@@ -34,6 +35,7 @@ class Slot:
     epoch: int
     accuracy: float | None
     in_lineage: bool
+    teacher_stddev: float | None = None
 
 
 def read_search(path: Path) -> list[Slot]:
@@ -51,6 +53,7 @@ def read_search(path: Path) -> list[Slot]:
                 epoch=int(row["first_epoch"]) + int(row["epochs"]),
                 accuracy=float(row["accuracy"]) if row["accuracy"] else None,
                 in_lineage=row["in_lineage"] in ("True", "true", "1"),
+                teacher_stddev=float(row["teacher_stddev"]) if row.get("teacher_stddev") else None,
             )
             for row in read_rows(path)
         ]

@@ -11,7 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rolekd.augment.schedule import Schedule
-from rolekd.report import findings, histories, plots
+from rolekd.report import findings, histories, plots, predictor
+from rolekd.report.costs import Cost, cost_figure
+from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
 from rolekd.report.style import inline_svg, style
 from rolekd.report.tables import Evaluation, per_class
@@ -29,6 +31,9 @@ class Content:
         evaluation: the arms.
         schedules: role -> its schedule.
         searches: role -> history of its search.
+        genealogies: role -> the line of its search's winner, oldest first.
+        quality: findings about the data, as prepare writes them; with `warnings`.
+        costs: what the teacher and the exported student cost.
         curves: arm or "teacher" -> rows of its epochs.csv.
         sheet: sample images under each policy, made within `style()`.
         mistakes: the most confident mistakes of the exported student, made within `style()`.
@@ -41,6 +46,9 @@ class Content:
     evaluation: Evaluation
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     searches: Mapping[str, Sequence[histories.Slot]] = field(default_factory=dict)
+    genealogies: Mapping[str, Sequence[Ancestor]] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    costs: Sequence[Cost] = ()
     curves: Mapping[str, Rows] = field(default_factory=dict)
     sheet: Figure | None = None
     mistakes: Figure | None = None
@@ -67,6 +75,7 @@ def build(content: Content) -> str:
         per_class=_per_class(evaluation),
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
+        predictions=_predictors(content),
         params=_flat(content.params),
     )
 
@@ -95,6 +104,13 @@ def figures(content: Content) -> dict[str, Markup]:
     for role, slots in content.searches.items():
         figure = histories.search_figure(slots)
         drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
+    if "student" in _predictors(content):
+        drawn["predictor"] = (
+            predictor.predictor_figure(content.searches["student"]),
+            "Accuracy of every slot of the student's search over the teacher's standard deviation",
+        )
+    if content.costs:
+        drawn["costs"] = cost_figure(content.costs), "Accuracy over file size and latency"
     if content.curves:
         drawn["cross entropy"] = (
             histories.curves_figure(content.curves, "cross_entropy", "cross-entropy (nats)"),
@@ -112,6 +128,12 @@ def figures(content: Content) -> dict[str, Markup]:
         for name, (figure, label) in drawn.items()
         if figure is not None
     }
+
+
+def _predictors(content: Content) -> dict[str, str]:
+    """Return role -> what its search says about the teacher's standard deviation."""
+    found = {role: predictor.correlate(slots) for role, slots in content.searches.items()}
+    return {role: predictor.sentence(one) for role, one in found.items() if one is not None}
 
 
 def _is_idle(schedule: Schedule) -> bool:

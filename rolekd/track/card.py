@@ -7,6 +7,9 @@ from scipy.stats import binomtest
 from rolekd.data.dataset import Dataset
 from rolekd.track.evidence import Evidence
 
+# facts that stand among the figures
+_TOLD_APART = ("accuracy", "bytes", "latency_ms", "machine")
+
 
 def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name: str) -> str:
     """Return the model card as Markdown.
@@ -19,7 +22,7 @@ def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
+    facts = "\n".join(f"- {key}: {value}" for key, value in about.items() if key not in _TOLD_APART)
     return f"""# {name}
 
 A low-bit image classifier, distilled from a full-precision teacher (arm `{evidence.arm}`).
@@ -34,6 +37,8 @@ preprocessing is inside. Out come logits and probabilities over {len(dataset.cla
   {_interval(evidence)}
 - all seeds of the arm: {seeds} %; this is the seed named in advance, not the best
 - teacher, full precision: {100 * evidence.teacher_accuracy:.2f} %
+- latency of one image on one thread: {about.get("latency_ms", "not measured")} ms, median, on
+  {about.get("machine", "an unknown machine")}
 - file: {evidence.bytes:,} bytes, SHA-256 {evidence.sha256}
 - same class as the integer evaluation in PyTorch on {evidence.parity_equal} of
   {evidence.parity_images} test images

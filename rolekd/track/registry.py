@@ -156,6 +156,19 @@ def fetch(name: str, reference: str, folder: Path, uri: str) -> Path:
         )
 
 
+def versions(name: str, uri: str) -> dict[int, dict[str, str]]:
+    """Return number -> tags of every version of a registered model; empty where there is none.
+
+    Raises:
+        RunError: MLflow does not answer.
+    """
+    from mlflow import MlflowClient
+
+    with reachable(uri):
+        found = MlflowClient(uri).search_model_versions(f"name = '{name}'")
+    return {int(version.version): dict(version.tags) for version in found}
+
+
 def fetch_address(address: str, folder: Path, uri: str) -> Path:
     """Download the version that an address such as models:/NAME@champion names; see `fetch`.
 

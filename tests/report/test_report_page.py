@@ -1,5 +1,7 @@
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
-from rolekd.report import findings, histories, page, plots, style, tables
+from rolekd.report import costs, findings, genealogy, histories, page, plots, style, tables
 
 CLASSES = ("cat <b>", "dog & co", "fish")
 IMAGES = 80
@@ -199,6 +201,82 @@ def test_search_figure_joins_members_to_their_parents() -> None:
     assert lines[50.0, 70.0] > lines[50.0, 60.0]
 
 
+@pytest.fixture
+def bare() -> page.Content:
+    return page.Content("digits", evaluation(kd_rolewise=[1]))
+
+
+def test_predictor_is_shown_where_it_was_measured(bare: page.Content) -> None:
+    assert "Does the teacher alone tell" not in page.build(replace(bare, searches={"a": slots()}))
+    generator = np.random.default_rng(0)
+    measured = [
+        histories.Slot(0, member, None, 3, generator.random(), False, generator.random())
+        for member in range(9)
+    ]
+    shown = replace(bare, searches={"student": measured})
+    assert "predictor" in page.figures(shown)
+    assert "9 slots in 1 generations" in page.build(shown)
+
+
+QUALITY = {
+    "images": 1234,
+    "classes": {"cat <b>": {"train": 7, "test": 3}},
+    "warnings": ["3 groups of equal images have different labels"],
+}
+
+
+def test_data_genealogy_and_costs(bare: page.Content) -> None:
+    line = [genealogy.Ancestor(0, 3, "fresh", "51.2", 4, "Rotate 0.3×5")]
+    networks = [costs.Cost("teacher", 0.98, 300_000, 0.5), costs.Cost("old", 0.8, 9_000, None)]
+    text = page.build(
+        replace(
+            bare,
+            quality=QUALITY,
+            searches={"student": slots()},
+            genealogies={"student": line},
+            costs=networks,
+        )
+    )
+    for expected in ("different labels", "<td>7</td>", "Rotate 0.3×5", "293.0", "0.500", "—"):
+        assert expected in text
+    assert "cat <b>" not in text
+    assert "no copies" in page.build(replace(bare, quality={**QUALITY, "warnings": []}))
+
+
+def test_front_holds_whom_nobody_beats_in_both() -> None:
+    made = [
+        costs.Cost("large", 0.98, 300, 3.0),
+        costs.Cost("small", 0.90, 40, 1.0),
+        costs.Cost("beaten", 0.89, 50, 0.5),
+        costs.Cost("unmeasured", 0.99, 400, None),
+    ]
+    assert [one.name for one in costs.front(made, "bytes")] == ["small", "large", "unmeasured"]
+    assert [one.name for one in costs.front(made, "milliseconds")] == ["beaten", "small", "large"]
+
+
+def test_genealogy_is_read_in_words(tmp_path: Path) -> None:
+    first, second = [0] * 60, [0] * 60
+    second[0:2] = second[30:32] = [4, 7]  # Rotate, in both copies
+    second[10:12] = [10, 3]  # Invert
+    rows = [
+        {"generation": 0, "member": 2, "parent": None, "accuracy": 0.5, "policy": first},
+        {"generation": 1, "member": 2, "parent": 2, "accuracy": None, "policy": first},
+        {"generation": 2, "member": 5, "parent": 2, "accuracy": 0.75, "policy": second},
+    ]
+    path = tmp_path / "lineage.json"
+    path.write_text(json.dumps(rows))
+    assert genealogy.read(path) == [
+        genealogy.Ancestor(0, 2, "fresh", "50.0", 0, "nothing"),
+        genealogy.Ancestor(1, 2, "itself", "—", 0, "nothing"),
+        genealogy.Ancestor(
+            2, 5, "copy of member 2", "75.0", 6, "Invert 1.0×3, Rotate 0.4×7, Rotate 0.4×7"
+        ),
+    ]
+    path.write_text("[{}]")
+    with pytest.raises(InputError, match=r"lineage\.json: no lineage"):
+        genealogy.read(path)
+
+
 def test_search_history_is_read(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     path.write_text(
@@ -206,6 +284,10 @@ def test_search_history_is_read(tmp_path: Path) -> None:
         "0,0,,0,3,0.5,10,True\n0,1,,0,3,,10,False\n1,0,0,3,3,0.7,10,True\n1,1,0,3,3,0.6,10,False\n"
     )
     assert histories.read_search(path) == slots()
+    head, *rows = path.read_text().splitlines()
+    lines = [f"{head},teacher_stddev", *(f"{row}," for row in rows[:-1]), f"{rows[-1]},0.25"]
+    path.write_text("\n".join(lines))
+    assert [slot.teacher_stddev for slot in histories.read_search(path)] == [None] * 3 + [0.25]
     path.write_text("generation\n1\n")
     with pytest.raises(InputError, match=r"history\.csv: no history of a search"):
         histories.read_search(path)

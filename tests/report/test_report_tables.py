@@ -159,3 +159,8 @@ def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation)
     assert f"{100 * plain.difference.mean:+.2f}" in text
     assert f"{100 * plain.difference.low:+.2f} …" in text
     assert "Student's t over paired seeds" in text
+
+
+def test_rows_with_other_keys_fit_one_table() -> None:
+    text = datafiles.to_csv([{"a": 1}, {"a": 2, "b": None}, {"b": 3}])
+    assert text == "a,b\n1,\n2,\n,3\n"

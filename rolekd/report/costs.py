@@ -1,0 +1,70 @@
+"""Accuracy against size and latency: who is beaten in both by nobody?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+from rolekd.report.style import ACCENT, FAINT, style
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one deployed network costs, and what it is worth.
+
+    Attributes:
+        name: as in "student, 2 bits".
+        accuracy: on the test images, 0..1.
+        bytes: of its ONNX file.
+        milliseconds: median latency of one image, one thread; None where it was not measured.
+    """
+
+    name: str
+    accuracy: float
+    bytes: int
+    milliseconds: float | None
+
+
+def front(costs: Sequence[Cost], axis: str) -> list[Cost]:
+    """Return the networks that no cheaper one equals in accuracy, the cheapest first."""
+    best: list[Cost] = []
+    measured = [cost for cost in costs if getattr(cost, axis) is not None]
+    for cost in sorted(measured, key=lambda one: (getattr(one, axis), -one.accuracy)):
+        if not best or cost.accuracy > best[-1].accuracy:
+            best.append(cost)
+    return best
+
+
+def cost_figure(costs: Sequence[Cost]) -> Figure:
+    """Draw accuracy over size and over latency; a line joins those that nobody beats in both."""
+    with style():
+        figure = Figure(figsize=(4.6, 5.6), layout="constrained")
+        above, below = figure.subplots(2)
+        _panel(above, costs, "bytes", 1 / 1024, "file (KiB)")
+        _panel(below, costs, "milliseconds", 1.0, "one image, one thread (ms)")
+    return figure
+
+
+def _panel(axes: Axes, costs: Sequence[Cost], axis: str, factor: float, label: str) -> None:
+    best = front(costs, axis)
+    axes.plot(
+        [factor * getattr(cost, axis) for cost in best],
+        [100 * cost.accuracy for cost in best],
+        color=ACCENT,
+        linewidth=1.0,
+    )
+    for cost in costs:
+        if getattr(cost, axis) is None:
+            continue
+        place = factor * getattr(cost, axis), 100 * cost.accuracy
+        axes.plot(*place, "o", color=ACCENT if cost in best else FAINT)
+        axes.annotate(cost.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.35, y=0.2)
+    axes.set_xlabel(label)
+    axes.set_ylabel("test accuracy (%)")
+    axes.grid()

@@ -1,0 +1,85 @@
+"""The line of a search's winner: where each generation came from, and what its policy did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolekd import files
+from rolekd.augment.policy import COPIES, OPERATIONS
+from rolekd.errors import InputError
+
+_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One generation of the winner's line, in words.
+
+    Attributes:
+        generation, member: where in the search it is.
+        origin: where its weights came from.
+        accuracy: on the search's validation images, in percent, as text.
+        changed: integers of the policy that are not its parent's.
+        policy: what the policy does most often.
+    """
+
+    generation: int
+    member: int
+    origin: str
+    accuracy: str
+    changed: int
+    policy: str
+
+
+def read(path: Path) -> list[Ancestor]:
+    """Read a search stage's lineage.json, oldest first.
+
+    Raises:
+        InputError: the file is missing or no lineage.
+    """
+    rows = files.read_json(path)
+    line: list[Ancestor] = []
+    before: Sequence[int] | None = None
+    try:
+        for row in rows:
+            policy, accuracy = row["policy"], row["accuracy"]
+            line.append(
+                Ancestor(
+                    generation=row["generation"],
+                    member=row["member"],
+                    origin=_origin(row["member"], row["parent"]),
+                    accuracy="—" if accuracy is None else f"{100 * accuracy:.1f}",
+                    changed=_differences(before, policy),
+                    policy=describe(policy),
+                )
+            )
+            before = policy
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: no lineage of a search ({error}); search again") from error
+    return line
+
+
+def describe(policy: Sequence[int]) -> str:
+    """Name the operations of 60 integers that act most often: probability and magnitude."""
+    pairs = [(policy[2 * place], policy[2 * place + 1]) for place in range(len(policy) // 2)]
+    entries = [
+        (probability, magnitude, OPERATIONS[place % (len(pairs) // COPIES)])
+        for place, (probability, magnitude) in enumerate(pairs)
+        if probability
+    ]
+    often = sorted(entries, key=lambda entry: -entry[0])
+    shown = [f"{name} {probability / 10:.1f}×{level}" for probability, level, name in often]
+    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return (", ".join(shown[:_NAMED]) + more) or "nothing"
+
+
+def _origin(member: int, parent: int | None) -> str:
+    if parent is None:
+        return "fresh"
+    return "itself" if parent == member else f"copy of member {parent}"
+
+
+def _differences(before: Sequence[int] | None, policy: Sequence[int]) -> int:
+    if before is None:
+        return sum(value != 0 for value in policy)
+    return sum(old != new for old, new in zip(before, policy, strict=True))

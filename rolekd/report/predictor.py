@@ -1,0 +1,129 @@
+"""Does the teacher's standard deviation tell which augmentation teaches better?
+
+Wang et al. 2022, "What Makes a 'Good' Data Augmentation in Knowledge Distillation"
+(arXiv:2012.02909), find that a smaller standard deviation of the teacher's mean probability goes
+with a better student, whatever the student. A search measures both in every slot.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import rankdata
+
+from rolekd.report.histories import Slot
+from rolekd.report.style import style
+from rolekd.report.tables import Floats
+
+_PERMUTATIONS = 10_000
+_LEVEL = 0.05
+_WIDTH = 4.6  # inches
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Rank correlation of the predictor with the accuracy, within generations.
+
+    Attributes:
+        rho: Spearman's, pooled over the generations, -1..1.
+        p_value: two-sided, by permutation within the generations.
+        slots, generations: how many it rests on.
+    """
+
+    rho: float
+    p_value: float
+    slots: int
+    generations: int
+
+
+def correlate(slots: Sequence[Slot]) -> Correlation | None:
+    """Correlate predictor and accuracy; None where nothing was measured, or nothing varies.
+
+    Accuracy grows from generation to generation whatever the policies do, so both are ranked
+    within each generation, and the centred ranks are pooled. Members that go on from the same
+    parent resemble each other, which the permutations do not know: p is rather too small.
+    """
+    ranked = [
+        (_ranks(group, "teacher_stddev"), _ranks(group, "accuracy")) for group in _groups(slots)
+    ]
+    ranked = [pair for pair in ranked if all(np.any(ranks) for ranks in pair)]
+    if not ranked:
+        return None
+    scale = np.sqrt(sum(x @ x for x, _ in ranked) * sum(y @ y for _, y in ranked))
+    measured = sum(float(x @ y) for x, y in ranked) / scale
+    generator = np.random.default_rng(0)
+    drawn = np.zeros(_PERMUTATIONS)
+    for x, y in ranked:
+        drawn += generator.permuted(np.tile(y, (_PERMUTATIONS, 1)), axis=1) @ x
+    extreme = int(np.sum(np.abs(drawn / scale) >= abs(measured) - 1e-12))
+    return Correlation(
+        rho=float(measured),
+        p_value=(extreme + 1) / (_PERMUTATIONS + 1),
+        slots=sum(len(x) for x, _ in ranked),
+        generations=len(ranked),
+    )
+
+
+def sentence(found: Correlation) -> str:
+    """Say what the correlation says, whichever way it points."""
+    numbers = (
+        f"Spearman's rho {found.rho:+.2f}, p = {found.p_value:.4f}, {found.slots} slots in "
+        f"{found.generations} generations"
+    )
+    if found.p_value >= _LEVEL:
+        return (
+            "Within its generations, this search does not tell the teacher's standard deviation "
+            f"from a guess ({numbers})."
+        )
+    if found.rho < 0:
+        return (
+            "Within its generations, a smaller standard deviation of the teacher went with a more "
+            f"accurate student, as Wang et al. predict ({numbers})."
+        )
+    return (
+        "Within its generations, a larger standard deviation of the teacher went with a more "
+        f"accurate student, against what Wang et al. predict ({numbers})."
+    )
+
+
+def predictor_figure(slots: Sequence[Slot]) -> Figure:
+    """Draw accuracy over the teacher's standard deviation, a dot a slot, coloured by generation."""
+    measured = [slot for group in _groups(slots) for slot in group]
+    colours = colormaps["viridis"]
+    with style():
+        figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots()
+        dots = axes.scatter(
+            [slot.teacher_stddev or 0.0 for slot in measured],
+            [100 * (slot.accuracy or 0.0) for slot in measured],
+            c=[slot.generation for slot in measured],
+            cmap=colours,
+            s=16,
+        )
+        bar = figure.colorbar(dots, ax=axes, label="generation")
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("teacher's standard deviation")
+        axes.set_ylabel("validation accuracy (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid()
+    return figure
+
+
+def _groups(slots: Sequence[Slot]) -> list[list[Slot]]:
+    """Return the slots of each generation in which both numbers were measured."""
+    groups: dict[int, list[Slot]] = defaultdict(list)
+    for slot in slots:
+        if slot.accuracy is not None and slot.teacher_stddev is not None:
+            groups[slot.generation].append(slot)
+    return [groups[generation] for generation in sorted(groups)]
+
+
+def _ranks(group: Sequence[Slot], name: str) -> Floats:
+    """Return the centred ranks of an attribute; ties share theirs."""
+    ranks: Floats = np.asarray(rankdata([getattr(slot, name) for slot in group]))
+    centred: Floats = ranks - ranks.mean()
+    return centred
