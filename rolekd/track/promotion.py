@@ -6,7 +6,7 @@ import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +85,7 @@ def promote(
         decision = Decision(name, int(candidate.version), _number(champion), gates, moved=False)
         if dry_run or decision.refused:
             return decision
-        with _locked(client, name):
+        with _locked(client, name) as confirm:
             now = _number(_aliased(client, name, registry.CHAMPION))
             if now != decision.previous:
                 raise RunError(
@@ -94,6 +94,7 @@ def promote(
                 )
             record: dict[str, object] = {"from": decision.previous or "none", "why": why}
             record["gates"] = json.dumps([asdict(gate) for gate in gates], ensure_ascii=False)
+            confirm()
             _move(client, name, decision.version, "promotion", record)
     return replace(decision, moved=True)
 
@@ -106,7 +107,7 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
     """
     with registry.reachable(uri):
         client = _client(uri)
-        with _locked(client, name):
+        with _locked(client, name) as confirm:
             champion = _aliased(client, name, registry.CHAMPION)
             if champion is None:
                 raise InputError(f"rollback: {name} has no champion; promote a version first")
@@ -116,6 +117,7 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
                     f"rollback: version {champion.version} is the first champion of {name}; "
                     "promote another version instead"
                 )
+            confirm()
             left = int(champion.version)
             for key, value in {"to": previous, "why": why, **_who()}.items():
                 client.set_model_version_tag(name, str(left), f"rollback.{key}", str(value))
@@ -158,22 +160,29 @@ def _who() -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _locked(client: "MlflowClient", name: str) -> Iterator[None]:
+def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     """Hold the registered model's lock, a tag: the registry has no compare-and-set.
 
-    Whoever finds another's fresh token, before or after having written its own, gives way.
+    Whoever finds another's fresh token, before or after having written its own, gives way. The
+    block gets a function to call before it changes anything: it refuses where another, held up
+    between its look and its write for longer than anybody waits, took the lock over.
     """
+
+    def confirm() -> None:
+        if client.get_registered_model(name).tags.get(_LOCK_TAG) != token:
+            raise _busy(name)
+
     token = f"{uuid.uuid4().hex} {time.time():.0f}"
     if _is_fresh(client.get_registered_model(name).tags.get(_LOCK_TAG)):
         raise _busy(name)
     client.set_registered_model_tag(name, _LOCK_TAG, token)
     time.sleep(_SETTLE_SECONDS)
-    if client.get_registered_model(name).tags.get(_LOCK_TAG) != token:
-        raise _busy(name)
+    confirm()
     try:
-        yield
+        yield confirm
     finally:
-        client.delete_registered_model_tag(name, _LOCK_TAG)
+        if client.get_registered_model(name).tags.get(_LOCK_TAG) == token:
+            client.delete_registered_model_tag(name, _LOCK_TAG)
 
 
 def _is_fresh(token: str | None) -> bool:

@@ -242,6 +242,25 @@ def test_lock_of_a_dead_promotion_is_overrun(project: Path, uri: str) -> None:
     assert "promotion.lock" not in client.get_registered_model(NAME).tags
 
 
+def test_a_lock_that_was_taken_over_moves_nothing_and_is_left_to_its_holder(
+    project: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(project, 10)
+    client = MlflowClient(uri)
+    real = promotion._aliased
+
+    def late(*arguments: object) -> object:
+        if "promotion.lock" in client.get_registered_model(NAME).tags:
+            client.set_registered_model_tag(NAME, "promotion.lock", "another 9999999999")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(promotion, "_aliased", late)
+    with pytest.raises(RunError, match="another promotion"):
+        promote(uri)
+    assert "champion" not in client.get_registered_model(NAME).aliases
+    assert client.get_registered_model(NAME).tags["promotion.lock"] == "another 9999999999"
+
+
 def test_commands(project: Path, uri: str) -> None:
     register(project, 20)
     runner = CliRunner()
