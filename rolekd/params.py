@@ -205,6 +205,7 @@ class ExportParams(Section):
         "cpu", description="kernels that the graph is laid out for"
     )
     strict: bool = Field(False, description="refuse layers that have no exact integer form")
+    resize: bool = Field(False, description="the file takes images of any size")
 
 
 class PromoteParams(Section):

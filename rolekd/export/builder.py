@@ -18,12 +18,16 @@ _PACKED = {2: (TensorProto.UINT2, 25, "1.24.1"), 4: (TensorProto.UINT4, 21, "1.2
 class Builder:
     """Collects nodes and constants; the same calls give the same bytes.
 
+    Args:
+        prefix: of all names that are made up; a subgraph needs its own.
+
     Attributes:
         opset: the least that has everything used so far.
         runtime: the oldest onnxruntime that has it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self.opset = 21
         self.runtime = "1.20.0"
         self._nodes: list[onnx.NodeProto] = []
@@ -42,7 +46,7 @@ class Builder:
         """Append a node of one output; return the output's name, made up unless given."""
         if output is None:
             self._counts[kind] = self._counts.get(kind, 0) + 1
-            output = f"{kind}_{self._counts[kind]}"
+            output = f"{self._prefix}{kind}_{self._counts[kind]}"
         self._nodes.append(
             helper.make_node(kind, inputs, [output], name=output, domain=domain, **attributes)
         )
@@ -51,16 +55,20 @@ class Builder:
     def constant(self, value: NDArray[np.generic] | np.generic) -> str:
         """Return the name of a constant; equal ones are kept once."""
         array = np.asarray(value, order="C")
-        name = _name(array, str(array.dtype))
+        name = self._prefix + _name(array, str(array.dtype))
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(array, name)
         return name
+
+    def cast(self, source: str, kind: int) -> str:
+        """Append a cast to a type of TensorProto."""
+        return self.node("Cast", [source], to=kind)
 
     def packed(self, value: NDArray[np.uint8], bits: int) -> str:
         """Return the name of a constant of whole numbers that is stored in 2 or 4 bits each."""
         kind, opset, runtime = _PACKED[bits]
         self.opset, self.runtime = max(self.opset, opset), max(self.runtime, runtime)
-        name = _name(value, f"uint{bits}")
+        name = self._prefix + _name(value, f"uint{bits}")
         if name not in self._constants:
             per_byte = 8 // bits
             flat = np.pad(value.ravel(), (0, -value.size % per_byte)).reshape(-1, per_byte)

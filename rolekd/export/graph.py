@@ -17,6 +17,7 @@ from rolekd.errors import InputError
 from rolekd.export import convolution, maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.maps import Stored
+from rolekd.export.resize import to_size
 from rolekd.quantize import operations
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import Operation
@@ -36,7 +37,7 @@ class Graph:
     runtime: str
 
 
-def build(model: IntegerModel, target: Target = "cpu") -> Graph:
+def build(model: IntegerModel, target: Target = "cpu", *, resize: bool = False) -> Graph:
     """Return the ONNX form of an integer network.
 
     The graph maps "image", uint8 [N, H, W, C], to "logits" and "probabilities", both float32
@@ -46,16 +47,21 @@ def build(model: IntegerModel, target: Target = "cpu") -> Graph:
         model: the network.
         target: "cpu": exact on every processor; "cpu-vnni": on those with AVX512-VNNI, AVX-VNNI
             or AMX, where larger multipliers fit; "float": without 8-bit convolutions.
+        resize: take images of any size, see `rolekd.export.resize`.
     """
     writer = _Writer(model, target)
+    height, width, channels = model.image_shape
+    if resize:
+        writer.tensors["image"] = to_size(writer.builder, "image", (height, width), channels)
     for operation in model.operations:
         writer.write(operation)
     builder = writer.builder
     logits = builder.node("Identity", [writer.tensors[model.output]], output="logits")
     builder.node("Softmax", [logits], output="probabilities", axis=-1)
+    sides = ("H", "W") if resize else (height, width)
     graph = builder.graph(
         "rolekd",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *model.image_shape])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *sides, channels])],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", writer.classes])
             for name in ("logits", "probabilities")

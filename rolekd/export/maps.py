@@ -27,7 +27,7 @@ class Stored:
 
 def as_float(builder: Builder, source: str) -> str:
     """Append a cast to float32."""
-    return builder.node("Cast", [source], to=TensorProto.FLOAT)
+    return builder.cast(source, TensorProto.FLOAT)
 
 
 def integers(builder: Builder, source: str, stored: Stored) -> str:

@@ -1,6 +1,7 @@
 """Opening an exported network: checked before it runs."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from rolekd.errors import InputError
 
 GRAPH_KEY = "rolekd.graph_sha256"
+IMAGE_KEY = "rolekd.image"
 RUNTIME_KEY = "rolekd.onnxruntime"
 _REFUSALS = (
     states.Fail,
@@ -36,10 +38,19 @@ class Session:
         self.runtime = runtime
         self.metadata = metadata
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) for which the network was trained."""
+        shape = self.runtime.get_inputs()[0].shape[1:]
+        if not all(isinstance(size, int) for size in shape):  # it takes any size
+            shape = json.loads(self.metadata[IMAGE_KEY])
+        height, width, channels = shape
+        return height, width, channels
+
     def __call__(
         self, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Map uint8 images [N, H, W, C] to float32 logits and probabilities [N, classes]."""
+        """Map uint8 images [N, *image_shape] to float32 logits and probabilities [N, classes]."""
         logits, probabilities = self.runtime.run(["logits", "probabilities"], {"image": images})
         return logits, probabilities
 

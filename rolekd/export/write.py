@@ -10,7 +10,7 @@ import onnx
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export.graph import Target, build
-from rolekd.export.session import GRAPH_KEY, RUNTIME_KEY, graph_hash, start
+from rolekd.export.session import GRAPH_KEY, IMAGE_KEY, RUNTIME_KEY, graph_hash, start
 from rolekd.quantize.integer import IntegerModel
 
 
@@ -38,6 +38,7 @@ def export(
     classes: Sequence[str],
     metadata: Mapping[str, str],
     target: Target = "cpu",
+    resize: bool = False,
 ) -> Summary:
     """Write an integer network as one ONNX file; the same network gives the same bytes.
 
@@ -47,11 +48,12 @@ def export(
         classes: names, in the order of the logits.
         metadata: further entries for the file's metadata, such as bits, hashes and accuracy.
         target: what the file should be fast on, see `rolekd.export.graph.build`.
+        resize: let the file take images of any size, see `rolekd.export.resize`.
 
     Raises:
         InputError: the names do not fit the logits, or a layer has no form as a graph.
     """
-    graph = build(model, target)
+    graph = build(model, target, resize=resize)
     proto = graph.model
     logits = proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     if len(classes) != logits:
@@ -60,6 +62,7 @@ def export(
         **metadata,
         "classes": json.dumps(list(classes)),
         GRAPH_KEY: graph_hash(proto),
+        IMAGE_KEY: json.dumps(model.image_shape),
         RUNTIME_KEY: graph.runtime,
     }
     onnx.helper.set_model_props(proto, dict(sorted(entries.items())))

@@ -72,7 +72,7 @@ def _on_the_same_data(
         return champion
     dataset = datasets.load(data)
     images, labels = dataset.split("test")
-    if dataset.digest != candidate.data_digest or images.shape[1:] != _input_shape(network)[1:]:
+    if dataset.digest != candidate.data_digest or images.shape[1:] != network.image_shape:
         return champion
     logits, _ = network(images)
     return replace(
@@ -88,7 +88,7 @@ def _latency_ratio(candidate: session.Session, champion: session.Session) -> flo
     seconds: tuple[list[float], list[float]] = [], []
     generator = np.random.default_rng(0)
     both = [
-        (network, generator.integers(0, 256, (1, *_input_shape(network)[1:]), dtype=np.uint8))
+        (network, generator.integers(0, 256, (1, *network.image_shape), dtype=np.uint8))
         for network in (candidate, champion)
     ]
     for _ in range(_TIMED_RUNS):
@@ -97,7 +97,3 @@ def _latency_ratio(candidate: session.Session, champion: session.Session) -> flo
             network(image)
             measured.append(time.perf_counter() - begin)
     return statistics.median(seconds[0]) / statistics.median(seconds[1])
-
-
-def _input_shape(network: session.Session) -> tuple[int, ...]:
-    return tuple(network.runtime.get_inputs()[0].shape)

@@ -57,7 +57,7 @@ def classify(
     Raises:
         InputError: the network does not name its classes, or takes no square images.
     """
-    _, side, width, channels = network.runtime.get_inputs()[0].shape
+    side, width, channels = network.image_shape
     if side != width:
         raise InputError(f"the model takes images of {width}x{side}; only square ones are read")
     classes = _classes(network)

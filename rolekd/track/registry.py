@@ -238,7 +238,11 @@ def _signature(graph: "ModelProto", example: NDArray[np.uint8], path: Path) -> "
         return described
 
     inputs = specs(graph.graph.input)
-    if len(inputs) != 1 or inputs[0].type != np.uint8 or inputs[0].shape[1:] != example.shape[1:]:
+    fits = len(inputs) == 1 and inputs[0].type == np.uint8 and len(inputs[0].shape) == example.ndim
+    if not fits or any(
+        size not in (-1, wanted)
+        for size, wanted in zip(inputs[0].shape, example.shape, strict=True)
+    ):
         raise InputError(
             f"{path}: its input is not uint8 [N, {', '.join(map(str, example.shape[1:]))}]; "
             "export the model again with `dvc repro export`"

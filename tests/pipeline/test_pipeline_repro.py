@@ -98,9 +98,10 @@ def test_the_summary_names_table_model_and_what_to_do_next(project):
 
 def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(project):
     lock = (project.folder / "dvc.lock").read_text()
-    changes = ("bits=4", "quantizer=lsq", "residual=float")
+    changes = ("student.bits=4", "student.quantizer=lsq", "student.residual=float")
+    changes += ("export.resize=true",)
     output = project.run(
-        "dvc", "exp", "run", *(word for change in changes for word in ("-S", f"student.{change}"))
+        "dvc", "exp", "run", *(word for change in changes for word in ("-S", change))
     )
     after = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
     before = yaml.safe_load(lock)["stages"]
