@@ -104,8 +104,9 @@ def _check(listing: Listing) -> None:
 def _told(unreadable: dict[str, str]) -> str:
     lines = [f"{name} ({reason})" for name, reason in list(unreadable.items())[:_SHOWN]]
     more = f" and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
+    plural = "s" if len(unreadable) > 1 else ""
     return (
-        f"{len(unreadable)} unreadable images: {'; '.join(lines)}{more}; "
+        f"{len(unreadable)} unreadable image{plural}: {'; '.join(lines)}{more}; "
         "mend or remove them, or set data.on_error: skip"
     )
 

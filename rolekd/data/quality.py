@@ -61,7 +61,7 @@ class Quality:
     def warnings(self) -> list[str]:
         """Return the findings that a user should look at, a line for each."""
         found = {
-            f"{len(self.unreadable)} unreadable images were left out": self.unreadable,
+            f"unreadable images that were left out: {len(self.unreadable)}": self.unreadable,
             f"{sum(self.ignored.values())} files were left out, no images by name or in no class's "
             f"folder: {', '.join(f'{n} {s}' for s, n in list(self.ignored.items())[:10])}": (
                 self.ignored

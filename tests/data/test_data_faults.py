@@ -78,7 +78,7 @@ def test_broken_images_are_left_out_on_request_and_reported(tmp_path):
     assert {Path(name).name for name in quality.unreadable} == set(reasons)
     assert quality.metrics()["unreadable"] == 5
     assert quality.warnings() == [
-        "5 unreadable images were left out",
+        "unreadable images that were left out: 5",
         "fewer than 20 images to train on in class cat, dog",
     ]
 
