@@ -11,41 +11,36 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rolekd import parallel
 
 
-class SyncedBatchNorm(nn.Module):
-    """A BatchNorm with the statistics of all processes' shares, computed in float32.
-
-    Takes over parameters and buffers of `source`, so names in the state dict stay as they were.
-    """
-
-    def __init__(self, source: _BatchNorm) -> None:
-        super().__init__()
-        self.weight, self.bias = source.weight, source.bias
-        for name, value in source.named_buffers():
-            self.register_buffer(name, value)
-        self._epsilon, self._momentum = source.eps, source.momentum or 0.1
+class SyncedBatchNorm(_BatchNorm):
+    """A BatchNorm with the statistics of all processes' shares, computed in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, ...] to the same shape and dtype."""
-        mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
         if not self.training:
-            return nn.functional.batch_norm(
-                x, mean, variance, self.weight, self.bias, eps=self._epsilon
-            )
-        y, batch_mean, batch_variance = _Normalized.apply(x, self.weight, self.bias, self._epsilon)
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        y, mean, variance = _Normalized.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
-            mean.lerp_(batch_mean, self._momentum)
-            variance.lerp_(batch_variance, self._momentum)
-            self.get_buffer("num_batches_tracked").add_(1)
+            self.num_batches_tracked.add_(1)
+            momentum = self.momentum or 1 / int(self.num_batches_tracked)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance, momentum)
         return y  # type: ignore[no-any-return]
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        """Take any number of dimensions."""
 
 
 def synchronise(network: nn.Module) -> None:
     """Give every BatchNorm of a network the statistics of all processes, where there are more."""
     if parallel.size() == 1:
         return
-    for path, module in list(network.named_modules()):
+    for module in network.modules():
         if isinstance(module, _BatchNorm):
-            network.set_submodule(path, SyncedBatchNorm(module))
+            # in place: parameters, names and the hooks of taps stay what they are
+            module.__class__ = SyncedBatchNorm
 
 
 class _Normalized(torch.autograd.Function):
