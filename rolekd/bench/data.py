@@ -96,8 +96,9 @@ def write_photos(root: Path, count: int, size: tuple[int, int]) -> None:
 def prepare(folder: Path, processes: int) -> int:
     """Do what the prepare stage does; return the number of images.
 
-    Like the stage, it takes as many processes as there are cores.
+    Like the stage, it takes as many processes as there are cores, whatever `processes`.
     """
+    del processes
     from rolekd.data.prepare import prepare_folder
     from rolekd.params import DataParams
 

@@ -77,7 +77,9 @@ def all_splits(
 
 def _require_enough(labels: Labels, classes: tuple[str, ...], which: str = "") -> None:
     if len(classes) < 2:
-        raise InputError(f"data: only one class, {', '.join(classes)}; a classifier needs two or more")
+        raise InputError(
+            f"data: only one class, {', '.join(classes)}; a classifier needs two or more"
+        )
     counts = np.bincount(labels, minlength=len(classes))
     short = [f"{classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MINIMUM_PER_CLASS)]
     if short:

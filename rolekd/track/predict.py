@@ -79,7 +79,8 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
     """Yield the images behind files and folders; a folder gives its image files, sorted."""
     for path in paths:
         if path != STDIN and Path(path).is_dir():
-            yield from map(str, image_files(Path(path))[0] or [path])
+            found, _ = image_files(Path(path))
+            yield from map(str, found) if found else [path]
         else:
             yield path
 

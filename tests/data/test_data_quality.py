@@ -51,7 +51,7 @@ def test_copies_conflicts_and_imbalance_are_found(tmp_path):
     ]
     assert ["1.png", "not a cat.png"] in names
     assert quality.ignored == {".png": 2, ".txt": 1, "without a suffix": 1}
-    assert list(quality.ignored)[0] == ".png"
+    assert next(iter(quality.ignored)) == ".png"
     assert (
         "4 files were left out, no images by name or in no class's folder: "
         "2 .png, 1 without a suffix, 1 .txt" in quality.warnings()
