@@ -31,6 +31,7 @@ def main(arm: str) -> None:
         torch.set_num_threads(params.threads)
         device = devices.resolve(params.device)
         devices.make_reproducible(device)
+        parallel.join(device)
         dataset = datasets.load(DATA)
         teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
         teacher.to(device)
@@ -53,10 +54,7 @@ def main(arm: str) -> None:
             seed = seeds.derive(params.seed, "distill", number)
             network, about = roles.student(params.student, dataset, seed, teacher)
             objective = Distillation(teacher, params.distill) if chosen.taught else Objective()
-            with (
-                stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child,
-                parallel.joined(device),
-            ):
+            with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(
                     network.to(device),

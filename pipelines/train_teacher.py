@@ -27,23 +27,23 @@ def main() -> None:
         torch.set_num_threads(params.threads)
         device = devices.resolve(params.device)
         devices.make_reproducible(device)
+        parallel.join(device)
         dataset = datasets.load(DATA)
         schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")
         seed = seeds.derive(params.seed, "train teacher")
         training = params.teacher.training
         network, about = roles.teacher(params.teacher, dataset, seed)
-        with parallel.joined(device):
-            history = fit(
-                network.to(device),
-                Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
-                scheduled(
-                    make_engine(params.augment, dataset, params.threads), schedule, training.epochs
-                ),
-                Objective(),
-                training,
-                state_file=stage.state / "training.safetensors",
-                reporters=[stage.run],
-            )
+        history = fit(
+            network.to(device),
+            Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
+            scheduled(
+                make_engine(params.augment, dataset, params.threads), schedule, training.epochs
+            ),
+            Objective(),
+            training,
+            state_file=stage.state / "training.safetensors",
+            reporters=[stage.run],
+        )
         if not stage.leads:
             return
         stage.log_split(dataset, "train")

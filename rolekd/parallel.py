@@ -5,8 +5,8 @@ batch, so every loss, relations between images included, is that of the whole ba
 torchrun there is one process, and nothing here does anything.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import atexit
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,17 +17,13 @@ from torch.autograd.function import once_differentiable
 from rolekd import processes
 
 
-@contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[None]:
-    """Join the processes of torchrun for the length of the block; alone, do nothing."""
-    if processes.team_size() == 1:
-        yield
+def join(device: torch.device) -> None:
+    """Join the processes of torchrun until this one ends; alone, or again, do nothing."""
+    if processes.team_size() == 1 or size() > 1:
         return
+    # once: a second group may find the addresses of the first, and wait for it for ever
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
 
 
 def size() -> int:

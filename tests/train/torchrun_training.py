@@ -33,6 +33,7 @@ RICH = TRAINING.model_copy(
 def histories(folder):
     """Train both; return the rows of metrics of both, and the sum of the student's weights."""
     torch.set_num_threads(1)
+    parallel.join(torch.device("cpu"))
     digits = prepare(DataParams(), seed=0)
     teacher, _ = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 0)
     student_params = StudentParams(model=ModelParams(width=4))
@@ -44,15 +45,14 @@ def histories(folder):
         else:
             network = roles.student(student_params, digits, 1, teacher)[0]
             objective = Distillation(teacher, DistillParams())
-        with parallel.joined(torch.device("cpu")):
-            rows += fit(
-                network,
-                Batches(digits, "search_train", training.batch_size, 0, Normalize(digits)),
-                augment_at,
-                objective,
-                training,
-                state_file=folder / name,
-            )
+        rows += fit(
+            network,
+            Batches(digits, "search_train", training.batch_size, 0, Normalize(digits)),
+            augment_at,
+            objective,
+            training,
+            state_file=folder / name,
+        )
     return rows, float(sum(p.double().abs().sum() for p in network.state_dict().values()))
 
 
