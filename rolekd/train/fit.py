@@ -74,6 +74,7 @@ def fit(
     average = Average(network, params.ema_decay) if params.ema_decay else None
     kept = None if average is None else average.network
     synchronise(network)
+    synchronise(objective)
     if params.compile:
         network.compile()
     optimizer = make_optimizer(network, objective, params)

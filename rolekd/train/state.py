@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from rolekd import files
 from rolekd.errors import InputError
 
+_PICKLES = (b"\x80", b"PK\x03\x04")  # alone, and in a zip file
+
 
 def save(
     path: Path,
@@ -109,6 +111,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; run the stage that writes it first") from error
     except (OSError, SafetensorError) as error:
+        if path.is_file() and path.open("rb").read(4).startswith(_PICKLES):
+            raise InputError(
+                f"{path}: a pickle, as torch.save writes, which can run code and is not read; "
+                "write the weights with safetensors.torch.save_file"
+            ) from error
         raise InputError(
             f"{path}: not a safetensors file ({error}); weights of other formats must be converted"
         ) from error

@@ -246,9 +246,14 @@ def test_networks_survive_their_files_and_refuse_others(digits, tmp_path):
     state.save_weights(tmp_path / "other", teacher, {**about, "classes": 7})
     with pytest.raises(InputError, match="trained for classes 7, the data has 10"):
         roles.load(tmp_path / "other", digits)
+    torch.save(teacher.state_dict(), tmp_path / "zip")
     (tmp_path / "pickle").write_bytes(b"\x80\x04\x95junk")
+    for name in ("zip", "pickle"):
+        with pytest.raises(InputError, match="a pickle, as torch.save writes, which can run code"):
+            roles.load(tmp_path / name, digits)
+    (tmp_path / "text").write_text("weights")
     with pytest.raises(InputError, match="not a safetensors file"):
-        roles.load(tmp_path / "pickle", digits)
+        roles.load(tmp_path / "text", digits)
     with pytest.raises(InputError, match="no such file; run the stage"):
         roles.load(tmp_path / "absent", digits)
 
