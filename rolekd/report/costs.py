@@ -9,6 +9,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from rolekd.report.style import ACCENT, FAINT, style
 
+_LOGARITHMIC = 10.0  # ratio of the largest to the smallest from which the axis is
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -61,9 +63,11 @@ def _panel(axes: Axes, costs: Sequence[Cost], axis: str, factor: float, label: s
         place = factor * getattr(cost, axis), 100 * cost.accuracy
         axes.plot(*place, "o", color=ACCENT if cost in best else FAINT)
         axes.annotate(cost.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    values = [getattr(cost, axis) for cost in costs if getattr(cost, axis) is not None]
+    if values and max(values) > _LOGARITHMIC * min(values):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.35, y=0.2)
     axes.set_xlabel(label)
     axes.set_ylabel("test accuracy (%)")
