@@ -20,7 +20,7 @@ def main(arm: str) -> None:
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
         from rolekd.data.batches import Batches, Normalize
-        from rolekd.distill.methods import Distillation
+        from rolekd.distill.distillation import Distillation
         from rolekd.distill.objective import Objective
         from rolekd.report.datafiles import to_csv
         from rolekd.train import augmentation, devices, names, roles, state
@@ -33,7 +33,8 @@ def main(arm: str) -> None:
         devices.make_reproducible(device)
         parallel.join(device)
         dataset = datasets.load(DATA)
-        teacher, _ = roles.load(OUTPUTS / "train_teacher" / "weights.safetensors", dataset)
+        weights = OUTPUTS / "train_teacher" / "weights.safetensors"
+        teacher, teacher_about = roles.load(weights, dataset)
         teacher.to(device)
         found = {
             role: schedules.load(OUTPUTS / f"search_{role}" / "schedule.json")
@@ -53,16 +54,20 @@ def main(arm: str) -> None:
             # the same for every arm: seeds are pairs in the comparison
             seed = seeds.derive(params.seed, "distill", number)
             network, about = roles.student(params.student, dataset, seed, teacher)
-            objective = Distillation(teacher, params.distill) if chosen.taught else Objective()
+            network.to(device)
+            objective = Objective()
+            if chosen.taught:
+                described = (network, about), (teacher, teacher_about)
+                objective = Distillation(*described, params.distill, seed)
             with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(
-                    network.to(device),
+                    network,
                     Batches(
                         dataset, "train", training.batch_size, seed, Normalize(dataset, device)
                     ),
                     augment_at,
-                    objective.to(device),
+                    objective,
                     training,
                     state_file=stage.state / f"seed-{number}.safetensors",
                     scale_decay=params.distill.scale_decay,

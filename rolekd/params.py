@@ -149,13 +149,35 @@ class StudentParams(Section):
     training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 
 
+class TapsParams(Section):
+    """Features by module path; the first of the student goes with the first of the teacher."""
+
+    teacher: tuple[str, ...] = Field(min_length=1)
+    student: tuple[str, ...] = Field(min_length=1)
+
+
 class DistillParams(Section):
     """The terms that the distillation adds to the cross-entropy."""
 
+    method: str | None = Field(
+        None, description="name in docs/distill.md: its terms and rule; null: those below"
+    )
     terms: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         {"soft": 1.0, "rkd": 0.1}, description="name of a loss -> its weight"
     )
+    gradient_rule: Literal["sum", "clipped"] = Field(
+        "sum", description="clipped: bounds the gradients of kdsvd and mhgd by those of the rest"
+    )
+    taps: TapsParams | None = Field(
+        None, description="features that are compared; null: the networks' defaults"
+    )
     temperature: Annotated[float, Field(gt=0.0)] = 4.0
+    prepare_epochs: Count = Field(
+        2, description="epochs in which mhgd's heads and ft's paraphraser learn from the teacher"
+    )
+    first_phase_fraction: OpenFraction = Field(
+        0.25, description="share of the epochs in which fitnet, fsp or ab prepare the student"
+    )
     scale: Annotated[float, Field(gt=0.0)] = Field(
         0.4, description="lambda: multiplies the sum of the terms"
     )

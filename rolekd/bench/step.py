@@ -20,9 +20,8 @@ from rolekd.bench import machine
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
-from rolekd.errors import InputError
 from rolekd.params import Params, TrainingParams, parse
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
@@ -31,8 +30,6 @@ from rolekd.train.loop import do_step, make_optimizer
 FLOAT = "float32, no teacher"
 _BATCH = 128
 _PACKAGES = ("torch", "numpy")
-_SOFT = {"soft": 1.0}
-_PAPER = {"mhgd": 1.0, "rkd": 1.0, "kd-svd": 1.0}
 _START = Progress(epoch=0, epochs=1, scale=1.0)
 
 
@@ -44,10 +41,9 @@ def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
         {side: {"model": {"name": "resnet18", "width": width}} for side in ("teacher", "student")},
         "the bench",
     )
-    steps, skipped = _steps(wide, dataset)
-    seconds = _interleaved(steps, rounds)
+    seconds = _interleaved(_steps(wide, dataset), rounds)
     base = seconds[FLOAT]
-    result: dict[str, Any] = {
+    return {
         "machine": machine.describe(_PACKAGES),
         "width": width,
         "batch_size": _BATCH,
@@ -59,7 +55,6 @@ def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
         ],
         "batches": _batches(dataset, rounds, threads),
     }
-    return result | ({"skipped": skipped} if skipped else {})
 
 
 def _images() -> Dataset:
@@ -70,38 +65,35 @@ def _images() -> Dataset:
     return datasets.assemble("random", images, everything % 10, tuple("0123456789"), splits)
 
 
-def _steps(
-    params: Params, dataset: Dataset
-) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-    """Return the kinds of steps by name, and those that are not known here with the reason."""
-    teacher = roles.teacher(params.teacher, dataset, 0)[0]
+def _steps(params: Params, dataset: Dataset) -> dict[str, Callable[[], object]]:
+    """Return the kinds of steps by name."""
+    teacher = roles.teacher(params.teacher, dataset, 0)
     halves = params.teacher.training.model_copy(update={"precision": "bfloat16"})
     single = params.teacher.training
 
     def untaught(network: nn.Module, training: TrainingParams) -> Callable[[], object]:
         return _step(network, Objective(), training, dataset)
 
-    def low_bit() -> nn.Module:
-        return roles.student(params.student, dataset, 0, teacher)[0]
+    def low_bit() -> tuple[nn.Module, dict[str, Any]]:
+        return roles.student(params.student, dataset, 0, teacher[0])
 
     steps = {
         FLOAT: untaught(roles.teacher(params.teacher, dataset, 0)[0], single),
-        "W2A2": untaught(low_bit(), single),
+        "W2A2": untaught(low_bit()[0], single),
         "float32, bfloat16": untaught(roles.teacher(params.teacher, dataset, 0)[0], halves),
-        "W2A2, bfloat16": untaught(low_bit(), halves),
+        "W2A2, bfloat16": untaught(low_bit()[0], halves),
     }
-    skipped = {}
-    for name, terms in (("W2A2, soft labels", _SOFT), ("W2A2, ii", _PAPER)):
-        taught = params.distill.model_copy(update={"terms": terms})
-        try:
-            objective = Distillation(teacher, taught)
-        except InputError as error:
-            skipped[name] = str(error)
-            continue
-        steps[name] = _step(low_bit(), objective, single, dataset)
-        if terms is _SOFT:
-            steps[f"{name}, bfloat16"] = _step(low_bit(), objective, halves, dataset)
-    return steps, skipped
+    for name, method, training in (
+        ("W2A2, soft labels", "soft", single),
+        ("W2A2, soft labels, bfloat16", "soft", halves),
+        ("W2A2, ii", "ii", single),
+    ):
+        student = low_bit()
+        taught = params.distill.model_copy(update={"method": method})
+        steps[name] = _step(
+            student[0], Distillation(student, teacher, taught, 0), training, dataset
+        )
+    return steps
 
 
 def _step(
@@ -131,9 +123,10 @@ def _batches(dataset: Dataset, rounds: int, threads: int) -> dict[str, Any]:
     import yaml
 
     params = parse(yaml.safe_load(presets.find("cifar10-small").text), "cifar10-small")
-    teacher = roles.teacher(params.teacher, dataset, 0)[0]
-    student = roles.student(params.student, dataset, 0, teacher)[0]
-    step = _step(student, Distillation(teacher, params.distill), params.student.training, dataset)
+    teacher = roles.teacher(params.teacher, dataset, 0)
+    student = roles.student(params.student, dataset, 0, teacher[0])
+    objective = Distillation(student, teacher, params.distill, 0)
+    step = _step(student[0], objective, params.student.training, dataset)
     batches = Batches(dataset, "train", _BATCH, 0, Normalize(dataset))
     # RandAugment: two operations on every image, more than any learned policy draws
     augment_at = constant(make_engine(params.augment, dataset, threads), RandAugment())
@@ -157,12 +150,11 @@ def _batches(dataset: Dataset, rounds: int, threads: int) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> Table:
     """Return the result as a table for a terminal."""
     batches = result["batches"]
-    skipped = "".join(f" Not measured: {name} ({why})." for name, why in _skipped(result).items())
     shown = Table(
         title=f"Training step of a ResNet18, width {result['width']}, batch "
         f"{result['batch_size']}, {result['threads']} threads, on {result['machine']['processor']}",
         caption=f"Batches take {batches['share']:.1%} of a step with {batches['student']} "
-        f"({batches['batch_ms']:.2f} and {batches['step_ms']:.1f} ms).{skipped}",
+        f"({batches['batch_ms']:.2f} and {batches['step_ms']:.1f} ms).",
         title_justify="left",
         caption_justify="left",
     )
@@ -171,7 +163,3 @@ def table(result: dict[str, Any]) -> Table:
     for row in result["steps"]:
         shown.add_row(row["step"], f"{row['seconds']:.3f}", f"{row['ratio']:.2f}")
     return shown
-
-
-def _skipped(result: dict[str, Any]) -> dict[str, str]:
-    return dict(result.get("skipped", {}))

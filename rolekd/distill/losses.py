@@ -1,7 +1,7 @@
-"""Distillation losses: pure functions of student and teacher tensors.
+"""Distillation losses of logits: pure functions of student and teacher tensors.
 
-Logits are float [B, K], features float [B, C, H, W]; every loss is a scalar, a mean over the
-batch, so that it does not depend on the batch size.
+Logits are float [B, K]; every loss is a scalar, a mean over the batch, so that it does not depend
+on the batch size. Feature maps: `rolekd.distill.hints`, `rolekd.distill.relations`.
 """
 
 import torch
@@ -24,8 +24,58 @@ def soft_labels(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """
     log_student = F.log_softmax(student / temperature, dim=1)
     log_teacher = F.log_softmax(teacher / temperature, dim=1)
-    divergence = F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return _divergence(log_student, log_teacher) * temperature**2
+
+
+def mutual(network: Tensor, peer: Tensor) -> Tensor:
+    """KL(peer || network) of the class probabilities, for two networks that learn together.
+
+    Args:
+        network: Logits [B, K] of the one that learns from it.
+        peer: Logits [B, K] of the other, without gradient; the other learns with the roles
+            changed.
+
+    Source: Zhang et al., Deep Mutual Learning, 2018, equations 3 to 7.
+    """
+    return soft_labels(network, peer, temperature=1.0)
+
+
+def decoupled(
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    temperature: float,
+    target_weight: float = 1.0,
+    others_weight: float = 8.0,
+) -> Tensor:
+    """DKD: soft labels apart, for "the right class or not" and "which of the others", times T².
+
+    a KL(b_t || b_s) + b KL(q_t || q_s), where b is the probability of the label against the sum
+    of all others, and q the distribution over the others alone.
+
+    Args:
+        student: Logits [B, K].
+        teacher: Logits [B, K], without gradient.
+        labels: int64 [B].
+        temperature: T > 0.
+        target_weight: a, alpha in the paper.
+        others_weight: b, beta in the paper; 8 is its value for ResNets.
+
+    Source: Zhao et al., Decoupled Knowledge Distillation, 2022, equation 7.
+    """
+    target, others = zip(
+        *(_decouple(logits / temperature, labels) for logits in (student, teacher)), strict=True
+    )
+    divergence = target_weight * _divergence(*target) + others_weight * _divergence(*others)
     return divergence * temperature**2
+
+
+def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [B, 2] of the label and of all others, and [B, K - 1] among the others."""
+    places = torch.arange(logits.shape[1] - 1, device=logits.device)
+    rest = logits.gather(1, places + (places >= labels[:, None]))
+    binary = torch.cat([logits.gather(1, labels[:, None]), rest.logsumexp(1, keepdim=True)], 1)
+    return F.log_softmax(binary, dim=1), F.log_softmax(rest, dim=1)
 
 
 def relational(
@@ -48,6 +98,11 @@ def relational(
     angle = _AngleHuber.apply(_directions(student), _directions(teacher))
     assert isinstance(angle, Tensor)
     return distance_weight * distance + angle_weight * angle
+
+
+def _divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
+    """KL(teacher || student) of log-probabilities [B, K], a mean over the batch."""
+    return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
 def _distances(embeddings: Tensor) -> Tensor:

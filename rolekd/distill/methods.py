@@ -1,74 +1,76 @@
-"""Methods of distillation: which terms, with which weights, on what scale over the epochs."""
+"""Methods of distillation by name: terms with weights, and the gradient rule."""
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from rolekd.distill import losses
-from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
+from rolekd.distill.terms import TERMS
 from rolekd.errors import InputError
 
 if TYPE_CHECKING:
     from rolekd.params import DistillParams
 
-# student logits [B, K], teacher logits [B, K], temperature -> scalar
-Term = Callable[[Tensor, Tensor, float], Tensor]
+GradientRule = Literal["sum", "clipped"]
 
-TERMS: dict[str, Term] = {
-    "soft": losses.soft_labels,
-    "rkd": lambda student, teacher, _: losses.relational(student, teacher),
+
+@dataclass(frozen=True)
+class Method:
+    """What a distillation adds to the cross-entropy.
+
+    Attributes:
+        terms: Name of a term -> its weight, beside lambda.
+        gradient_rule: "sum", or "clipped": the gradients of the terms that say so are clipped,
+            for each parameter tensor, to sigmoid(epoch) times the length of all others' sum.
+    """
+
+    terms: Mapping[str, float]
+    gradient_rule: GradientRule = "sum"
+
+    @property
+    def needs_taps(self) -> bool:
+        """Whether a term compares features."""
+        return any(TERMS[name].needs_taps for name in self.terms)
+
+
+METHODS: dict[str, Method] = {
+    "soft": Method({"soft": 1.0}),
+    "fitnet": Method({"fitnet": 1.0, "soft": 1.0}),
+    "at": Method({"at": 10.0}),
+    "fsp": Method({"fsp": 1.0}),
+    "dml": Method({"dml": 1.0}),
+    "ft": Method({"ft": 1.0}),
+    "ab": Method({"ab": 1.0}),
+    "rkd": Method({"rkd": 1.0}),
+    "kdsvd": Method({"kdsvd": 1.0}, "clipped"),
+    "mhgd": Method({"mhgd": 1.0}, "clipped"),
+    "ii": Method({"mhgd": 1.0, "rkd": 1.0, "kdsvd": 1.0}, "clipped"),
+    "dkd": Method({"dkd": 1.0}),
 }
 
 
-class Distillation(Objective):
-    """Cross-entropy plus lambda times the weighted terms against a frozen teacher.
+def resolve(params: "DistillParams") -> Method:
+    """Return the method that the parameters name, or the one that their terms make.
 
-    Args:
-        teacher: Frozen and put into evaluation mode; not part of the objective's state.
-        params: Terms, temperature and lambda.
+    Raises:
+        InputError: A method or a term does not exist, or every weight is 0.
     """
-
-    def __init__(self, teacher: nn.Module, params: "DistillParams") -> None:
-        super().__init__()
-        # in a list: a submodule would be saved with every training state
-        self._teachers = [teacher.eval().requires_grad_(False)]
-        self._terms = [(name, _term(name), weight) for name, weight in params.terms.items()]
-        self._temperature = params.temperature
-        self._lambda = params.scale
-
-    def forward(
-        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
-    ) -> Losses:
-        """Run student and teacher on the same batch; see `Objective.forward`."""
-        logits = of_whole_batch(network(images), len(labels))
-        with torch.no_grad():
-            taught = of_whole_batch(self._teachers[0](images), len(labels))
-        with torch.autocast(images.device.type, enabled=False):  # losses are float32
-            task = F.cross_entropy(logits, labels)
-            parts = {"cross_entropy": task.detach()}
-            transfer = task.new_zeros(())
-            for name, term, weight in self._terms:
-                value = term(logits, taught, self._temperature)
-                parts[name] = value.detach()
-                transfer = transfer + (self._lambda * progress.scale * weight) * value
-        return Losses(task, transfer, parts, logits)
-
-
-def check(terms: Mapping[str, float]) -> None:
-    """Raise `InputError` for a term that does not exist."""
-    for name in terms:
-        _term(name)
-
-
-def _term(name: str) -> Term:
-    if name not in TERMS:
-        near = difflib.get_close_matches(name, TERMS, n=1)
+    if params.method is not None:
+        if params.method not in METHODS:
+            raise InputError(_unknown("distill.method", "method", params.method, METHODS))
+        return METHODS[params.method]
+    for name in params.terms:
+        if name not in TERMS:
+            raise InputError(_unknown(f"distill.terms.{name}", "loss", name, TERMS))
+    if not any(params.terms.values()):
         raise InputError(
-            f"distill.terms.{name}: no such loss; "
-            + (f"did you mean {near[0]}?" if near else f"choose from {', '.join(TERMS)}")
+            "distill.terms: every weight is 0, so that nothing is distilled; give a term a weight "
+            "or name a distill.method"
         )
-    return TERMS[name]
+    return Method(params.terms, params.gradient_rule)
+
+
+def _unknown(key: str, kind: str, name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
+    return f"{key}: no such {kind} {name}; {hint}"

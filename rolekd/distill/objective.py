@@ -1,5 +1,6 @@
 """What a training minimises: one protocol for networks with and without a teacher."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,11 @@ class Progress:
     epochs: int
     scale: float
 
+    def within(self, fraction: float) -> bool:
+        """Whether the batch belongs to the first `fraction` of the training."""
+        # the tolerance: see `rolekd.train.loop.decays`
+        return self.epoch < fraction * self.epochs - 1e-9
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -33,22 +39,38 @@ class Losses:
         transfer: Lambda times the weighted terms of the distillation, a scalar; None: no teacher.
         parts: Every loss by name, detached, unweighted.
         logits: float [B, K].
+        clipped: As `transfer`, of the terms whose gradients a rule clips.
+        beside: Of what learns beside the network, and teaches it nothing by itself.
     """
 
     task: Tensor
     transfer: Tensor | None
     parts: dict[str, Tensor]
     logits: Tensor
+    clipped: Tensor | None = None
+    beside: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
-        """The sum, a scalar."""
-        return self.task if self.transfer is None else self.task + self.transfer
+        """What the network minimises, a scalar."""
+        return _sum(self.task, self.transfer, self.clipped)
+
+    @property
+    def free(self) -> Tensor:
+        """All whose gradients add up as they are, a scalar."""
+        return _sum(self.task, self.transfer, self.beside)
 
     def scaled(self, factor: float) -> "Losses":
         """Return the same with `factor` times the losses that are minimised."""
-        transfer = None if self.transfer is None else factor * self.transfer
-        return replace(self, task=factor * self.task, transfer=transfer)
+        names = ("task", "transfer", "clipped", "beside")
+        found = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{n: factor * value for n, value in found.items() if value is not None}
+        )
+
+
+def _sum(task: Tensor, *others: Tensor | None) -> Tensor:
+    return sum((other for other in others if other is not None), start=task)
 
 
 def of_whole_batch(output: Tensor, count: int) -> Tensor:
@@ -94,4 +116,13 @@ class Objective(nn.Module):
         rule that is not linear in gradients takes their `parallel.average` first.
         """
         del network, progress
-        torch.autograd.backward(losses.total)
+        torch.autograd.backward(_sum(losses.free, losses.clipped))
+
+    def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
+        """Learn what the objective needs before the network's first epoch.
+
+        Called once for a training, not when its state was loaded.
+
+        Args:
+            epochs: Number of an epoch -> its batches, as `Batches.epoch`.
+        """

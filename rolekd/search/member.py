@@ -13,7 +13,7 @@ from rolekd import seeds
 from rolekd.augment.policy import Policy
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
 from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
@@ -54,8 +54,8 @@ class Member:
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
             self._params = self._student_params.training
-            teacher, _ = roles.load(inputs / TEACHER, self._dataset)
-            self._teacher = teacher.to(self._device)
+            self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
+            self._teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
             self._scale_decay = self._distill_params.scale_decay
 
@@ -71,18 +71,20 @@ class Member:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
-        network = self._network(seed).to(self._device)
-        objective = self._objective().to(self._device)
+        network, objective = self._start(seed)
         decay = self._params.ema_decay
         average = Average(network, decay) if decay else None
         kept = None if average is None else average.network
         if self._params.compile:
             network.compile()
         optimizer = make_optimizer(network, objective, self._params)
-        if state is not None:
-            states.load(state, network, objective, optimizer, average=kept)
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
+        augment_at = constant(self._engine, Policy(policy))
+        if state is not None:
+            states.load(state, network, objective, optimizer, average=kept)
+        else:
+            objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(epoch)))
         seen = epochs * batches.images_per_epoch
         with MeanProbability(self._teacher) as seen_by_teacher:
             try:
@@ -90,7 +92,7 @@ class Member:
                     network,
                     optimizer,
                     batches,
-                    constant(self._engine, Policy(policy)),
+                    augment_at,
                     objective,
                     self._params,
                     average=average,
@@ -108,15 +110,14 @@ class Member:
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)
 
-    def _network(self, seed: int) -> torch.nn.Module:
+    def _start(self, seed: int) -> tuple[torch.nn.Module, Objective]:
+        """Return the role's network and objective as a training begins with them."""
         if self._teacher is None:
-            return roles.teacher(self._teacher_params, self._dataset, seed)[0]
-        return roles.student(self._student_params, self._dataset, seed, self._teacher)[0]
-
-    def _objective(self) -> Objective:
-        if self._teacher is None:
-            return Objective()
-        return Distillation(self._teacher, self._distill_params)
+            network, _ = roles.teacher(self._teacher_params, self._dataset, seed)
+            return network.to(self._device), Objective()
+        network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
+        described = (network.to(self._device), about), (self._teacher, self._teacher_about)
+        return network, Distillation(*described, self._distill_params, seed)
 
 
 def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def fit(
             f"{state_file}: not all processes see the same training state; put the project on a "
             "folder that their machines share"
         )
+    if not first:
+        objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(0)))
     saved = time.monotonic()
 
     def after_epoch(finished: int) -> None:

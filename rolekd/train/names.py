@@ -5,26 +5,37 @@ from typing import TYPE_CHECKING
 import torch
 
 from rolekd.data.sources import find
-from rolekd.distill import methods
+from rolekd.distill import methods, taps
 from rolekd.errors import InputError
 from rolekd.models import zoo
 from rolekd.quantize.lower import lower
 from rolekd.train import roles
 
 if TYPE_CHECKING:
-    from rolekd.params import Params
+    from rolekd.params import ModelParams, Params
 
 _ANY_SIDE = 32  # pixels, where only the data know
 
 
 def check(params: "Params") -> None:
-    """Raise `InputError` for a source, network, loss or module that does not exist."""
+    """Raise `InputError` for a source, network, method, loss or module that does not exist."""
     find(params.data.source)
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)
-    methods.check(params.distill.terms)
+    method = methods.resolve(params.distill)
     if params.student.overrides or params.student.model.name not in zoo.OURS:
         _check_student(params)
+    if method.needs_taps:
+        student, teacher = (_sample(role.model) for role in (params.student, params.teacher))
+        taps.choose(method, params.distill.taps, student, teacher)
+
+
+def _sample(params: "ModelParams") -> taps.Described:
+    """Build a network for some images: its module paths do not depend on them."""
+    side = (_ANY_SIDE, _ANY_SIDE)
+    width = params.width
+    network = zoo.build(params.name, classes=2, channels=3, image_size=side, width=width, seed=0)
+    return network, {"model": params.name, "image_size": side}
 
 
 def _check_student(params: "Params") -> None:

@@ -19,6 +19,41 @@ def test_soft_labels_follow_hintons_formula():
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
+def test_dkd_follows_zhaos_formula():
+    rng = np.random.default_rng(4)
+    student, teacher, temperature = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), 4.0
+    labels = np.array([0, 6, 3, 3, 1])
+    p, q = _softmax(teacher / temperature), _softmax(student / temperature)
+    target, others = 0.0, 0.0
+    for row, label in enumerate(labels):
+        rest = np.arange(7) != label
+        b, c = (np.array([x[row, label], x[row, rest].sum()]) for x in (p, q))
+        target += (b * np.log(b / c)).sum() / 5
+        b, c = (x[row, rest] / x[row, rest].sum() for x in (p, q))
+        others += (b * np.log(b / c)).sum() / 5
+    loss = losses.decoupled(*map(torch.tensor, (student, teacher, labels)), temperature, 0.5, 3.0)
+    assert float(loss) == pytest.approx(16 * (0.5 * target + 3 * others), rel=1e-12)
+
+
+def test_dkds_parts_make_up_the_soft_labels():
+    """KL = target part + (1 - p_t) other part (Zhao et al., equation 6)."""
+    rng = np.random.default_rng(5)
+    teacher = rng.normal(size=(1, 7))
+    weight = 1 - _softmax(teacher)[0, 2]
+    student, teacher = torch.tensor(rng.normal(size=(1, 7))), torch.tensor(teacher)
+    loss = losses.decoupled(student, teacher, torch.tensor([2]), 1.0, 1.0, weight)
+    assert float(loss) == pytest.approx(float(losses.soft_labels(student, teacher, 1.0)))
+
+
+def test_peers_teach_each_other_their_plain_probabilities():
+    rng = np.random.default_rng(6)
+    network, peer = rng.normal(size=(5, 7)), rng.normal(size=(5, 7))
+    p, q = _softmax(peer), _softmax(network)
+    expected = (p * np.log(p / q)).sum(1).mean()
+    loss = losses.mutual(torch.tensor(network), torch.tensor(peer))
+    assert float(loss) == pytest.approx(expected, rel=1e-12)
+
+
 def _huber(x):
     return np.where(np.abs(x) < 1, x**2 / 2, np.abs(x) - 0.5).mean()
 
@@ -48,6 +83,8 @@ def test_rkd_follows_parks_formulas():
 LOSSES = {
     "soft_labels": lambda s, t: losses.soft_labels(s, t, 4.0),
     "relational": losses.relational,
+    "mutual": losses.mutual,
+    "decoupled": lambda s, t: losses.decoupled(s, t, torch.arange(len(s)) % s.shape[1], 4.0),
 }
 
 
@@ -66,10 +103,15 @@ def test_equal_networks_have_no_loss(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("logits", [torch.zeros(4, 3), torch.ones(1, 3), torch.eye(3).repeat(2, 1)])
-def test_degenerate_batches_give_finite_losses_and_gradients(name, logits):
-    student = logits.clone().requires_grad_()
-    loss = LOSSES[name](student, torch.randn(len(logits), 3))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "logits",
+    [torch.zeros(4, 3), torch.ones(1, 3), torch.eye(3).repeat(2, 1), torch.eye(2) * 300],
+    ids=["equal", "single", "pairs", "certain"],
+)
+def test_degenerate_batches_give_finite_losses_and_gradients(name, logits, dtype):
+    student = logits.to(dtype, copy=True).requires_grad_()
+    loss = LOSSES[name](student, torch.randn(logits.shape).to(dtype))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(student.grad).all()

@@ -13,7 +13,8 @@ import torch
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.prepare import prepare
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
+from rolekd.distill.methods import METHODS
 from rolekd.distill.objective import Objective
 from rolekd.errors import InputError
 from rolekd.files import sha256
@@ -27,6 +28,7 @@ from rolekd.train.rates import decays
 
 TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
+WIDER = TEACHER.model_copy(update={"model": ModelParams(width=6)})
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
 
 
@@ -108,16 +110,30 @@ def test_the_rate_decays_at_the_stated_fractions():
     assert decays(params, 1, 0) == 0
 
 
-@pytest.mark.parametrize(("taught", "quantizer"), [(False, "lsq"), (True, "dorefa")])
-def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, taught, quantizer):
-    params = STUDENT.model_copy(update={"quantizer": quantizer, "overrides": {"*shortcut.0": 4}})
-    teacher, _ = roles.teacher(TEACHER, digits, 0)
-    objective = Distillation(teacher, DistillParams()) if taught else Objective()
+# heads, a paraphraser, adapters, connectors, a peer: whatever a term may train
+EVERYTHING = {"mhgd": 1.0, "ft": 1.0, "fsp": 1.0, "ab": 1.0, "dml": 1.0, "rkd": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("terms", "quantizer"), [(None, "lsq"), ({"soft": 1.0}, "dorefa"), (EVERYTHING, "dorefa")]
+)
+def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, terms, quantizer):
+    low = STUDENT.model_copy(update={"quantizer": quantizer, "overrides": {"*shortcut.0": 4}})
+    teacher = roles.teacher(WIDER, digits, 0)
 
     def run(path, stop):
-        network, _ = roles.student(params, digits, 1, teacher)
-        optimizer = make_optimizer(network, Objective(), TINY)
-        first = state.load(path, network, objective, optimizer)[0] if path.exists() else 0
+        student = roles.student(low, digits, 1, teacher[0])
+        network, objective = student[0], Objective()
+        if terms is not None:
+            params = DistillParams(terms=terms, gradient_rule="clipped")
+            objective = Distillation(student, teacher, params, 1)
+        optimizer = make_optimizer(network, objective, TINY)
+        first = 0
+        if path.exists():
+            first = state.load(path, network, objective, optimizer)[0]
+        else:
+            batches, augment = _batches(digits), _nothing(digits)(0)
+            objective.prepare(lambda epoch: batches.epoch(epoch, augment))
         train(
             network,
             optimizer,
@@ -205,23 +221,76 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     assert caught.value.exit_code == 1
 
 
-def test_every_term_changes_the_weights(digits):
-    teacher, _ = roles.teacher(TEACHER, digits, 0)
-    weights = {}
-    for terms in ({}, {"soft": 1.0}, {"rkd": 0.1}, {"soft": 1.0, "rkd": 0.1}):
-        network, _ = roles.student(STUDENT, digits, 1, teacher)
-        train(
-            network,
-            make_optimizer(network, Objective(), TINY),
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_changes_the_weights(digits, tmp_path, method, plain):
+    teacher = roles.teacher(WIDER, digits, 0)
+    student = roles.student(STUDENT, digits, 1, teacher[0])
+    params = DistillParams(method=method, prepare_epochs=1)
+    rows = fit(
+        student[0],
+        _batches(digits),
+        _nothing(digits),
+        Distillation(student, teacher, params, 1),
+        TWO_EPOCHS,
+        state_file=tmp_path / "state",
+        scale_decay=0.6,
+    )
+    for name in METHODS[method].terms:
+        assert sum(row[name] for row in rows) > 0
+    assert not torch.equal(_flat(student[0]), plain)
+
+
+TWO_EPOCHS = TINY.model_copy(update={"epochs": 2})
+
+
+def _flat(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+@pytest.fixture(scope="module")
+def plain(digits, tmp_path_factory):
+    """Weights of the same training without a teacher."""
+    teacher, _ = roles.teacher(WIDER, digits, 0)
+    student, _ = roles.student(STUDENT, digits, 1, teacher)
+    path = tmp_path_factory.mktemp("plain") / "state"
+    fit(student, _batches(digits), _nothing(digits), Objective(), TWO_EPOCHS, state_file=path)
+    return _flat(student)
+
+
+def test_a_training_with_heads_that_is_killed_ends_in_the_same_bytes(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("rolekd.train.fit._SECONDS_BETWEEN_SAVES", 0.0)
+    teacher = roles.teacher(WIDER, digits, 0)
+
+    class KilledError(Exception):
+        pass
+
+    class Killer:
+        def __init__(self, at):
+            self.at = at
+
+        def epoch(self, _metrics, step):
+            if step == self.at:
+                raise KilledError
+
+    def run(path, kill_at):
+        student = roles.student(STUDENT, digits, 1, teacher[0])
+        fit(
+            student[0],
             _batches(digits),
             _nothing(digits),
-            Distillation(teacher, DistillParams(terms=terms)),
+            Distillation(student, teacher, DistillParams(method="ii"), 1),
             TINY,
-            last=1,
+            state_file=path,
+            reporters=[Killer(kill_at)],
         )
-        weights[tuple(terms)] = torch.cat([p.detach().flatten() for p in network.parameters()])
-    values = list(weights.values())
-    assert all(not torch.equal(values[i], values[j]) for i in range(len(values)) for j in range(i))
+        return student[0]
+
+    whole = run(tmp_path / "whole", None)
+    for epoch in (0, 1, 3):
+        with pytest.raises(KilledError):
+            run(tmp_path / "parts", epoch)
+    assert torch.equal(_flat(run(tmp_path / "parts", None)), _flat(whole))
+    assert sha256(tmp_path / "whole") == sha256(tmp_path / "parts")
 
 
 def test_networks_survive_their_files_and_refuse_others(digits, tmp_path):

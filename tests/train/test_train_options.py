@@ -7,7 +7,7 @@ from torch import nn
 
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.prepare import prepare
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError
 from rolekd.files import sha256
@@ -145,16 +145,16 @@ class _Noisy(nn.Module):
 @pytest.mark.parametrize("kind", ["taught", "one-cycle", "noisy"])
 def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_path, kind):
     params = TINY.model_copy(update=OPTIONS)
-    teacher, _ = roles.teacher(TEACHER, digits, 0)
-    objective = Objective()
-    if kind == "taught":
-        objective = Distillation(teacher, DistillParams())
+    teacher = roles.teacher(TEACHER, digits, 0)
     if kind == "one-cycle":
         params = params.model_copy(update={"schedule": "one-cycle", "warmup_epochs": 0.0})
 
     def run(path, stop):
         torch.manual_seed(3)
-        network = _Noisy() if kind == "noisy" else roles.student(STUDENT, digits, 1, teacher)[0]
+        student = roles.student(STUDENT, digits, 1, teacher[0])
+        network, objective = _Noisy() if kind == "noisy" else student[0], Objective()
+        if kind == "taught":
+            objective = Distillation(student, teacher, DistillParams(), 1)
         average = Average(network, params.ema_decay)
         optimizer = make_optimizer(network, objective, params)
         first = 0
@@ -174,13 +174,14 @@ def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_
 
 def test_bfloat16_acts_on_networks_and_spares_losses_and_weights(digits):
     seen = []
-    teacher, _ = roles.teacher(TEACHER, digits, 0)
-    student, _ = roles.student(STUDENT, digits, 1, teacher)
+    taught = roles.teacher(TEACHER, digits, 0)
+    described = roles.student(STUDENT, digits, 1, taught[0])
+    objective = Distillation(described, taught, DistillParams(), 1)
+    teacher, student = taught[0], described[0]
     for network in (teacher, student):
         network.get_submodule("stage2.0.relu2").register_forward_hook(
             lambda _m, _i, output: seen.append(output.dtype)
         )
-    objective = Distillation(teacher, DistillParams())
     _, sums = _stepped(digits, student, objective, precision="bfloat16")
     assert seen == [torch.bfloat16] * 2
     assert all(value.dtype == torch.float32 for value in sums.values())
@@ -192,11 +193,11 @@ def test_bfloat16_acts_on_networks_and_spares_losses_and_weights(digits):
 
 
 def test_the_teacher_sees_every_batch_once(digits):
-    teacher, _ = roles.teacher(TEACHER, digits, 0)
-    student, _ = roles.student(STUDENT, digits, 1, teacher)
-    calls = []
-    teacher.register_forward_hook(lambda *_: calls.append(1))
-    objective, batches = Distillation(teacher, DistillParams()), _batches(digits)
+    teacher = roles.teacher(TEACHER, digits, 0)
+    described = roles.student(STUDENT, digits, 1, teacher[0])
+    objective = Distillation(described, teacher, DistillParams(), 1)
+    student, batches, calls = described[0], _batches(digits), []
+    teacher[0].register_forward_hook(lambda *_: calls.append(1))
     optimizer = make_optimizer(student, objective, TINY)
     train(student, optimizer, batches, _nothing(digits), objective, TINY, last=1)
     assert len(calls) == batches.per_epoch
@@ -277,14 +278,14 @@ def test_a_gpu_trains_like_the_cpu_and_twice_the_same(digits, tmp_path):
     devices.make_reproducible(device)
 
     def run(where):
-        teacher, _ = roles.teacher(TEACHER, digits, 0)
-        student, _ = roles.student(STUDENT, digits, 1, teacher)
+        teacher = roles.teacher(TEACHER, digits, 0)
+        described = roles.student(STUDENT, digits, 1, teacher[0])
+        student = described[0].to(where)
+        teacher[0].to(where)
         batches = Batches(digits, "search_train", 64, 0, Normalize(digits, where))
-        objective = Distillation(teacher.to(where), DistillParams())
+        objective = Distillation(described, teacher, DistillParams(method="ii"), 1)
         path = tmp_path / f"{where.type}-{len(list(tmp_path.iterdir()))}"
-        history = fit(
-            student.to(where), batches, _nothing(digits), objective, TINY, state_file=path
-        )
+        history = fit(student, batches, _nothing(digits), objective, TINY, state_file=path)
         return history[0]["loss"], sha256(path)
 
     cpu, first, second = run(torch.device("cpu")), run(device), run(device)
@@ -296,12 +297,13 @@ def test_a_gpu_trains_like_the_cpu_and_twice_the_same(digits, tmp_path):
 def test_a_compiled_network_learns_the_same(digits, tmp_path):
     losses = {}
     for compiled in (False, True):
-        teacher, _ = roles.teacher(TEACHER, digits, 0)
-        student, _ = roles.student(STUDENT, digits, 1, teacher)
+        teacher = roles.teacher(TEACHER, digits, 0)
+        student = roles.student(STUDENT, digits, 1, teacher[0])
+        objective = Distillation(student, teacher, DistillParams(method="ii"), 1)
         params = TINY.model_copy(update={"compile": compiled, "epochs": 1})
         history = fit(
-            student, _batches(digits), _nothing(digits), Distillation(teacher, DistillParams()),
-            params, state_file=tmp_path / str(compiled),
+            student[0], _batches(digits), _nothing(digits), objective, params,
+            state_file=tmp_path / str(compiled),
         )  # fmt: skip
         losses[compiled] = history[-1]["loss"]
     assert losses[True] == pytest.approx(losses[False], rel=1e-2)

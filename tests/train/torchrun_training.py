@@ -9,7 +9,7 @@ import torch
 from rolekd import parallel, processes
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.prepare import prepare
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.params import (
     BaseAugmentParams,
@@ -25,6 +25,10 @@ from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.fit import fit
 
 TRAINING = TrainingParams(epochs=2, batch_size=63, optimizer="sgd", learning_rate=0.02)
+# logits, features through adapters, heads that learn first, a rule that is not linear
+DISTILL = DistillParams(
+    terms={"soft": 1.0, "rkd": 0.1, "mhgd": 1.0, "at": 1.0}, gradient_rule="clipped"
+)
 RICH = TRAINING.model_copy(
     update={"accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "schedule": "cosine"}
 )
@@ -35,7 +39,8 @@ def histories(folder):
     torch.set_num_threads(1)
     parallel.join(torch.device("cpu"))
     digits = prepare(DataParams(), seed=0)
-    teacher, _ = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 0)
+    taught = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 0)
+    teacher = taught[0]
     student_params = StudentParams(model=ModelParams(width=4))
     augment_at = constant(make_engine(BaseAugmentParams(), digits, 1), None)
     rows = []
@@ -43,8 +48,8 @@ def histories(folder):
         if name == "teacher":
             network, objective = teacher, Objective()
         else:
-            network = roles.student(student_params, digits, 1, teacher)[0]
-            objective = Distillation(teacher, DistillParams())
+            student = roles.student(student_params, digits, 1, teacher)
+            network, objective = student[0], Distillation(student, taught, DISTILL, 1)
         rows += fit(
             network,
             Batches(digits, "search_train", training.batch_size, 0, Normalize(digits)),

@@ -1,0 +1,172 @@
+"""Cross-entropy plus what a method makes of a frozen teacher."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rolekd import parallel
+from rolekd.distill import gradients, taps
+from rolekd.distill.connectors import adapter
+from rolekd.distill.methods import resolve
+from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
+from rolekd.distill.taps import Described
+from rolekd.distill.term import Batch, Outputs, Setting
+from rolekd.distill.terms import TERMS
+from rolekd.errors import InputError
+from rolekd.models import Taps
+
+if TYPE_CHECKING:
+    from rolekd.params import DistillParams
+
+
+class Distillation(Objective):
+    """Cross-entropy plus lambda times the weighted terms against a frozen teacher.
+
+    Adapters, and whatever else the terms train, are its parameters.
+
+    Args:
+        student: The one network that this objective trains, and its description.
+        teacher: Frozen and put into evaluation mode; not part of the objective's state.
+        params: Method or terms, taps, temperature, lambda, phases.
+        seed: Of the initial weights of what the terms train.
+
+    Raises:
+        InputError: Terms or taps do not exist or do not go together, or the class counts differ.
+    """
+
+    def __init__(
+        self, student: Described, teacher: Described, params: "DistillParams", seed: int
+    ) -> None:
+        super().__init__()
+        # in a list: a submodule would be saved with every training state
+        self._teachers = [teacher[0].eval().requires_grad_(False)]
+        self._params, self._method = params, resolve(params)
+        self._weights = {name: w for name, w in self._method.terms.items() if w > 0}
+        kinds = [TERMS[name] for name in self._weights]
+        self._needs_teacher = any(kind.needs_teacher for kind in kinds)
+        pairs = taps.choose(self._method, params.taps, student, teacher)
+        ours, theirs = taps.outputs(student, pairs.student), taps.outputs(teacher, pairs.teacher)
+        _compare_classes(ours, theirs)
+        setting = Setting(
+            teacher[0],
+            [feature.shape[1] for feature in ours.features],
+            [feature.shape[1] for feature in theirs.features],
+            params.temperature,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            channels = zip(setting.student_channels, setting.teacher_channels, strict=True)
+            adapts = any(kind.needs_adapters for kind in kinds)
+            adapters = nn.ModuleList([adapter(*pair) for pair in channels] if adapts else [])
+            self._terms = {name: TERMS[name](setting) for name in self._weights}
+        self._adapters, self.terms = adapters, nn.ModuleDict(self._terms)
+        self._teacher_paths = pairs.teacher
+        # attached for good: hooks that come and go would compile a network anew in every step
+        self._student_taps = Taps(student[0], pairs.student)
+        self.to(next(student[0].parameters()).device)
+
+    def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
+        """Train on the teacher what some terms need before the student's first epoch."""
+        taught = [term for term in self._terms.values() if term.pupil is not None]
+        if not taught:
+            return
+        pupils = nn.ModuleList([pupil for term in taught if (pupil := term.pupil) is not None])
+        pupils.train().requires_grad_(True)
+        optimizer = torch.optim.Adam(pupils.parameters(), lr=1e-3)
+        for epoch in range(self._params.prepare_epochs):
+            # epochs before the first: no stream of the training itself is used up
+            for images, _ in epochs(-1 - epoch):
+                outputs = self._teach(images[parallel.share(len(images))], len(images))
+                optimizer.zero_grad(set_to_none=True)
+                lessons = torch.stack([term.lesson(outputs) for term in taught])
+                torch.autograd.backward(lessons.sum())
+                optimizer.step()
+        pupils.requires_grad_(False)
+
+    def forward(
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+    ) -> Losses:
+        """Run student and teacher on the same batch; see `Objective.forward`."""
+        ours = _outputs(network(images), self._student_taps, len(labels))
+        self._student_taps.features.clear()  # or they would live until the next batch
+        theirs = Outputs(ours.logits.new_empty(0))
+        if self._needs_teacher:
+            theirs = self._teach(images, len(labels))
+        batch = Batch(images, labels, ours, theirs, self._adapters)
+        # singular vectors and triples of images want more than 8 bits
+        with torch.autocast(images.device.type, enabled=False):
+            return self._losses(batch, progress)
+
+    def _losses(self, batch: Batch, progress: Progress) -> Losses:
+        task = F.cross_entropy(batch.student.logits, batch.labels)
+        parts = {"cross_entropy": task.detach()}
+        first = self._in_first_phase(progress)
+        sums = {False: task.new_zeros(()), True: task.new_zeros(())}
+        for name, term in self._terms.items():
+            if term.first_phase != first:
+                parts[name] = task.new_zeros(())
+                continue
+            value = term(batch)
+            parts[name] = value.detach()
+            clipped = term.clipped and self._method.gradient_rule == "clipped"
+            scale = self._params.scale * progress.scale * self._weights[name]
+            sums[clipped] = sums[clipped] + scale * value
+        return Losses(
+            task.new_zeros(()) if first else task,
+            sums[False],
+            parts,
+            batch.student.logits,
+            clipped=sums[True] if sums[True].requires_grad else None,
+            beside=torch.stack(batch.beside).sum() if batch.beside else None,
+        )
+
+    def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+        """Add gradients; those of clipped terms as the method's rule says."""
+        if losses.clipped is None:
+            super().backward(losses, network, progress)
+            return
+        weights = [p for p in network.parameters() if p.requires_grad]
+        own = [p for p in self.parameters() if p.requires_grad]
+        free = torch.autograd.grad(
+            losses.free, [*weights, *own], retain_graph=True, allow_unused=True
+        )
+        other = torch.autograd.grad(losses.clipped, [*weights, *own], allow_unused=True)
+        count = len(weights)
+        parallel.average([g for g in (*free, *other) if g is not None])
+        bounded = gradients.clip(other[:count], free[:count], gradients.share(progress.epoch))
+        for parameter, *parts in zip(
+            [*weights, *own], free, [*bounded, *other[count:]], strict=True
+        ):
+            for gradient in parts:
+                _accumulate(parameter, gradient)
+
+    def _teach(self, images: Tensor, count: int) -> Outputs:
+        teacher = self._teachers[0]
+        with torch.no_grad(), Taps(teacher, self._teacher_paths) as tapped:
+            return _outputs(teacher(images), tapped, count)
+
+    def _in_first_phase(self, progress: Progress) -> bool:
+        prepares = any(term.first_phase for term in self._terms.values())
+        return prepares and progress.within(self._params.first_phase_fraction)
+
+
+def _outputs(logits: Tensor, tapped: Taps, count: int) -> Outputs:
+    features = [of_whole_batch(feature, count) for feature in tapped.values()]
+    return Outputs(of_whole_batch(logits, count), features)
+
+
+def _accumulate(parameter: nn.Parameter, gradient: Tensor | None) -> None:
+    if gradient is not None:
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _compare_classes(student: Outputs, teacher: Outputs) -> None:
+    ours, theirs = student.logits.shape[1], teacher.logits.shape[1]
+    if ours != theirs:
+        raise InputError(
+            f"distill: the student tells {ours} classes apart, its teacher {theirs}; train the "
+            "teacher on this data"
+        )

@@ -1,0 +1,105 @@
+"""Which features of the teacher go with which of the student."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from rolekd.distill.methods import Method
+from rolekd.distill.term import Outputs
+from rolekd.distill.terms import TERMS
+from rolekd.errors import InputError
+from rolekd.models import Taps, default_taps
+
+if TYPE_CHECKING:
+    from rolekd.params import TapsParams
+
+
+# a network and the description that its weights file has: model, channels, image_size, ...
+Described = tuple[nn.Module, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Module paths, as many of the student as of the teacher, from the first layer to the last."""
+
+    student: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
+
+
+def choose(
+    method: Method, named: "TapsParams | None", student: Described, teacher: Described
+) -> Pairs:
+    """Return the taps that the parameters name, or the defaults of both networks, in pairs.
+
+    Defaults that differ in number pair by relative depth: those of the network with more taps
+    that stand at the same share of the way, first with first and last with last. None for a
+    method of logits.
+
+    Raises:
+        InputError: They differ in number or are too few, a network has no such module, or no
+            defaults.
+    """
+    if not method.needs_taps:
+        return Pairs()
+    pairs = _pair(named, student, teacher)
+    for (network, _), paths in ((student, pairs.student), (teacher, pairs.teacher)):
+        with Taps(network, paths):
+            pass
+    for name in method.terms:
+        least = TERMS[name].needs_taps
+        if len(pairs.student) < least:
+            raise InputError(
+                f"distill.taps: {name} compares {least} taps at least, found {len(pairs.student)}; "
+                "name more"
+            )
+    return pairs
+
+
+def _pair(named: "TapsParams | None", student: Described, teacher: Described) -> Pairs:
+    if named is None:
+        found = [
+            default_taps(network, about["model"], tuple(about["image_size"]))
+            for network, about in (student, teacher)
+        ]
+        count = min(map(len, found))
+        return Pairs(*(_spread(paths, count) for paths in found))
+    if len(named.student) != len(named.teacher):
+        raise InputError(
+            f"distill.taps: {len(named.student)} of the student, {len(named.teacher)} of the "
+            "teacher; name as many of each, in the order in which they go together"
+        )
+    return Pairs(named.student, named.teacher)
+
+
+def outputs(described: Described, paths: Sequence[str]) -> Outputs:
+    """Return what the network makes of an image of zeros, itself left as it is.
+
+    Raises:
+        InputError: A path names no module that runs, or none that gives a feature map.
+    """
+    model, about = described
+    height, width = about["image_size"]
+    # a copy: quantisers may start from the first tensor that they see
+    network = copy.deepcopy(model).eval()
+    weight = next(network.parameters())
+    images = weight.new_zeros(2, about["channels"], height, width)
+    with torch.no_grad(), Taps(network, paths) as taps:
+        logits = network(images)
+        features = taps.values()
+    for path, feature in zip(paths, features, strict=True):
+        if not isinstance(feature, torch.Tensor) or feature.ndim != 4:
+            raise InputError(
+                f"tap {path} of {about['model']}: gives no feature map; name a module "
+                "between the convolutions"
+            )
+    return Outputs(logits, features)
+
+
+def _spread(paths: tuple[str, ...], count: int) -> tuple[str, ...]:
+    if count == 1:
+        return paths[-1:]
+    return tuple(paths[round(n * (len(paths) - 1) / (count - 1))] for n in range(count))

@@ -1,0 +1,123 @@
+"""What a term of a distillation is, and what it sees of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from rolekd.distill import vectors
+
+_CANDIDATES = 4  # singular vectors of the student among which the teacher's is looked for
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network makes of a batch, in float32.
+
+    Attributes:
+        logits: [B, K].
+        features: Its taps [B, C, H, W]; none where no term needs them.
+    """
+
+    logits: Tensor
+    features: Sequence[Tensor] = ()
+
+    @cached_property
+    def vectors(self) -> list[Tensor]:
+        """The first singular vector of every tap, [B, C], without gradient."""
+        return [vectors.first(feature) for feature in self.features]
+
+
+class Batch:
+    """What the terms see of a batch; what several of them need is computed once.
+
+    Attributes:
+        images: float32 [B, C, H, W], normalised and augmented.
+        labels: int64 [B].
+        student: With gradient.
+        teacher: Without; no logits where no term asks for them.
+        beside: Terms append losses of what learns beside the student; lambda leaves them alone.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        student: Outputs,
+        teacher: Outputs,
+        adapters: nn.ModuleList,
+    ) -> None:
+        self.images, self.labels = images, labels
+        self.student, self.teacher = student, teacher
+        self.beside: list[Tensor] = []
+        self._adapters = adapters
+
+    @cached_property
+    def adapted(self) -> list[Tensor]:
+        """The student's features in the teacher's channels."""
+        return [
+            adapt(feature)
+            for adapt, feature in zip(self._adapters, self.student.features, strict=True)
+        ]
+
+    @cached_property
+    def aligned(self) -> list[Tensor]:
+        """The singular vectors [B, C] of the adapted features that answer to the teacher's."""
+        return [
+            vectors.align(vectors.leading(ours, _CANDIDATES), theirs)
+            for ours, theirs in zip(self.adapted, self.teacher.vectors, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a term may build itself from.
+
+    Attributes:
+        teacher: Frozen.
+        student_channels: Of each tap.
+        teacher_channels: Of each tap.
+        temperature: Of soft labels.
+    """
+
+    teacher: nn.Module
+    student_channels: Sequence[int]
+    teacher_channels: Sequence[int]
+    temperature: float
+
+
+class Term(nn.Module):
+    """One loss between student and teacher, with the parameters that it trains beside them.
+
+    Attributes:
+        needs_teacher: The frozen teacher must run.
+        needs_taps: The least number of taps; 0: logits are enough.
+        needs_adapters: It compares features, channel by channel.
+        first_phase: It prepares the student, alone, in the first phase.
+        clipped: Its gradients obey the rule "clipped".
+    """
+
+    needs_teacher: ClassVar[bool] = True
+    needs_taps: ClassVar[int] = 0
+    needs_adapters: ClassVar[bool] = False
+    first_phase: ClassVar[bool] = False
+    clipped: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.temperature = setting.temperature
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the loss, a scalar."""
+        raise NotImplementedError
+
+    @property
+    def pupil(self) -> nn.Module | None:
+        """What learns from the teacher alone, before the student's first epoch; then frozen."""
+        return None
+
+    def lesson(self, teacher: Outputs) -> Tensor:
+        """Return the loss of `pupil`, a scalar."""
+        raise NotImplementedError

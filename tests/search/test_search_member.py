@@ -1,0 +1,75 @@
+"""Slots of a student's search whose objective has a state of its own."""
+
+import pytest
+
+from rolekd.data import dataset as datasets
+from rolekd.data.prepare import prepare
+from rolekd.files import sha256
+from rolekd.params import DataParams, Params, TeacherParams, parse
+from rolekd.search.member import DATA, TEACHER, Member, training
+from rolekd.search.population import Settings, Slot
+from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.train import roles, state
+
+NOTHING = (0,) * 60
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    whole = prepare(DataParams(), seed=0)
+    datasets.save(datasets.restrict(whole, ("search_train", "search_val")), folder / DATA)
+    section = {"model": {"name": "resnet8", "width": 6}}
+    network, about = roles.teacher(TeacherParams.model_validate(section), whole, 0)
+    state.save_weights(folder / TEACHER, network, about)
+    return folder
+
+
+def _member(inputs, **distill):
+    params: Params = parse({"student": {"model": {"width": 4}}, "distill": distill}, "the test")
+    section = params.search.model_dump(exclude={"workers", "threads_per_worker"})
+    spec = SearchSpec(
+        seed=0,
+        role="student",
+        trainer="member",
+        settings=Settings(**(section | {"epochs": 4, "interval_epochs": 1})),
+        threads=1,
+        training=training(params.model_dump(mode="json"), "student"),
+        inputs=hash_inputs(inputs),
+        versions=versions(),
+    )
+    return Member(spec, inputs)
+
+
+@pytest.mark.parametrize("method", ["ii", "ft"])
+def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, method):
+    def two_slots(name):
+        first, second = tmp_path / f"{name}-1", tmp_path / f"{name}-2"
+        # a member of its own for each, as after a restart or on another machine
+        _member(inputs, method=method).advance(None, NOTHING, Slot(0, 0), 0, 1, first)
+        _member(inputs, method=method).advance(first, NOTHING, Slot(1, 0), 1, 1, second)
+        return first, second
+
+    one, again = two_slots("one"), two_slots("again")
+    assert [sha256(path) for path in one] == [sha256(path) for path in again]
+    heads = [
+        {
+            key: value
+            for key, value in state.read(path)[0].items()
+            if ".heads." in key or ".paraphraser." in key
+        }
+        for path in one
+    ]
+    assert heads[0]
+    assert all((heads[0][key] == heads[1][key]).all() for key in heads[0])
+
+
+def test_a_child_takes_over_another_members_heads(inputs, tmp_path):
+    parent = tmp_path / "parent"
+    member = _member(inputs, method="ii")
+    member.advance(None, NOTHING, Slot(0, 0), 0, 1, parent)
+    member.advance(parent, NOTHING, Slot(1, 1), 1, 1, tmp_path / "child")
+    kept, taken = (state.read(p)[0] for p in (parent, tmp_path / "child"))
+    heads = [key for key in kept if ".heads." in key]
+    assert heads
+    assert all((kept[key] == taken[key]).all() for key in heads)
