@@ -67,7 +67,7 @@ def main(role: str) -> None:
         for name in ("schedule.json", "lineage.json", "population.svg"):
             stage.run.log_artifact(stage.folder / name)
         shutil.rmtree(artifacts, ignore_errors=True)
-        stage.finish({"accuracy": found.line[-1].accuracy})
+        stage.finish({"accuracy": found.line[-1].accuracy}, ends_of_curves=True)
 
 
 def _inputs(stage: Stage, role: str) -> Path:

@@ -51,10 +51,14 @@ class Stage:
             profile={"images": len(dataset.splits[split]), "classes": len(dataset.classes)},
         )
 
-    def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json, with the id of the run that made it, and drop the state."""
-        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
-        self.run.log_metrics(numbers)
+    def finish(self, metrics: Mapping[str, Any], *, ends_of_curves: bool = False) -> None:
+        """Write metrics.json, with the id of the run that made it, and drop the state.
+
+        With `ends_of_curves` the run has these numbers already, as the last points of its curves.
+        """
+        if not ends_of_curves:
+            numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+            self.run.log_metrics(numbers)
         files.write_json(
             self.folder / "metrics.json", {**metrics, "mlflow_run_id": self.run.run_id()}
         )

@@ -49,7 +49,10 @@ def main() -> None:
         stage.log_split(dataset, "train")
         state.save_weights(stage.folder / "weights.safetensors", network, about)
         files.write_text(stage.folder / "epochs.csv", to_csv(history))
-        stage.finish({"train_loss": history[-1]["loss"], "train_accuracy": history[-1]["accuracy"]})
+        last = history[-1]
+        stage.finish(
+            {"train_loss": last["loss"], "train_accuracy": last["accuracy"]}, ends_of_curves=True
+        )
 
 
 if __name__ == "__main__":
