@@ -76,7 +76,10 @@ def _inputs(stage: Stage, role: str) -> Path:
 
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
-    datasets.save_splits(datasets.load(DATA), ("search_train", "search_val"), folder / "data")
+    dataset, splits = datasets.load(DATA), ("search_train", "search_val")
+    for split in splits:
+        stage.log_split(dataset, split)
+    datasets.save_splits(dataset, splits, folder / "data")
     if role == "student":
         shutil.copy(TEACHER, folder / "teacher.safetensors")
     return folder

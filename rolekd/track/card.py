@@ -8,7 +8,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.track.evidence import Evidence
 
 # facts that stand among the figures
-_TOLD_APART = ("accuracy", "bytes", "latency_ms", "machine")
+_TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine")
 
 
 def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from rolekd import files
 from rolekd.train.arms import ARMS
 
 pytestmark = pytest.mark.timeout(600)
@@ -13,6 +14,12 @@ pytestmark = pytest.mark.timeout(600)
 
 def _read(project, path):
     return json.loads((project.folder / path).read_text())
+
+
+def _runs(project):
+    """Return metrics.json of each stage -> id of the MLflow run that made it."""
+    found = sorted((project.folder / "outputs").rglob("metrics.json"))
+    return {path: json.loads(path.read_text())["mlflow_run_id"] for path in found}
 
 
 def _stages_run(output):
@@ -37,13 +44,12 @@ def test_a_run_leaves_what_it_promises(project):
 
 
 def test_every_stage_leads_to_its_finished_run(project):
-    files = sorted((project.folder / "outputs").rglob("metrics.json"))
-    assert len(files) == 14
+    ids = list(_runs(project).values())
+    assert len(ids) == 14
     with sqlite3.connect(project.folder / "mlflow.db") as connection:
         runs = dict(connection.execute("SELECT run_uuid, status FROM runs"))
         names = dict(connection.execute("SELECT run_uuid, name FROM runs"))
         tags = connection.execute("SELECT run_uuid, key, value FROM tags").fetchall()
-    ids = [json.loads(file.read_text())["mlflow_run_id"] for file in files]
     assert {runs[run] for run in ids} == {"FINISHED"} == set(runs.values())
     assert {names[run] for run in ids} >= {"prepare", "search_teacher", "distill@kd-rolewise"}
     of_run = {(run, key): value for run, key, value in tags}
@@ -55,6 +61,41 @@ def test_every_stage_leads_to_its_finished_run(project):
         r for (r, key), value in of_run.items() if (key, value) == ("mlflow.parentRunId", search)
     ]
     assert len(children) == 2
+
+
+def test_no_number_is_logged_under_two_names(project):
+    with sqlite3.connect(project.folder / "mlflow.db") as connection:
+        rows = connection.execute("SELECT run_uuid, value, key FROM latest_metrics").fetchall()
+    alike = {}
+    for run, value, key in rows:
+        if value != int(value):  # two counts may well be the same
+            alike.setdefault((run, value), set()).add(key)
+    # a loss without further terms is the cross-entropy; a population may agree
+    different = ({"cross_entropy", "loss"}, {"best_accuracy", "median_accuracy"})
+    assert [names for names in alike.values() if len(names) > 1 and names not in different] == []
+
+
+def test_a_version_leads_to_everything_that_made_it(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    version = client.get_model_version("rolekd-digits-student", "1")
+    run = client.get_run(version.run_id)
+    commit = project.run("git", "rev-parse", "HEAD").strip()
+    assert run.data.tags["dvc.stage"] == version.tags["dvc.stage"] == "register"
+    assert run.data.tags["mlflow.source.git.commit"] == version.tags["git_commit"] == commit
+    assert (run.data.tags["git.dirty"], version.tags["git_dirty"]) == ("false", "False")
+    lock = files.sha256(project.folder / "requirements.lock")
+    assert run.data.tags["input.requirements.lock"] == lock
+    for role in ("teacher", "student"):
+        schedule = project.folder / f"outputs/search_{role}/schedule.json"
+        assert version.tags[f"{role}_schedule_sha256"] == files.sha256(schedule)
+    data = _read(project, "outputs/prepare/metrics.json")
+    assert version.tags["data_digest"] == data["data_digest"]
+    exported = client.get_run(version.tags["export_run_id"])
+    assert exported.info.run_name == "export"
+    assert exported.data.metrics["accuracy"] == float(version.tags["accuracy"])
+    assert float(version.tags["latency_ms"]) > 0
 
 
 def test_the_student_is_registered_and_serves_the_exported_numbers(project, monkeypatch):
@@ -97,6 +138,8 @@ def test_the_summary_names_table_model_and_what_to_do_next(project):
 
 
 def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(project):
+    before_runs = _runs(project)
+    kept = (project.folder / "params.yaml").read_text()
     lock = (project.folder / "dvc.lock").read_text()
     changes = ("student.bits=4", "student.quantizer=lsq", "student.residual=float")
     # a method with heads on the way: every arm and the search go through it
@@ -112,6 +155,11 @@ def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(proj
     assert "search_student" in _stages_run(output)
     exported = _read(project, "outputs/export/metrics.json")
     assert exported["argmax_equal"] == exported["images"]
+    # back again: DVC restores what it has, no process runs, and the files name who made them
+    assert before_runs != _runs(project)
+    (project.folder / "params.yaml").write_text(kept)
+    assert "> python" not in project.run("dvc", "repro")
+    assert _runs(project) == before_runs
 
 
 def test_outputs_go_to_a_local_remote_and_come_back(project, tmp_path):
