@@ -96,7 +96,10 @@ def _show(decision: "Decision", dry_run: bool) -> None:
 
     against = f"version {decision.previous}" if decision.previous else "no champion"
     table = Table(
-        title=f"{decision.name} version {decision.version} against {against}", title_justify="left"
+        title=f"{decision.name} version {decision.version} against {against}",
+        title_justify="left",
+        caption="Every promotion judges on the same test images: docs/tracking.md",
+        caption_justify="left",
     )
     for heading in ("gate", "found", "wanted", "verdict"):
         table.add_column(heading)

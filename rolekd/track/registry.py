@@ -273,7 +273,8 @@ def reachable(uri: str) -> Iterator[None]:
         store.initialise(uri)
         yield
     except MlflowException as error:
+        missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+        remedy = "`make ui` shows what there is" if missing else "check the store and run again"
         raise RunError(
-            f"MLflow at {redact(uri)}: {redact(' '.join(str(error).split())[:300])}; "
-            "check the store and run again"
+            f"MLflow at {redact(uri)}: {redact(' '.join(str(error).split())[:300])}; {remedy}"
         ) from error
