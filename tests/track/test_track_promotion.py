@@ -165,7 +165,7 @@ def test_refusals_that_are_no_gate(project: Path, uri: str) -> None:
     register(project, None)
     with pytest.raises(InputError, match="version 1 has no evidence"):
         promote(uri)
-    with pytest.raises(RunError, match="MLflow at sqlite.*; `make ui` shows what there is"):
+    with pytest.raises(RunError, match=r"MLflow at sqlite.*; `make ui` shows what there is"):
         promote(uri, 7)
     with pytest.raises(InputError, match="no champion"):
         promotion.rollback(NAME, uri=uri)
