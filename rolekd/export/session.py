@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise InputError(f"{origin}: damaged, not an ONNX file; export it again") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
         raise InputError(f"{origin}: keeps weights in other files; export it again as one file")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if metadata.get(GRAPH_KEY) != graph_hash(model):
@@ -120,6 +121,16 @@ def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.Infer
 def graph_hash(model: onnx.ModelProto) -> str:
     """Return the hex SHA-256 of a model's graph, without its metadata."""
     return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every constant of a graph: its own, its nodes', and those of the graphs in them."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -143,6 +143,28 @@ def test_torchvision_mobilenets_are_exact(name: str, quantizer: str, tmp_path: P
     assert set(summary.forms.values()) == {"fitted", "matmul", "float"}
 
 
+@pytest.mark.parametrize("residual", ["quantized", "float"])
+@pytest.mark.parametrize(
+    ("quantizer", "bits"), [("lsq", 1), ("lsq", 2), ("lsq", 8), ("dorefa", 1), ("dorefa", 6)]
+)
+@pytest.mark.parametrize("name", ["alexnet", "resnet8"])
+def test_our_networks_are_exact_with_every_quantiser_and_residual(
+    name: str, quantizer: str, bits: int, residual: str, tmp_path: Path
+) -> None:
+    converted = convert(
+        build(name, classes=4, channels=3, image_size=(12, 12), width=4, seed=0),
+        weight_bits=bits,
+        activation_bits=bits,
+        quantizer=quantizer,
+        residual=residual,
+        overrides={"*conv2": 3},
+    )
+    images = _random_images((16, 12, 12, 3))
+    lowered = _lowered(converted, images, [0.4, 0.5, 0.6])
+    export(lowered, tmp_path / "a.onnx", classes=list("abcd"), metadata={})
+    assert verify(tmp_path / "a.onnx", lowered, images, layers=True).exact
+
+
 @pytest.fixture(scope="module")
 def digits() -> tuple[np.ndarray, torch.Tensor]:
     bunch = load_digits()

@@ -1,5 +1,6 @@
 """Faults of exported files: each is one clear line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,17 @@ def test_changed_weights(exported: Path) -> None:
         load(exported)
 
 
-def test_external_data(exported: Path) -> None:
+def _branch(model: onnx.ModelProto) -> onnx.GraphProto:
+    (node,) = (node for node in model.graph.node if node.op_type == "If")
+    return next(a.g for a in node.attribute if a.name == "else_branch")
+
+
+@pytest.mark.parametrize("part", [lambda model: model.graph, _branch])
+def test_external_data(exported: Path, part: Callable[[onnx.ModelProto], onnx.GraphProto]) -> None:
+    export(_lowered(0), exported, classes=list("abc"), metadata={}, resize=True)
+
     def change(model: onnx.ModelProto) -> None:
-        model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+        part(model).initializer[0].data_location = onnx.TensorProto.EXTERNAL
 
     _edit(exported, change)
     with pytest.raises(InputError, match="weights in other files"):
