@@ -4,7 +4,7 @@ For each network a float training, then LSQ students of 4 and 2 bits from its we
 `train.py` beside this file (LSQ, since the blocks' linear ends are negative as well, which DoReFa
 cuts off); each is exported and run on every test image. Minutes on one core.
 
-    python results/deploy/mobilenets.py FOLDER_OF_CIFAR10 OUTPUT [STEPS]
+    python results/deploy/mobilenets.py FOLDER_OF_CIFAR10 OUTPUT [STEPS [NETWORK...]]
 
 writes OUTPUT/mobilenets.json.
 """
@@ -35,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     output.mkdir(parents=True, exist_ok=True)
     dataset, rows = read(source), []
-    for name in NETWORKS:
+    for name in sys.argv[4:] or NETWORKS:
         teacher = train(fresh(name), dataset, steps, 0.1, 0)
         for bits in (4, 2):
             student = convert(
