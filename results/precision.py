@@ -20,7 +20,7 @@ from rolekd.bench import machine
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.data.prepare import prepare
-from rolekd.distill.methods import Distillation
+from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.params import Params, TrainingParams, parse
 from rolekd.train import roles
@@ -62,14 +62,14 @@ def main(seeds: int) -> None:
     for seed in range(seeds):
         for precision in ("float32", "bfloat16"):
             change = {"precision": precision}
-            teacher, _ = roles.teacher(params.teacher, data, seed)
+            teacher = roles.teacher(params.teacher, data, seed)
             training = params.teacher.training.model_copy(update=change)
-            value = _trained(teacher, Objective(), training, params, data, seed)
+            value = _trained(teacher[0], Objective(), training, params, data, seed)
             found.setdefault(("teacher", precision), []).append(value)
-            student, _ = roles.student(params.student, data, seed, teacher)
+            student = roles.student(params.student, data, seed, teacher[0])
             training = params.student.training.model_copy(update=change)
-            objective = Distillation(teacher, params.distill)
-            value = _trained(student, objective, training, params, data, seed)
+            objective = Distillation(student, teacher, params.distill, seed)
+            value = _trained(student[0], objective, training, params, data, seed)
             found.setdefault(("student W2A2", precision), []).append(value)
     about = machine.describe(("torch",))
     lines = [
