@@ -155,7 +155,7 @@ def _prepare(raw: Path, state: Path) -> dict[str, Any]:
 
     params = DataParams(source="cifar10", path=raw, search_validation_fraction=0.92)
     whole = prepare(params, seed=0)
-    datasets.save(datasets.restrict(whole, ("search_train", "test")), state / "data")
+    datasets.save_splits(whole, ("search_train", "test"), state / "data")
     return {"images": len(whole.splits["search_train"]), "digest": whole.digest}
 
 

@@ -18,7 +18,7 @@ NOTHING = (0,) * 60
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     whole = prepare(DataParams(), seed=0)
-    datasets.save(datasets.restrict(whole, ("search_train", "search_val")), folder / DATA)
+    datasets.save_splits(whole, ("search_train", "search_val"), folder / DATA)
     section = {"model": {"name": "resnet8", "width": 6}}
     network, about = roles.teacher(TeacherParams.model_validate(section), whole, 0)
     state.save_weights(folder / TEACHER, network, about)
