@@ -204,7 +204,7 @@ def _table(state: Path, methods: list[str], seeds: int, epochs: int, command: st
 
 @click.command()
 @click.argument("raw", type=click.Path(exists=True, path_type=Path))
-@click.option("--epochs", default=12, show_default=True)
+@click.option("--epochs", default=8, show_default=True)
 @click.option("--seeds", default=2, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--method", "chosen", multiple=True, help="Some methods only; plain is always there.")
