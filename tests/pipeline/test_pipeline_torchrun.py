@@ -33,6 +33,9 @@ def _rows(project, stage):
 
 
 def test_two_processes_write_what_one_does(prepared):
+    # Adam divides by gradients near 0, and so makes much of differences of rounding
+    steady = {"training": {"optimizer": "sgd", "learning_rate": 0.01}}
+    prepared.set(teacher=steady, student=steady)
     rows = {}
     for start in ([sys.executable], TORCHRUN):
         prepared.run(*start, "-m", "pipelines.train_teacher")
@@ -44,8 +47,9 @@ def test_two_processes_write_what_one_does(prepared):
     assert len(one) == len(two) == 1
     assert len(taught) == len(taught_by_two) == 2
     for ours, expected in zip([*two, *taught_by_two], [*one, *taught], strict=True):
-        # not 1e-5: Adam divides by gradients near 0, and quantisers round what rounding has moved
-        assert ours == pytest.approx(expected, rel=1e-2)
+        hits = ours.pop("accuracy"), expected.pop("accuracy")
+        assert hits[0] == pytest.approx(hits[1], abs=3 / 1438)  # images at a boundary
+        assert ours == pytest.approx(expected, rel=1e-3)
     with sqlite3.connect(prepared.folder / "mlflow.db") as store:
         (count,) = store.execute(
             "select count(*) from runs where name = 'train_teacher'"
