@@ -16,6 +16,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.data.prepare import QUALITY
 from rolekd.data.quality import Quality
+from rolekd.errors import InputError
 from rolekd.report import genealogy, histories, plots
 from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
@@ -110,7 +111,12 @@ def _mistakes(dataset: Dataset, logits: Mapping[str, Floats]) -> Figure | None:
 def _quality(path: Path) -> dict[str, object]:
     """Return what prepare found out about the data; what a user should look at is `warnings`."""
     content = files.read_json(path)
-    return {**content, "warnings": Quality(**content).warnings()}
+    try:
+        return {**content, "warnings": Quality(**content).warnings()}
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: written by another version of rolekd ({error}); dvc repro prepare"
+        ) from error
 
 
 def _inputs(outputs: Path, dataset: Dataset) -> dict[str, str]:
