@@ -119,7 +119,10 @@ def load(folder: Path, processes: int) -> int:
     images = ImageFolder(folder / "photos", transform)
     pixels = np.empty((len(images), 3, SIDE, SIDE), np.uint8)
     done = 0
-    for batch, _ in DataLoader(images, _BATCH, num_workers=processes):
+    # forked, as by default: a spawned process, which this is, would spawn and import anew
+    context = "fork" if processes else None
+    loader = DataLoader(images, _BATCH, num_workers=processes, multiprocessing_context=context)
+    for batch, _ in loader:
         pixels[done : done + len(batch)] = batch.numpy()
         done += len(batch)
     np.save(folder / "peer.npy", pixels)

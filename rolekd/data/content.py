@@ -31,9 +31,11 @@ class Content:
             rows = np.ascontiguousarray(images[start : start + _ROWS])
             pixels = rows.reshape(len(rows), -1, rows.shape[3])
             self._digests += [hashlib.sha256(image.data).digest() for image in pixels]
-            wide = pixels.astype(np.int64)
+            # planes first: a sum along the memory is eight times faster
+            wide = np.ascontiguousarray(pixels.transpose(0, 2, 1)).astype(np.uint32)
             # [n, 2, C]: of the values, and of their squares; integers, so exact
-            self._sums.append(np.stack([wide.sum(1), (wide * wide).sum(1)], axis=1))
+            sums = [values.sum(2, dtype=np.int64) for values in (wide, wide * wide)]
+            self._sums.append(np.stack(sums, axis=1))
             self._pixels = pixels.shape[1]
 
     def groups(self) -> npt.NDArray[np.int64]:
