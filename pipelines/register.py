@@ -37,7 +37,9 @@ def main() -> None:
             "activation_bits": student.activation_bits or student.bits,
             "accuracy": exported["accuracy"],
             "bytes": exported["bytes"],
-            "latency_ms": round(latencies({"student": path})["student"], 4),
+            "latency_ms": round(
+                latencies({"student": path}, dataset.images.shape[1:])["student"], 4
+            ),
             "machine": provenance.processor(),
             "export_run_id": exported["mlflow_run_id"],
             "git_commit": code.commit,
