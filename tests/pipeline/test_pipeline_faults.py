@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
         ),
         (
             {"distill": {"terms": {"sft": 1.0}}},
-            "distill.terms.sft: no such loss; did you mean soft?",
+            "distill.terms.sft: no such loss sft; did you mean soft",
         ),
         ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
         ({"data": {"source": "digits", "path": "rolekd/train"}}, "data.path: the source digits"),

@@ -98,4 +98,4 @@ def test_the_password_is_nowhere(server, inputs, spec, url, on_sqlite, tmp_path,
     shown = "\n".join([*messages, *rows, *stored, caplog.text, *capfd.readouterr()])
     for secret in (PASSWORD, ESCAPED, "wr0ngsecret"):
         assert secret not in shown
-    assert "search:***@127.0.0.1" in messages[0]
+    assert "//***@127.0.0.1" in messages[0]
