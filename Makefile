@@ -6,6 +6,8 @@ BIN := .venv/bin
 # bytecode makes every import two to three times faster; some shells turn it off
 unexport PYTHONDONTWRITEBYTECODE
 export DVC_NO_ANALYTICS := 1
+# seconds; the default of 60 is too short for torch on a slow or busy machine
+export UV_COMPILE_BYTECODE_TIMEOUT := 600
 export MLFLOW_DISABLE_TELEMETRY := true
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
