@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 _SQUARINGS = 12
+# How far from rank one a power may be; float32 leaves some 3e-7.
+_RANK_ONE = 1e-6
 # Relative gap of two eigenvalues below which the derivative of their vectors is damped.
 _GAP = 1e-2
 # Singular values below this share of the largest are rounding: they have no direction.
@@ -22,33 +24,41 @@ class _Context(FunctionCtx):
     """What the decomposition keeps for its backward pass."""
 
     saved_tensors: tuple[Tensor, ...]
+    across: bool
 
 
 class _Eigenvectors(torch.autograd.Function):
-    """The eigenvectors [B, n, k] of the k largest eigenvalues of symmetric matrices [B, n, n].
+    """The eigenvectors [B, n, k] of the k largest eigenvalues of the Gram matrices [B, n, n].
 
     The derivative of a vector has the factor 1 / (l_i - l_j) towards every other one, which is
-    unbounded where eigenvalues meet; here it is d / (d² + g²), with g a hundredth of l_i.
+    unbounded where eigenvalues meet; here it is d / (d² + g²), with g a hundredth of l_i. The
+    gradient of a Gram matrix G = A Bᵀ has rank k, and reaches the map as M (A Bᵀ + B Aᵀ), or
+    (A Bᵀ + B Aᵀ) M: by products with 2k vectors, none of n x n.
     """
 
     @staticmethod
-    def forward(ctx: _Context, gram: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def forward(ctx: _Context, matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        gram, trace, ctx.across = _gram(matrix)
         values, vectors = torch.linalg.eigh(gram)  # ascending
         values, vectors = values.clamp_min(0).flip(1), vectors.flip(2)
-        ctx.save_for_backward(values, vectors)
+        ctx.save_for_backward(matrix, values, vectors, trace)
         ctx.mark_non_differentiable(values)
         return vectors[:, :, :count].contiguous(), values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        values, vectors = ctx.saved_tensors
+        matrix, values, vectors, trace = ctx.saved_tensors
         count = gradient.shape[2]
         gap = values[:, None, :count] - values[:, :, None]  # [B, n, k]
         damping = _GAP * (values[:, :count] + _RANK**2 * values[:, :1])
         factor = gap / (gap.square() + damping[:, None, :].square() + _TINY)
-        inner = factor * (vectors.mT @ gradient)
-        return vectors @ inner @ vectors[:, :, :count].mT, None
+        left = vectors @ (factor * (vectors.mT @ gradient)) / trace
+        right = vectors[:, :, :count]
+        both, swapped = torch.cat([left, right], 2), torch.cat([right, left], 2)
+        if ctx.across:
+            return (matrix @ both) @ swapped.mT, None
+        return both @ (swapped.mT @ matrix), None
 
 
 def leading(maps: Tensor, count: int) -> Tensor:
@@ -62,11 +72,12 @@ def leading(maps: Tensor, count: int) -> Tensor:
         [B, C, count], of length 1 and either sign; zeros where a map has no such rank. The
         gradient is damped where singular values meet.
     """
-    matrix, gram, across = _gram(maps)
-    vectors, values = _Eigenvectors.apply(gram, min(count, gram.shape[1]))
+    matrix = _matrices(maps)
+    smaller = min(matrix.shape[1:])
+    vectors, values = _Eigenvectors.apply(matrix, min(count, smaller))
     assert isinstance(vectors, Tensor)
     largest, values = values[:, None, :1], values[:, None, : vectors.shape[2]]
-    if across:
+    if matrix.shape[1] > smaller:
         vectors = F.normalize(matrix @ vectors, dim=1)
     return torch.where(values > _RANK**2 * largest, vectors, 0.0)
 
@@ -78,10 +89,15 @@ def first(maps: Tensor) -> Tensor:
     By repeated squaring of the Gram matrix: vectors whose singular value is below 0.999 of the
     largest have vanished by then. Zeros where a map is zero; no gradient.
     """
-    matrix, power, across = _gram(maps)
+    matrix = _matrices(maps)
+    power, _, across = _gram(matrix)
     for _ in range(_SQUARINGS):
-        power = power / (power.diagonal(dim1=1, dim2=2).sum(1) + _TINY)[:, None, None]
         power = power @ power
+        power = power / (power.diagonal(dim1=1, dim2=2).sum(1) + _TINY)[:, None, None]
+        # of trace 1: its square sums to the squares of its eigenvalues. Maps behind a ReLU get
+        # here in three or four rounds; a GPU does the rest faster than it would tell
+        if power.is_cpu and bool((power.square().sum((1, 2)) > 1 - _RANK_ONE).all()):
+            break
     # all columns are multiples of the vector: the one of the largest entry is the most exact
     best = power.diagonal(dim1=1, dim2=2).argmax(1)
     vector = power.gather(2, best[:, None, None].expand(-1, power.shape[1], 1))
@@ -105,15 +121,18 @@ def align(student: Tensor, teacher: Tensor) -> Tensor:
     return chosen * cosine.gather(1, best).sign()
 
 
-def _gram(maps: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """Return the matrices [B, C, HW], the smaller of their Gram matrices, and if it is [HW, HW].
-
-    It is divided by its trace, a constant: that changes no direction.
-    """
+def _matrices(maps: Tensor) -> Tensor:
+    """Return maps [B, C, H, W] as matrices [B, C, HW], in float32 at least."""
     matrix = maps.flatten(2)
-    if matrix.dtype in (torch.float16, torch.bfloat16):
-        matrix = matrix.float()
+    return matrix.float() if matrix.dtype in (torch.float16, torch.bfloat16) else matrix
+
+
+def _gram(matrix: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """Return the smaller Gram matrix of [B, C, HW], its trace, and if it is [HW, HW].
+
+    It is divided by its trace [B, 1, 1], a constant: that changes no direction.
+    """
     across = matrix.shape[1] > matrix.shape[2]
     gram = matrix.mT @ matrix if across else matrix @ matrix.mT
-    trace = gram.detach().diagonal(dim1=1, dim2=2).sum(1)
-    return matrix, gram / (trace + _TINY)[:, None, None], across
+    trace = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + _TINY
+    return gram / trace, trace, across
