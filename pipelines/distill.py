@@ -14,8 +14,6 @@ def main(arm: str) -> None:
     with open_stage(
         "distill", arm, matrix={"arm": arm}, tags={"role": "student", "arm": arm}, team=True
     ) as stage:
-        import torch
-
         from rolekd import files, parallel, seeds
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
@@ -28,9 +26,7 @@ def main(arm: str) -> None:
 
         params = stage.params
         names.check(params)
-        torch.set_num_threads(params.threads)
-        device = devices.resolve(params.device)
-        devices.make_reproducible(device)
+        device = devices.prepare(params.device, params.threads)
         parallel.join(device)
         dataset = datasets.load(DATA)
         weights = OUTPUTS / "train_teacher" / "weights.safetensors"

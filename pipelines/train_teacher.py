@@ -10,8 +10,6 @@ from rolekd.cli import run
 def main() -> None:
     """Train the teacher with the schedule that was searched for it."""
     with open_stage("train_teacher", team=True, tags={"role": "teacher"}) as stage:
-        import torch
-
         from rolekd import files, parallel, seeds
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
@@ -24,9 +22,7 @@ def main() -> None:
 
         params = stage.params
         names.check(params)
-        torch.set_num_threads(params.threads)
-        device = devices.resolve(params.device)
-        devices.make_reproducible(device)
+        device = devices.prepare(params.device, params.threads)
         parallel.join(device)
         dataset = datasets.load(DATA)
         schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")

@@ -23,7 +23,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
 from rolekd.params import Params, TrainingParams, parse
-from rolekd.train import roles
+from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.loop import do_step, make_optimizer
 
@@ -35,7 +35,7 @@ _START = Progress(epoch=0, epochs=1, scale=1.0)
 
 def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
     """Measure; `width` is that of the ResNet18s, `rounds` the number of steps of each kind."""
-    torch.set_num_threads(threads)
+    devices.prepare("cpu", threads)
     dataset = _images()
     wide = parse(
         {side: {"model": {"name": "resnet18", "width": width}} for side in ("teacher", "student")},

@@ -39,9 +39,7 @@ class Member:
     """
 
     def __init__(self, spec: SearchSpec, inputs: Path) -> None:
-        torch.set_num_threads(spec.threads)
-        self._device = devices.resolve(spec.training["device"])
-        devices.make_reproducible(self._device)
+        self._device = devices.prepare(spec.training["device"], spec.threads)
         self._spec = spec
         self._dataset = datasets.load(inputs / DATA)
         base = BaseAugmentParams.model_validate(spec.training["augment"])

@@ -1,0 +1,35 @@
+"""What a process is given before it trains."""
+
+import subprocess
+import sys
+
+import pytest
+
+# page faults of twenty tensors of 40 MB, written and freed one after another
+_FAULTS = """
+import resource
+import torch
+from rolekd.train import devices
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+cold = faults()
+assert devices.prepare("cpu", 1) == torch.device("cpu")
+assert torch.get_num_threads() == 1
+faults()  # the heap grows to what is needed
+print(cold, faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other allocators")
+def test_freed_memory_is_used_again_without_the_system():
+    done = subprocess.run(
+        [sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True
+    )
+    cold, warm = map(int, done.stdout.split())
+    assert cold > 1000  # else there is nothing to win here: drop `keep_memory`
+    assert warm < cold / 10
