@@ -72,6 +72,9 @@ def main() -> None:
 
 def run(command: click.Command, name: str) -> None:
     """Call a click command with the process's arguments; report an error as one line."""
+    # OpenMP's threads otherwise spin while they wait for each other, and where another process
+    # needs a core, a training with two threads takes ten times as long. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.Abort:
