@@ -89,14 +89,19 @@ def default_taps(
         size = shape[1], shape[2]
         if any(prod(size) >= prod(other) for other in last if other != size):
             continue
-        kind = type(modules[path]).__module__
-        if kind == _ACTIVATION or (
-            kind in _OTHERS and type(modules[last.get(size, path)]).__module__ != _ACTIVATION
+        if _is_of(modules[path], _ACTIVATION) or (
+            _is_of(modules[path], *_OTHERS)
+            and not _is_of(modules[last.get(size, path)], _ACTIVATION)
         ):
             last[size] = path
     if not last:
         raise InputError(f"model {name}: has no default taps; name module paths instead")
     return tuple(last.values())[-_MOST_TAPS:]
+
+
+def _is_of(module: nn.Module, *homes: str) -> bool:
+    """Return whether the class of a module, or one that it derives from, stands in a file."""
+    return any(kind.__module__ in homes for kind in type(module).__mro__)
 
 
 def _is_map(shape: tuple[int, ...], image_size: tuple[int, int]) -> bool:

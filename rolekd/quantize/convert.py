@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.quantize import overrides as own
-from rolekd.quantize import signs
+from rolekd.quantize import relus, signs
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
@@ -127,6 +127,7 @@ def convert(
         signed = not signs.never_negative(value, graph_module)
         for bits, users in _by_width(value, chosen, residual).items():
             _insert(graph_module, value, users, make_activation(bits, signed))
+    relus.lead(graph_module)
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module

@@ -104,6 +104,8 @@ class DoReFaWeight(WeightQuantizer):
 class DoReFaActivation(ActivationQuantizer):
     """Activations clipped to [0, 1], on 2^bits levels."""
 
+    clips_gradient = True
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -30,9 +31,14 @@ class WeightQuantizer(nn.Module, ABC):
 
 
 class ActivationQuantizer(nn.Module, ABC):
-    """Maps activations to a few equidistant levels, differentiably."""
+    """Maps activations to a few equidistant levels, differentiably.
+
+    Attributes:
+        clips_gradient: It passes no gradient where its input is zero or less.
+    """
 
     bits: int
+    clips_gradient: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -1,14 +1,17 @@
 """Conversion: what is quantised, what stays float, what is shared."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
 from rolekd.errors import InputError
-from rolekd.models import build
+from rolekd.models import Taps, build
 from rolekd.quantize import convert, size
 from rolekd.quantize.convert import QuantConv2d
 from rolekd.quantize.quantizer import ActivationQuantizer
+from rolekd.quantize.relus import LeadingReLU
 from rolekd.quantize.size import layers
 
 
@@ -219,3 +222,33 @@ def test_layers_and_what_is_in_none_of_them_add_up_to_the_size() -> None:
     norms = sum(m.weight.numel() * 2 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
     assert sum(layer.size.parameters for layer in parts) == whole.parameters - norms
     assert sum(layer.size.bits for layer in parts) == whole.bits - 32 * norms
+
+
+@pytest.mark.parametrize("tapped", [False, True])
+@pytest.mark.parametrize("residual", ["quantized", "float"])
+def test_relus_before_quantisers_change_no_gradient(residual: str, tapped: bool) -> None:
+    network = build("resnet8", classes=10, channels=3, image_size=(16, 16), width=4, seed=0)
+    ours = convert(network, weight_bits=2, activation_bits=2, residual=residual)
+    plain = copy.deepcopy(ours)
+    led = [path for path, module in plain.named_modules() if isinstance(module, LeadingReLU)]
+    # the last one goes to the pooling; the stem, if the residual stream is float, to a sum
+    assert len(led) == (8 if residual == "quantized" else 7)
+    for path in led:
+        plain.set_submodule(path, nn.ReLU())
+    images = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    paths = ["stage1.0.relu1", "stage3.0.relu2"] if tapped else []
+    found = []
+    for model in (ours, plain):
+        with Taps(model.train(), paths) as taps:
+            loss = model(images).square().sum()
+            for feature in taps.values():
+                loss = loss + (feature - 1).square().sum()
+            loss.backward()
+        found.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_relus_before_quantisers_that_pass_their_gradient_stay() -> None:
+    network = build("resnet8", classes=10, channels=3, image_size=(16, 16), width=4, seed=0)
+    lsq = convert(network, weight_bits=2, activation_bits=2, quantizer="lsq")
+    assert not any(isinstance(module, LeadingReLU) for module in lsq.modules())
