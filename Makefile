@@ -31,7 +31,7 @@ setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, the c
 	@touch $@
 
 repro: setup  ## run the whole pipeline, print the comparison
-	$(BIN)/dvc repro
+	@$(BIN)/dvc repro || { $(BIN)/rolekd doctor --faults; exit 1; }
 	@$(BIN)/rolekd summary
 
 check: setup  ## ruff, mypy, import-linter

@@ -12,7 +12,7 @@ import click
 import yaml
 
 from rolekd import params
-from rolekd.cli import run
+from rolekd.cli import root, run
 from rolekd.errors import InputError
 
 _SHORT = {"bits": "student.bits", "epochs": "student.training.epochs"}
@@ -27,9 +27,10 @@ def main(words: tuple[str, ...]) -> None:
     _check(values)
     settings = [f"--set-param={key}={value}" for key, value in values.items()]
     command = ["exp", "run", *settings] if settings else ["repro"]
-    sys.exit(
-        subprocess.run([sys.executable, "-m", "dvc", *command, *stage], check=False).returncode
-    )
+    code = subprocess.run([sys.executable, "-m", "dvc", *command, *stage], check=False).returncode
+    if code:  # DVC names a missing input, but not where it comes from
+        root(["doctor", "--faults"], standalone_mode=False)
+    sys.exit(code)
 
 
 def _values(words: tuple[str, ...]) -> dict[str, str]:

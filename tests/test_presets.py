@@ -93,9 +93,15 @@ def test_the_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listed = CliRunner().invoke(preset, ["list"]).output
     assert [line.split()[0] for line in listed.splitlines()] == sorted(NAMES)
-    assert CliRunner().invoke(preset, ["use", "image-folder"]).output.startswith("params.yaml is")
+    told = CliRunner().invoke(preset, ["use", "image-folder"]).output
+    assert told.startswith("params.yaml is image-folder now; before dvc repro: data/raw/photos is")
+    told = CliRunner().invoke(preset, ["use", "cifar10-small"]).output
+    assert "-> rolekd download cifar10 --to data/raw/cifar10" in told
+    Path("data/raw/photos").mkdir(parents=True)
+    told = CliRunner().invoke(preset, ["use", "image-folder"]).output
+    assert told == "params.yaml is image-folder now; dvc repro runs it\n"
     assert Path("params.yaml").read_text() == presets.find("image-folder").text
     wrong = CliRunner().invoke(preset, ["use", "cifar11"]).exception
     assert isinstance(wrong, InputError)
     assert "choose one of cifar10-paper" in str(wrong)
-    assert [p.name for p in Path().iterdir()] == ["params.yaml"]
+    assert sorted(p.name for p in Path().iterdir()) == ["data", "params.yaml"]

@@ -18,13 +18,14 @@ _COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--faults", "only_faults", is_flag=True, help="Print nothing but what will fail.")
 @click.option(
     "--storage",
     envvar="ROLEKD_STORAGE",
     help="URL of the searches' database; default: the project's.",
 )
 @click.pass_context
-def doctor(context: click.Context, as_json: bool, storage: str | None) -> None:
+def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: str | None) -> None:
     """Check the installation, the stores and the data: a line, a verdict and a remedy for each.
 
     Nothing is changed. The exit code is 1 if something will fail.
@@ -33,13 +34,15 @@ def doctor(context: click.Context, as_json: bool, storage: str | None) -> None:
 
     found = []
     for finding in _findings(store.project_root(), storage):
+        if only_faults and finding.verdict != "fault":
+            continue
         found.append(finding)
         if not as_json:
             _show(finding)
     faults = sum(finding.verdict == "fault" for finding in found)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
-    else:
+    elif not only_faults:
         click.echo(f"{len(found)} lines, {faults} faults" if faults else "no faults")
     if faults:
         context.exit(1)

@@ -32,5 +32,13 @@ def list_presets(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Overwrite a changed file.")
 def use(name: str, path: str, force: bool) -> None:
     """Write preset NAME to params.yaml."""
+    from rolekd import params
+    from rolekd.doctor import project
+
     presets.use(name, Path(path), force=force)
-    click.echo(f"{path} is {name} now; dvc repro runs it")
+    values = params.load(path)
+    if Path(values.data.path).exists():
+        click.echo(f"{path} is {name} now; dvc repro runs it")
+        return
+    missing = project.missing_raw_data(values)
+    click.echo(f"{path} is {name} now; before dvc repro: {missing.found} -> {missing.remedy}")

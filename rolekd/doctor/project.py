@@ -24,12 +24,7 @@ def data(root: Path, params: "Params") -> Iterator[Finding]:
     """Look whether the raw data are there, and the prepared data are those that were prepared."""
     raw, prepared = root / params.data.path, root / "outputs" / "data"
     if not raw.exists():
-        yield Finding(
-            "raw data",
-            "fault",
-            f"{params.data.path} is missing",
-            f"rolekd download, dvc pull {params.data.path}, or put the data there",
-        )
+        yield missing_raw_data(params)
     else:
         yield Finding("raw data", "ok", f"{params.data.path} is there")
     metrics = root / "outputs" / "prepare" / "metrics.json"
@@ -44,6 +39,17 @@ def data(root: Path, params: "Params") -> Iterator[Finding]:
     else:
         found = f"digest {digest[:12]}, prepared was {str(wanted)[:12]}"
         yield Finding("prepared data", "fault", found, "dvc repro -f prepare")
+
+
+def missing_raw_data(params: "Params") -> Finding:
+    """Tell where data of the params' source come from."""
+    from rolekd.data import download
+
+    source, path = params.data.source, params.data.path
+    ways = [f"dvc pull {path}, if you versioned it", "put the data there (docs/own-data.md)"]
+    if source in download.NAMES:
+        ways = [f"rolekd download {source} --to {path}", "put the official files there"]
+    return Finding("raw data", "fault", f"{path} is missing", "; or ".join(ways))
 
 
 def outputs(root: Path) -> Iterator[Finding]:
