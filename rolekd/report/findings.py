@@ -11,6 +11,7 @@ _NAMES = {
     "kd-rolewise": "role-wise augmentation",
 }
 _QUESTION = "kd-shared"  # roles matter if the student's own schedule beats the teacher's
+_TIE = 1e-9  # means of the same counts in another order differ by rounding
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -58,28 +59,36 @@ def _verdict(shared: Arm) -> str:
             if gap.mean
             else "The student's own schedule and the teacher's gave the same accuracy."
         )
-    interval = f"95 % interval {-100 * gap.high:+.1f} to {-100 * gap.low:+.1f}"
+    interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}"
     if not gap.is_clear:
         return (
             "These runs do not tell the student's own schedule from the teacher's: "
-            f"{-100 * gap.mean:+.1f} points, {interval}."
+            f"{_points(-gap.mean)} points, {interval}."
         )
     verb = "beat" if gap.mean < 0 else "lost to"
     return f"The student's own schedule {verb} the teacher's by {size} ({interval})."
 
 
 def _place(evaluation: Evaluation) -> str:
-    ordered = sorted(evaluation.arms, key=lambda arm: -arm.mean)
     baseline = evaluation.arm(evaluation.baseline)
-    place = ordered.index(baseline) + 1
-    best = ordered[0]
+    others = [arm for arm in evaluation.arms if arm is not baseline]
+    better = [arm for arm in others if arm.mean > baseline.mean + _TIE]
+    equal = [_name(arm) for arm in others if abs(arm.mean - baseline.mean) <= _TIE]
     text = (
         f"{_name(baseline).capitalize()} reached {100 * baseline.mean:.1f} % on "
-        f"{evaluation.images} test images, place {place} of {len(ordered)}"
+        f"{evaluation.images} test images, place {len(better) + 1} of {len(evaluation.arms)}"
     )
-    if best is baseline:
+    if equal:
+        text += f" with {_list(equal)}"
+    if not better:
         return text + "."
+    best = max(better, key=lambda arm: arm.mean)
     return f"{text}; the highest mean has {_name(best)}, {100 * best.mean:.1f} %."
+
+
+def _points(share: float) -> str:
+    """Return a difference in percentage points, with its sign; none is +0.0, never -0.0."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _groups(others: list[Arm]) -> list[str]:

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from rolekd.errors import InputError
-from rolekd.report import datafiles, tables
+from rolekd.report import datafiles, findings, tables
 from rolekd.report.terminal import render_text
 
 CLASSES = ("cat", "dog", "fish")
@@ -164,3 +164,13 @@ def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation)
 def test_rows_with_other_keys_fit_one_table() -> None:
     text = datafiles.to_csv([{"a": 1}, {"a": 2, "b": None}, {"b": 3}])
     assert text == "a,b\n1,\n2,\n,3\n"
+
+
+def test_a_tie_is_no_place_lost_and_no_signed_zero() -> None:
+    own = predictions(2)
+    shared = own[[1, 2, 0]]  # the same counts of other seeds: their mean differs by rounding
+    arms = {"kd-shared": shared, "plain": predictions(1, skill=0.0), "kd-rolewise": own}
+    found = tables.summarise(arms, labels(), CLASSES)
+    assert "schedule from the teacher's: +0.0 points" in findings.headline(found)
+    place = findings.remarks(found)[0]
+    assert place.endswith("place 1 of 3 with distillation with the teacher's schedule.")

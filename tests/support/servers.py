@@ -1,4 +1,4 @@
-"""Servers of a registered model as users start them, and a client that speaks plain HTTP."""
+"""Servers of models and of MLflow as users start them, and a client that speaks plain HTTP."""
 
 import contextlib
 import http.client
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,45 @@ class Server:
             ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout
         return sum(map(int, listed.split())) / 1024
+
+
+class Tracking:
+    """A real MLflow server on loopback, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._database = f"sqlite:///{folder}/mlflow.db"
+        self._artifacts = str(folder / "mlartifacts")
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
+                *("--backend-store-uri", self._database),
+                *("--artifacts-destination", self._artifacts),
+            ],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.3)
+        raise AssertionError("the server did not come up")
+
+    def kill(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def body_of(images: NDArray) -> bytes:

@@ -1,17 +1,14 @@
 """Real processes and a real server: what a lost store and many writers cost."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import servers
 from mlflow import MlflowClient
 from track_models import linear_model
 
@@ -54,48 +51,9 @@ def test_four_processes_and_ten_thousand_metrics(project: Path) -> None:
             assert points(uri, f"train@{writer}", f"m{number}") == wanted
 
 
-class Server:
-    """A real MLflow server on loopback, which can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._database = f"sqlite:///{folder}/mlflow.db"
-        self._artifacts = str(folder / "mlartifacts")
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
-                *("--backend-store-uri", self._database),
-                *("--artifacts-destination", self._artifacts),
-            ],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.3)
-        raise AssertionError("the server did not come up")
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
 @pytest.fixture
-def server(project: Path) -> Iterator[Server]:
-    running = Server(project)
+def server(project: Path) -> Iterator[servers.Tracking]:
+    running = servers.Tracking(project)
     yield running
     running.kill()
 
@@ -161,7 +119,7 @@ def evidence(sha256: str) -> Evidence:
 
 @pytest.mark.slow
 def test_server_that_is_killed_and_comes_back(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: servers.Tracking, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("rolekd.track.sender._SECONDS_BETWEEN_TRIES", 1.0)
     with runs.start("train", experiment="e", uri=server.uri) as run:
@@ -181,7 +139,7 @@ def test_server_that_is_killed_and_comes_back(
 
 @pytest.mark.slow
 def test_server_that_never_comes_back(
-    server: Server, project: Path, caplog: pytest.LogCaptureFixture
+    server: servers.Tracking, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with runs.start("train", experiment="e", uri=server.uri) as run:
         assert run.run_id()
