@@ -55,7 +55,7 @@ def main(arm: str) -> None:
             if chosen.taught:
                 described = (network, about), (teacher, teacher_about)
                 objective = Distillation(*described, params.distill, seed)
-            with stage.run.child(f"seed {number}", {"arm": arm, "seed": number}) as child:
+            with stage.run.child(f"{arm} seed {number}", {"arm": arm, "seed": number}) as child:
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 history = fit(
                     network,
