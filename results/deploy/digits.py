@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.prepare import prepare
-from rolekd.export import export, verify
+from rolekd.export.verify import verify
+from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.params import DataParams
 from rolekd.quantize import convert, lower

@@ -20,7 +20,8 @@ from torch import nn
 from train import read, train
 
 from rolekd.data.dataset import Dataset
-from rolekd.export import export, verify
+from rolekd.export.verify import verify
+from rolekd.export.write import export
 from rolekd.models import build, copy_matching
 from rolekd.quantize import convert, lower, size
 

@@ -79,4 +79,5 @@ def _open(address: str, params_file: str) -> "Session":
 
     uri = store.resolve(params.load(params_file).track.uri)
     with tempfile.TemporaryDirectory() as folder:
-        return session.load(registry.fetch_address(address, Path(folder), uri) / "model.onnx")
+        fetched = registry.fetch_address(address, Path(folder), uri)
+        return session.load(fetched / registry.GRAPH_FILE, name=address)

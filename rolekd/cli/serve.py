@@ -31,11 +31,14 @@ def serve(
     The version is looked up once: start it again after a promotion.
     """
     from rolekd import params
+    from rolekd.export import session
     from rolekd.track import registry, serving, store
 
     values = params.load(params_file)
     address = address or f"models:/{registry.model_name(values.data.name)}@{registry.CHAMPION}"
     with tempfile.TemporaryDirectory() as folder:
         model = registry.fetch_address(address, Path(folder), store.resolve(values.track.uri))
+        # MLflow starts the file without a look at what this processor does with it
+        session.load(model / registry.GRAPH_FILE, name=address)
         click.echo(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
         serving.serve(model, host, port, workers, megabytes * 2**20)

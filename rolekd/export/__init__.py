@@ -1,7 +1,8 @@
-"""Deployment: the integer ONNX graph, its verification and measurement."""
+"""Deployment: the integer ONNX graph, its verification and measurement.
+
+What runs a file is here; `write.export` and `verify.verify` need PyTorch as well.
+"""
 
 from rolekd.export.session import Session, load
-from rolekd.export.verify import Verification, verify
-from rolekd.export.write import Summary, export
 
-__all__ = ["Session", "Summary", "Verification", "export", "load", "verify"]
+__all__ = ["Session", "load"]

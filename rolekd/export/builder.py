@@ -24,12 +24,14 @@ class Builder:
     Attributes:
         opset: the least that has everything used so far.
         runtime: the oldest onnxruntime that has it.
+        largest_pair: the largest sum of two products within an 8-bit convolution, in magnitude.
     """
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
         self.opset = 21
         self.runtime = "1.20.0"
+        self.largest_pair = 0
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._counts: dict[str, int] = {}

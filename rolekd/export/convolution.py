@@ -15,6 +15,7 @@ from rolekd.errors import InputError
 from rolekd.export import maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.fit import Rounding, fit
+from rolekd.export.kernels import LARGEST_EXACT_PAIR
 from rolekd.export.maps import Stored
 from rolekd.export.patches import matrix, patches
 from rolekd.export.weights import unpacked, unpacked_digits
@@ -23,7 +24,7 @@ from rolekd.quantize.operations import Convolution, FloatConvolution, Requantize
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # height and width of the input, of the output
 
-_INT8_MAX, _INT16_MAX = 127, 2**15 - 1
+_INT8_MAX = 127
 _BASE = 16  # of the digits of wide weights: sums of two products stay within 16 bits
 
 
@@ -49,11 +50,13 @@ def fitted(
     heaviest = max(1, int(np.abs(weights).max()))
     limit = _INT8_MAX // heaviest  # 0 where the weights are wider themselves
     if pairs_fit:
-        limit = min(limit, _INT16_MAX // (2 * heaviest * stored.largest))
+        limit = min(limit, LARGEST_EXACT_PAIR // (2 * heaviest * stored.largest))
     found = fit(_rounding(operation, requantize, stored), limit)
     if found is None:
         return None
     factor = found.multiplier.astype(np.int32).reshape(-1, 1, 1, 1)
+    pair = 2 * int(np.abs(factor * weights).max()) * stored.largest
+    builder.largest_pair = max(builder.largest_pair, pair)
     one, shift = builder.constant(np.float32(1)), builder.constant(np.uint8(stored.zero))
     inputs = [source, one, shift, unpacked(builder, weights, factor)]
     inputs += [builder.constant(found.scale), builder.constant(np.zeros(len(weights), np.int8))]
@@ -102,7 +105,7 @@ def matmul(
         scaled = builder.node("Mul", [total, builder.constant(scale)])
         return scaled if bias is None else builder.node("Add", [scaled, builder.constant(bias)])
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
-    signed = 2 * int(np.abs(weights).max()) * stored.largest <= _INT16_MAX
+    signed = 2 * int(np.abs(weights).max()) * stored.largest <= LARGEST_EXACT_PAIR
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     inputs = [
         columns,

@@ -30,11 +30,19 @@ _UINT8_MAX = 255
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model, the form of each convolution by name, and the onnxruntime it needs."""
+    """An ONNX model, and what is known of it.
+
+    Attributes:
+        model: the model.
+        forms: how each convolution runs, by name.
+        runtime: the oldest onnxruntime that runs it.
+        largest_pair: the largest sum of two products within an 8-bit convolution, in magnitude.
+    """
 
     model: onnx.ModelProto
     forms: dict[str, str]
     runtime: str
+    largest_pair: int
 
 
 def build(model: IntegerModel, target: Target = "cpu", *, resize: bool = False) -> Graph:
@@ -74,7 +82,7 @@ def build(model: IntegerModel, target: Target = "cpu", *, resize: bool = False) 
         ir_version=_IR_VERSIONS[builder.opset],
         producer_name="rolekd",
     )
-    return Graph(proto, writer.forms, builder.runtime)
+    return Graph(proto, writer.forms, builder.runtime, builder.largest_pair)
 
 
 class _Writer:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from rolekd.errors import InputError
+from rolekd.export import kernels
 
 GRAPH_KEY = "rolekd.graph_sha256"
 IMAGE_KEY = "rolekd.image"
+PAIR_KEY = "rolekd.largest_pair"
 RUNTIME_KEY = "rolekd.onnxruntime"
 _REFUSALS = (
     states.Fail,
@@ -56,7 +58,9 @@ class Session:
         return logits, probabilities
 
 
-def load(path: Path | str, *, sha256: str | None = None, threads: int = 1) -> Session:
+def load(
+    path: Path | str, *, sha256: str | None = None, threads: int = 1, name: str | None = None
+) -> Session:
     """Open an exported network.
 
     The graph's own hash, which `export` stored in the metadata, is always checked.
@@ -65,13 +69,15 @@ def load(path: Path | str, *, sha256: str | None = None, threads: int = 1) -> Se
         path: the ONNX file.
         sha256: hash that the whole file must have, if it is known.
         threads: of one run.
+        name: what errors call the file; None: its path.
 
     Raises:
-        InputError: the file is missing, damaged, changed or foreign, or onnxruntime is too old.
+        InputError: the file is missing, damaged, changed or foreign, onnxruntime is too old, or
+            this processor would not add the file's products exactly.
     """
-    content = read(path, sha256=sha256)
-    model = parse(content, str(path))
-    runtime = start(content, str(path), threads=threads)
+    content, origin = read(path, sha256=sha256), name or str(path)
+    model = parse(content, origin)
+    runtime = start(content, origin, threads=threads)
     return Session(runtime, {entry.key: entry.value for entry in model.metadata_props})
 
 
@@ -102,7 +108,27 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
         raise InputError(
             f"{origin}: needs onnxruntime {needed}, this is {present}; install a newer one"
         )
+    _check_kernels(model, metadata.get(PAIR_KEY), origin)
     return model
+
+
+def _check_kernels(model: onnx.ModelProto, pair: str | None, origin: str) -> None:
+    """Refuse a file for which this machine's 8-bit convolutions are not exact.
+
+    Files of older exports do not say how large their pairs of products are; those with such
+    convolutions are taken for the larger kind.
+    """
+    if pair and pair.isdigit():
+        needed, will, made = int(pair) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
+    else:
+        needed = any(node.op_type == "QLinearConv" for node in model.graph.node)
+        will, made = "may give", "may be"
+    if not needed or kernels.exact():
+        return
+    raise InputError(
+        f"{origin}: {will} wrong classes on this processor, since it {made} for those with VNNI; "
+        "export it again with export.target: cpu"
+    )
 
 
 def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -10,7 +10,7 @@ import onnx
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export.graph import Target, build
-from rolekd.export.session import GRAPH_KEY, IMAGE_KEY, RUNTIME_KEY, graph_hash, start
+from rolekd.export.session import GRAPH_KEY, IMAGE_KEY, PAIR_KEY, RUNTIME_KEY, graph_hash, start
 from rolekd.quantize.integer import IntegerModel
 
 
@@ -63,6 +63,7 @@ def export(
         "classes": json.dumps(list(classes)),
         GRAPH_KEY: graph_hash(proto),
         IMAGE_KEY: json.dumps(model.image_shape),
+        PAIR_KEY: str(graph.largest_pair),
         RUNTIME_KEY: graph.runtime,
     }
     onnx.helper.set_model_props(proto, dict(sorted(entries.items())))

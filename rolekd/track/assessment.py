@@ -34,18 +34,19 @@ def assess(
         data: prepared data, to test an older champion on new data.
 
     Raises:
-        InputError: a version's evidence is missing, incomplete, or about another file.
+        InputError: a version's evidence is missing, incomplete, or about another file; or its
+            file does not run exactly on this machine.
     """
     with tempfile.TemporaryDirectory() as folder:
         new = registry.fetch(name, str(candidate), Path(folder) / "candidate", uri)
         found = _evidence(new, f"version {candidate}")
+        network = _load(new, f"version {candidate}")
         if champion is None:
             return judge(found, None, None, limits)
         old = registry.fetch(name, str(champion), Path(folder) / "champion", uri)
-        sessions = _load(new), _load(old)
-        known = _evidence(old, f"version {champion}")
-        known = _on_the_same_data(known, found, sessions[1], data)
-        return judge(found, known, _latency_ratio(*sessions), limits)
+        known, present = _evidence(old, f"version {champion}"), _load(old, f"version {champion}")
+        known = _on_the_same_data(known, found, present, data)
+        return judge(found, known, _latency_ratio(network, present), limits)
 
 
 def _evidence(folder: Path, origin: str) -> Evidence:
@@ -55,13 +56,13 @@ def _evidence(folder: Path, origin: str) -> Evidence:
             f"promote: {origin} has no evidence; run `dvc repro register` to register it with it"
         )
     found = evidences.parse(files.read_json(path), origin)
-    if files.sha256(folder / "model.onnx") != found.sha256:
+    if files.sha256(folder / registry.GRAPH_FILE) != found.sha256:
         raise InputError(f"promote: the evidence of {origin} is about another file; register again")
     return found
 
 
-def _load(folder: Path) -> session.Session:
-    return session.load(folder / "model.onnx")
+def _load(folder: Path, origin: str) -> session.Session:
+    return session.load(folder / registry.GRAPH_FILE, name=f"promote: {origin}")
 
 
 def _on_the_same_data(

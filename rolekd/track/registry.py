@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")

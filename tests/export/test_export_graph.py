@@ -13,7 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
-from rolekd.export import export, load, verify
+from rolekd.export import load
+from rolekd.export.verify import verify
+from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.models.resnet import Block
 from rolekd.quantize import IntegerModel, convert, lower

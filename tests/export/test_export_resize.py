@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image, ImageOps
 
-from rolekd.export import export, load, verify
+from rolekd.export import load
 from rolekd.export.builder import Builder
 from rolekd.export.resize import to_size
 from rolekd.export.session import start
+from rolekd.export.verify import verify
+from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.quantize import IntegerModel, convert, lower
 

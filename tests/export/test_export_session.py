@@ -1,6 +1,7 @@
 """Faults of exported files: each is one clear line."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ import pytest
 import torch
 
 from rolekd.errors import InputError
-from rolekd.export import export, load, verify
-from rolekd.export.session import graph_hash
+from rolekd.export import kernels, load
+from rolekd.export.graph import Target
+from rolekd.export.session import PAIR_KEY, graph_hash
+from rolekd.export.verify import verify
+from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.quantize import IntegerModel, convert, lower
 
 
+@cache
 def _lowered(seed: int) -> IntegerModel:
     model = build("resnet8", classes=3, channels=1, image_size=(8, 8), width=4, seed=seed)
     converted = convert(model, weight_bits=2, activation_bits=2)
@@ -95,6 +100,51 @@ def test_a_graph_that_onnxruntime_does_not_know(exported: Path) -> None:
 
     _edit(exported, change)
     with pytest.raises(InputError, match="onnxruntime refuses it"):
+        load(exported)
+
+
+@pytest.fixture
+def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "exact", lambda: False)
+
+
+def _pair(path: Path) -> int:
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return int(metadata[PAIR_KEY])
+
+
+@pytest.mark.usefixtures("without_vnni")
+def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
+    path = tmp_path / "vnni.onnx"
+    export(_lowered(0), path, classes=list("abc"), metadata={}, target="cpu-vnni")
+    assert _pair(path) > kernels.LARGEST_EXACT_PAIR
+    refusal = r"vnni\.onnx: gives wrong classes on this processor, .* export\.target: cpu"
+    with pytest.raises(InputError, match=refusal):
+        load(path)
+    with pytest.raises(InputError, match=refusal):
+        verify(path, _lowered(0), np.zeros((1, 8, 8, 1), np.uint8))
+
+
+@pytest.mark.usefixtures("without_vnni")
+@pytest.mark.parametrize("target", ["cpu", "float"])
+def test_other_files_without_vnni(target: Target, exported: Path) -> None:
+    export(_lowered(0), exported, classes=list("abc"), metadata={}, target=target)
+    assert _pair(exported) <= kernels.LARGEST_EXACT_PAIR
+    assert load(exported)
+
+
+@pytest.mark.usefixtures("without_vnni")
+@pytest.mark.parametrize("value", [None, "", "many"])
+def test_a_file_that_does_not_tell_its_sums(value: str | None, exported: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        entries = {entry.key: entry.value for entry in model.metadata_props}
+        entries.pop(PAIR_KEY)
+        onnx.helper.set_model_props(
+            model, entries if value is None else {**entries, PAIR_KEY: value}
+        )
+
+    _edit(exported, change)
+    with pytest.raises(InputError, match="may give wrong classes on this processor"):
         load(exported)
 
 

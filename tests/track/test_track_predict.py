@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from track_models import linear_model
 
+from rolekd import files
 from rolekd.cli.predict import predict
+from rolekd.cli.registry import promote
+from rolekd.cli.serve import serve
 from rolekd.errors import InputError, RolekdError
-from rolekd.export import session
-from rolekd.track import registry, runs
+from rolekd.export import kernels, session
+from rolekd.track import registry, runs, serving
+from rolekd.track.evidence import Evidence
 from rolekd.track.predict import classify
 
 
@@ -128,6 +132,33 @@ def test_registered_model(folder: Path) -> None:
     for address in ("models:/rolekd-digits-student@challenger", "models:/rolekd-digits-student/1"):
         result = CliRunner().invoke(predict, ["--model", address, str(folder)])
         assert rows(result) == rows(call(str(folder)))
+
+
+def test_a_version_for_other_processors_is_neither_run_nor_served_nor_promoted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "models:/rolekd-digits-student@challenger"
+    path = linear_model(Path("student.onnx"), largest_pair=2 * 255 * 127)
+    with runs.start("register", experiment="rolekd-digits") as run:
+        registry.register(
+            path,
+            name="rolekd-digits-student",
+            run_id=run.run_id(),
+            example=np.zeros((1, 8, 8, 1), np.uint8),
+            tags={},
+            evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,)),
+        )
+    monkeypatch.setattr(kernels, "exact", lambda: False)
+    monkeypatch.setattr(serving, "serve", lambda *_: pytest.fail("it is served"))
+    for command, arguments, name in (
+        (predict, ["--model", address, str(folder)], address),
+        (predict, ["--model", "student.onnx", str(folder)], "student.onnx"),
+        (serve, ["--model", address], address),
+        (promote, [], "promote: version 1"),
+    ):
+        result = CliRunner().invoke(command, arguments)
+        assert isinstance(result.exception, InputError), result.output
+        assert str(result.exception).startswith(f"{name}: gives wrong classes on this processor")
 
 
 @pytest.mark.parametrize("address", ["models:/", "models:name@champion", "models:/a@b@c"])

@@ -7,10 +7,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rolekd.export.session import GRAPH_KEY, RUNTIME_KEY, graph_hash
+from rolekd.export.session import GRAPH_KEY, PAIR_KEY, RUNTIME_KEY, graph_hash
 
 
-def linear_model(path: Path, dtype: int = TensorProto.UINT8, seed: int = 0) -> Path:
+def linear_model(
+    path: Path, dtype: int = TensorProto.UINT8, seed: int = 0, largest_pair: int = 0
+) -> Path:
     """Write a one-layer classifier of 8x8x1 images that looks like the deployed graph."""
     weight = np.random.default_rng(seed).normal(size=(64, 10)).astype(np.float32)
     graph = helper.make_graph(
@@ -30,8 +32,12 @@ def linear_model(path: Path, dtype: int = TensorProto.UINT8, seed: int = 0) -> P
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     classes = json.dumps([f"digit {number}" for number in range(10)])
-    helper.set_model_props(
-        model, {GRAPH_KEY: graph_hash(model), RUNTIME_KEY: "1.20.0", "classes": classes}
-    )
+    entries = {
+        GRAPH_KEY: graph_hash(model),
+        PAIR_KEY: str(largest_pair),
+        RUNTIME_KEY: "1.20.0",
+        "classes": classes,
+    }
+    helper.set_model_props(model, entries)
     onnx.save(model, path)
     return path
