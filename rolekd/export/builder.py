@@ -11,8 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"  # onnxruntime's own operators
 
-# widths below a byte: (ONNX type, least opset, onnxruntime that has it)
-_PACKED = {2: (TensorProto.UINT2, 25, "1.24.1"), 4: (TensorProto.UINT4, 21, "1.20.0")}
+RUNTIME = "1.24.1"  # the oldest onnxruntime with UINT2, and with Min and Max of uint8
+
+# widths below a byte: (ONNX type, least opset)
+_PACKED = {2: (TensorProto.UINT2, 25), 4: (TensorProto.UINT4, 21)}
 
 
 class Builder:
@@ -23,14 +25,12 @@ class Builder:
 
     Attributes:
         opset: the least that has everything used so far.
-        runtime: the oldest onnxruntime that has it.
         largest_pair: the largest sum of two products within an 8-bit convolution, in magnitude.
     """
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
         self.opset = 21
-        self.runtime = "1.20.0"
         self.largest_pair = 0
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
@@ -68,8 +68,8 @@ class Builder:
 
     def packed(self, value: NDArray[np.uint8], bits: int) -> str:
         """Return the name of a constant of whole numbers that is stored in 2 or 4 bits each."""
-        kind, opset, runtime = _PACKED[bits]
-        self.opset, self.runtime = max(self.opset, opset), max(self.runtime, runtime)
+        kind, opset = _PACKED[bits]
+        self.opset = max(self.opset, opset)
         name = self._prefix + _name(value, f"uint{bits}")
         if name not in self._constants:
             per_byte = 8 // bits

@@ -24,7 +24,7 @@ from rolekd.quantize.operations import Convolution, FloatConvolution, Requantize
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # height and width of the input, of the output
 
-_INT8_MAX = 127
+_INT8_MAX, _INT32_MAX = 127, 2**31 - 1
 _BASE = 16  # of the digits of wide weights: sums of two products stay within 16 bits
 
 
@@ -41,7 +41,7 @@ def fitted(
     """Append a QLinearConv whose output is the level plus a zero point, as uint8.
 
     Outputs beyond the highest level are not clipped. Returns None where the rounding of a channel
-    cannot be fitted.
+    cannot be fitted, or its sums would leave 32 bits.
 
     `stored` describes the input; `zero` stands for level 0 in the output. `pairs_fit` keeps sums
     of two products within 16 bits, as processors without VNNI need.
@@ -55,8 +55,10 @@ def fitted(
     if found is None:
         return None
     factor = found.multiplier.astype(np.int32).reshape(-1, 1, 1, 1)
-    pair = 2 * int(np.abs(factor * weights).max()) * stored.largest
-    builder.largest_pair = max(builder.largest_pair, pair)
+    products = stored.largest * np.abs(np.int64(factor * weights))
+    if products.sum((1, 2, 3)).max() > _INT32_MAX:
+        return None
+    builder.largest_pair = max(builder.largest_pair, 2 * int(products.max()))
     one, shift = builder.constant(np.float32(1)), builder.constant(np.uint8(stored.zero))
     inputs = [source, one, shift, unpacked(builder, weights, factor)]
     inputs += [builder.constant(found.scale), builder.constant(np.zeros(len(weights), np.int8))]
@@ -96,7 +98,11 @@ def matmul(
     bias: NDArray[np.float32] | None,
     stored: Stored,
 ) -> str:
-    """Append float32(sum) * scale + bias; `stored` describes the input."""
+    """Append float32(sum) * scale + bias; `stored` describes the input.
+
+    Raises:
+        InputError: the kernel's sums, which hold the zero points as well, could leave 32 bits.
+    """
     weights = matrix(operation.weight).astype(np.int32)
     none = np.uint8(stored.zero)
     columns = patches(builder, source, operation, *sizes, none)
@@ -107,6 +113,11 @@ def matmul(
     # Without VNNI sums of two products must fit 16 bits, or weights be unsigned.
     signed = 2 * int(np.abs(weights).max()) * stored.largest <= LARGEST_EXACT_PAIR
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
+    reach = stored.largest * int(np.abs(weights + zero, dtype=np.int64).sum(0).max())
+    if reach > _INT32_MAX:
+        raise InputError(
+            f"layer {operation.name}: its sums reach {reach}, beyond 32 bits; use fewer bits"
+        )
     inputs = [
         columns,
         unpacked(builder, weights, np.ones(1, np.int32), kind, zero),

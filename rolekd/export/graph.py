@@ -35,13 +35,11 @@ class Graph:
     Attributes:
         model: the model.
         forms: how each convolution runs, by name.
-        runtime: the oldest onnxruntime that runs it.
         largest_pair: the largest sum of two products within an 8-bit convolution, in magnitude.
     """
 
     model: onnx.ModelProto
     forms: dict[str, str]
-    runtime: str
     largest_pair: int
 
 
@@ -82,7 +80,7 @@ def build(model: IntegerModel, target: Target = "cpu", *, resize: bool = False) 
         ir_version=_IR_VERSIONS[builder.opset],
         producer_name="rolekd",
     )
-    return Graph(proto, writer.forms, builder.runtime, builder.largest_pair)
+    return Graph(proto, writer.forms, builder.largest_pair)
 
 
 class _Writer:

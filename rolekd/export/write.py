@@ -9,6 +9,7 @@ import onnx
 
 from rolekd import files
 from rolekd.errors import InputError
+from rolekd.export.builder import RUNTIME
 from rolekd.export.graph import Target, build
 from rolekd.export.session import GRAPH_KEY, IMAGE_KEY, PAIR_KEY, RUNTIME_KEY, graph_hash, start
 from rolekd.quantize.integer import IntegerModel
@@ -64,7 +65,7 @@ def export(
         GRAPH_KEY: graph_hash(proto),
         IMAGE_KEY: json.dumps(model.image_shape),
         PAIR_KEY: str(graph.largest_pair),
-        RUNTIME_KEY: graph.runtime,
+        RUNTIME_KEY: RUNTIME,
     }
     onnx.helper.set_model_props(proto, dict(sorted(entries.items())))
     content = proto.SerializeToString(deterministic=True)

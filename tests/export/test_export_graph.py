@@ -273,6 +273,22 @@ def test_every_target_is_exact(target: str, bits: int, tmp_path: Path) -> None:
         assert list(summary.forms.values()).count("matmul") == 7
 
 
+def test_sums_that_overflow_with_their_zero_points_alone_are_refused(tmp_path: Path) -> None:
+    inputs = 33_100  # signed levels reach 128, but stand as 0 to 255; so do the weights
+    wide = nn.Sequential(
+        nn.Conv2d(1, inputs, 1), nn.Conv2d(inputs, 1, 1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    model = convert(wide, weight_bits=8, activation_bits=8, quantizer="lsq")
+    images = _random_images((4, 2, 2, 1))
+    _lowered(model, images, [0.5])  # sets the steps
+    with torch.no_grad():
+        model.get_parameter("1.weight").fill_(1.0)
+    lowered = _lowered(model, images, [0.5])
+    with pytest.raises(InputError, match=r"layer 1: its sums reach 2\d{9}, beyond 32 bits"):
+        export(lowered, tmp_path / "a.onnx", classes=list("abc"), metadata={})
+    assert not any(tmp_path.iterdir())
+
+
 def test_wrong_number_of_class_names_is_refused(small: IntegerModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 names for 10 logits"):
         export(small, tmp_path / "a.onnx", classes=["a", "b", "c"], metadata={})
