@@ -19,6 +19,7 @@ from torch import nn
 from rolekd.bench import machine
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
+from rolekd.errors import InputError
 from rolekd.export import measure, session
 from rolekd.export.floats import Deployed, export_float, quantize_statically
 from rolekd.export.graph import Target
@@ -60,17 +61,12 @@ def run(
     With weights of a trained student and of a float network, and the prepared data set of both,
     accuracies on the test split stand beside the speed. Without them a CIFAR ResNet18 of width
     64 with random weights and `bits` runs on random images: speed does not depend on weights.
+
+    Raises:
+        InputError: some of the three are missing, or they do not belong together.
     """
-    if student is not None and float_network is not None and data is not None:
-        dataset = datasets.load(data)
-        subject = _Subject(
-            roles.load(student, dataset)[0],
-            roles.load(float_network, dataset)[0],
-            dataset,
-            trained=True,
-        )
-    else:
-        subject = _untrained(bits)
+    trained = (student, float_network, data)
+    subject = _trained(*trained) if any(trained) else _untrained(bits)
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             name: Path(folder) / f"{index}.onnx" for index, name in enumerate((OURS, FLOAT, STATIC))
@@ -82,6 +78,22 @@ def run(
         files = [_file(name, path, subject, max(batches)) for name, path in paths.items()]
     head = {"machine": machine.describe(_PACKAGES), "seconds": seconds, "target": target}
     return {**head, **exported, "cases": cases, "files": files}
+
+
+def _trained(student: Path | None, float_network: Path | None, data: Path | None) -> _Subject:
+    if student is None or float_network is None or data is None:
+        raise InputError(
+            "bench infer: give --student, --float-network and --data together, or none of them"
+        )
+    dataset = datasets.load(data)
+    low, about = roles.load(student, dataset)
+    full, about_full = roles.load(float_network, dataset)
+    if "quantizer" not in about or "quantizer" in about_full:
+        raise InputError(
+            f"bench infer: --student {student} must be a low-bit student and --float-network "
+            f"{float_network} a float network; give their weights that way round"
+        )
+    return _Subject(low, full, dataset, trained=True)
 
 
 def _untrained(bits: int) -> _Subject:

@@ -4,10 +4,12 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 from rich.console import Console
 
+_TARGETS = ("cpu", "cpu-vnni", "float")
 _SECONDS = click.FloatRange(0, min_open=True)
 _LENGTH = "Length of a measurement."
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -59,24 +61,14 @@ def search(as_json: bool, cifar: bool) -> None:
 @click.option("--student", type=_FILE, help="Weights of a trained student to measure.")
 @click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
 @click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
-def infer(
-    as_json: bool,
-    seconds: float,
-    bits: int,
-    student: Path | None,
-    float_network: Path | None,
-    data: Path | None,
-) -> None:
-    """The integer student against fp32 and int8 ONNX, and PyTorch."""
-    _report(
-        "infer",
-        as_json,
-        seconds=seconds,
-        bits=bits,
-        student=student,
-        float_network=float_network,
-        data=data,
-    )
+@click.option("--target", default="cpu", show_default=True, type=click.Choice(_TARGETS))
+def infer(as_json: bool, **options: Any) -> None:
+    """The integer student against fp32 and int8 ONNX, and PyTorch.
+
+    Give --student, --float-network and --data for trained networks; without them, a CIFAR
+    ResNet18 with random weights.
+    """
+    _report("infer", as_json, **options)
 
 
 @bench.command()

@@ -1,15 +1,21 @@
 """`rolekd bench infer` on a small trained pair: every figure is there and fits the others."""
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 
 from rolekd.bench import infer
+from rolekd.cli.bench import bench
 from rolekd.data import dataset as datasets
+from rolekd.errors import InputError
+from rolekd.export import measure
 from rolekd.models import build
 from rolekd.quantize import convert
 from rolekd.train import state
@@ -60,3 +66,38 @@ def test_trained_networks_are_measured_with_their_accuracy(trained: dict[str, Pa
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(infer.table(result))
     assert "times faster" in console.export_text()
+
+
+def test_the_command_prints_every_case_as_json(
+    trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(calls: dict[str, Callable[[], object]], **_: float) -> dict[str, measure.Latency]:
+        for call in calls.values():
+            call()
+        return dict.fromkeys(calls, measure.Latency(1.0, 2.0))
+
+    monkeypatch.setattr(measure, "latencies", once)
+    files = [f"--{name.replace('_', '-')}={path}" for name, path in trained.items()]
+    options = ["--json", "--target=cpu-vnni", *files]
+    told = CliRunner().invoke(bench, ["infer", *options], catch_exceptions=False)
+    result = json.loads(told.stdout)
+    cases = {(case["network"], case["batch"], case["threads"]) for case in result["cases"]}
+    assert len(cases) == len(result["cases"]) == 4 * 3 * 2
+    assert {(batch, threads) for _, batch, threads in cases} == {
+        (batch, threads) for batch in (1, 8, 64) for threads in (1, 2)
+    }
+    assert result["target"] == "cpu-vnni"
+    for entry in result["files"]:
+        assert min(entry["bytes"], entry["load_ms"], entry["peak_megabytes"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"data": None}, "together, or none"), ({"student": "float_network"}, "that way round")],
+)
+def test_weights_that_do_not_belong_together(
+    trained: dict[str, Path], changed: dict[str, str | None], message: str
+) -> None:
+    given = trained | {name: trained[key] if key else None for name, key in changed.items()}
+    with pytest.raises(InputError, match=message):
+        infer.run(**given)
