@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rolekd import files
-from rolekd.export.session import GRAPH_KEY, RUNTIME_KEY, graph_hash
+from rolekd.export.session import RUNTIME_KEY, seal
 
 _OPSET, _RUNTIME = 21, "1.20.0"
 _CALIBRATION_BATCH = 64
@@ -65,14 +65,8 @@ def export_float(
     )
     assert program is not None
     proto = program.model_proto
-    entries = {
-        **metadata,
-        "classes": json.dumps(list(classes)),
-        GRAPH_KEY: graph_hash(proto),
-        RUNTIME_KEY: _RUNTIME,
-    }
-    onnx.helper.set_model_props(proto, dict(sorted(entries.items())))
-    files.write_bytes(path, proto.SerializeToString(deterministic=True))
+    entries = {**metadata, "classes": json.dumps(list(classes)), RUNTIME_KEY: _RUNTIME}
+    files.write_bytes(path, seal(proto, entries))
 
 
 def quantize_statically(source: Path | str, path: Path | str, images: NDArray[np.uint8]) -> None:

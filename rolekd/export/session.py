@@ -2,23 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from rolekd.errors import InputError
 from rolekd.export import kernels
 
-GRAPH_KEY = "rolekd.graph_sha256"
+HASH_KEY = "rolekd.sha256"
 IMAGE_KEY = "rolekd.image"
 PAIR_KEY = "rolekd.largest_pair"
 RUNTIME_KEY = "rolekd.onnxruntime"
+_GRAPH_KEY = "rolekd.graph_sha256"  # in files of older exports: the graph's hash alone
 _REFUSALS = (
     states.Fail,
     states.InvalidArgument,
@@ -63,7 +64,7 @@ def load(
 ) -> Session:
     """Open an exported network.
 
-    The graph's own hash, which `export` stored in the metadata, is always checked.
+    The model's own hash, which `seal` stored in the metadata, is always checked.
 
     Args:
         path: the ONNX file.
@@ -101,25 +102,31 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
         raise InputError(f"{origin}: keeps weights in other files; export it again as one file")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if metadata.get(GRAPH_KEY) != graph_hash(model):
+    if not _is_whole(model, metadata):
         raise InputError(f"{origin}: damaged or changed after its export; export it again")
     needed, present = metadata.get(RUNTIME_KEY, "0"), onnxruntime.__version__
     if _version(present) < _version(needed):
         raise InputError(
             f"{origin}: needs onnxruntime {needed}, this is {present}; install a newer one"
         )
-    _check_kernels(model, metadata.get(PAIR_KEY), origin)
+    _check_kernels(model, metadata, origin)
     return model
 
 
-def _check_kernels(model: onnx.ModelProto, pair: str | None, origin: str) -> None:
+def _is_whole(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bool:
+    if HASH_KEY in metadata:
+        return metadata[HASH_KEY] == _hash(model)
+    return metadata.get(_GRAPH_KEY) == _digest(model.graph)
+
+
+def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: str) -> None:
     """Refuse a file for which this machine's 8-bit convolutions are not exact.
 
     Files of older exports do not say how large their pairs of products are; those with such
     convolutions are taken for the larger kind.
     """
-    if pair and pair.isdigit():
-        needed, will, made = int(pair) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
+    if PAIR_KEY in metadata:
+        needed, will, made = int(metadata[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
     else:
         needed = any(node.op_type == "QLinearConv" for node in model.graph.node)
         will, made = "may give", "may be"
@@ -144,9 +151,25 @@ def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.Infer
         raise InputError(f"{origin}: onnxruntime refuses it ({reason}); export it again") from error
 
 
-def graph_hash(model: onnx.ModelProto) -> str:
-    """Return the hex SHA-256 of a model's graph, without its metadata."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+def seal(model: onnx.ModelProto, entries: Mapping[str, str]) -> bytes:
+    """Set a model's metadata, and in it the hash of all the rest; return the file's content."""
+    onnx.helper.set_model_props(model, dict(sorted(entries.items())))
+    model.metadata_props.add(key=HASH_KEY, value=_hash(model))
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _hash(model: onnx.ModelProto) -> str:
+    """Return the hex SHA-256 of a model without the entry that holds it."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    bare.metadata_props.extend(entry for entry in model.metadata_props if entry.key != HASH_KEY)
+    return _digest(bare)
+
+
+def _digest(message: Message) -> str:
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export.builder import RUNTIME
 from rolekd.export.graph import Target, build
-from rolekd.export.session import GRAPH_KEY, IMAGE_KEY, PAIR_KEY, RUNTIME_KEY, graph_hash, start
+from rolekd.export.session import IMAGE_KEY, PAIR_KEY, RUNTIME_KEY, seal, start
 from rolekd.quantize.integer import IntegerModel
 
 
@@ -62,13 +60,11 @@ def export(
     entries = {
         **metadata,
         "classes": json.dumps(list(classes)),
-        GRAPH_KEY: graph_hash(proto),
         IMAGE_KEY: json.dumps(model.image_shape),
         PAIR_KEY: str(graph.largest_pair),
         RUNTIME_KEY: RUNTIME,
     }
-    onnx.helper.set_model_props(proto, dict(sorted(entries.items())))
-    content = proto.SerializeToString(deterministic=True)
+    content = seal(proto, entries)
     start(content, str(path))  # a graph that does not load is no export
     files.write_bytes(path, content)
     return Summary(len(content), files.sha256(path), graph.forms, model.inexact)

@@ -1,5 +1,6 @@
 """Faults of exported files: each is one clear line."""
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from rolekd.errors import InputError
 from rolekd.export import kernels, load
 from rolekd.export.graph import Target
-from rolekd.export.session import PAIR_KEY, graph_hash
+from rolekd.export.session import PAIR_KEY, seal
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -34,11 +35,15 @@ def exported(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def _edit(path: Path, change: object) -> None:
+def _edit(path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change a file behind its hash's back."""
     model = onnx.load(path)
-    assert callable(change)
     change(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _entries(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -68,6 +73,17 @@ def test_changed_weights(exported: Path) -> None:
         load(exported)
 
 
+def test_any_changed_byte(exported: Path) -> None:
+    whole, rng = exported.read_bytes(), np.random.default_rng(0)
+    places = [*rng.integers(0, len(whole), 20), *range(len(whole) - 400, len(whole), 7)]
+    for place in places:  # the last hold the metadata
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(rng.integers(8))
+        exported.write_bytes(changed)
+        with pytest.raises(InputError, match=r"damaged|keeps weights in other files"):
+            load(exported)
+
+
 def _branch(model: onnx.ModelProto) -> onnx.GraphProto:
     (node,) = (node for node in model.graph.node if node.op_type == "If")
     return next(a.g for a in node.attribute if a.name == "else_branch")
@@ -92,13 +108,9 @@ def test_onnxruntime_too_old(exported: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_graph_that_onnxruntime_does_not_know(exported: Path) -> None:
-    def change(model: onnx.ModelProto) -> None:
-        model.graph.node[0].op_type = "NoSuchOperator"
-        for entry in model.metadata_props:
-            if entry.key == "rolekd.graph_sha256":
-                entry.value = graph_hash(model)
-
-    _edit(exported, change)
+    model = onnx.load(exported)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    exported.write_bytes(seal(model, _entries(exported)))
     with pytest.raises(InputError, match="onnxruntime refuses it"):
         load(exported)
 
@@ -108,16 +120,11 @@ def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "exact", lambda: False)
 
 
-def _pair(path: Path) -> int:
-    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    return int(metadata[PAIR_KEY])
-
-
 @pytest.mark.usefixtures("without_vnni")
 def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
     path = tmp_path / "vnni.onnx"
     export(_lowered(0), path, classes=list("abc"), metadata={}, target="cpu-vnni")
-    assert _pair(path) > kernels.LARGEST_EXACT_PAIR
+    assert int(_entries(path)[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR
     refusal = r"vnni\.onnx: gives wrong classes on this processor, .* export\.target: cpu"
     with pytest.raises(InputError, match=refusal):
         load(path)
@@ -129,21 +136,22 @@ def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["cpu", "float"])
 def test_other_files_without_vnni(target: Target, exported: Path) -> None:
     export(_lowered(0), exported, classes=list("abc"), metadata={}, target=target)
-    assert _pair(exported) <= kernels.LARGEST_EXACT_PAIR
+    assert int(_entries(exported)[PAIR_KEY]) <= kernels.LARGEST_EXACT_PAIR
     assert load(exported)
 
 
-@pytest.mark.usefixtures("without_vnni")
-@pytest.mark.parametrize("value", [None, "", "many"])
-def test_a_file_that_does_not_tell_its_sums(value: str | None, exported: Path) -> None:
+def test_files_of_older_exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They carry the hash of their graph alone, and do not say how large their sums are."""
+
     def change(model: onnx.ModelProto) -> None:
-        entries = {entry.key: entry.value for entry in model.metadata_props}
-        entries.pop(PAIR_KEY)
-        onnx.helper.set_model_props(
-            model, entries if value is None else {**entries, PAIR_KEY: value}
-        )
+        graph = model.graph.SerializeToString(deterministic=True)
+        entries = {"rolekd.graph_sha256": hashlib.sha256(graph).hexdigest()}
+        onnx.helper.set_model_props(model, entries)
 
     _edit(exported, change)
+    monkeypatch.setattr(kernels, "exact", lambda: True)
+    assert load(exported)
+    monkeypatch.setattr(kernels, "exact", lambda: False)
     with pytest.raises(InputError, match="may give wrong classes on this processor"):
         load(exported)
 

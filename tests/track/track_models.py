@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rolekd.export.session import GRAPH_KEY, PAIR_KEY, RUNTIME_KEY, graph_hash
+from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal
 
 
 def linear_model(
@@ -32,12 +31,6 @@ def linear_model(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     classes = json.dumps([f"digit {number}" for number in range(10)])
-    entries = {
-        GRAPH_KEY: graph_hash(model),
-        PAIR_KEY: str(largest_pair),
-        RUNTIME_KEY: "1.20.0",
-        "classes": classes,
-    }
-    helper.set_model_props(model, entries)
-    onnx.save(model, path)
+    entries = {PAIR_KEY: str(largest_pair), RUNTIME_KEY: "1.20.0", "classes": classes}
+    path.write_bytes(seal(model, entries))
     return path
