@@ -44,32 +44,32 @@ def main() -> None:
         }
         accuracy = arms[ARM]["accuracies"][SEED]
         path = stage.folder / "student.onnx"
-        summary = export(
-            integers,
-            path,
-            classes=dataset.classes,
-            target=stage.params.export.target,
-            resize=stage.params.export.resize,
-            metadata={
-                "arm": ARM,
-                "seed": str(SEED),
-                "weight_bits": str(about["weight_bits"]),
-                "activation_bits": str(about["activation_bits"]),
-                "quantizer": about["quantizer"],
-                "residual": about["residual"],
-                "test_accuracy": f"{accuracy:.6f}",
-                "data_digest": dataset.digest,
-                "weights_sha256": files.sha256(weights),
-            },
-        )
-        checked = verify(path, integers, images, layers=True)
-        if not checked.exact:
-            path.unlink()
-            raise RunError(
-                f"{path}: differs from the integer evaluation on "
-                f"{checked.images - checked.argmax_equal} of {checked.images} images, first in "
-                f"{checked.first_different or 'the logits'}; report this with the weights"
+        with files.replacing(path) as unproven:
+            summary = export(
+                integers,
+                unproven,
+                classes=dataset.classes,
+                target=stage.params.export.target,
+                resize=stage.params.export.resize,
+                metadata={
+                    "arm": ARM,
+                    "seed": str(SEED),
+                    "weight_bits": str(about["weight_bits"]),
+                    "activation_bits": str(about["activation_bits"]),
+                    "quantizer": about["quantizer"],
+                    "residual": about["residual"],
+                    "test_accuracy": f"{accuracy:.6f}",
+                    "data_digest": dataset.digest,
+                    "weights_sha256": files.sha256(weights),
+                },
             )
+            checked = verify(unproven, integers, images, layers=True, name=str(path))
+            if not checked.exact:
+                raise RunError(
+                    f"{path}: differs from the integer evaluation on "
+                    f"{checked.images - checked.argmax_equal} of {checked.images} images, first in "
+                    f"{checked.first_different or 'the logits'}; report this with the weights"
+                )
         cost = size(network, (dataset.channels, *dataset.image_size))
         figures = {
             "bytes": summary.bytes,

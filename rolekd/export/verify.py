@@ -47,17 +47,30 @@ class Verification:
 
 
 def verify(
-    path: Path | str, model: IntegerModel, images: NDArray[np.uint8], *, layers: bool = False
+    path: Path | str,
+    model: IntegerModel,
+    images: NDArray[np.uint8],
+    *,
+    layers: bool = False,
+    name: str | None = None,
 ) -> Verification:
-    """Compare an exported file with the integer evaluation on uint8 images [N, H, W, C].
+    """Compare an exported file with the integer evaluation.
 
-    With `layers`, every map of levels is compared as well, not only the logits.
+    Args:
+        path: the ONNX file.
+        model: from `rolekd.quantize.lower`.
+        images: uint8 [N, H, W, C].
+        layers: compare every map of levels as well, not only the logits.
+        name: what errors call the file; None: its path.
+
+    Raises:
+        InputError: the file cannot be loaded, see `session.load`.
     """
-    content = session.read(path)
-    proto = session.parse(content, str(path))
+    content, origin = session.read(path), name or str(path)
+    proto = session.parse(content, origin)
     zeros = _expose_levels(proto, model) if layers else {}
     names = list(zeros)
-    runtime = session.start(proto.SerializeToString() if names else content, str(path))
+    runtime = session.start(proto.SerializeToString() if names else content, origin)
     expected, actual, different = [], [], set()
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
