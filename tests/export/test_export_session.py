@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.quantize import IntegerModel, convert, lower
+from rolekd.quantize.operations import Convolution
 
 
 @cache
@@ -163,3 +165,20 @@ def test_verify_names_the_first_layer_that_differs(exported: Path) -> None:
     other = verify(exported, _lowered(1), images, layers=True)
     assert not other.exact
     assert other.first_different == "relu_quantizer"
+
+
+def test_verify_names_a_layer_in_the_middle(exported: Path) -> None:
+    """One weight of one convolution differs: what its sums become is the first to tell."""
+    whole = _lowered(0)
+    changed = []
+    for operation in whole.operations:
+        if operation.name == "stage2.0.conv2":
+            assert isinstance(operation, Convolution)
+            weight = operation.weight.clone()
+            weight[0] = -weight[0]
+            operation = replace(operation, weight=weight)
+        changed.append(operation)
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+    found = verify(exported, replace(whole, operations=tuple(changed)), images, layers=True)
+    (first,) = (op.name for op in whole.operations if "stage2.0.conv2" in op.inputs)
+    assert found.first_different == first
