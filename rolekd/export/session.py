@@ -103,7 +103,9 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
         raise InputError(f"{origin}: keeps weights in other files; export it again as one file")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not _is_whole(model, metadata):
-        raise InputError(f"{origin}: damaged or changed after its export, or not ours; export it again")
+        raise InputError(
+            f"{origin}: damaged or changed after its export, or not ours; export it again"
+        )
     needed, present = metadata.get(RUNTIME_KEY, "0"), onnxruntime.__version__
     if _version(present) < _version(needed):
         raise InputError(
