@@ -120,11 +120,11 @@ def _run(state: Path, method: str, seed: int, epochs: int) -> dict[str, Any]:
 def _milliseconds(state: Path, method: str, epochs: int) -> dict[str, Any]:
     """Median of some steps in the second phase, after one that warms up."""
     from rolekd.distill.objective import Progress
-    from rolekd.train.loop import make_optimizer
+    from rolekd.train.start import start
 
     setting = _Setting(state / "data", method, 0, epochs)
     network, objective = setting.student(state / "teacher.safetensors")
-    optimizer = make_optimizer(network, objective, setting.params.student.training)
+    optimizer, _ = start(network, objective, setting.params.student.training)
     images, labels = next(iter(setting.batches.epoch(0, setting.augment_at(0))))
     network.train()
     objective.train()

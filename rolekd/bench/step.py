@@ -25,7 +25,8 @@ from rolekd.distill.objective import Objective, Progress
 from rolekd.params import Params, TrainingParams, parse
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
-from rolekd.train.loop import do_step, make_optimizer
+from rolekd.train.loop import do_step
+from rolekd.train.start import start
 
 FLOAT = "float32, no teacher"
 _BATCH = 128
@@ -100,8 +101,7 @@ def _step(
     network: nn.Module, objective: Objective, params: TrainingParams, dataset: Dataset
 ) -> Callable[[], object]:
     """Return a function that trains `network` on one batch."""
-    network.train()
-    optimizer = make_optimizer(network, objective, params)
+    optimizer, _ = start(network.train(), objective, params)
     images, labels = dataset.split("train")
     batch = Normalize(dataset)(images[:_BATCH]), torch.from_numpy(labels[:_BATCH])
     return lambda: do_step(network, optimizer, objective, *batch, _START, params)

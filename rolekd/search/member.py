@@ -23,9 +23,9 @@ from rolekd.search.trainer import Outcome
 from rolekd.train import devices, roles
 from rolekd.train import state as states
 from rolekd.train.augmentation import constant, make_engine
-from rolekd.train.average import Average
 from rolekd.train.evaluate import accuracy, predict
-from rolekd.train.loop import DivergedError, make_optimizer, train
+from rolekd.train.loop import DivergedError, train
+from rolekd.train.start import start
 
 DATA = "data"
 TEACHER = "teacher.safetensors"
@@ -70,12 +70,8 @@ class Member:
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective = self._start(seed)
-        decay = self._params.ema_decay
-        average = Average(network, decay) if decay else None
+        optimizer, average = start(network, objective, self._params)
         kept = None if average is None else average.network
-        if self._params.compile:
-            network.compile()
-        optimizer = make_optimizer(network, objective, self._params)
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         augment_at = constant(self._engine, Policy(policy))

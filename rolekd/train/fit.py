@@ -12,9 +12,8 @@ from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective
 from rolekd.errors import InputError, RunError
 from rolekd.train import state
-from rolekd.train.average import Average
-from rolekd.train.loop import Reporter, make_optimizer, train
-from rolekd.train.synced import synchronise
+from rolekd.train.loop import Reporter, train
+from rolekd.train.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,13 +70,8 @@ def fit(
         DivergedError: The loss is not finite.
     """
     _check_processes(params)
-    average = Average(network, params.ema_decay) if params.ema_decay else None
+    optimizer, average = start(network, objective, params)
     kept = None if average is None else average.network
-    synchronise(network)
-    synchronise(objective)
-    if params.compile:
-        network.compile()
-    optimizer = make_optimizer(network, objective, params)
     history = _History()
     listeners = (history, *reporters)
     first = 0
