@@ -3,17 +3,18 @@
 Vectors are float [B, C], of length 1, one for each image and stage: `rolekd.distill.vectors`.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Stages = tuple[Tensor, Tensor]  # vectors [B, C1] and [B, C2] of two neighbouring stages
 # e^(ab / 4) with |a|, |b| <= 1 is a power series whose further terms are below 1e-9
 _ORDERS = 8
 
 
-def kernels(student: Stages, teacher: Stages) -> Tensor:
-    """KD-SVD: squared difference of the kernels between two stages, summed over their entries.
+def kernels(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """KD-SVD: squared difference of the kernels of neighbouring stages, summed over their entries.
 
     The kernel [C1, C2] of vectors v, w is exp(-(v_i - w_j)² / 8).
 
@@ -23,18 +24,20 @@ def kernels(student: Stages, teacher: Stages) -> Tensor:
     large numbers.
 
     Args:
-        student: Aligned with the teacher's.
+        student: Vectors of two stages or more, aligned with the teacher's.
         teacher: Without gradient, of the same sizes.
 
     Source: Lee et al., Self-supervised Knowledge Distillation Using Singular Value Decomposition,
     2018, equations 3 to 7.
     """
-    first, second = (
-        torch.cat([_powers(ours.double()), sign * _powers(theirs.double())], dim=2)
-        for ours, theirs, sign in zip(student, teacher, (1, -1), strict=True)
-    )
-    squares = ((first.mT @ first) * (second.mT @ second)).sum((1, 2))
-    return squares.mean().to(student[0].dtype)
+    ours = [_powers(vectors.double()) for vectors in student]
+    theirs = [_powers(vectors.double()) for vectors in teacher]
+    squares = []
+    for stage in range(len(ours) - 1):
+        first = torch.cat([ours[stage], theirs[stage]], dim=2)
+        second = torch.cat([ours[stage + 1], -theirs[stage + 1]], dim=2)
+        squares.append(((first.mT @ first) * (second.mT @ second)).sum((1, 2)).mean())
+    return torch.stack(squares).sum().to(student[0].dtype)
 
 
 def graphs(student: Tensor, teacher: Tensor) -> Tensor:

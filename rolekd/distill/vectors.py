@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 _SQUARINGS = 12
-# How far from rank one a power may be; float32 leaves some 3e-7.
-_RANK_ONE = 1e-6
+# How far a power may be from rank one when products take over: each takes the rest to its share.
+_NEAR, _PRODUCTS = 1e-2, 3
 # Relative gap of two eigenvalues below which the derivative of their vectors is damped.
 _GAP = 1e-2
 # Singular values below this share of the largest are rounding: they have no direction.
@@ -94,19 +94,25 @@ def first(maps: Tensor) -> Tensor:
     for _ in range(_SQUARINGS):
         power = power @ power
         power = power / (power.diagonal(dim1=1, dim2=2).sum(1) + _TINY)[:, None, None]
-        # of trace 1: its square sums to the squares of its eigenvalues. Maps behind a ReLU get
-        # here in three or four rounds; a GPU does the rest faster than it would tell
-        if power.is_cpu and bool((power.square().sum((1, 2)) > 1 - _RANK_ONE).all()):
+        # of trace 1: its square sums to the squares of its eigenvalues. Maps behind a ReLU are
+        # near in one or two rounds; a GPU does the rest faster than it would tell
+        if power.is_cpu and bool((power.square().sum((1, 2)) > 1 - _NEAR).all()):
             break
-    # all columns are multiples of the vector: the one of the largest entry is the most exact
+    # all columns are near multiples of the vector: the one of the largest entry is the most exact
     best = power.diagonal(dim1=1, dim2=2).argmax(1)
     vector = power.gather(2, best[:, None, None].expand(-1, power.shape[1], 1))
-    # not yet of length 1: an eps would cut it off, so the largest entry goes first
-    vector = vector / (vector.abs().amax(1, keepdim=True) + _TINY)
+    for _ in range(_PRODUCTS):
+        vector = (power * _bounded(vector).mT).sum(2, keepdim=True)  # @ is slow with one column
+    vector = _bounded(vector)
     if across:
         vector = matrix @ vector
     vector = F.normalize(vector.squeeze(2), dim=1)
     return torch.where(vector.sum(1, keepdim=True) < 0, -vector, vector)
+
+
+def _bounded(vector: Tensor) -> Tensor:
+    """Return vectors [B, n, 1] with a largest entry of 1; an eps of their length would cut them."""
+    return vector / (vector.abs().amax(1, keepdim=True) + _TINY)
 
 
 def align(student: Tensor, teacher: Tensor) -> Tensor:
