@@ -72,9 +72,11 @@ def main() -> None:
 
 def run(command: click.Command, name: str) -> None:
     """Call a click command with the process's arguments; report an error as one line."""
-    # OpenMP's threads otherwise spin while they wait for each other, and where another process
-    # needs a core, a training with two threads takes ten times as long. Read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Turns that a waiting OpenMP thread spins before it sleeps: by default a training with
+        # two threads takes a multiple of its time where others want the cores, and with
+        # none a fifth more where none does. Read when torch loads.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.Abort:
