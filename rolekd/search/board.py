@@ -115,13 +115,15 @@ class Board:
         """Return the entries of those generations whose training states nothing starts from.
 
         The slots of generation g start from states of g - 1, so two states a member are kept
-        while a search runs. Entries lost with their worker count: it may have stored a state.
+        while a search runs. From what an entry stored that was lost with its worker nothing ever
+        starts, in the last generation neither.
         """
-        old = {generation for generation in generations if generation < len(self.history) - 1}
+        asked, last = set(generations), len(self.history) - 1
         return [
             entry
             for entry in self.entries
-            if entry.task.slot.generation in old and entry.state in (State.DONE, State.LOST)
+            if (generation := entry.task.slot.generation) in asked
+            and (entry.state is State.LOST or (entry.state is State.DONE and generation < last))
         ]
 
     def _in(self, state: State) -> list[Entry]:

@@ -63,3 +63,6 @@ def test_outgrown_are_all_but_the_last_complete_generation():
     assert [each.number for each in board.outgrown(range(3))] == [0, 1, 2, 3, 6]
     assert [each.number for each in board.outgrown([1])] == [2, 3]
     assert Board(SETTINGS, whole_search(1)).outgrown(range(3)) == []
+    # killed between storing its state and telling so
+    last = [*whole_search(1), entry(2, TASKS[0], State.LOST)]
+    assert [each.number for each in Board(SETTINGS, last).outgrown(range(3))] == [2]
