@@ -1,54 +1,24 @@
-"""Stage train_teacher: full precision, on the whole training set, with its own schedule."""
+"""Stage train_teacher."""
 
 import click
 
-from pipelines.stage import DATA, OUTPUTS, open_stage
 from rolekd.cli import run
+from rolekd.outputs import Outputs
+from rolekd.params import TeacherName
+from rolekd.stages.plan import is_wanted
+from rolekd.stages.stage import open_stage
 
 
 @click.command()
-def main() -> None:
-    """Train the teacher with the schedule that was searched for it."""
-    with open_stage("train_teacher", team=True, tags={"role": "teacher"}) as stage:
-        from rolekd import files, parallel, seeds
-        from rolekd.augment import schedule as schedules
-        from rolekd.data import dataset as datasets
-        from rolekd.data.batches import Batches, Normalize
-        from rolekd.distill.objective import Objective
-        from rolekd.report.datafiles import to_csv
-        from rolekd.train import devices, names, roles, state
-        from rolekd.train.augmentation import make_engine, scheduled
-        from rolekd.train.fit import fit
+@click.option("--teacher", default="searched", type=click.Choice(["searched", "plain"]))
+def main(teacher: TeacherName) -> None:
+    """Train the teacher with its schedule, or without a policy, if an arm asks for it."""
+    if not is_wanted(Outputs(), f"teacher_{teacher}", f"train_teacher/{teacher}"):
+        return
+    with open_stage("train_teacher", teacher, team=True, tags={"role": "teacher"}) as stage:
+        from rolekd.stages.train_teacher import train_teacher
 
-        params = stage.params
-        names.check(params)
-        device = devices.prepare(params.device, params.threads)
-        parallel.join(device)
-        dataset = datasets.load(DATA)
-        schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")
-        seed = seeds.derive(params.seed, "train teacher")
-        training = params.teacher.training
-        network, about = roles.teacher(params.teacher, dataset, seed)
-        history = fit(
-            network.to(device),
-            Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
-            scheduled(
-                make_engine(params.augment, dataset, params.threads), schedule, training.epochs
-            ),
-            Objective(),
-            training,
-            state_file=stage.state / "training.safetensors",
-            reporters=[stage.run],
-        )
-        if not stage.leads:
-            return
-        stage.log_split(dataset, "train")
-        state.save_weights(stage.folder / "weights.safetensors", network, about)
-        files.write_text(stage.folder / "epochs.csv", to_csv(history))
-        last = history[-1]
-        stage.finish(
-            {"train_loss": last["loss"], "train_accuracy": last["accuracy"]}, ends_of_curves=True
-        )
+        train_teacher(stage, teacher)
 
 
 if __name__ == "__main__":

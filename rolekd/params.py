@@ -6,6 +6,7 @@ where pydantic is not installed.
 """
 
 import difflib
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rolekd.errors import InputError
 
 Role = Literal["teacher", "student"]
+TeacherName = Literal["searched", "plain"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Bits = Annotated[int, Field(ge=1, le=8)]
+# of a folder below outputs/distill, and of a stage in dvc.yaml
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+# a key of an older params.yaml -> what stands in its place
+REPLACED = {
+    "device": "machine.device",
+    "search.workers": "machine.workers",
+    "distill.seeds": "compare.seeds",
+}
 
 
 class Section(BaseModel):
@@ -184,7 +195,6 @@ class DistillParams(Section):
     scale_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.6, description="multiplies lambda where the learning rate decays"
     )
-    seeds: Annotated[int, Field(ge=1)] = Field(3, description="trainings of each arm")
 
 
 class SearchParams(Section):
@@ -207,8 +217,27 @@ class SearchParams(Section):
         0.2, description="of each integer, when a copied policy is explored"
     )
     max_step: Count = Field(3, description="largest move of an integer that is not resampled")
-    workers: Count = Field(2, description="processes on this machine; changes no result")
     threads_per_worker: Count = 1
+
+    @property
+    def intervals(self) -> int:
+        """Number of intervals of a whole training; the last may be shorter than the others."""
+        return -(-self.epochs // self.interval_epochs)
+
+    @property
+    def lanes(self) -> int:
+        """Number of slots of a generation: PBT's population, a quarter of it elsewhere."""
+        return self.population if self.algorithm == "pbt" else max(1, self.population // 4)
+
+    @property
+    def generations(self) -> int:
+        """Number of generations: so many that the slots are as many as PBT's."""
+        return self.intervals * self.population // self.lanes
+
+    @property
+    def slots(self) -> int:
+        """Number of slots of the whole search; without PBT the last ones can stay unused."""
+        return self.lanes * self.generations
 
     @model_validator(mode="after")
     def _interval_fits(self) -> "SearchParams":
@@ -217,6 +246,58 @@ class SearchParams(Section):
                 f"interval_epochs {self.interval_epochs} is longer than epochs {self.epochs}; "
                 "make it at most epochs"
             )
+        return self
+
+
+def _default_arms() -> "dict[str, ArmParams]":
+    """Return the arms of the default run, which stand in its params file and nowhere else."""
+    text = resources("rolekd.presets").joinpath("digits.yaml").read_text(encoding="utf-8")
+    rows = yaml.safe_load(text)["compare"]["arms"]
+    return {name: ArmParams.model_validate(row) for name, row in rows.items()}
+
+
+class ArmParams(Section):
+    """One arm of the comparison: what a student learns from, and what augments its images.
+
+    Arms share everything else: data, budget, seeds.
+    """
+
+    distilled: bool = Field(description="false: the cross-entropy alone")
+    augmentation: str = Field(
+        description="before the base augmentation: none, randaugment, trivialaugment, "
+        "teacher-schedule, student-schedule, or schedules/FILE.json"
+    )
+    teacher: TeacherName = Field(
+        description="searched: trained with its schedule; plain: with the base augmentation alone"
+    )
+    starts_from: Literal["teacher", "scratch"] = Field(
+        description="teacher: its weights where shapes agree"
+    )
+    label: str = Field("", description="in sentences and tables; empty: made of the other keys")
+
+
+class CompareParams(Section):
+    """The arms, and what is done with them."""
+
+    seeds: Count = Field(3, description="trainings of each arm")
+    baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
+    export: str = Field("kd-rolewise", description="the arm whose first seed is exported")
+    arms: dict[ArmName, ArmParams] = Field(
+        default_factory=_default_arms, min_length=1, description="name -> arm"
+    )
+
+    @property
+    def teachers(self) -> list[TeacherName]:
+        """The teachers that the arms learn from or start from."""
+        return list(dict.fromkeys(arm.teacher for arm in self.arms.values()))
+
+    @model_validator(mode="after")
+    def _named_arms_exist(self) -> "CompareParams":
+        for key in ("baseline", "export"):
+            if getattr(self, key) not in self.arms:
+                raise ValueError(
+                    f"{key} {getattr(self, key)!r} is no arm; name one of {', '.join(self.arms)}"
+                )
         return self
 
 
@@ -259,21 +340,29 @@ class TrackParams(Section):
     )
 
 
+class MachineParams(Section):
+    """What a run uses of the machine; it decides no result."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="of networks and augmentation; auto: a GPU where there is one"
+    )
+    workers: Count = Field(2, description="processes of a search")
+
+
 class Params(Section):
     """Everything that decides a run."""
 
     seed: int = 0
     threads: Count = Field(1, description="of one training; part of what makes a run reproducible")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of networks and augmentation; auto: a GPU where there is one"
-    )
     data: DataParams = DataParams()
     augment: BaseAugmentParams = BaseAugmentParams()
     search: SearchParams = SearchParams()
     teacher: TeacherParams = TeacherParams()
     student: StudentParams = StudentParams()
     distill: DistillParams = DistillParams()
+    compare: CompareParams = CompareParams()
     export: ExportParams = ExportParams()
+    machine: MachineParams = MachineParams()
     promote: PromoteParams = PromoteParams()
     track: TrackParams = TrackParams()
 
@@ -286,6 +375,11 @@ class Params(Section):
                     f"{role.training.warmup_epochs:g}; make it more"
                 )
         return self
+
+
+def teacher_name(name: TeacherName) -> str:
+    """Return how a teacher is called beside the arms."""
+    return "teacher" if name == "searched" else f"{name} teacher"
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -314,7 +408,9 @@ def _faults(error: ValidationError) -> list[str]:
     lines = []
     for fault in error.errors():
         key = ".".join(map(str, fault["loc"])) or "the file"
-        if fault["type"] == "extra_forbidden":
+        if fault["type"] == "extra_forbidden" and key in REPLACED:
+            lines.append(f"{key}: is {REPLACED[key]} now; move it there")
+        elif fault["type"] == "extra_forbidden":
             near = difflib.get_close_matches(
                 str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=1
             )

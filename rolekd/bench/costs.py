@@ -7,29 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.export import measure, session
 from rolekd.export.floats import export_float
+from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.params import TeacherName
 from rolekd.report.costs import Cost
 from rolekd.train import roles
 
 _SECONDS = 1.0  # for each network
 
 
-def costs(outputs: Path) -> list[Cost]:
+def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
     """Measure both as ONNX files, on one image and one thread.
 
     Args:
-        outputs: folder of the stages' outputs.
+        outputs: where the stages' outputs are.
+        teacher: the one that the exported student learned from.
     """
-    dataset = datasets.load(outputs / "data")
-    exported = outputs / "export" / "student.onnx"
+    dataset = datasets.load(outputs.data)
     with tempfile.TemporaryDirectory() as folder:
         floats = Path(folder) / "teacher.onnx"
-        teacher, _ = roles.load(outputs / "train_teacher" / "weights.safetensors", dataset)
+        network, _ = roles.load(outputs.teacher(teacher), dataset)
         export_float(
-            teacher,
+            network,
             floats,
             mean=dataset.mean,
             std=dataset.std,
@@ -37,13 +38,13 @@ def costs(outputs: Path) -> list[Cost]:
             classes=dataset.classes,
             metadata={},
         )
-        found = latencies({"teacher": floats, "student": exported}, dataset.images.shape[1:])
+        found = latencies({"teacher": floats, "student": outputs.graph}, dataset.images.shape[1:])
         size = floats.stat().st_size
-    metrics = files.read_json(outputs / "evaluate" / "metrics.json")
-    verified = files.read_json(outputs / "export" / "verification.json")
+    accuracy = EvaluateMetrics.load(outputs.metrics("evaluate")).teachers[teacher]
+    verified = Verification.load(outputs.verification)
     return [
-        Cost("teacher, float32", metrics["teacher_accuracy"], size, found["teacher"]),
-        Cost("this student", verified["accuracy"], verified["bytes"], found["student"]),
+        Cost("teacher, float32", accuracy, size, found["teacher"]),
+        Cost("this student", verified.accuracy, verified.bytes, found["student"]),
     ]
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from rich.table import Table
 
 from rolekd.bench.machine import describe
-from rolekd.params import Params, parse
-from rolekd.search.population import Result, Settings
+from rolekd.params import Params, SearchParams, parse
+from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
 # Images of CIFAR's shape for the second search, as many of them for training as for validation.
@@ -143,7 +143,7 @@ class _Clock:
 
     started_at = 0.0
 
-    def started(self, settings: Settings) -> None:
+    def started(self, settings: SearchParams) -> None:
         del settings
         self.started_at = time.perf_counter()
 
@@ -160,14 +160,12 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
     from rolekd.track import runs, store
     from rolekd.track.observers import SearchRuns
 
-    section = params.search
     spec = SearchSpec(
         seed=params.seed,
         role="teacher",
         trainer="member",
-        settings=Settings(**section.model_dump(exclude={"workers", "threads_per_worker"})),
-        threads=section.threads_per_worker,
-        training=training(params.model_dump(mode="json"), "teacher"),
+        search=params.search,
+        training=training(params, "teacher"),
         inputs=hash_inputs(inputs),
         versions=versions(),
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,12 +12,13 @@ from rolekd.data import dataset as datasets
 from rolekd.data.sources import open_source
 from rolekd.errors import InputError
 from rolekd.models import features, zoo
+from rolekd.outputs import Outputs
 from rolekd.params import DataParams, Params, Role
 from rolekd.quantize.size import Size, layers
 from rolekd.quantize.size import size as size_of
 from rolekd.train import roles
 
-_DATA = Path("outputs/data")
+_DATA = Outputs().data
 
 
 def describe(

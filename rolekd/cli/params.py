@@ -36,9 +36,11 @@ def params(
     if show_schema:
         click.echo(json.dumps(schema.Params.model_json_schema(), indent=2))
         return
+    from rolekd.stages import plan
     from rolekd.train import names
 
     loaded = schema.load(file or path)
+    plan.check(loaded.compare)
     names.check(loaded)
     if taps or size:
         _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)

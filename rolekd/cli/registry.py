@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekd.outputs import Outputs
+
 if TYPE_CHECKING:
     from rolekd.params import Params
     from rolekd.track.promotion import Decision
@@ -32,7 +34,7 @@ def _shared(command: Command) -> Command:
 @click.option("--dry-run", is_flag=True, help="Judge only.")
 @click.option(
     "--data",
-    default="outputs/data",
+    default=str(Outputs().data),
     show_default=True,
     type=click.Path(path_type=Path),
     help="Prepared data, to test an older champion on new data.",
@@ -52,13 +54,11 @@ def promote(
     """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
     from rolekd import params
     from rolekd.track import promotion
-    from rolekd.track.gates import Limits
 
     values = params.load(params_file)
     name, uri = _place(name, values)
-    limits = Limits(**values.promote.model_dump())
     decision = promotion.promote(
-        name, limits, uri=uri, data=data, version=version, why=why, dry_run=dry_run
+        name, values.promote, uri=uri, data=data, version=version, why=why, dry_run=dry_run
     )
     if as_json:
         click.echo(json.dumps(asdict(decision), indent=2))

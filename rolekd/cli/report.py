@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rolekd.outputs import Outputs
     from rolekd.params import Params
     from rolekd.report.costs import Cost
 
@@ -34,18 +35,20 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     """Write the self-contained HTML report of the last `dvc repro`."""
     from rolekd import files, params
     from rolekd.bench.costs import costs
+    from rolekd.outputs import Outputs
     from rolekd.report.gather import gather
     from rolekd.report.page import build
     from rolekd.track import provenance
 
-    values = params.load(params_file)
-    measured = [*costs(outputs), *(_registered(outputs, values) if registry else ())]
-    content = gather(outputs, values, provenance.collect().describe(), measured)
+    values, written = params.load(params_file), Outputs(outputs)
+    teacher = values.compare.arms[values.compare.export].teacher
+    measured = [*costs(written, teacher), *(_registered(written, values) if registry else ())]
+    content = gather(written, values, provenance.collect().describe(), measured)
     files.write_text(target, build(content))
     click.echo(f"{target}: open it in a browser")
 
 
-def _registered(outputs: Path, values: "Params") -> list["Cost"]:
+def _registered(outputs: "Outputs", values: "Params") -> list["Cost"]:
     """Return what the registered versions cost that were tested on the same images.
 
     Their latencies were measured when they were registered, maybe on another machine.
@@ -54,7 +57,7 @@ def _registered(outputs: Path, values: "Params") -> list["Cost"]:
     from rolekd.report.costs import Cost
     from rolekd.track import registry, store
 
-    digest = datasets.load(outputs / "data").digest
+    digest = datasets.load(outputs.data).digest
     found = registry.versions(
         registry.model_name(values.data.name), store.resolve(values.track.uri)
     )

@@ -68,7 +68,7 @@ def _against_lock(lock: Path) -> Finding:
 def threads(params: "Params") -> Iterator[Finding]:
     """Compare what the search will use with the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    wanted = params.search.workers * params.search.threads_per_worker
+    wanted = params.machine.workers * params.search.threads_per_worker
     found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
     if limit := os.environ.get("OMP_NUM_THREADS"):
         found += f"; OMP_NUM_THREADS={limit}"
@@ -77,7 +77,7 @@ def threads(params: "Params") -> Iterator[Finding]:
             "threads",
             "note",
             found,
-            f"set search.workers to {cores}; more only wait",
+            f"set machine.workers to {cores}; more only wait",
         )
     else:
         yield Finding("threads", "ok", found)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekd import files, processes
+from rolekd import processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import RunError
+from rolekd.outputs import Outputs, PrepareMetrics
 
 if TYPE_CHECKING:
     from rolekd.params import Params
@@ -22,22 +23,23 @@ _TEMPORARY = ".*-????????*"
 
 def data(root: Path, params: "Params") -> Iterator[Finding]:
     """Look whether the raw data are there, and the prepared data are those that were prepared."""
-    raw, prepared = root / params.data.path, root / "outputs" / "data"
+    outputs = Outputs(root / "outputs")
+    raw, prepared = root / params.data.path, outputs.data
     if not raw.exists():
         yield missing_raw_data(params)
     else:
         yield Finding("raw data", "ok", f"{params.data.path} is there")
-    metrics = root / "outputs" / "prepare" / "metrics.json"
+    metrics = outputs.metrics("prepare")
     if not (prepared / "dataset.json").exists() or not metrics.exists():
         yield Finding("prepared data", "note", "not there yet", "dvc repro prepare")
         return
     from rolekd.data import dataset as datasets
 
-    digest, wanted = datasets.load(prepared).digest, files.read_json(metrics)["data_digest"]
+    digest, wanted = datasets.load(prepared).digest, PrepareMetrics.load(metrics).data_digest
     if digest == wanted:
         yield Finding("prepared data", "ok", f"digest {digest[:12]}")
     else:
-        found = f"digest {digest[:12]}, prepared was {str(wanted)[:12]}"
+        found = f"digest {digest[:12]}, prepared was {wanted[:12]}"
         yield Finding("prepared data", "fault", found, "dvc repro -f prepare")
 
 

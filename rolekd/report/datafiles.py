@@ -20,7 +20,7 @@ from rolekd.report.tables import Arm, Evaluation, Floats, Integers, per_class
 def write_tables(evaluation: Evaluation, folder: Path) -> None:
     """Write arms.json and the tables per seed, class, pair of classes and calibration bin."""
     classes = evaluation.classes
-    files.write_json(folder / "arms.json", evaluation.to_json())
+    evaluation.table().save(folder / "arms.json")
     seeds, of_class, pairs, bins = [], [], [], []
     for arm in evaluation.arms:
         seeds += [

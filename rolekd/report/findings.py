@@ -2,25 +2,16 @@
 
 from rolekd.report.tables import Arm, Evaluation
 
-_NAMES = {
-    "plain": "the same student without distillation",
-    "kd": "distillation without a learned policy",
-    "kd-randaugment": "distillation with RandAugment",
-    "kd-trivialaugment": "distillation with TrivialAugment",
-    "kd-shared": "distillation with the teacher's schedule",
-    "kd-rolewise": "role-wise augmentation",
-}
-_QUESTION = "kd-shared"  # roles matter if the student's own schedule beats the teacher's
 _TIE = 1e-9  # means of the same counts in another order differ by rounding
 
 
 def headline(evaluation: Evaluation) -> str:
     """Return the answer to the question of the method in one sentence."""
-    names = [arm.name for arm in evaluation.arms]
-    if evaluation.baseline != "kd-rolewise" or _QUESTION not in names:
-        best = max(evaluation.arms, key=lambda arm: arm.mean)
-        return f"Highest mean accuracy: {_name(best)}, {100 * best.mean:.1f} %."
-    return _verdict(evaluation.arm(_QUESTION))
+    question = evaluation.question()
+    if question is not None:
+        return _verdict(question)
+    best = max(evaluation.arms, key=lambda arm: arm.mean)
+    return f"Highest mean accuracy: {evaluation.label(best.name)}, {100 * best.mean:.1f} %."
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
@@ -28,7 +19,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
     baseline = evaluation.arm(evaluation.baseline)
     seeds = len(baseline.accuracies)
     others = [arm for arm in evaluation.arms if arm.difference is not None]
-    lines = [_place(evaluation), *_groups(others), *_twins(evaluation.arms)]
+    lines = [_place(evaluation), *_groups(evaluation, others), *_twins(evaluation)]
     if seeds == 1:
         lines.append("One seed only: no interval can be given, and differences may be chance.")
     else:
@@ -73,9 +64,10 @@ def _place(evaluation: Evaluation) -> str:
     baseline = evaluation.arm(evaluation.baseline)
     others = [arm for arm in evaluation.arms if arm is not baseline]
     better = [arm for arm in others if arm.mean > baseline.mean + _TIE]
-    equal = [_name(arm) for arm in others if abs(arm.mean - baseline.mean) <= _TIE]
+    label = evaluation.label
+    equal = [label(arm.name) for arm in others if abs(arm.mean - baseline.mean) <= _TIE]
     text = (
-        f"{_name(baseline).capitalize()} reached {100 * baseline.mean:.1f} % on "
+        f"{_sentence(label(baseline.name))} reached {100 * baseline.mean:.1f} % on "
         f"{evaluation.images} test images, place {len(better) + 1} of {len(evaluation.arms)}"
     )
     if equal:
@@ -83,7 +75,7 @@ def _place(evaluation: Evaluation) -> str:
     if not better:
         return text + "."
     best = max(better, key=lambda arm: arm.mean)
-    return f"{text}; the highest mean has {_name(best)}, {100 * best.mean:.1f} %."
+    return f"{text}; the highest mean has {label(best.name)}, {100 * best.mean:.1f} %."
 
 
 def _points(share: float) -> str:
@@ -91,13 +83,15 @@ def _points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
-def _groups(others: list[Arm]) -> list[str]:
+def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
     """Sort the arms into clearly worse, clearly better and not told apart."""
-    worse = [_name(a) for a in others if a.difference and a.difference.is_clear
-             and a.difference.mean < 0]  # fmt: skip
-    better = [_name(a) for a in others if a.difference and a.difference.is_clear
-              and a.difference.mean > 0]  # fmt: skip
-    open_ = [_name(a) for a in others if a.difference and not a.difference.is_clear]
+    sides: dict[str, list[str]] = {"below": [], "above": [], "open": []}
+    for arm in others:
+        assert arm.difference is not None
+        side = "below" if arm.difference.mean < 0 else "above"
+        label = evaluation.label(arm.name)
+        sides[side if arm.difference.is_clear else "open"].append(label)
+    worse, better, open_ = sides.values()
     lines = []
     if worse:
         lines.append(f"Clearly below the baseline: {_list(worse)}.")
@@ -108,21 +102,22 @@ def _groups(others: list[Arm]) -> list[str]:
     return lines
 
 
-def _twins(arms: tuple[Arm, ...]) -> list[str]:
+def _twins(evaluation: Evaluation) -> list[str]:
     """Name arms whose predictions agree in every count: their training was one and the same."""
     groups: dict[tuple[object, ...], list[str]] = {}
-    for arm in arms:
+    for arm in evaluation.arms:
         key = (arm.accuracies, arm.confusion.tobytes(), arm.calibration_error)
-        groups.setdefault(key, []).append(_name(arm))
+        groups.setdefault(key, []).append(evaluation.label(arm.name))
     return [
-        f"{_list(names).capitalize()} gave the same predictions: they augmented alike."
+        f"{_sentence(_list(names))} gave the same predictions: they augmented alike."
         for names in groups.values()
         if len(names) > 1
     ]
 
 
-def _name(arm: Arm) -> str:
-    return _NAMES.get(arm.name, arm.name)
+def _sentence(text: str) -> str:
+    """Return a text with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _list(names: list[str]) -> str:

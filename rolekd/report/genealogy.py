@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from rolekd import files
 from rolekd.augment.policy import COPIES, OPERATIONS
-from rolekd.errors import InputError
+from rolekd.outputs import Lineage
 
 _NAMED = 4
 
@@ -31,32 +29,20 @@ class Ancestor:
     policy: str
 
 
-def read(path: Path) -> list[Ancestor]:
-    """Read a search stage's lineage.json, oldest first.
-
-    Raises:
-        InputError: the file is missing or no lineage.
-    """
-    rows = files.read_json(path)
-    line: list[Ancestor] = []
-    before: Sequence[int] | None = None
-    try:
-        for row in rows:
-            policy, accuracy = row["policy"], row["accuracy"]
-            line.append(
-                Ancestor(
-                    generation=row["generation"],
-                    member=row["member"],
-                    origin=_origin(row["member"], row["parent"]),
-                    accuracy="—" if accuracy is None else f"{100 * accuracy:.1f}",
-                    changed=_differences(before, policy),
-                    policy=describe(policy),
-                )
-            )
-            before = policy
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: no lineage of a search ({error}); search again") from error
-    return line
+def describe_line(line: Lineage) -> list[Ancestor]:
+    """Put the winner's line of a search into words, oldest first."""
+    policies = [row.policy for row in line.root]
+    return [
+        Ancestor(
+            generation=row.generation,
+            member=row.member,
+            origin=_origin(row.member, row.parent),
+            accuracy="—" if row.accuracy is None else f"{100 * row.accuracy:.1f}",
+            changed=_differences(before, row.policy),
+            policy=describe(row.policy),
+        )
+        for before, row in zip([None, *policies], line.root, strict=False)
+    ]
 
 
 def describe(policy: Sequence[int]) -> str:

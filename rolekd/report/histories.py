@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rolekd.errors import InputError
-from rolekd.report.style import ACCENT, FAINT, colour, style
+from rolekd.report.style import ACCENT, FAINT, PALETTE, style
 
 _WIDTH = 4.6  # inches
 
@@ -119,7 +119,11 @@ def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
 
 
 def curves_figure(
-    curves: Mapping[str, Sequence[Mapping[str, str]]], column: str, label: str, factor: float = 1.0
+    curves: Mapping[str, Sequence[Mapping[str, str]]],
+    column: str,
+    label: str,
+    factor: float = 1.0,
+    shades: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw a column of epochs.csv per arm: the mean over its seeds, a band from least to most.
 
@@ -128,6 +132,7 @@ def curves_figure(
         column: what to draw, as in "loss".
         label: of the axis, with the unit.
         factor: multiplies the values, 100 for percent.
+        shades: arm -> its colour; others get one by their place.
     """
     with style():
         figure = Figure(figsize=(_WIDTH, 3.8), layout="constrained")
@@ -138,7 +143,7 @@ def curves_figure(
                 values[int(row["epoch"])].append(factor * float(row[column]))
             epochs = np.array(sorted(values))
             means = [float(np.mean(values[epoch])) for epoch in epochs]
-            shade = colour(arm, place)
+            shade = (shades or {}).get(arm, PALETTE[place % len(PALETTE)])
             axes.plot(epochs + 1, means, color=shade, label=arm)
             lows, highs = ([f(values[e]) for e in epochs] for f in (min, max))
             axes.fill_between(epochs + 1, lows, highs, color=shade, alpha=0.15, linewidth=0)

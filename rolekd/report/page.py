@@ -15,9 +15,9 @@ from rolekd.report import findings, histories, plots, predictor
 from rolekd.report.costs import Cost, cost_figure
 from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
-from rolekd.report.style import inline_svg, style
+from rolekd.report.style import TEACHER, colours, inline_svg, style
 from rolekd.report.tables import Evaluation, per_class
-from rolekd.report.terminal import ARMS, cells
+from rolekd.report.terminal import cells
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -71,7 +71,10 @@ def build(content: Content) -> str:
         baseline=baseline,
         headline=findings.headline(evaluation),
         remarks=findings.remarks(evaluation),
-        arms=[(arm, ARMS.get(arm.name, ""), *cells(arm), _p_value(arm)) for arm in evaluation.arms],
+        arms=[
+            (arm, evaluation.describe(arm.name), *cells(arm), _p_value(arm))
+            for arm in evaluation.arms
+        ],
         per_class=_per_class(evaluation),
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
@@ -95,7 +98,7 @@ def figures(content: Content) -> dict[str, Markup]:
             f"Confusion matrix of {baseline.name}",
         ),
         "calibration": (
-            plots.calibration_figure(_compared(evaluation)),
+            plots.calibration_figure(evaluation, _compared(evaluation)),
             "Share of right predictions by confidence",
         ),
         "sheet": (content.sheet, "Sample images under each augmentation"),
@@ -112,12 +115,17 @@ def figures(content: Content) -> dict[str, Markup]:
     if content.costs:
         drawn["costs"] = cost_figure(content.costs), "Accuracy over file size and latency"
     if content.curves:
+        shades = {"teacher": TEACHER, **colours(evaluation.compare)}
         drawn["cross entropy"] = (
-            histories.curves_figure(content.curves, "cross_entropy", "cross-entropy (nats)"),
+            histories.curves_figure(
+                content.curves, "cross_entropy", "cross-entropy (nats)", 1, shades
+            ),
             "Cross-entropy on the training images by epoch",
         )
         drawn["training accuracy"] = (
-            histories.curves_figure(content.curves, "accuracy", "training accuracy (%)", 100),
+            histories.curves_figure(
+                content.curves, "accuracy", "training accuracy (%)", 100, shades
+            ),
             "Training accuracy by epoch",
         )
     if content.schedules:
@@ -141,10 +149,12 @@ def _is_idle(schedule: Schedule) -> bool:
     return not any(any(list(policy)[::2]) for _, policy in schedule.segments)
 
 
-def _compared(evaluation: Evaluation) -> list[Any]:
-    """Return the arms whose calibration is drawn: more than three lines hide each other."""
-    wanted = ("plain", "kd-shared", evaluation.baseline)
-    return [arm for arm in evaluation.arms if arm.name in wanted]
+def _compared(evaluation: Evaluation) -> list[str]:
+    """Return the arms whose calibration is drawn: without teacher, the question's, the baseline."""
+    arms, question = evaluation.compare.arms, evaluation.question()
+    found = [name for name, arm in arms.items() if not arm.distilled][:1]
+    found += [question.name] if question else []
+    return list(dict.fromkeys([*found, evaluation.baseline]))
 
 
 def _p_value(arm: Any) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rolekd.report.style import ACCENT, FAINT, INK, colour, style
+from rolekd.report.style import ACCENT, FAINT, INK, colours, style
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, probabilities
 
 _WIDTH = 4.6  # inches
@@ -23,12 +23,11 @@ _HEAT = LinearSegmentedColormap.from_list("heat", [(0.85, 0.38, 0.17, a) for a i
 def accuracy_figure(evaluation: Evaluation) -> Figure:
     """Draw each arm's test accuracy: a dot for every seed, a bar at their mean."""
     figure, axes = _rows(evaluation.arms)
+    shades = colours(evaluation.compare)
     with style():
         for place, arm in enumerate(evaluation.arms):
             values = 100 * np.array(arm.accuracies)
-            axes.plot(
-                values, np.full(len(values), place), "o", color=colour(arm.name, place), alpha=0.55
-            )
+            axes.plot(values, np.full(len(values), place), "o", color=shades[arm.name], alpha=0.55)
             axes.plot(100 * arm.mean, place, "|", color=INK, markersize=16, markeredgewidth=2)
             axes.annotate(
                 f"{100 * arm.mean:.1f}",
@@ -48,30 +47,38 @@ def difference_figure(evaluation: Evaluation) -> Figure:
     arms = [arm for arm in evaluation.arms if arm.difference is not None]
     figure, axes = _rows(arms)
     axes.axvline(0.0, color=ACCENT, linewidth=1.2)
+    shades = colours(evaluation.compare)
     for place, arm in enumerate(arms):
         gap = arm.difference
         assert gap is not None
         if gap.low is not None and gap.high is not None:
             axes.plot([100 * gap.low, 100 * gap.high], [place, place], color=INK, linewidth=1.2)
-        face = colour(arm.name, place) if gap.is_clear else "white"
-        axes.plot(100 * gap.mean, place, "o", color=colour(arm.name, place), markerfacecolor=face)
+        shade = shades[arm.name]
+        face = shade if gap.is_clear else "white"
+        axes.plot(100 * gap.mean, place, "o", color=shade, markerfacecolor=face)
     axes.margins(x=0.08)
     axes.set_xlabel(f"minus {evaluation.baseline} (points)")
     return figure
 
 
-def calibration_figure(arms: Sequence[Arm]) -> Figure:
-    """Draw how often predictions of a confidence are right; on the diagonal it is honest."""
+def calibration_figure(evaluation: Evaluation, names: Sequence[str]) -> Figure:
+    """Draw how often predictions of a confidence are right; on the diagonal it is honest.
+
+    Args:
+        evaluation: the arms.
+        names: those that are drawn; more than three lines hide each other.
+    """
+    shades = colours(evaluation.compare)
     with style():
         figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 100], [0, 100], color=FAINT, linestyle=":", label="as sure as right")
-        for place, arm in enumerate(arms):
+        for arm in map(evaluation.arm, names):
             table = arm.calibration
             filled = table.count > 0
             share = table.count[filled] / table.count.sum()
             x, y = 100 * table.confidence[filled], 100 * table.accuracy[filled]
-            shade = colour(arm.name, place)
+            shade = shades[arm.name]
             error = f"{100 * arm.calibration_error:.1f}"
             axes.plot(x, y, color=shade, label=f"{arm.name} (error {error} %)")
             axes.scatter(x, y, s=8 + 160 * share, color=shade)

@@ -6,6 +6,7 @@ colour-blind people (after Okabe and Ito 2008, "Color Universal Design").
 """
 
 import io
+import itertools
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,21 +20,13 @@ from rolekd import files
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
+    from rolekd.params import CompareParams
+
 INK = "#23272e"
 FAINT = "#8b929c"
 ACCENT = "#d9622b"
-PALETTE = ("#3d8bd1", "#e0a100", "#1f9e78", "#c970a4", "#7f7fd5", "#d9622b", "#5bb8e8", "#9a7b4f")
-
-# the arm keeps its colour in every figure
-ARM_COLOURS = {
-    "teacher": "#7f7fd5",
-    "plain": FAINT,
-    "kd": "#3d8bd1",
-    "kd-randaugment": "#e0a100",
-    "kd-trivialaugment": "#c970a4",
-    "kd-shared": "#1f9e78",
-    "kd-rolewise": ACCENT,
-}
+PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
+TEACHER = "#7f7fd5"
 
 _ENLARGEMENT = 1.2  # figures are drawn narrow, for a phone; a page has more room
 
@@ -71,9 +64,15 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(_SETTINGS)
 
 
-def colour(arm: str, place: int = 0) -> str:
-    """Return the colour of an arm; one of the user's own gets one by its place."""
-    return ARM_COLOURS.get(arm, PALETTE[place % len(PALETTE)])
+def colours(compare: "CompareParams") -> dict[str, str]:
+    """Return arm -> its colour, the same in every figure: by its place among the arms.
+
+    The baseline stands out; the first arm without a teacher is what it is measured by, and gray.
+    """
+    places = itertools.cycle(PALETTE)
+    alone = next((name for name, arm in compare.arms.items() if not arm.distilled), None)
+    special = {alone: FAINT, compare.baseline: ACCENT}
+    return {name: special.get(name) or next(places) for name in compare.arms}
 
 
 def inline_svg(figure: Figure, label: str) -> str:

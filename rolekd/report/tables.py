@@ -6,15 +6,19 @@ percentage points belong to what people read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from rolekd.augment import named
 from rolekd.errors import InputError
+from rolekd.outputs import ArmRow, Arms
 
-BASELINE = "kd-rolewise"
+if TYPE_CHECKING:
+    from rolekd.params import CompareParams
+
 CALIBRATION_BINS = 15
 CONFIDENCE = 0.95
 
@@ -65,21 +69,21 @@ class Arm:
     confusion: Integers
     calibration: "Calibration"
 
-    def row(self) -> dict[str, Any]:
-        """Return the arm's line of the table as a flat JSON object."""
+    def row(self) -> ArmRow:
+        """Return the arm's line of the table."""
         difference = self.difference
-        return {
-            "arm": self.name,
-            "accuracy": self.mean,
-            "accuracy_sd": self.deviation,
-            "difference": difference.mean if difference else None,
-            "difference_low": difference.low if difference else None,
-            "difference_high": difference.high if difference else None,
-            "p_value": difference.p_value if difference else None,
-            "calibration_error": self.calibration_error,
-            "seeds": len(self.accuracies),
-            "accuracies": list(self.accuracies),
-        }
+        return ArmRow(
+            arm=self.name,
+            accuracy=self.mean,
+            accuracy_sd=self.deviation,
+            difference=difference.mean if difference else None,
+            difference_low=difference.low if difference else None,
+            difference_high=difference.high if difference else None,
+            p_value=difference.p_value if difference else None,
+            calibration_error=self.calibration_error,
+            seeds=len(self.accuracies),
+            accuracies=list(self.accuracies),
+        )
 
 
 @dataclass(frozen=True)
@@ -106,25 +110,63 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The arms on one test set."""
+    """The arms on one test set; `compare` says what each is."""
 
     classes: tuple[str, ...]
     images: int
-    baseline: str
+    compare: "CompareParams"
     arms: tuple[Arm, ...]
+
+    @property
+    def baseline(self) -> str:
+        """Name of the arm that the others are compared to."""
+        return self.compare.baseline
 
     def arm(self, name: str) -> Arm:
         """Return an arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the table of the arms as a JSON object."""
-        return {
-            "baseline": self.baseline,
-            "images": self.images,
-            "confidence": CONFIDENCE,
-            "arms": [arm.row() for arm in self.arms],
-        }
+    def label(self, name: str) -> str:
+        """Return how sentences call an arm."""
+        return self.compare.arms[name].label or self.describe(name)
+
+    def describe(self, name: str) -> str:
+        """Return what an arm is, with what only some arms have."""
+        arm, arms = self.compare.arms[name], self.compare.arms.values()
+        facts = ["distilled" if arm.distilled else "not distilled"]
+        if len({one.teacher for one in arms}) > 1:
+            facts.append(f"{arm.teacher} teacher")
+        if len({one.starts_from for one in arms}) > 1:
+            facts.append({"teacher": "its weights", "scratch": "from scratch"}[arm.starts_from])
+        return ", ".join([*facts, named.describe(arm.augmentation)])
+
+    def question(self) -> Arm | None:
+        """Return the arm that differs from the baseline in whose schedule it has, if any.
+
+        Roles matter if the student's own schedule, the baseline's, beats the teacher's.
+        """
+        baseline = self.compare.arms[self.baseline]
+        if baseline.augmentation != "student-schedule":
+            return None
+        twin = baseline.model_copy(update={"augmentation": "teacher-schedule"})
+        facts = {"label"}
+        return next(
+            (
+                self.arm(name)
+                for name, arm in self.compare.arms.items()
+                if arm.model_dump(exclude=facts) == twin.model_dump(exclude=facts)
+            ),
+            None,
+        )
+
+    def table(self) -> Arms:
+        """Return the table of the arms, as a file has it."""
+        return Arms(
+            baseline=self.baseline,
+            images=self.images,
+            confidence=CONFIDENCE,
+            arms=[arm.row() for arm in self.arms],
+        )
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return the few numbers per arm that DVC and MLflow compare between runs."""
@@ -138,7 +180,7 @@ def summarise(
     logits: Mapping[str, Floats],
     labels: Integers,
     classes: Sequence[str],
-    baseline: str = BASELINE,
+    compare: "CompareParams",
 ) -> Evaluation:
     """Evaluate every arm on the same test images.
 
@@ -146,16 +188,17 @@ def summarise(
         logits: arm -> [seeds, images, classes]; the i-th seed of all arms is the same seed.
         labels: [images] true classes.
         classes: names of the classes.
-        baseline: the arm that the others are compared to.
+        compare: what the arms are, and the one that the others are compared to.
 
     Raises:
-        InputError: an array has another shape, is not finite, or the baseline is missing.
+        InputError: an array has another shape, is not finite, or there are other arms.
     """
     labels = np.asarray(labels)
-    if baseline not in logits:
+    baseline = compare.baseline
+    if logits.keys() != compare.arms.keys():
         raise InputError(
-            f"evaluate: no predictions of the arm {baseline!r}, which the others are compared to; "
-            f"there are {', '.join(logits) or 'none'}"
+            f"evaluate: there are predictions of {', '.join(logits) or 'no arm'}, but the arms of "
+            f"params.yaml are {', '.join(compare.arms)}; dvc repro evaluate"
         )
     seeds = len(logits[baseline])
     for name, array in logits.items():
@@ -172,7 +215,7 @@ def summarise(
         _arm(name, array, labels, None if name == baseline else reference)
         for name, array in logits.items()
     )
-    return Evaluation(tuple(classes), len(labels), baseline, arms)
+    return Evaluation(tuple(classes), len(labels), compare, arms)
 
 
 def _arm(name: str, logits: Floats, labels: Integers, reference: Floats | None) -> Arm:

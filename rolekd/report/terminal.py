@@ -7,16 +7,6 @@ from rich.table import Table
 
 from rolekd.report.tables import Arm, Evaluation
 
-# one line for what each arm is; an arm of the user's own has none
-ARMS = {
-    "plain": "not distilled, base augmentation",
-    "kd": "distilled, base augmentation",
-    "kd-randaugment": "distilled, RandAugment",
-    "kd-trivialaugment": "distilled, TrivialAugment",
-    "kd-shared": "distilled, the teacher's schedule",
-    "kd-rolewise": "distilled, its own schedule",
-}
-
 
 def arms_table(evaluation: Evaluation) -> Table:
     """Return the table of the arms for a rich console."""
@@ -33,7 +23,7 @@ def arms_table(evaluation: Evaluation) -> Table:
     for heading in ("accuracy %", "difference", "95 % interval", "calibration error %"):
         table.add_column(heading, justify="right")
     for arm in evaluation.arms:
-        table.add_row(arm.name, ARMS.get(arm.name, ""), *cells(arm))
+        table.add_row(arm.name, evaluation.describe(arm.name), *cells(arm))
     return table
 
 

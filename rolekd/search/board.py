@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from rolekd.search.population import Result, Settings, Slot, Task
+from rolekd.params import SearchParams
+from rolekd.search.population import Result, Slot, Task
 
 
 class State(enum.Enum):
@@ -49,7 +50,7 @@ class Entry:
 class Board:
     """One reading of the ledger, sorted out by slot."""
 
-    def __init__(self, settings: Settings, entries: Iterable[Entry]) -> None:
+    def __init__(self, settings: SearchParams, entries: Iterable[Entry]) -> None:
         self._settings = settings
         self.entries = sorted(entries, key=lambda entry: entry.number)
         self.holders: dict[Slot, Entry] = {}

@@ -12,9 +12,12 @@ pruners, behind `Advisor`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rolekd.search.population import Generation, Integers, Result, Settings, Slot, Task
+from rolekd.search.population import Generation, Integers, Result, Slot, Task
+
+if TYPE_CHECKING:
+    from rolekd.params import SearchParams
 
 
 class Advisor(Protocol):
@@ -46,7 +49,7 @@ class ConstantPlanner:
     It remembers what it was told, so each complete generation is worked through once.
     """
 
-    def __init__(self, settings: Settings, advisor: Advisor) -> None:
+    def __init__(self, settings: "SearchParams", advisor: Advisor) -> None:
         self._settings = settings
         self._advisor = advisor
         self._lanes: list[_Candidate | None] = [None] * settings.lanes

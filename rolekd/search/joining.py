@@ -27,9 +27,9 @@ def limit_threads(count: int) -> None:
 
 def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
     """Make the trainer that a spec names, with the threads that it names."""
-    limit_threads(spec.threads)
+    limit_threads(spec.search.threads_per_worker)
     trainer = find_trainer(spec.trainer)(spec, inputs)
-    limit_threads(spec.threads)
+    limit_threads(spec.search.threads_per_worker)
     return trainer
 
 
@@ -53,7 +53,7 @@ def join(
         inputs = Path(folder, "inputs")
         store.get_inputs(ledger.spec.inputs, inputs)
         trainer = make_trainer(ledger.spec, inputs)
-        pulse = Telling(observers, ledger.spec.settings)
+        pulse = Telling(observers, ledger.spec.search)
         return Worker(ledger, store, trainer, Path(folder), pulse).work()
 
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
-from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
+from rolekd.params import BaseAugmentParams, DistillParams, Params, StudentParams, TeacherParams
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
@@ -39,11 +38,11 @@ class Member:
     """
 
     def __init__(self, spec: SearchSpec, inputs: Path) -> None:
-        self._device = devices.prepare(spec.training["device"], spec.threads)
+        self._device = devices.prepare(spec.training["device"], spec.search.threads_per_worker)
         self._spec = spec
         self._dataset = datasets.load(inputs / DATA)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
-        self._engine = make_engine(base, self._dataset, spec.threads)
+        self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
         self._teacher: torch.nn.Module | None = None
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
@@ -92,7 +91,7 @@ class Member:
                     average=average,
                     first=start_epoch,
                     last=start_epoch + epochs,
-                    epochs=self._spec.settings.epochs,
+                    epochs=self._spec.search.epochs,
                     scale_decay=self._scale_decay,
                 )
             except DivergedError:
@@ -114,12 +113,12 @@ class Member:
         return network, Distillation(*described, self._distill_params, seed)
 
 
-def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Return what `SearchSpec.training` holds for a role, from all parameters as JSON.
+def training(params: Params, role: str) -> dict[str, Any]:
+    """Return what `SearchSpec.training` holds for a role, from all parameters.
 
     These are the sections augment, the role's own and for a student distill, and the kind of
     device: a search that began on a GPU goes on nowhere else.
     """
     sections = ("augment", "teacher") if role == "teacher" else ("augment", "student", "distill")
-    device = devices.resolve(params["device"]).type
-    return {section: params[section] for section in sections} | {"device": device}
+    values = params.model_dump(mode="json", include=set(sections))
+    return {**values, "device": devices.resolve(params.machine.device).type}

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from rolekd.params import SearchParams
 from rolekd.search.board import Board
-from rolekd.search.population import Result, Settings
+from rolekd.search.population import Result
 
 
 class Observer(Protocol):
@@ -14,7 +15,7 @@ class Observer(Protocol):
     observer is complete.
     """
 
-    def started(self, settings: Settings) -> None:
+    def started(self, settings: SearchParams) -> None:
         """A search begins or continues."""
         ...
 
@@ -34,7 +35,7 @@ class Observer(Protocol):
 class Telling:
     """Tells observers what is new in each reading of the ledger."""
 
-    def __init__(self, observers: Sequence[Observer], settings: Settings) -> None:
+    def __init__(self, observers: Sequence[Observer], settings: SearchParams) -> None:
         self._observers = observers
         self._slots: set[int] = set()
         self._generations = 0

@@ -8,8 +8,9 @@ import optuna
 
 from rolekd.augment.policy import describe
 from rolekd.errors import InputError
+from rolekd.params import SearchParams
 from rolekd.search.constant import ConstantPlanner
-from rolekd.search.population import LARGEST, Generation, Integers, Settings, Task, plan
+from rolekd.search.population import LARGEST, Generation, Integers, Task, plan
 from rolekd.search.spec import SearchSpec
 from rolekd.seeds import derive
 
@@ -19,7 +20,7 @@ Planner = Callable[[Sequence[Generation]], list[Task]]
 class OptunaAdvisor:
     """A sampler and a pruner of Optuna's, on a study in memory: asked and told in a fixed order."""
 
-    def __init__(self, settings: Settings, seed: int) -> None:
+    def __init__(self, settings: SearchParams, seed: int) -> None:
         begin = max(1, settings.population // 4)
         seed = derive(seed, "sample") % 2**32
         samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
@@ -72,7 +73,7 @@ def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
 
 def make_planner(spec: SearchSpec) -> Planner:
     """Make what plans a search: a function of the complete generations, as all workers make it."""
-    settings = spec.settings
+    settings = spec.search
     if settings.algorithm == "pbt":
         return partial(plan, settings, spec.seed)
     try:

@@ -6,16 +6,20 @@ of the generations before, and from nothing else. So any process may plan, and a
 lost with its worker is planned again exactly as it was.
 
 Standard library only. Method: Jaderberg et al. 2017 (PBT) and Ho et al. 2019 (PBA), with the
-figures of method.md; synchronous, so that the seed alone decides.
+numbers of Fu et al. 2020; synchronous, so that the seed alone decides.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rolekd.augment.policy import LENGTH, MAX_MAGNITUDE, MAX_PROBABILITY
 from rolekd.errors import RunError
 from rolekd.seeds import derive
+
+if TYPE_CHECKING:
+    from rolekd.params import SearchParams
 
 Integers = tuple[int, ...]
 Generation = Sequence["Result"]
@@ -23,40 +27,6 @@ Generation = Sequence["Result"]
 # The largest value of each of a policy's 60 integers: 30 pairs of probability, magnitude.
 LARGEST: Integers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
 NOTHING: Integers = (0,) * LENGTH
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The size of a search and how it explores; the names are those of params.yaml."""
-
-    population: int
-    epochs: int
-    interval_epochs: int
-    algorithm: str = "pbt"
-    quantile: float = 0.25
-    resample_probability: float = 0.2
-    max_step: int = 3
-    pruner: str = "hyperband"
-
-    @property
-    def intervals(self) -> int:
-        """Number of intervals of a whole training; the last may be shorter than the others."""
-        return -(-self.epochs // self.interval_epochs)
-
-    @property
-    def lanes(self) -> int:
-        """Number of slots of a generation: PBT's population, a quarter of it elsewhere."""
-        return self.population if self.algorithm == "pbt" else max(1, self.population // 4)
-
-    @property
-    def generations(self) -> int:
-        """Number of generations: so many that the slots are as many as PBT's."""
-        return self.intervals * self.population // self.lanes
-
-    @property
-    def slots(self) -> int:
-        """Number of slots of the whole search; without PBT the last ones can stay unused."""
-        return self.lanes * self.generations
 
 
 @dataclass(frozen=True, order=True)
@@ -123,7 +93,7 @@ def rank(generation: Generation) -> list[Result]:
     )
 
 
-def plan(settings: Settings, seed: int, history: Sequence[Generation]) -> list[Task]:
+def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> list[Task]:
     """Plan the generation that follows the complete ones in `history`, a task for each member.
 
     Raises:
@@ -147,7 +117,7 @@ def plan(settings: Settings, seed: int, history: Sequence[Generation]) -> list[T
     return tasks
 
 
-def exploit_pairs(settings: Settings, seed: int, generation: Generation) -> dict[int, int]:
+def exploit_pairs(settings: "SearchParams", seed: int, generation: Generation) -> dict[int, int]:
     """Return who copies from whom: each of the worst quantile from a random one of the best.
 
     A diverged member always copies, even where there are more of them than the quantile holds.
@@ -173,7 +143,7 @@ def exploit_pairs(settings: Settings, seed: int, generation: Generation) -> dict
     return pairs
 
 
-def explore(settings: Settings, policy: Integers, stream: random.Random) -> Integers:
+def explore(settings: "SearchParams", policy: Integers, stream: random.Random) -> Integers:
     """Move a copied policy: each integer is drawn anew, or takes a step, within its range."""
     return tuple(
         _explored(settings, value, largest, stream)
@@ -181,7 +151,7 @@ def explore(settings: Settings, policy: Integers, stream: random.Random) -> Inte
     )
 
 
-def _explored(settings: Settings, value: int, largest: int, stream: random.Random) -> int:
+def _explored(settings: "SearchParams", value: int, largest: int, stream: random.Random) -> int:
     if stream.random() < settings.resample_probability:
         return stream.randrange(largest + 1)
     step = stream.randrange(settings.max_step + 1)
@@ -189,7 +159,7 @@ def _explored(settings: Settings, value: int, largest: int, stream: random.Rando
     return min(max(moved, 0), largest)
 
 
-def _task(settings: Settings, slot: Slot, parent: Slot | None, policy: Integers) -> Task:
+def _task(settings: "SearchParams", slot: Slot, parent: Slot | None, policy: Integers) -> Task:
     start = slot.generation * settings.interval_epochs
     epochs = min(settings.interval_epochs, settings.epochs - start)
     return Task(slot, parent, policy, start, epochs, width=settings.population)

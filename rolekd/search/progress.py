@@ -9,7 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from rolekd.search.population import Result, Settings
+from rolekd.params import SearchParams
+from rolekd.search.population import Result
 
 
 class SearchProgress:
@@ -30,7 +31,7 @@ class SearchProgress:
             console=self._console,
         )
         self._task: TaskID | None = None
-        self._settings = Settings(population=1, epochs=1, interval_epochs=1)
+        self._settings = SearchParams(population=1, epochs=1, interval_epochs=1)
         self._begin = 0.0
         self._done = 0
         self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots
@@ -47,7 +48,7 @@ class SearchProgress:
     ) -> None:
         self._end()
 
-    def started(self, settings: Settings) -> None:
+    def started(self, settings: SearchParams) -> None:
         """Begin the bar, or say how large the search is."""
         self._settings, self._begin = settings, time.monotonic()
         self._done = 0

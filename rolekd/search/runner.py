@@ -1,18 +1,16 @@
 """A whole search on this machine: the ledger, the workers, the observers, the result.
 
-    section = params.search.model_dump(exclude={"workers", "threads_per_worker"})
     spec = SearchSpec(
         seed=params.seed,
         role="teacher",
         trainer="member",
-        settings=Settings(**section),
-        threads=params.search.threads_per_worker,
+        search=params.search,
         training={...},
         inputs=hash_inputs(inputs),
         versions=versions(),
     )
     state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
-    found = run(spec, inputs, state, [bar], workers=params.search.workers)
+    found = run(spec, inputs, state, [bar], workers=params.machine.workers)
     found.schedule.save("schedule.json")
 
 Called again after an interruption, whatever its kind, it continues where it was, and what it
@@ -28,13 +26,14 @@ from pathlib import Path
 
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
+from rolekd.params import SearchParams
 from rolekd.processes import exclusive
 from rolekd.search import lineage
 from rolekd.search.artifacts import absolute, open_artifacts
 from rolekd.search.board import Board
 from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.observers import Observer, Telling
-from rolekd.search.population import Result, Settings
+from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec
 from rolekd.search.study import Ledger
 from rolekd.search.team import Team
@@ -49,19 +48,19 @@ class Found:
     """What a search found.
 
     Attributes:
-        settings: The search's.
+        search: Its parameters.
         history: Generations of results, members in order.
         line: The winner's lineage, oldest first; its last is the winner.
     """
 
-    settings: Settings
+    search: SearchParams
     history: Sequence[Sequence[Result]]
     line: Sequence[Result]
 
     @property
     def schedule(self) -> Schedule:
         """The learned schedule: what the winner and its ancestors were trained with."""
-        return lineage.schedule(self.line, self.settings.epochs)
+        return lineage.schedule(self.line, self.search.epochs)
 
 
 def run(
@@ -109,7 +108,7 @@ def run(
             ledger.publish(artifacts)
         ledger.close()  # a connection must not be shared through a fork
         with Team(workers - 1, storage, artifacts, study, inputs, scratch) as team:
-            tell = Telling(observers, spec.settings)
+            tell = Telling(observers, spec.search)
 
             def pulse(board: Board) -> None:
                 team.check()
@@ -117,13 +116,13 @@ def run(
 
             worker = Worker(ledger, store, make_trainer(spec, inputs), scratch, pulse)
             board = worker.work()
-        worker.sweep(board, list(range(spec.settings.generations)))
+        worker.sweep(board, list(range(spec.search.generations)))
         ledger.close()
         shutil.rmtree(scratch)
     line = lineage.trace(board.history)
     for observer in observers:
         observer.finished(line)
-    return Found(spec.settings, board.history, line)
+    return Found(spec.search, board.history, line)
 
 
 @contextmanager

@@ -1,20 +1,17 @@
 """What a search is: everything that decides its result, as JSON, and the fingerprint of that."""
 
-import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rolekd
-from rolekd import files
-from rolekd.search.population import Settings
+from rolekd import code, files
+from rolekd.params import SearchParams
 
-# Libraries whose version can change a search's numbers, and the rooms whose code does.
+# libraries whose version can change a search's numbers
 _LIBRARIES = ("torch", "numpy", "numba", "optuna")
-_ROOMS = ("augment", "data", "distill", "models", "quantize", "search", "train")
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,7 @@ class SearchSpec:
         seed: Base seed of all its random streams.
         role: "teacher" or "student".
         trainer: Name in the registry of `rolekd.search.trainer`.
-        settings: Size of the population, length, exploration.
-        threads: Threads of each worker; decides the order of floating-point sums.
+        search: Size of the population, length, exploration, threads of each worker.
         training: JSON-able; whatever else decides the trainer's arithmetic.
         inputs: Path of each input file, relative to the folder of inputs -> its SHA-256.
         versions: Name of a library, of Python, or "rolekd code" -> its version.
@@ -35,20 +31,19 @@ class SearchSpec:
     seed: int
     role: str
     trainer: str
-    settings: Settings
-    threads: int
+    search: SearchParams
     training: Mapping[str, Any]
     inputs: Mapping[str, str]
     versions: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON-able values."""
-        return asdict(self)
+        return {**vars(self), "search": self.search.model_dump(mode="json")}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SearchSpec":
         """Make a spec of what `to_json` returned."""
-        return cls(**{**value, "settings": Settings(**value["settings"])})
+        return cls(**{**value, "search": SearchParams.model_validate(value["search"])})
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +69,7 @@ def versions() -> dict[str, str]:
     """Return what must be the same on every machine that works on a search."""
     found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     found["python"] = ".".join(platform.python_version_tuple()[:2])
-    found["rolekd code"] = _code_version()
+    found["rolekd code"] = code.version()
     return found
 
 
@@ -98,15 +93,3 @@ def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
     for key, item in value.items():
         leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
     return leaves
-
-
-@functools.cache  # what this process has imported does not change when a file does
-def _code_version() -> str:
-    root = Path(rolekd.__file__).parent
-    sources = {
-        file.relative_to(root).as_posix(): files.sha256(file)
-        for room in _ROOMS
-        for file in sorted((root / room).rglob("*.py"))
-    }
-    sources["seeds.py"] = files.sha256(root / "seeds.py")
-    return files.digest(sources)[:16]

@@ -18,7 +18,7 @@ def status(ledger: Ledger) -> dict[str, Any]:
     of life; best (accuracy, epochs, line of members from the first to the winner so far; None
     before the first generation); seconds_left (None where nobody is at work, or nothing is done).
     """
-    settings, board = ledger.spec.settings, ledger.read()
+    settings, board = ledger.spec.search, ledger.read()
     workers = _workers(ledger, board)
     alive = sum(worker["alive"] for worker in workers)
     return {

@@ -128,7 +128,7 @@ class Ledger:
         """Read where the search stands."""
         trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
         entries = [self._settled.get(trial.number) or self._entry(trial) for trial in trials]
-        return Board(self.spec.settings, entries)
+        return Board(self.spec.search, entries)
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """Put tasks into the queue."""

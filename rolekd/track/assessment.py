@@ -12,16 +12,17 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.export import session
+from rolekd.params import PromoteParams
 from rolekd.track import evidence as evidences
 from rolekd.track import registry
 from rolekd.track.evidence import Evidence
-from rolekd.track.gates import Gate, Limits, judge
+from rolekd.track.gates import Gate, judge
 
 _TIMED_RUNS = 200
 
 
 def assess(
-    name: str, candidate: int, champion: int | None, limits: Limits, uri: str, data: Path
+    name: str, candidate: int, champion: int | None, limits: PromoteParams, uri: str, data: Path
 ) -> list[Gate]:
     """Fetch both versions and put the candidate through the gates.
 

@@ -1,7 +1,6 @@
 """What is known about an exported student: kept beside its version, so that gates can judge it."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
+from rolekd.outputs import EvaluateMetrics, Outputs, Verification
 from rolekd.report.datafiles import load_predictions
 
 FILE = "evidence.json"
@@ -81,34 +81,28 @@ def parse(content: Any, origin: str) -> Evidence:
     return found
 
 
-def collect(outputs: Path, arm: str, seed: int) -> Evidence:
+def collect(outputs: Outputs, arm: str, seed: int) -> Evidence:
     """Gather the evidence from what the stages before `register` wrote.
 
     Args:
-        outputs: folder of the stages' outputs.
+        outputs: where the stages' outputs are.
         arm: the exported arm.
         seed: number of the exported seed.
     """
-    dataset = datasets.load(outputs / "data")
-    logits, labels = load_predictions(outputs / "evaluate" / "predictions.npz")
-    checked = files.read_json(outputs / "export" / "verification.json")
+    dataset = datasets.load(outputs.data)
+    logits, labels = load_predictions(outputs.predictions)
+    checked = Verification.load(outputs.verification)
     if arm not in logits or seed >= len(logits[arm]):
-        raise InputError(
-            f"{outputs}/evaluate/predictions.npz: no seed {seed} of arm {arm!r}; evaluate again"
-        )
+        raise InputError(f"{outputs.predictions}: no seed {seed} of arm {arm!r}; evaluate again")
     return Evidence(
         data_digest=dataset.digest,
         predictions=tuple(logits[arm][seed].argmax(-1).tolist()),
         labels=tuple(labels.tolist()),
-        teacher_accuracy=_teacher(outputs),
-        parity_images=checked["images"],
-        parity_equal=checked["argmax_equal"],
-        bytes=checked["bytes"],
-        sha256=files.sha256(outputs / "export" / "student.onnx"),
+        teacher_accuracy=EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy,
+        parity_images=checked.images,
+        parity_equal=checked.argmax_equal,
+        bytes=checked.bytes,
+        sha256=files.sha256(outputs.graph),
         arm=arm,
         accuracies=tuple((one.argmax(-1) == labels).mean().item() for one in logits[arm]),
     )
-
-
-def _teacher(outputs: Path) -> float:
-    return float(files.read_json(outputs / "evaluate" / "metrics.json")["teacher_accuracy"])

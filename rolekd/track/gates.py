@@ -1,7 +1,7 @@
 """Gates: may this version become the champion? Pure functions of evidence."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.stats import binomtest
@@ -9,26 +9,10 @@ from scipy.stats import binomtest
 from rolekd.errors import InputError
 from rolekd.track.evidence import Evidence
 
+if TYPE_CHECKING:
+    from rolekd.params import PromoteParams
+
 Verdict = Literal["pass", "refused", "not asked"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a candidate must hold.
-
-    Attributes:
-        accuracy_points_lost: percentage points that it may lose to the champion.
-        significance: level of the paired test; below it, a loss is no chance.
-        teacher_points_lost: percentage points that it may lose to its teacher.
-        bytes: largest file.
-        latency_ratio: largest ratio of its latency to the champion's.
-    """
-
-    accuracy_points_lost: float = 1.0
-    significance: float = 0.05
-    teacher_points_lost: float = 20.0
-    bytes: int = 50_000_000
-    latency_ratio: float = 1.25
 
 
 @dataclass(frozen=True)
@@ -42,7 +26,10 @@ class Gate:
 
 
 def judge(
-    candidate: Evidence, champion: Evidence | None, latency_ratio: float | None, limits: Limits
+    candidate: Evidence,
+    champion: Evidence | None,
+    latency_ratio: float | None,
+    limits: "PromoteParams",
 ) -> list[Gate]:
     """Put a candidate through all gates.
 
@@ -94,7 +81,9 @@ def paired_p_value(candidate: Evidence, champion: Evidence) -> float:
     return float(binomtest(only_champion, only_champion + only_candidate, 0.5, "greater").pvalue)
 
 
-def _against_champion(candidate: Evidence, champion: Evidence | None, limits: Limits) -> list[Gate]:
+def _against_champion(
+    candidate: Evidence, champion: Evidence | None, limits: "PromoteParams"
+) -> list[Gate]:
     if champion is None:
         nothing = "no champion yet"
         return [
@@ -125,7 +114,7 @@ def _against_champion(candidate: Evidence, champion: Evidence | None, limits: Li
     ]
 
 
-def _latency(ratio: float | None, limits: Limits) -> Gate:
+def _latency(ratio: float | None, limits: "PromoteParams") -> Gate:
     if ratio is None:
         return Gate("latency against the champion", "no champion yet", "", "not asked")
     wanted = f"at most {limits.latency_ratio:g} times"

@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Sequence
 
-from rolekd.search.population import Result, Settings
+from rolekd.params import SearchParams
+from rolekd.search.population import Result
 from rolekd.track.runs import Run
 
 
@@ -18,7 +19,7 @@ class SearchRuns:
         self._run = run
         self._members: list[Run] = []
 
-    def started(self, settings: Settings) -> None:
+    def started(self, settings: SearchParams) -> None:
         """Open a child run for every member."""
         self._run.send()
         self._members = [

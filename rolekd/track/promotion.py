@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolekd.errors import InputError, RunError
+from rolekd.params import PromoteParams
 from rolekd.track import registry
 from rolekd.track.assessment import assess
-from rolekd.track.gates import Gate, Limits
+from rolekd.track.gates import Gate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,7 +53,7 @@ class Decision:
 
 def promote(
     name: str,
-    limits: Limits,
+    limits: PromoteParams,
     *,
     uri: str,
     data: Path,

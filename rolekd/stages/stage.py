@@ -1,4 +1,4 @@
-"""What the stage scripts share: parameters, one MLflow run, a lock, resumable state."""
+"""What the stages share: parameters, one MLflow run, a lock, resumable state."""
 
 import contextlib
 import re
@@ -6,19 +6,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from rolekd import files, params, processes
+from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
+from rolekd.outputs import Metrics, Outputs
 from rolekd.track import runs, store
-
-if TYPE_CHECKING:
-    from rolekd.data.dataset import Dataset
-
-OUTPUTS = Path("outputs")
-DATA = OUTPUTS / "data"
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,9 @@ class Stage:
     Attributes:
         params: All parameters.
         run: Its MLflow run.
-        folder: Where its outputs go, as dvc.yaml names them.
-        state: Where it keeps what a later call goes on from; outside DVC's outputs, and named
+        outputs: The paths of all stages' outputs.
+        folder: Where its own go, as dvc.yaml names them.
+        state: Where it keeps what a later call continues from; outside DVC's outputs, and named
             after everything that the stage depends on.
         leads: Whether this process writes the outputs: of several that torchrun started, the
             first.
@@ -37,31 +34,33 @@ class Stage:
 
     params: params.Params
     run: runs.Run
+    outputs: Outputs
     folder: Path
     state: Path
     leads: bool
 
-    def log_split(self, dataset: "Dataset", split: str) -> None:
+    def log_split(self, dataset: Dataset, split: str) -> None:
         """Record in the run which images of which data the stage works on."""
+        profile = {"images": len(dataset.splits[split]), "classes": len(dataset.classes)}
+        self.log_dataset(dataset, split, profile)
+
+    def log_dataset(self, dataset: Dataset, context: str, profile: Mapping[str, int]) -> None:
+        """Record in the run which data the stage works on."""
+        source = str(self.params.data.path)
         self.run.log_dataset(
-            dataset.name,
-            dataset.digest,
-            context=split,
-            source=str(self.params.data.path),
-            profile={"images": len(dataset.splits[split]), "classes": len(dataset.classes)},
+            dataset.name, dataset.digest, context=context, source=source, profile=profile
         )
 
-    def finish(self, metrics: Mapping[str, Any], *, ends_of_curves: bool = False) -> None:
+    def finish(self, metrics: Metrics, *, ends_of_curves: bool = False) -> None:
         """Write metrics.json, with the id of the run that made it, and drop the state.
 
         With `ends_of_curves` the run has these numbers already, as the last points of its curves.
         """
         if not ends_of_curves:
-            numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
-            self.run.log_metrics(numbers)
-        files.write_json(
-            self.folder / "metrics.json", {**metrics, "mlflow_run_id": self.run.run_id()}
-        )
+            values = metrics.model_dump().items()
+            self.run.log_metrics({k: float(v) for k, v in values if isinstance(v, int | float)})
+        found = metrics.model_copy(update={"mlflow_run_id": self.run.run_id()})
+        found.save(self.folder / "metrics.json")
         shutil.rmtree(self.state, ignore_errors=True)
 
 
@@ -70,20 +69,18 @@ def open_stage(
     name: str,
     variant: str | None = None,
     *,
-    matrix: Mapping[str, str] | None = None,
     tags: Mapping[str, object] | None = None,
     forks: bool = False,
     team: bool = False,
 ) -> Iterator[Stage]:
     """Read the parameters, check them, take the stage's lock and open its run.
 
-    Scripts import torch inside the block: a wrong parameter is told at once, and MLflow, which
-    the run's thread imports, loads beside torch.
+    Scripts import a stage's function inside the block: a wrong parameter is told at once, and
+    MLflow, which the run's thread imports, loads beside torch.
 
     Args:
         name: The stage's name in dvc.yaml.
-        variant: What tells this run from others of the stage, such as the arm.
-        matrix: Values of `${item...}` in dvc.yaml, for a matrix stage.
+        variant: The key of a `foreach` stage: an arm, a teacher.
         tags: Tags of the run.
         forks: The stage forks before it calls `run.send`; till then the run has no thread.
         team: Several processes that torchrun started may work on the stage; its first holds the
@@ -93,7 +90,7 @@ def open_stage(
     if processes.team_size() > 1 and not team:
         raise InputError(f"torchrun: stage {name} is one process; start it with python -m")
     values = params.load()
-    used, dependencies = _definition(name, values, matrix or {})
+    used, dependencies = _definition(name, variant, values)
     fingerprint = files.digest(
         {
             "params": used,
@@ -102,9 +99,10 @@ def open_stage(
     )
     full_name = name if variant is None else f"{name}-{variant}"
     state = store.project_root() / ".rolekd" / "state" / f"{full_name}-{fingerprint[:16]}"
-    folder = OUTPUTS / name if variant is None else OUTPUTS / name / variant
+    outputs = Outputs()
+    folder = outputs.stage(name, variant)
     if processes.team_rank() > 0:
-        yield Stage(values, runs.SilentRun(), folder, state, leads=False)
+        yield Stage(values, runs.SilentRun(), outputs, folder, state, leads=False)
         return
     with (
         processes.exclusive(state.with_name(f"{state.name}.lock"), f"stage {full_name}"),
@@ -112,31 +110,37 @@ def open_stage(
             name,
             experiment=f"rolekd-{values.data.name}",
             variant=variant,
-            params=used | dict(matrix or {}),
+            params=used,
             tags={"fingerprint": fingerprint, **(tags or {})},
-            inputs=[path for path in dependencies if path.parts[0] == OUTPUTS.name],
+            inputs=[path for path in dependencies if path.parts[0] == outputs.root.name],
             uri=values.track.uri,
             send=not forks,
             system_metrics=values.track.system_metrics,
         ) as run,
     ):
-        yield Stage(values, run, folder, state, leads=True)
+        yield Stage(values, run, outputs, folder, state, leads=True)
 
 
 def _definition(
-    name: str, values: params.Params, matrix: Mapping[str, str]
+    name: str, variant: str | None, values: params.Params
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the parameters and dependencies that dvc.yaml declares for a stage."""
     stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
-    everything = values.model_dump(mode="json")
-    used = {key: _lookup(key, everything) for key in stage.get("params", [])}
-    # what DVC interpolates: the items of a matrix, and values of params.yaml
-    known = {**everything, "item": dict(matrix)}
-    dependencies = [
-        Path(re.sub(r"\$\{([\w.]+)\}", lambda found: str(_lookup(found[1], known)), text))
-        for text in stage.get("deps", [])
-    ]
-    return used, dependencies
+    # what DVC interpolates: values of params.yaml, and key and item of a foreach stage
+    known: dict[str, Any] = values.model_dump(mode="json")
+    if variant is not None:
+        items = stage["foreach"]
+        if isinstance(items, str):
+            items = _lookup(items[2:-1], known)
+        if variant not in items:
+            raise InputError(f"stage {name}: no {variant!r} among {', '.join(items)}")
+        known, stage = {**known, "key": variant, "item": items[variant]}, stage["do"]
+
+    def interpolated(text: str) -> str:
+        return re.sub(r"\$\{([\w.]+)\}", lambda found: str(_lookup(found[1], known)), text)
+
+    used = {key: _lookup(key, known) for key in map(interpolated, stage.get("params", []))}
+    return used, [Path(interpolated(text)) for text in stage.get("deps", [])]
 
 
 def _lookup(key: str, values: Any) -> Any:

@@ -1,0 +1,101 @@
+"""What augments a training, by the name that an arm gives it: hand-made, searched, or a file.
+
+The names stand here and nowhere else; a new hand-made augmentation is a row of `HANDMADE`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rolekd.augment import schedule as schedules
+from rolekd.augment.handmade import RandAugment, TrivialAugment
+from rolekd.augment.recipe import Augmentation
+from rolekd.augment.schedule import Schedule
+from rolekd.errors import InputError
+from rolekd.files import read_json, write_json
+
+FOLDER = "schedules"
+
+# name -> (what acts before the base augmentation, what people read). TrivialAugment moves by up to
+# 32 pixels, which is the whole image at 32x32; other sizes are moved in proportion.
+HANDMADE: dict[str, tuple[Augmentation, str]] = {
+    "none": (None, "base augmentation"),
+    "randaugment": (RandAugment(), "RandAugment"),
+    "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
+}
+# name -> (the role whose schedule it is, what people read)
+SEARCHED = {
+    "teacher-schedule": ("teacher", "the teacher's schedule"),
+    "student-schedule": ("student", "its own schedule"),
+}
+
+
+@dataclass(frozen=True)
+class NamedAugmentation:
+    """What augments the images of a training, from its first epoch to its last.
+
+    Attributes:
+        name: As arms have it.
+        schedule: Of a searched one or a file; None: it is hand-made, the same in every epoch.
+    """
+
+    name: str
+    schedule: Schedule | None = None
+
+    def over(self, epochs: int) -> Callable[[int], Augmentation]:
+        """Return epoch -> what acts before the base augmentation, in a training of `epochs`."""
+        if self.schedule is None:
+            handmade, _ = HANDMADE[self.name]
+            return lambda _: handmade
+        return self.schedule.stretch(epochs).policy_at
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, atomically."""
+        schedule = None if self.schedule is None else self.schedule.to_json()
+        write_json(path, {"name": self.name, "schedule": schedule})
+
+
+def load(path: Path) -> NamedAugmentation:
+    """Read what `save` wrote; every fault is an `InputError` that names the file."""
+    content: Any = read_json(path)
+    if not isinstance(content, dict) or set(content) != {"name", "schedule"}:
+        raise InputError(f"{path}: no augmentation of an arm; dvc repro augmentations")
+    schedule = content["schedule"]
+    if schedule is None and content["name"] not in HANDMADE:
+        raise InputError(f"{path}: {content['name']} needs a schedule; dvc repro augmentations")
+    return NamedAugmentation(
+        content["name"], None if schedule is None else schedules.parse(schedule, str(path))
+    )
+
+
+def check(name: str, project: Path = Path()) -> None:
+    """Raise `InputError` for a name that is none of ours, and for a file that is not there."""
+    if name in HANDMADE or name in SEARCHED:
+        return
+    if not name.endswith(".json"):
+        known = ", ".join([*HANDMADE, *SEARCHED])
+        raise InputError(f"{name!r} is no augmentation; choose {known}, or {FOLDER}/FILE.json")
+    path = PurePosixPath(name)
+    if path.parent != PurePosixPath(FOLDER):
+        # DVC watches that folder: a schedule elsewhere could change unnoticed
+        raise InputError(f"{name}: put the file into {FOLDER}/ and name it {FOLDER}/{path.name}")
+    if not (project / path).is_file():
+        raise InputError(f"{name}: no such file; put it there, or name another augmentation")
+
+
+def resolve(
+    name: str, searched: Callable[[str], Path], project: Path = Path()
+) -> NamedAugmentation:
+    """Return the augmentation of a name; `searched` gives the file of a role's schedule."""
+    check(name, project)
+    if name in HANDMADE:
+        return NamedAugmentation(name)
+    path = searched(SEARCHED[name][0]) if name in SEARCHED else project / name
+    return NamedAugmentation(name, schedules.load(path))
+
+
+def describe(name: str) -> str:
+    """Return what people read."""
+    known = {**HANDMADE, **SEARCHED}
+    return str(known[name][1]) if name in known else f"the schedule of {PurePosixPath(name).name}"

@@ -1,0 +1,27 @@
+"""What decides the numbers of a training: the list stands here.
+
+dvc.yaml's dependencies, the versions that all workers of a search must share, and the import
+contracts are checked against it by tests/test_code.py. A path is of a package or module below
+`rolekd/`; what is not named, as a data source, a progress bar or the report, makes no training
+stale.
+"""
+
+import functools
+from pathlib import Path
+
+from rolekd import files
+
+TEACHER = (
+    "augment", "data", "distill/objective.py", "models", "parallel.py", "seeds.py", "train",
+)  # fmt: skip
+STUDENT = (
+    "augment", "data", "distill", "models", "parallel.py", "quantize", "seeds.py", "train",
+)  # fmt: skip
+SEARCH = ("search",)
+
+
+@functools.cache  # what this process has imported does not change when a file does
+def version(paths: tuple[str, ...] = STUDENT + SEARCH) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the code at `paths`."""
+    root = Path(__file__).parent
+    return files.digest({path: files.digest_path(root / path) for path in paths})[:16]

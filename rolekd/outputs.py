@@ -1,0 +1,322 @@
+"""What the stages hand to each other: every path below `outputs/`, the shape of every JSON file.
+
+Data sets, schedules and weights have formats of their own, in the packages that they belong to;
+everything else that one stage writes and another reads is declared here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+
+from rolekd import files
+from rolekd.errors import InputError
+from rolekd.params import Role, TeacherName
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The paths below a folder of outputs, by default that of the project."""
+
+    root: Path = Path("outputs")
+
+    @property
+    def data(self) -> Path:
+        """The prepared data set."""
+        return self.root / "data"
+
+    @property
+    def quality(self) -> Path:
+        """What prepare found out about the data."""
+        return self.data / "quality.json"
+
+    def metrics(self, stage: str, variant: str | None = None) -> Path:
+        """The few numbers of a stage, which DVC compares between runs."""
+        return self.stage(stage, variant) / "metrics.json"
+
+    def stage(self, stage: str, variant: str | None = None) -> Path:
+        """The folder of a stage, or of one of its variants: an arm, a teacher."""
+        return self.root / stage if variant is None else self.root / stage / variant
+
+    def wanted(self, stage: str) -> Path:
+        """Whether an arm asks for what a stage makes."""
+        return self.stage("plan") / f"{stage}.json"
+
+    def schedule(self, role: Role) -> Path:
+        """The schedule that was searched for a role."""
+        return self.stage(f"search_{role}") / "schedule.json"
+
+    def searched(self) -> list[Role]:
+        """The roles whose schedules were searched: those that an arm asked for."""
+        return [role for role in get_args(Role) if self.schedule(role).exists()]
+
+    def lineage(self, role: Role) -> Path:
+        """The winner of a search and its ancestors."""
+        return self.stage(f"search_{role}") / "lineage.json"
+
+    def history(self, role: Role) -> Path:
+        """Every slot of a search, as a table."""
+        return self.stage(f"search_{role}") / "history.csv"
+
+    def population(self, role: Role) -> Path:
+        """The picture of a search."""
+        return self.stage(f"search_{role}") / "population.svg"
+
+    def augmentation(self, arm: str) -> Path:
+        """What augments the images of an arm."""
+        return self.stage("augmentations") / f"{arm}.json"
+
+    def teacher(self, name: TeacherName) -> Path:
+        """The weights of a teacher."""
+        return self.stage("train_teacher", name) / "weights.safetensors"
+
+    def student(self, arm: str, seed: int) -> Path:
+        """The weights of the student of an arm and a seed."""
+        return self.students(arm) / f"seed-{seed}.safetensors"
+
+    def students(self, arm: str) -> Path:
+        """The folder of the weights of an arm's students."""
+        return self.stage("distill", arm) / "weights"
+
+    def epochs(self, stage: str, variant: str | None = None) -> Path:
+        """The numbers of every epoch of a stage's trainings, as a table."""
+        return self.stage(stage, variant) / "epochs.csv"
+
+    @property
+    def arms(self) -> Path:
+        """The comparison of the arms."""
+        return self.stage("evaluate") / "arms.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The logits of every student on the test images."""
+        return self.stage("evaluate") / "predictions.npz"
+
+    @property
+    def graph(self) -> Path:
+        """The exported student."""
+        return self.stage("export") / "student.onnx"
+
+    @property
+    def verification(self) -> Path:
+        """What the export found out about its graph."""
+        return self.stage("export") / "verification.json"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.stage("report") / "index.html"
+
+    @property
+    def version(self) -> Path:
+        """The version that was registered."""
+        return self.stage("register") / "version.json"
+
+
+class _File(BaseModel):
+    """What a JSON file holds, checked when it is read."""
+
+    def save(self, path: Path) -> None:
+        """Write the file, atomically."""
+        files.write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the file.
+
+        Raises:
+            InputError: It is missing, damaged, or of another version of rolekd.
+        """
+        content = files.read_json(path)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "the file"
+            raise InputError(
+                f"{path}: {key}: {first['msg'].lower()}; another version of rolekd may have "
+                "written it: run its stage again (dvc repro)"
+            ) from error
+
+
+class Record(_File):
+    """A JSON object: immutable, its keys are known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Wanted(Record):
+    """plan: whether an arm asks for what a stage makes; without, the stage makes nothing."""
+
+    wanted: bool
+
+
+class Metrics(Record):
+    """Base of metrics.json; the id leads to the MLflow run that made the outputs."""
+
+    mlflow_run_id: str = ""
+
+
+class PrepareMetrics(Metrics):
+    """prepare: how many images there are, and what is wrong with them."""
+
+    images_search_train: int
+    images_search_val: int
+    images_train: int
+    images_test: int
+    duplicates: int
+    conflicting_duplicates: int
+    left_out: int
+    unreadable: int
+    imbalance: float
+    small_classes: int
+    classes: int
+    data_digest: str
+
+
+class SearchMetrics(Metrics):
+    """search_teacher, search_student: the winner's accuracy on search_val, 0..1."""
+
+    accuracy: float
+
+
+class TrainingMetrics(Metrics):
+    """train_teacher, distill: loss and accuracy on the training images, mean over the seeds."""
+
+    train_loss: float
+    train_accuracy: float
+
+
+class ArmMetrics(Record):
+    """One arm's test accuracy and calibration error, 0..1, mean over the seeds."""
+
+    accuracy: float
+    calibration_error: float
+
+
+class EvaluateMetrics(Metrics):
+    """evaluate: on the test images.
+
+    Attributes:
+        teacher_accuracy: of the teacher that the exported student learned from, 0..1.
+        teachers: name of a teacher -> its accuracy.
+        arms: name -> what its students reach.
+    """
+
+    teacher_accuracy: float
+    teachers: dict[TeacherName, float]
+    arms: dict[str, ArmMetrics]
+
+
+class ExportFigures(Record):
+    """What the export measured on the test images."""
+
+    bytes: int
+    images: int
+    argmax_equal: int
+    largest_logit_difference: float
+    accuracy: float
+    parameters: int
+    bits_per_parameter: float
+    bit_operations: int
+
+
+class ExportMetrics(ExportFigures, Metrics):
+    """export: the same, for DVC."""
+
+
+class Verification(ExportFigures):
+    """export: what the graph is, beside the figures.
+
+    Attributes:
+        sha256: of the file.
+        forms: path of a layer -> the form that it takes in the graph.
+        inexact: paths of the layers that have no exact integer form.
+    """
+
+    sha256: str
+    forms: dict[str, str]
+    inexact: list[str]
+
+
+class RegisterMetrics(Metrics):
+    """register: the number of the version."""
+
+    version: int
+
+
+class Version(Record):
+    """register: the version in the MLflow registry."""
+
+    name: str
+    version: int
+    uri: str
+
+
+class ArmRow(Record):
+    """An arm's line of the comparison; accuracies and differences are fractions, 0..1."""
+
+    arm: str
+    accuracy: float
+    accuracy_sd: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p_value: float | None
+    calibration_error: float
+    seeds: int
+    accuracies: list[float]
+
+
+class Arms(Record):
+    """evaluate: the comparison of the arms.
+
+    Attributes:
+        baseline: The arm that the others are compared to.
+        images: Test images.
+        confidence: Of the intervals, 0..1.
+        arms: In the order of params.yaml.
+    """
+
+    baseline: str
+    images: int
+    confidence: float
+    arms: list[ArmRow]
+
+    def arm(self, name: str) -> ArmRow:
+        """Return the line of an arm; one that was not evaluated is an `InputError`."""
+        for row in self.arms:
+            if row.arm == name:
+                return row
+        raise InputError(f"evaluate: no arm {name!r} among its results; dvc repro evaluate")
+
+
+class LineageRow(Record):
+    """One generation of a search's winner."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    generation: int
+    member: int
+    parent: int | None
+    first_epoch: int
+    epochs: int
+    accuracy: float | None
+    images_seen: int
+    policy: list[int]
+
+
+class Lineage(RootModel[list[LineageRow]], _File):
+    """search_teacher, search_student: the winner's line, oldest first."""
+
+
+def run_ids(outputs: Outputs) -> dict[str, str]:
+    """Return stage -> id of the MLflow run that made its outputs, also where DVC restored them."""
+    paths = sorted(p for way in ("*", "*/*") for p in outputs.root.glob(f"{way}/metrics.json"))
+    contents: dict[str, Any] = {
+        "@".join(path.parent.relative_to(outputs.root).parts): files.read_json(path)
+        for path in paths
+    }
+    # a stage that no arm asked for had no run
+    return {name: content["mlflow_run_id"] for name, content in contents.items() if content}

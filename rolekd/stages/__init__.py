@@ -1,0 +1,1 @@
+"""The stages of the pipeline: one function each; `stage` opens them."""

@@ -1,0 +1,67 @@
+"""Stage evaluate: every network once on the test images; nothing is selected by what it says."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rolekd import files
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
+from rolekd.params import CompareParams, TeacherName, teacher_name
+from rolekd.report.datafiles import save_predictions, to_csv, write_tables
+from rolekd.report.histories import read_rows
+from rolekd.report.tables import summarise
+from rolekd.stages.stage import Stage
+from rolekd.train import devices, roles
+from rolekd.train.evaluate import accuracy, predict, predict_integers
+
+
+def evaluate(stage: Stage) -> None:
+    """Compare the arms on the test images."""
+    params, outputs = stage.params, stage.outputs
+    compare = params.compare
+    torch.set_num_threads(params.threads)
+    dataset = datasets.load(outputs.data)
+    images, labels = dataset.split("test")
+    teachers = {name: _teacher_accuracy(stage, dataset, name) for name in compare.teachers}
+    logits = {}
+    for arm in compare.arms:
+        paths = [outputs.student(arm, number) for number in range(compare.seeds)]
+        students = [roles.load(path, dataset)[0] for path in paths]
+        logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
+    evaluation = summarise(logits, labels, dataset.classes, compare)
+    stage.log_split(dataset, "test")
+    write_tables(evaluation, stage.folder)
+    save_predictions(outputs.predictions, logits, labels)
+    files.write_text(outputs.epochs("evaluate"), to_csv(_epochs(outputs, compare)))
+    # a run for each arm: MLflow's comparison shows them side by side, by name
+    for arm, metrics in evaluation.metrics().items():
+        with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
+            child.log_params({"arm": arm})
+            child.log_metrics(metrics)
+    for name in ("arms.json", "per_class.csv", "confusion.csv", "calibration.csv"):
+        stage.run.log_artifact(stage.folder / name)
+    stage.finish(
+        EvaluateMetrics(
+            teacher_accuracy=teachers[compare.arms[compare.export].teacher],
+            teachers=teachers,
+            arms={arm: ArmMetrics(**found) for arm, found in evaluation.metrics().items()},
+        )
+    )
+
+
+def _teacher_accuracy(stage: Stage, dataset: Dataset, name: TeacherName) -> float:
+    images, labels = dataset.split("test")
+    teacher, _ = roles.load(stage.outputs.teacher(name), dataset)
+    device = devices.resolve(stage.params.machine.device)
+    return accuracy(predict(teacher.to(device), images, Normalize(dataset, device)), labels)
+
+
+def _epochs(outputs: Outputs, compare: CompareParams) -> list[dict[str, Any]]:
+    """Return the epochs of all trainings as one table; its column arm names a teacher, too."""
+    paths = {teacher_name(name): outputs.epochs("train_teacher", name) for name in compare.teachers}
+    paths |= {arm: outputs.epochs("distill", arm) for arm in compare.arms}
+    return [{"arm": arm, **row} for arm, path in paths.items() for row in read_rows(path)]

@@ -1,0 +1,25 @@
+"""Stage prepare: read the source, split it, compute statistics."""
+
+import click
+
+from rolekd.data.prepare import Progress, prepare_folder
+from rolekd.outputs import PrepareMetrics
+from rolekd.stages.stage import Stage
+from rolekd.train import names
+
+
+def prepare(stage: Stage, progress: Progress | None = None) -> None:
+    """Read the source that params.yaml names, split it and compute its statistics."""
+    names.check(stage.params)
+    outputs = stage.outputs
+    dataset, quality = prepare_folder(stage.params.data, stage.params.seed, outputs.data, progress)
+    click.echo(
+        f"{quality.images} images of {len(dataset.classes)} classes: "
+        f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"
+    )
+    for line in quality.warnings():
+        click.echo(f"note: {line} (see {outputs.quality})", err=True)
+    sizes = {f"images_{name}": len(indices) for name, indices in dataset.splits.items()}
+    stage.log_dataset(dataset, "all", sizes)
+    found = {**sizes, **quality.metrics(), "classes": len(dataset.classes)}
+    stage.finish(PrepareMetrics.model_validate({**found, "data_digest": dataset.digest}))

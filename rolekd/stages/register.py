@@ -1,0 +1,60 @@
+"""Stage register: the exported student as a new version in the MLflow registry."""
+
+import click
+
+from rolekd import files
+from rolekd.bench.costs import latencies
+from rolekd.data import dataset as datasets
+from rolekd.outputs import ExportMetrics, RegisterMetrics, Version
+from rolekd.stages.export import SEED
+from rolekd.stages.stage import Stage
+from rolekd.track import evidence, provenance, registry
+from rolekd.track.card import card
+
+_EXAMPLES = 4
+
+
+def register(stage: Stage) -> None:
+    """Register the student under the alias challenger."""
+    params, outputs = stage.params, stage.outputs
+    dataset = datasets.load(outputs.data)
+    found = evidence.collect(outputs, params.compare.export, SEED)
+    exported = ExportMetrics.load(outputs.metrics("export"))
+    name = registry.model_name(dataset.name)
+    latency = latencies({"student": outputs.graph}, dataset.images.shape[1:])["student"]
+    student, code = params.student, provenance.collect()
+    about = {
+        "data_digest": dataset.digest,
+        **{
+            f"{role}_schedule_sha256": files.sha256(outputs.schedule(role))
+            for role in outputs.searched()
+        },
+        "weight_bits": student.bits,
+        "activation_bits": student.activation_bits or student.bits,
+        "accuracy": exported.accuracy,
+        "bytes": exported.bytes,
+        "latency_ms": round(latency, 4),
+        "machine": provenance.processor(),
+        "export_run_id": exported.mlflow_run_id,
+        "git_commit": code.commit,
+        "git_dirty": code.dirty,
+        **code.dvc,
+    }
+    version = registry.register(
+        outputs.graph,
+        name=name,
+        run_id=stage.run.run_id(),
+        example=dataset.split("test")[0][:_EXAMPLES],
+        tags=about,
+        metrics={
+            "accuracy": exported.accuracy,
+            "teacher_accuracy": found.teacher_accuracy,
+            "bytes": exported.bytes,
+        },
+        evidence=found,
+        card=card(found, dataset, about, name),
+        uri=params.track.uri,
+    )
+    Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
+    stage.finish(RegisterMetrics(version=version.number))
+    click.echo(f"registered {version.name} version {version.number} as challenger")

@@ -1,0 +1,23 @@
+"""Stage report: tables and figures of the run as one HTML page."""
+
+import click
+
+from rolekd import files
+from rolekd.bench.costs import costs
+from rolekd.outputs import Metrics
+from rolekd.report.gather import gather
+from rolekd.report.page import build
+from rolekd.stages.stage import Stage
+from rolekd.track import provenance
+
+
+def report(stage: Stage) -> None:
+    """Write the page that opens without a network."""
+    outputs = stage.outputs
+    compare = stage.params.compare
+    measured = costs(outputs, compare.arms[compare.export].teacher)
+    content = gather(outputs, stage.params, provenance.collect().describe(), measured)
+    files.write_text(outputs.report, build(content))
+    stage.run.log_artifact(outputs.report)
+    stage.finish(Metrics())
+    click.echo(f"{outputs.report}: open it in a browser")

@@ -1,0 +1,79 @@
+"""Stages search_teacher and search_student: population based training of a role's schedule."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rolekd import files
+from rolekd.data import dataset as datasets
+from rolekd.outputs import Lineage, SearchMetrics
+from rolekd.params import Role
+from rolekd.report import histories, style
+from rolekd.report.datafiles import to_csv
+from rolekd.search import history, runner
+from rolekd.search.member import DATA, TEACHER, training
+from rolekd.search.observers import Observer
+from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.stages.stage import Stage
+from rolekd.track import store
+from rolekd.track.observers import SearchRuns
+from rolekd.train import names
+
+SPLITS = ("search_train", "search_val")
+
+
+def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None:
+    """Search the schedule of one role."""
+    params = stage.params
+    names.check(params)
+    inputs = _inputs(stage, role)
+    spec = SearchSpec(
+        seed=params.seed,
+        role=role,
+        trainer="member",
+        search=params.search,
+        training=training(params, role),
+        inputs=hash_inputs(inputs),
+        versions=versions(),
+    )
+    home = store.project_root() / ".rolekd"
+    artifacts = home / "artifacts" / spec.name
+    found = runner.run(
+        spec,
+        inputs,
+        stage.state,
+        [*observers, SearchRuns(stage.run)],
+        workers=params.machine.workers,
+        # set by `rolekd search` for a database that other machines reach
+        storage=os.environ.get("ROLEKD_STORAGE", f"sqlite:///{home / 'optuna.db'}"),
+        artifacts=os.environ.get("ROLEKD_ARTIFACTS", str(artifacts)),
+    )
+    _write(stage, role, found)
+    shutil.rmtree(artifacts, ignore_errors=True)
+    stage.finish(SearchMetrics(accuracy=found.line[-1].accuracy), ends_of_curves=True)
+
+
+def _write(stage: Stage, role: Role, found: runner.Found) -> None:
+    outputs = stage.outputs
+    found.schedule.save(outputs.schedule(role))
+    files.write_text(outputs.history(role), to_csv(history.rows(found)))
+    Lineage.model_validate(history.lineage(found)).save(outputs.lineage(role))
+    slots = histories.read_search(outputs.history(role))
+    figure = histories.search_figure(slots, f"Search of the {role}'s schedule")
+    style.save(figure, outputs.population(role))
+    for path in (outputs.schedule(role), outputs.lineage(role), outputs.population(role)):
+        stage.run.log_artifact(path)
+
+
+def _inputs(stage: Stage, role: Role) -> Path:
+    """Make the folder of what the search may see: no test image, no image outside the search."""
+    folder = stage.state / "inputs"
+    shutil.rmtree(folder, ignore_errors=True)
+    dataset = datasets.load(stage.outputs.data)
+    for split in SPLITS:
+        stage.log_split(dataset, split)
+    datasets.save_splits(dataset, SPLITS, folder / DATA)
+    if role == "student":
+        shutil.copy(stage.outputs.teacher("searched"), folder / TEACHER)
+    return folder

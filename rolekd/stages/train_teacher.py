@@ -1,0 +1,48 @@
+"""Stage train_teacher: full precision, on the whole training set, with its schedule or without."""
+
+from rolekd import files, parallel, seeds
+from rolekd.augment.named import NamedAugmentation, resolve
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.distill.objective import Objective
+from rolekd.outputs import TrainingMetrics
+from rolekd.params import TeacherName
+from rolekd.report.datafiles import to_csv
+from rolekd.stages.stage import Stage
+from rolekd.train import devices, names, roles, state
+from rolekd.train.augmentation import applied, make_engine
+from rolekd.train.fit import fit
+
+
+def train_teacher(stage: Stage, teacher: TeacherName) -> None:
+    """Train the teacher with the schedule that was searched for it, or with no policy."""
+    params, outputs = stage.params, stage.outputs
+    names.check(params)
+    device = devices.prepare(params.machine.device, params.threads)
+    parallel.join(device)
+    dataset = datasets.load(outputs.data)
+    augmentation = NamedAugmentation("none")
+    if teacher == "searched":
+        augmentation = resolve("teacher-schedule", outputs.schedule)
+    # the same for both: they differ by their augmentation alone
+    seed = seeds.derive(params.seed, "train teacher")
+    training = params.teacher.training
+    network, about = roles.teacher(params.teacher, dataset, seed)
+    engine = make_engine(params.augment, dataset, params.threads)
+    history = fit(
+        network.to(device),
+        Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
+        applied(engine, augmentation.over(training.epochs)),
+        Objective(),
+        training,
+        state_file=stage.state / "training.safetensors",
+        reporters=[stage.run],
+    )
+    if not stage.leads:
+        return
+    stage.log_split(dataset, "train")
+    state.save_weights(outputs.teacher(teacher), network, about)
+    files.write_text(outputs.epochs("train_teacher", teacher), to_csv(history))
+    last = history[-1]
+    metrics = TrainingMetrics(train_loss=last["loss"], train_accuracy=last["accuracy"])
+    stage.finish(metrics, ends_of_curves=True)
