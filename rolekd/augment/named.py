@@ -6,7 +6,7 @@ The names stand here and nowhere else; a new hand-made augmentation is a row of 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rolekd.augment import schedule as schedules
 from rolekd.augment.handmade import RandAugment, TrivialAugment
@@ -14,6 +14,9 @@ from rolekd.augment.recipe import Augmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from rolekd.params import Role
 
 FOLDER = "schedules"
 
@@ -25,7 +28,7 @@ HANDMADE: dict[str, tuple[Augmentation, str]] = {
     "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
-SEARCHED = {
+SEARCHED: "dict[str, tuple[Role, str]]" = {
     "teacher-schedule": ("teacher", "the teacher's schedule"),
     "student-schedule": ("student", "its own schedule"),
 }
@@ -85,7 +88,7 @@ def check(name: str, project: Path = Path()) -> None:
 
 
 def resolve(
-    name: str, searched: Callable[[str], Path], project: Path = Path()
+    name: str, searched: "Callable[[Role], Path]", project: Path = Path()
 ) -> NamedAugmentation:
     """Return the augmentation of a name; `searched` gives the file of a role's schedule."""
     check(name, project)

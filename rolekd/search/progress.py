@@ -31,7 +31,7 @@ class SearchProgress:
             console=self._console,
         )
         self._task: TaskID | None = None
-        self._settings = SearchParams(population=1, epochs=1, interval_epochs=1)
+        self._settings = SearchParams()
         self._begin = 0.0
         self._done = 0
         self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots

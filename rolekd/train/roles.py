@@ -29,16 +29,16 @@ def teacher(
 
 
 def student(
-    params: "StudentParams", dataset: Dataset, seed: int, teacher: nn.Module
+    params: "StudentParams", dataset: Dataset, seed: int, teacher: nn.Module | None
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the low-bit student, from the teacher's weights where shapes agree.
+    """Build the low-bit student, from the teacher's weights where shapes agree; None: from scratch.
 
     Returns:
         The student and the description from which `load` builds it again.
     """
     about = describe_student(params, shape_of(dataset))
     network = build(about, seed)
-    copied = set(copy_matching(network, teacher))
+    copied = set() if teacher is None else set(copy_matching(network, teacher))
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     # told, since with other widths next to nothing agrees
     about["copied_from_teacher"] = round(
