@@ -3,10 +3,8 @@
 import click
 
 from rolekd.cli import run
-from rolekd.outputs import Outputs
 from rolekd.params import Role
-from rolekd.stages.plan import is_wanted
-from rolekd.stages.stage import open_stage
+from rolekd.stages.stage import is_wanted, open_stage
 
 
 @click.command()
@@ -14,7 +12,7 @@ from rolekd.stages.stage import open_stage
 def main(role: Role) -> None:
     """Search the schedule of one role, if an arm asks for it."""
     name = f"search_{role}"
-    if not is_wanted(Outputs(), name, name):
+    if not is_wanted(name):
         return
     with open_stage(name, tags={"role": role}, forks=True) as stage:
         from rolekd.search.progress import SearchProgress

@@ -3,17 +3,15 @@
 import click
 
 from rolekd.cli import run
-from rolekd.outputs import Outputs
 from rolekd.params import TeacherName
-from rolekd.stages.plan import is_wanted
-from rolekd.stages.stage import open_stage
+from rolekd.stages.stage import is_wanted, open_stage
 
 
 @click.command()
 @click.option("--teacher", default="searched", type=click.Choice(["searched", "plain"]))
 def main(teacher: TeacherName) -> None:
     """Train the teacher with its schedule, or without a policy, if an arm asks for it."""
-    if not is_wanted(Outputs(), f"teacher_{teacher}", f"train_teacher/{teacher}"):
+    if not is_wanted("train_teacher", teacher):
         return
     with open_stage("train_teacher", teacher, team=True, tags={"role": "teacher"}) as stage:
         from rolekd.stages.train_teacher import train_teacher

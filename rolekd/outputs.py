@@ -39,9 +39,10 @@ class Outputs:
         """The folder of a stage, or of one of its variants: an arm, a teacher."""
         return self.root / stage if variant is None else self.root / stage / variant
 
-    def wanted(self, stage: str) -> Path:
+    def wanted(self, stage: str, variant: str | None = None) -> Path:
         """Whether an arm asks for what a stage makes."""
-        return self.stage("plan") / f"{stage}.json"
+        name = stage if variant is None else f"{stage}_{variant}"
+        return self.stage("plan") / f"{name}.json"
 
     def schedule(self, role: Role) -> Path:
         """The schedule that was searched for a role."""
@@ -49,7 +50,7 @@ class Outputs:
 
     def searched(self) -> list[Role]:
         """The roles whose schedules were searched: those that an arm asked for."""
-        return [role for role in get_args(Role) if self.schedule(role).exists()]
+        return [role for role in get_args(Role) if self.schedule(role).read_bytes()]
 
     def lineage(self, role: Role) -> Path:
         """The winner of a search and its ancestors."""
@@ -147,7 +148,7 @@ class Record(_File):
 
 
 class Wanted(Record):
-    """plan: whether an arm asks for what a stage makes; without, the stage makes nothing."""
+    """plan: whether an arm asks for what a stage makes; if none does, its outputs are empty."""
 
     wanted: bool
 

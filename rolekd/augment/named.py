@@ -3,6 +3,7 @@
 The names stand here and nowhere else; a new hand-made augmentation is a row of `HANDMADE`.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -77,8 +78,10 @@ def check(name: str, project: Path = Path()) -> None:
     if name in HANDMADE or name in SEARCHED:
         return
     if not name.endswith(".json"):
-        known = ", ".join([*HANDMADE, *SEARCHED])
-        raise InputError(f"{name!r} is no augmentation; choose {known}, or {FOLDER}/FILE.json")
+        known = [*HANDMADE, *SEARCHED]
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]}" if near else f"choose {', '.join(known)}"
+        raise InputError(f"{name!r} is no augmentation; {remedy}, or {FOLDER}/FILE.json?")
     path = PurePosixPath(name)
     if path.parent != PurePosixPath(FOLDER):
         # DVC watches that folder: a schedule elsewhere could change unnoticed

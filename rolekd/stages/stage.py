@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from rolekd import files, params, processes
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.outputs import Metrics, Outputs
+from rolekd.outputs import Metrics, Outputs, Wanted
 from rolekd.track import runs, store
 
 
@@ -121,26 +122,46 @@ def open_stage(
         yield Stage(values, run, outputs, folder, state, leads=True)
 
 
+def is_wanted(name: str, variant: str | None = None) -> bool:
+    """Whether an arm asks for what a stage makes; if not, say so, and leave its outputs empty."""
+    if Wanted.load(Outputs().wanted(name, variant)).wanted:
+        return True
+    title = name if variant is None else f"{name}@{variant}"
+    click.echo(f"{title}: no arm of params.yaml asks for it; nothing to do")
+    stage = _interpolated(name, variant, params.load())
+    for path in stage["outs"]:
+        files.write_text(path, "")
+    for path in stage["metrics"]:
+        files.write_json(path, {})
+    return False
+
+
 def _definition(
     name: str, variant: str | None, values: params.Params
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the parameters and dependencies that dvc.yaml declares for a stage."""
+    stage, known = _interpolated(name, variant, values), values.model_dump(mode="json")
+    used = {key: _lookup(key, known) for key in stage.get("params", [])}
+    return used, [Path(text) for text in stage.get("deps", [])]
+
+
+def _interpolated(name: str, variant: str | None, values: params.Params) -> dict[str, Any]:
+    """Return what dvc.yaml declares for a stage, with the values that DVC puts into it."""
     stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
-    # what DVC interpolates: values of params.yaml, and key and item of a foreach stage
     known: dict[str, Any] = values.model_dump(mode="json")
     if variant is not None:
         items = stage["foreach"]
-        if isinstance(items, str):
+        if isinstance(items, str):  # "${compare.arms}"
             items = _lookup(items[2:-1], known)
         if variant not in items:
             raise InputError(f"stage {name}: no {variant!r} among {', '.join(items)}")
         known, stage = {**known, "key": variant, "item": items[variant]}, stage["do"]
 
-    def interpolated(text: str) -> str:
+    def fill(text: str) -> str:
         return re.sub(r"\$\{([\w.]+)\}", lambda found: str(_lookup(found[1], known)), text)
 
-    used = {key: _lookup(key, known) for key in map(interpolated, stage.get("params", []))}
-    return used, [Path(interpolated(text)) for text in stage.get("deps", [])]
+    lists = {key: value for key, value in stage.items() if isinstance(value, list)}
+    return {key: [fill(text) for text in value] for key, value in lists.items()}
 
 
 def _lookup(key: str, values: Any) -> Any:

@@ -12,10 +12,11 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "threads": 1,
-    "search": {"population": 2, "epochs": 2, "interval_epochs": 1, "workers": 1},
+    "search": {"population": 2, "epochs": 2, "interval_epochs": 1},
     "teacher": {"model": {"width": 4}, "training": {"epochs": 1}},
     "student": {"model": {"width": 4}, "training": {"epochs": 1}},
-    "distill": {"seeds": 2},
+    "compare": {"seeds": 2},
+    "machine": {"workers": 1},
 }
 
 
@@ -57,7 +58,9 @@ class Project:
     def set(self, **sections: object) -> None:
         """Change params.yaml."""
         path = self.folder / "params.yaml"
-        path.write_text(yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), sections)))
+        path.write_text(
+            yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), sections), sort_keys=False)
+        )
 
 
 def _merged(base: dict, changes: dict) -> dict:

@@ -42,18 +42,19 @@ def test_a_wrong_role_and_a_wrong_arm_are_refused(fresh):
     output = fresh.run("python", "-m", "pipelines.search", "--role", "coach", code=2)
     assert output.startswith("error: Invalid value for '--role': 'coach' is not one of")
     output = fresh.run("python", "-m", "pipelines.distill", "--arm", "kd-nothing", code=2)
-    assert output.startswith("error: Invalid value for '--arm'")
+    assert output.startswith("error: stage distill: no 'kd-nothing' among plain, kd")
 
 
 def test_a_stage_without_its_inputs_names_them(fresh):
     output = fresh.run("python", "-m", "pipelines.train_teacher", code=2)
-    assert "error: outputs/data" in output
+    assert "error: outputs/plan/train_teacher_searched.json: cannot be read" in output
     assert "Traceback" not in output
 
 
 def test_a_diverging_training_tells_epoch_and_rate_and_leaves_no_weights(fresh):
     fresh.set(teacher={"training": {"learning_rate": 1e30, "optimizer": "sgd"}})
     fresh.run("python", "-m", "pipelines.prepare")
+    fresh.run("python", "-m", "pipelines.plan")
     schedule = fresh.folder / "outputs/search_teacher/schedule.json"
     schedule.parent.mkdir()
     from rolekd.augment.policy import Policy
@@ -62,7 +63,7 @@ def test_a_diverging_training_tells_epoch_and_rate_and_leaves_no_weights(fresh):
     Schedule.constant(Policy.zeros(), 1).save(schedule)
     output = fresh.run("python", "-m", "pipelines.train_teacher", code=1)
     assert "in epoch 0 at learning rate 1e+30" in output
-    assert not (fresh.folder / "outputs/train_teacher/weights.safetensors").exists()
+    assert not (fresh.folder / "outputs/train_teacher/searched/weights.safetensors").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
@@ -79,7 +80,7 @@ def test_an_output_folder_that_is_a_file_is_named(fresh):
 
 
 def test_killing_dvc_leaves_no_stage_writing(fresh):
-    fresh.set(search={"epochs": 400, "interval_epochs": 1, "workers": 2})
+    fresh.set(search={"epochs": 400, "interval_epochs": 1}, machine={"workers": 2})
     fresh.run("dvc", "repro", "prepare")
     process = subprocess.Popen(
         ["dvc", "repro", "search_teacher"],

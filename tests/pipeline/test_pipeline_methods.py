@@ -18,7 +18,8 @@ def fresh(store, tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_searches_and_trains(fresh, method):
     fresh.set(
-        distill={"method": method, "seeds": 1, "prepare_epochs": 1},
+        distill={"method": method, "prepare_epochs": 1},
+        compare={"seeds": 1},
         student={"training": {"epochs": 2}},  # one of them the first phase
     )
     output = fresh.run("dvc", "repro", "distill@kd-rolewise")

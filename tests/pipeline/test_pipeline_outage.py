@@ -73,7 +73,9 @@ def test_a_training_goes_on_without_mlflow_and_no_number_is_lost(
         project.run("python", "-c", "from rolekd.cli import main; main()", "sync")
     points = sorted(curve(), key=lambda point: point.step)
     assert [point.step for point in points] == list(range(epochs))  # all, none of them twice
-    rows = list(csv.DictReader((project.folder / "outputs/train_teacher/epochs.csv").open()))
+    rows = list(
+        csv.DictReader((project.folder / "outputs/train_teacher/searched/epochs.csv").open())
+    )
     assert [point.value for point in points] == pytest.approx([float(row["loss"]) for row in rows])
     if comes_back:
         # the training did not wait for the server

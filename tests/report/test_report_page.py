@@ -8,11 +8,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from comparisons import comparing
 from matplotlib.figure import Figure
 
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
+from rolekd.outputs import Lineage
 from rolekd.report import costs, findings, genealogy, histories, page, plots, style, tables
 
 CLASSES = ("cat <b>", "dog & co", "fish")
@@ -29,7 +31,7 @@ def evaluation(**wrong: list[int]) -> tables.Evaluation:
         for seed, count in enumerate(counts):
             array[seed, :count] = np.roll(one_hot[:count], 1, axis=1)
         logits[arm.replace("_", "-")] = 4 * array
-    return tables.summarise(logits, LABELS, CLASSES)
+    return tables.summarise(logits, LABELS, CLASSES, comparing(logits))
 
 
 def slots() -> list[histories.Slot]:
@@ -258,14 +260,15 @@ def test_genealogy_is_read_in_words(tmp_path: Path) -> None:
     first, second = [0] * 60, [0] * 60
     second[0:2] = second[30:32] = [4, 7]  # Rotate, in both copies
     second[10:12] = [10, 3]  # Invert
+    cost = {"first_epoch": 0, "epochs": 1, "images_seen": 10, "teacher_stddev": 0.1}
     rows = [
-        {"generation": 0, "member": 2, "parent": None, "accuracy": 0.5, "policy": first},
-        {"generation": 1, "member": 2, "parent": 2, "accuracy": None, "policy": first},
-        {"generation": 2, "member": 5, "parent": 2, "accuracy": 0.75, "policy": second},
+        {"generation": 0, "member": 2, "parent": None, "accuracy": 0.5, "policy": first, **cost},
+        {"generation": 1, "member": 2, "parent": 2, "accuracy": None, "policy": first, **cost},
+        {"generation": 2, "member": 5, "parent": 2, "accuracy": 0.75, "policy": second, **cost},
     ]
     path = tmp_path / "lineage.json"
     path.write_text(json.dumps(rows))
-    assert genealogy.read(path) == [
+    assert genealogy.describe_line(Lineage.load(path)) == [
         genealogy.Ancestor(0, 2, "fresh", "50.0", 0, "nothing"),
         genealogy.Ancestor(1, 2, "itself", "—", 0, "nothing"),
         genealogy.Ancestor(
@@ -273,8 +276,8 @@ def test_genealogy_is_read_in_words(tmp_path: Path) -> None:
         ),
     ]
     path.write_text("[{}]")
-    with pytest.raises(InputError, match=r"lineage\.json: no lineage"):
-        genealogy.read(path)
+    with pytest.raises(InputError, match=r"lineage\.json: 0\.generation: field required"):
+        Lineage.load(path)
 
 
 def test_search_history_is_read(tmp_path: Path) -> None:

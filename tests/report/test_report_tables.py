@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from comparisons import comparing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -28,7 +29,7 @@ def labels(images: int = 60) -> tables.Integers:
 @pytest.fixture
 def evaluation() -> tables.Evaluation:
     arms = {"plain": predictions(1), "kd-rolewise": predictions(2, skill=2.0)}
-    return tables.summarise(arms, labels(), CLASSES)
+    return tables.summarise(arms, labels(), CLASSES, comparing(arms))
 
 
 def test_figures_agree_with_scikit_learn(evaluation: tables.Evaluation) -> None:
@@ -76,7 +77,9 @@ def test_no_interval_without_spread(values: list[float]) -> None:
 
 
 def test_one_seed_has_no_deviation() -> None:
-    evaluation = tables.summarise({"kd-rolewise": predictions(1, seeds=1)}, labels(), CLASSES)
+    evaluation = tables.summarise(
+        {"kd-rolewise": predictions(1, seeds=1)}, labels(), CLASSES, comparing(["kd-rolewise"])
+    )
     assert evaluation.arms[0].deviation is None
     assert "±" not in render_text(evaluation)
 
@@ -114,7 +117,10 @@ def test_confusion_counts(seed: int) -> None:
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"plain": predictions(1)}, "no predictions of the arm 'kd-rolewise'"),
+        (
+            {"plain": predictions(1)},
+            "predictions of plain, but the arms of params",
+        ),
         ({"kd-rolewise": predictions(1, images=59)}, r"\(3, 59, 3\) instead of \(3, 60, 3\)"),
         ({"kd-rolewise": predictions(1), "kd": predictions(1, seeds=2)}, "arm 'kd'"),
         ({"kd-rolewise": np.full((3, 60, 3), np.nan)}, "not finite"),
@@ -123,7 +129,9 @@ def test_confusion_counts(seed: int) -> None:
 )
 def test_bad_predictions_are_refused(arms: dict[str, tables.Floats], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        tables.summarise(arms, labels(), CLASSES)
+        tables.summarise(
+            arms, labels(), CLASSES, comparing(["kd-rolewise", *(arms.keys() & {"kd"})])
+        )
 
 
 def test_files(evaluation: tables.Evaluation, tmp_path: Path) -> None:
@@ -170,7 +178,7 @@ def test_a_tie_is_no_place_lost_and_no_signed_zero() -> None:
     own = predictions(2)
     shared = own[[1, 2, 0]]  # the same counts of other seeds: their mean differs by rounding
     arms = {"kd-shared": shared, "plain": predictions(1, skill=0.0), "kd-rolewise": own}
-    found = tables.summarise(arms, labels(), CLASSES)
+    found = tables.summarise(arms, labels(), CLASSES, comparing(arms))
     assert "schedule from the teacher's: +0.0 points" in findings.headline(found)
     place = findings.remarks(found)[0]
     assert place.endswith("place 1 of 3 with distillation with the teacher's schedule.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rolekd.search.population import Settings
+from rolekd.params import SearchParams
 from rolekd.search.runner import run
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
@@ -52,8 +52,12 @@ def make_spec(inputs):
             seed=seed,
             role="teacher",
             trainer="fake",
-            settings=Settings(population, epochs, interval_epochs, algorithm),
-            threads=1,
+            search=SearchParams(
+                population=population,
+                epochs=epochs,
+                interval_epochs=interval_epochs,
+                algorithm=algorithm,
+            ),
             training=training,
             inputs=hash_inputs(inputs),
             versions=versions(),

@@ -1,9 +1,10 @@
 import pytest
 
+from rolekd.params import SearchParams
 from rolekd.search.board import Board, Entry, State
-from rolekd.search.population import Result, Settings, Slot, plan
+from rolekd.search.population import Result, Slot, plan
 
-SETTINGS = Settings(population=2, epochs=6, interval_epochs=2)
+SETTINGS = SearchParams(population=2, epochs=6, interval_epochs=2)
 TASKS = plan(SETTINGS, 0, [])
 
 

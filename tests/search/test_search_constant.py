@@ -1,9 +1,10 @@
 import pytest
 
 from rolekd.errors import InputError
+from rolekd.params import SearchParams
 from rolekd.search.constant import ConstantPlanner
 from rolekd.search.planner import OptunaAdvisor
-from rolekd.search.population import LARGEST, Result, Settings
+from rolekd.search.population import LARGEST, Result
 from rolekd.search.runner import run
 
 
@@ -38,7 +39,7 @@ def play(planner, accuracy=half):
 
 @pytest.fixture
 def settings():
-    return Settings(population=8, epochs=6, interval_epochs=2, algorithm="tpe")  # 2 lanes of 12
+    return SearchParams(population=8, epochs=6, interval_epochs=2, algorithm="tpe")  # 2 lanes of 12
 
 
 def lanes(history):
@@ -94,7 +95,9 @@ def test_a_diverged_candidate_ends(settings):
 def test_optuna_advises_the_same_twice(algorithm, pruner):
     if algorithm == "cmaes":
         pytest.importorskip("cmaes", reason="the package cmaes is not installed")
-    settings = Settings(16, 8, 2, algorithm=algorithm, pruner=pruner)
+    settings = SearchParams(
+        population=16, epochs=8, interval_epochs=2, algorithm=algorithm, pruner=pruner
+    )
 
     def accuracy(task):
         return 1.0 - sum(task.policy) / 1000 + task.start_epoch / 100

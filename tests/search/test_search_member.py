@@ -7,7 +7,7 @@ from rolekd.data.prepare import prepare
 from rolekd.files import sha256
 from rolekd.params import DataParams, Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, training
-from rolekd.search.population import Settings, Slot
+from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.train import roles, state
 
@@ -27,14 +27,12 @@ def inputs(tmp_path_factory):
 
 def _member(inputs, **distill):
     params: Params = parse({"student": {"model": {"width": 4}}, "distill": distill}, "the test")
-    section = params.search.model_dump(exclude={"workers", "threads_per_worker"})
     spec = SearchSpec(
         seed=0,
         role="student",
         trainer="member",
-        settings=Settings(**(section | {"epochs": 4, "interval_epochs": 1})),
-        threads=1,
-        training=training(params.model_dump(mode="json"), "student"),
+        search=params.search.model_copy(update={"epochs": 4, "interval_epochs": 1}),
+        training=training(params, "student"),
         inputs=hash_inputs(inputs),
         versions=versions(),
     )

@@ -10,7 +10,7 @@ from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import DataParams, parse
 from rolekd.search.member import DATA, Member, training
-from rolekd.search.population import Settings, Slot
+from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.train import roles, state
 from rolekd.train.evaluate import accuracy, predict
@@ -32,14 +32,12 @@ def inputs(digits, tmp_path_factory):
 
 def _spec(inputs, **options):
     params = parse({"teacher": {"model": {"width": 4}, "training": options}}, "the test")
-    section = params.search.model_dump(exclude={"workers", "threads_per_worker"})
     return SearchSpec(
         seed=0,
         role="teacher",
         trainer="member",
-        settings=Settings(**section),
-        threads=1,
-        training=training(params.model_dump(mode="json"), "teacher"),
+        search=params.search,
+        training=training(params, "teacher"),
         inputs=hash_inputs(inputs),
         versions=versions(),
     )

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekd.errors import RunError
+from rolekd.params import SearchParams
 from rolekd.search.population import (
     LARGEST,
     NOTHING,
     Result,
-    Settings,
     Slot,
     exploit_pairs,
     explore,
@@ -31,12 +31,12 @@ def finished(tasks, values):
 
 
 def first_generation(values, **settings):
-    settings = Settings(len(values), 6, 2, **settings)
+    settings = SearchParams(population=len(values), epochs=6, interval_epochs=2, **settings)
     return settings, finished(plan(settings, 0, []), values)
 
 
 def test_everything_begins_with_nothing():
-    settings = Settings(population=3, epochs=5, interval_epochs=2)
+    settings = SearchParams(population=3, epochs=5, interval_epochs=2)
     tasks = plan(settings, 0, [])
     assert [task.slot for task in tasks] == [Slot(0, member) for member in range(3)]
     assert all(task.policy == NOTHING and task.parent is None for task in tasks)
@@ -44,7 +44,7 @@ def test_everything_begins_with_nothing():
 
 
 def test_the_last_generation_may_be_shorter():
-    settings = Settings(population=2, epochs=5, interval_epochs=2)
+    settings = SearchParams(population=2, epochs=5, interval_epochs=2)
     history = []
     for _ in range(settings.generations):
         history.append(finished(plan(settings, 0, history), [0.1, 0.2]))
@@ -81,7 +81,9 @@ def test_none_left_to_copy():
 
 @given(policies, st.integers(0, 2**32), st.sampled_from([0.0, 0.2, 1.0]), st.integers(1, 5))
 def test_explore_stays_in_range_and_near(policy, seed, resample, max_step):
-    settings = Settings(2, 2, 1, resample_probability=resample, max_step=max_step)
+    settings = SearchParams(
+        population=2, epochs=2, interval_epochs=1, resample_probability=resample, max_step=max_step
+    )
     moved = explore(settings, policy, random.Random(seed))
     assert all(0 <= value <= largest for value, largest in zip(moved, LARGEST, strict=True))
     if resample == 0.0:
@@ -90,7 +92,7 @@ def test_explore_stays_in_range_and_near(policy, seed, resample, max_step):
 
 def test_explore_has_the_stated_frequencies():
     # From the middle, 5, a step is -3..3 with probabilities 1/8, 1/8, 1/8, 1/4 (no step), ...
-    settings = Settings(2, 2, 1)
+    settings = SearchParams(population=2, epochs=2, interval_epochs=1)
     stream = random.Random(1)
     values = [v for _ in range(2000) for v in explore(settings, (5,) * 60, stream)[::2]]
     share = {value: values.count(value) / len(values) for value in range(11)}

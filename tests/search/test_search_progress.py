@@ -4,7 +4,8 @@ import itertools
 import pytest
 from rich.console import Console
 
-from rolekd.search.population import Result, Settings, Slot, Task
+from rolekd.params import SearchParams
+from rolekd.search.population import Result, Slot, Task
 from rolekd.search.progress import SearchProgress
 
 
@@ -18,7 +19,7 @@ def show(terminal, seconds=0.0, **console):
     with SearchProgress(
         "teacher", Console(file=text, force_terminal=terminal, width=120, **console)
     ) as bar:
-        bar.started(Settings(2, 4, 2))
+        bar.started(SearchParams(population=2, epochs=4, interval_epochs=2))
         for generation, accuracies in enumerate([(0.5, 0.6), (0.75, None)]):
             results = [result(generation, m, a, seconds) for m, a in enumerate(accuracies)]
             for each in results:

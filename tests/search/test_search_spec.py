@@ -16,8 +16,8 @@ def test_whatever_decides_the_result_decides_the_fingerprint(make_spec):
     others = [
         dataclasses.replace(spec, seed=1),
         dataclasses.replace(spec, role="student"),
-        dataclasses.replace(spec, threads=2),
-        dataclasses.replace(spec, settings=dataclasses.replace(spec.settings, quantile=0.5)),
+        dataclasses.replace(spec, search=spec.search.model_copy(update={"quantile": 0.5})),
+        dataclasses.replace(spec, search=spec.search.model_copy(update={"threads_per_worker": 2})),
         dataclasses.replace(spec, training={"bits": 2}),
         dataclasses.replace(spec, inputs={"a": "b"}),
         dataclasses.replace(spec, versions={**spec.versions, "rolekd code": "other"}),

@@ -63,7 +63,7 @@ import sys, time
 from pathlib import Path
 from rolekd.errors import RunError
 from rolekd.track import assessment, promotion
-from rolekd.track.gates import Limits
+from rolekd.params import PromoteParams
 assessment._TIMED_RUNS = 3
 uri, version, gate = sys.argv[1:]
 import mlflow
@@ -71,7 +71,7 @@ Path(gate, version).touch()
 while len(list(Path(gate).iterdir())) < 3:
     time.sleep(0.001)
 try:
-    promotion.promote("student", Limits(latency_ratio=1e9), uri=uri, data=Path("none"),
+    promotion.promote("student", PromoteParams(latency_ratio=1e9), uri=uri, data=Path("none"),
                       version=int(version))
     print("won")
 except RunError as error:

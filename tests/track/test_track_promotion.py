@@ -15,16 +15,17 @@ from track_models import linear_model
 from rolekd import files
 from rolekd.cli import registry as commands
 from rolekd.errors import InputError, RolekdError, RunError
+from rolekd.params import PromoteParams
 from rolekd.track import evidence as evidences
 from rolekd.track import promotion, registry, runs
 from rolekd.track.evidence import Evidence
-from rolekd.track.gates import Gate, Limits, judge, paired_p_value
+from rolekd.track.gates import Gate, judge, paired_p_value
 
 NAME = "rolekd-digits-student"
 IMAGES = 200
 LABELS = tuple(int(label) for label in np.random.default_rng(0).integers(0, 10, IMAGES))
 # latency of two processes on a shared machine says nothing here; its gate has a test of its own
-LIMITS = Limits(latency_ratio=1e9)
+LIMITS = PromoteParams(latency_ratio=1e9)
 
 
 def measured(wrong: int, sha256: str = "ab", first: int = 0) -> Evidence:
@@ -50,7 +51,7 @@ def verdicts(gates: list[Gate]) -> dict[str, str]:
 
 
 def test_without_a_champion_only_the_rest_is_asked() -> None:
-    found = verdicts(judge(measured(10), None, None, Limits()))
+    found = verdicts(judge(measured(10), None, None, PromoteParams()))
     assert list(found.values()).count("not asked") == 3
     assert list(found.values()).count("pass") == 3
 
@@ -67,13 +68,13 @@ def test_without_a_champion_only_the_rest_is_asked() -> None:
     ],
 )
 def test_each_gate_refuses_alone(candidate: Evidence, ratio: float, gate: str) -> None:
-    found = verdicts(judge(candidate, measured(10), ratio, Limits()))
+    found = verdicts(judge(candidate, measured(10), ratio, PromoteParams()))
     assert [name for name, verdict in found.items() if verdict == "refused"] == [gate]
 
 
 def test_paired_test_sees_what_the_difference_hides() -> None:
     """12 images lost and none won is no chance; 22 lost and 12 won may be."""
-    limits = Limits(accuracy_points_lost=100.0)
+    limits = PromoteParams(accuracy_points_lost=100.0)
     gate = "paired test on the same images"
     worse = judge(measured(22), measured(10), 1.0, limits)
     assert verdicts(worse)[gate] == "refused"
@@ -90,7 +91,7 @@ def test_paired_p_value_is_the_binomial_tail(lost: int, won: int) -> None:
 
 def test_other_data_cannot_be_paired() -> None:
     with pytest.raises(InputError, match="other data"):
-        judge(measured(1), replace(measured(1), data_digest="d2"), 1.0, Limits())
+        judge(measured(1), replace(measured(1), data_digest="d2"), 1.0, PromoteParams())
 
 
 def test_evidence_survives_json() -> None:

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from rolekd.errors import InputError
-from rolekd.search.population import Result, Settings, Slot, Task
+from rolekd.params import SearchParams
+from rolekd.search.population import Result, Slot, Task
 from rolekd.track import delivery, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
@@ -332,7 +333,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
         before = threading.active_count()
         observer = SearchRuns(run)
         assert threading.active_count() == before  # the search may fork until it has started
-        observer.started(Settings(population=2, epochs=6, interval_epochs=3))
+        observer.started(SearchParams(population=2, epochs=6, interval_epochs=3))
         first = [result(0, 0, None, 0.3), result(0, 1, None, None)]
         second = [result(1, 0, 0, 0.5), result(1, 1, 0, 0.4)]
         for generation in (first, second):

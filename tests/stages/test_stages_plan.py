@@ -1,0 +1,56 @@
+import pytest
+
+from rolekd.errors import InputError
+from rolekd.outputs import Outputs, Wanted
+from rolekd.params import ArmParams, CompareParams, Params
+from rolekd.stages import plan
+
+SEARCHED = ("train_teacher", "searched")
+ALL = {("search_teacher", None), ("search_student", None), SEARCHED}
+
+
+def _compare(**arms):
+    rows = {
+        name: ArmParams(
+            distilled=True, augmentation=augmentation, teacher=teacher, starts_from="teacher"
+        )
+        for name, (augmentation, teacher) in arms.items()
+    }
+    first = next(iter(rows))
+    return CompareParams(baseline=first, export=first, arms=rows)
+
+
+def test_the_default_arms_ask_for_both_searches_and_no_plain_teacher():
+    assert plan.wanted(Params().compare) == ALL
+
+
+@pytest.mark.parametrize(
+    ("arm", "expected"),
+    [
+        (("none", "plain"), {("train_teacher", "plain")}),
+        (("randaugment", "searched"), {SEARCHED, ("search_teacher", None)}),
+        (("teacher-schedule", "plain"), {("train_teacher", "plain"), ("search_teacher", None)}),
+        # the student's schedule is searched under the searched teacher
+        (("student-schedule", "plain"), {("train_teacher", "plain"), *ALL}),
+    ],
+)
+def test_what_no_arm_asks_for_is_not_wanted(arm, expected):
+    assert plan.wanted(_compare(one=arm)) == expected
+
+
+def test_the_files_do_not_change_with_an_arm_that_asks_for_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = []
+    for arms in ({"a": ("none", "plain")}, {"a": ("none", "plain"), "b": ("none", "plain")}):
+        params = Params().model_copy(update={"compare": _compare(**arms)})
+        monkeypatch.setattr(plan.params, "load", lambda params=params: params)
+        plan.plan(Outputs())
+        written.append({p.name: p.read_bytes() for p in (tmp_path / "outputs/plan").iterdir()})
+    assert written[0] == written[1]
+    assert Wanted.load(Outputs().wanted("train_teacher", "plain")).wanted
+    assert not Wanted.load(Outputs().wanted("search_teacher")).wanted
+
+
+def test_an_augmentation_that_does_not_exist_is_named_with_its_arm():
+    with pytest.raises(InputError, match=r"params.yaml: compare\.arms\.one\.augmentation: 'rnd'"):
+        plan.check(_compare(one=("rnd", "plain")))

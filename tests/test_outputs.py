@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from rolekd.errors import InputError
+from rolekd.outputs import Arms, Lineage, Outputs, SearchMetrics, Version, run_ids
+
+
+def test_records_survive_the_disk(tmp_path):
+    path = tmp_path / "version.json"
+    version = Version(name="m", version=2, uri="models:/m/2")
+    version.save(path)
+    assert Version.load(path) == version
+    row = {"generation": 0, "member": 1, "parent": None, "first_epoch": 0, "epochs": 3}
+    rows = [{**row, "accuracy": None, "images_seen": 5, "policy": [0] * 60, "extra": 0.5}]
+    Lineage.model_validate(rows).save(path)
+    assert json.loads(path.read_text()) == rows == Lineage.load(path).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "name: field required"),
+        ('{"name": "m", "version": 2, "uri": "u", "more": 1}', "more: extra inputs"),
+        ('{"name": "m", "version": "two", "uri": "u"}', "version: "),
+        ("[]", "the file: "),
+    ],
+)
+def test_a_file_of_another_shape_is_named_with_key_and_remedy(tmp_path, text, message):
+    path = tmp_path / "version.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"version.json: {message}.*dvc repro"):
+        Version.load(path)
+
+
+def test_an_arm_without_results_is_told():
+    with pytest.raises(InputError, match="no arm 'kd'"):
+        Arms(baseline="a", images=1, confidence=0.95, arms=[]).arm("kd")
+
+
+def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):
+    outputs = Outputs(tmp_path)
+    SearchMetrics(accuracy=0.5, mlflow_run_id="abc").save(outputs.metrics("search_teacher"))
+    outputs.metrics("train_teacher", "plain").parent.mkdir(parents=True)
+    outputs.metrics("train_teacher", "plain").write_text("{}")
+    SearchMetrics(accuracy=0.5, mlflow_run_id="d").save(outputs.metrics("distill", "kd"))
+    assert run_ids(outputs) == {"distill@kd": "d", "search_teacher": "abc"}
