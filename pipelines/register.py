@@ -14,8 +14,8 @@ def main() -> None:
     """Register the student under the alias challenger."""
     with open_stage("register") as stage:
         from rolekd import files
-        from rolekd.bench.costs import latencies
         from rolekd.data import dataset as datasets
+        from rolekd.export import measure, session
         from rolekd.track import evidence, provenance, registry
         from rolekd.track.card import card
 
@@ -25,6 +25,7 @@ def main() -> None:
         exported = files.read_json(OUTPUTS / "export" / "metrics.json")
         student, code = stage.params.student, provenance.collect()
         name = registry.model_name(dataset.name)
+        latency = measure.of_one_image({"student": session.load(path)})["student"]
         about = {
             "data_digest": dataset.digest,
             **{
@@ -37,9 +38,7 @@ def main() -> None:
             "activation_bits": student.activation_bits or student.bits,
             "accuracy": exported["accuracy"],
             "bytes": exported["bytes"],
-            "latency_ms": round(
-                latencies({"student": path}, dataset.images.shape[1:])["student"], 4
-            ),
+            "latency_ms": round(latency.median, 4),
             "machine": provenance.processor(),
             "export_run_id": exported["mlflow_run_id"],
             "git_commit": code.commit,

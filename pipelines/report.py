@@ -11,8 +11,8 @@ def main() -> None:
     """Write the page that opens without a network."""
     with open_stage("report") as stage:
         from rolekd import files
-        from rolekd.bench.costs import costs
         from rolekd.report.gather import gather
+        from rolekd.report.measured import costs
         from rolekd.report.page import build
         from rolekd.track import provenance
 
