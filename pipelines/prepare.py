@@ -10,8 +10,8 @@ from rolekd.cli import run
 def main() -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     with open_stage("prepare") as stage:
+        from rolekd.cli.progress import Bar
         from rolekd.data.prepare import prepare_folder
-        from rolekd.data.progress import Bar
         from rolekd.train import names
 
         names.check(stage.params)

@@ -18,12 +18,12 @@ def main(role: str) -> None:
     """Search the schedule of one role."""
     with open_stage(f"search_{role}", tags={"role": role}, forks=True) as stage:
         from rolekd import files
+        from rolekd.cli.progress import SearchProgress
         from rolekd.report import histories, style
         from rolekd.report.datafiles import to_csv
         from rolekd.search import history, runner
         from rolekd.search.member import training
         from rolekd.search.population import Settings
-        from rolekd.search.progress import SearchProgress
         from rolekd.search.spec import SearchSpec, hash_inputs, versions
         from rolekd.track import store
         from rolekd.track.observers import SearchRuns
