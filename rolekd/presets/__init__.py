@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from rolekd import files
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 
 _SUFFIX = ".yaml"
 
@@ -37,7 +37,7 @@ def find(name: str) -> Preset:
     """Return the preset of a name."""
     known = {preset.name: preset for preset in presets()}
     if name not in known:
-        raise InputError(f"no preset {name!r}; choose one of {', '.join(known)}")
+        raise InputError(f"no preset {name!r}; {did_you_mean(name, known)}")
     return known[name]
 
 
