@@ -14,6 +14,8 @@ import click
 from rolekd import __version__
 from rolekd.errors import RolekdError, one_line
 
+__all__ = ["main", "progress", "root", "run"]
+
 # name -> (module, attribute, one line for --help)
 _COMMANDS = {
     "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),

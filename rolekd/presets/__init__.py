@@ -9,6 +9,8 @@ from pathlib import Path
 from rolekd import files
 from rolekd.errors import InputError, did_you_mean
 
+__all__ = ["Preset", "find", "presets", "use"]
+
 _SUFFIX = ".yaml"
 
 

@@ -1,1 +1,14 @@
 """Training: the loop, its resumable state, evaluation."""
+
+__all__ = [
+    "arms",
+    "augmentation",
+    "devices",
+    "evaluate",
+    "fit",
+    "loop",
+    "names",
+    "roles",
+    "start",
+    "state",
+]

@@ -13,7 +13,7 @@ from rolekd.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
-__all__ = ["SOURCES", "Block", "Listing", "Source", "find", "open_source"]
+__all__ = ["SOURCES", "Block", "Listing", "Source", "files", "find", "open_source"]
 
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
