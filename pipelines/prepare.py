@@ -10,7 +10,7 @@ from rolekd.stages.stage import open_stage
 def main() -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     with open_stage("prepare") as stage:
-        from rolekd.data.progress import Bar
+        from rolekd.cli.progress import Bar
         from rolekd.stages.prepare import prepare
 
         with Bar() as bar:

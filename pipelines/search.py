@@ -15,7 +15,7 @@ def main(role: Role) -> None:
     if not is_wanted(name):
         return
     with open_stage(name, tags={"role": role}, forks=True) as stage:
-        from rolekd.search.progress import SearchProgress
+        from rolekd.cli.progress import SearchProgress
         from rolekd.stages.search import search
 
         with SearchProgress(f"search of the {role}'s schedule") as progress:

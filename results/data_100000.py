@@ -1,6 +1,6 @@
 """Read 100,000 JPEGs of 64x64 as the prepare stage does, once, with its time and its peak memory.
 
-python results/data_100000.py      # writes 0.4 GB of photos to the temporary folder first
+python -m results.data_100000      # writes 0.4 GB of photos to the temporary folder first
 """
 
 import json
@@ -8,7 +8,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from rolekd.bench import data, machine
+from benchmarks import data, machine
 
 IMAGES = 100_000
 

@@ -1,6 +1,6 @@
 """Accuracy of trainings in float32 and bfloat16 on digits, over seeds, as Markdown.
 
-    python results/precision.py 10 > results/precision.md
+    python -m results.precision 10 > results/precision.md
 
 Teacher and distilled student of the default run, trained on search_train and measured on
 search_val: test images decide nothing.
@@ -15,8 +15,8 @@ import torch
 import yaml
 from torch import nn
 
+from benchmarks import machine
 from rolekd import presets
-from rolekd.bench import machine
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.data.prepare import prepare
@@ -74,7 +74,7 @@ def main(seeds: int) -> None:
     about = machine.describe(("torch",))
     lines = [
         "# bfloat16 on digits\n",
-        f"`python results/precision.py {seeds}`: {about['processor']}, torch "
+        f"`python -m results.precision {seeds}`: {about['processor']}, torch "
         f"{about['versions']['torch']}, 1 thread.",
         f"Accuracy on search_val in percent, {seeds} seeds.\n",
         "| role | float32 | bfloat16 | mean difference ± its standard error |",

@@ -1,5 +1,11 @@
 """Errors that speak to users: one line with the file or key, what is wrong, and the remedy."""
 
+import difflib
+from collections.abc import Iterable, Sequence
+
+_ALIKE = 0.7  # share of the letters; below it, suggestions are noise
+_CHOICES = 20  # names that still fit into one line
+
 
 class RolekdError(Exception):
     """Base of all errors that are reported as one line, without a traceback."""
@@ -15,3 +21,28 @@ class InputError(RolekdError):
 
 class RunError(RolekdError):
     """The run itself failed: a loss became NaN, a lock is held, a store is gone. Exit code 1."""
+
+
+def one_line(error: BaseException, length: int | None = None) -> str:
+    """Return what somebody else's error says as one line, of at most `length` characters."""
+    return " ".join(str(error).split())[:length]
+
+
+def few(texts: Sequence[str], limit: int = 10, separator: str = ", ") -> str:
+    """Join the first `limit` texts, and say how many more there are."""
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return separator.join(texts[:limit]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the remedy for a name that does not exist.
+
+    Args:
+        name: what was given.
+        known: the names that do exist.
+        otherwise: the remedy if none of them resembles it; by default the choice of all.
+    """
+    names = list(known)
+    if near := difflib.get_close_matches(name, names, cutoff=_ALIKE):
+        return f"did you mean {', '.join(near)}?"
+    return otherwise or f"choose one of {few(names, _CHOICES)}"

@@ -5,7 +5,6 @@ packages take single sections and import this module for annotations only, so th
 where pydantic is not installed.
 """
 
-import difflib
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean, one_line
 
 Role = Literal["teacher", "student"]
 TeacherName = Literal["searched", "plain"]
@@ -392,7 +391,7 @@ def load(path: Path | str = "params.yaml") -> Params:
             "the file with --params"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({_one_line(error)}); mend the syntax") from error
+        raise InputError(f"{path}: not valid YAML ({one_line(error)}); mend the syntax") from error
     return parse(content if content is not None else {}, str(path))
 
 
@@ -411,12 +410,9 @@ def _faults(error: ValidationError) -> list[str]:
         if fault["type"] == "extra_forbidden" and key in REPLACED:
             lines.append(f"{key}: is {REPLACED[key]} now; move it there")
         elif fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(
-                str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=1
-            )
-            lines.append(
-                f"{key}: unknown key; " + (f"did you mean {near[0]}?" if near else "remove it")
-            )
+            *section, name = fault["loc"]
+            hint = did_you_mean(str(name), _known_keys(tuple(section)), "remove it")
+            lines.append(f"{key}: unknown key; {hint}")
         else:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{key}: {message[0].lower()}{message[1:]} (is {fault['input']!r:.60})")
@@ -431,7 +427,3 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
             return []
         model = annotation
     return list(model.model_fields)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

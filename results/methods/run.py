@@ -1,8 +1,8 @@
 """Compare all methods of distillation on 4,000 images of CIFAR-10, W2A2, at equal budget.
 
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar     # or the official binary files
-    python results/methods/run.py /tmp/cifar                     # writes results/methods.md
-    python results/methods/run.py /tmp/cifar --epochs 1 --seeds 1 --out /tmp/try   # a trial
+    python -m results.methods.run /tmp/cifar                    # writes results/methods.md
+    python -m results.methods.run /tmp/cifar --epochs 1 --seeds 1 --out /tmp/try   # a trial
 
 Every run's result is kept under --state as soon as it is there, and a run that is interrupted goes
 on from its last epoch: call it again. One thread for each run, --workers runs at a time; the time
@@ -160,7 +160,7 @@ def _prepare(raw: Path, state: Path) -> dict[str, Any]:
 
 
 def _table(state: Path, methods: list[str], seeds: int, epochs: int, command: str) -> str:
-    from rolekd.bench.machine import describe
+    from benchmarks.machine import describe
     from rolekd.distill.methods import METHODS
 
     machine = describe(("torch",))
@@ -239,7 +239,7 @@ def main(
             click.echo(f"{method}, seed {seed}: {100 * run.result()['test']:.2f} %")
     for method in methods:
         _kept(state / f"{method}.step.json", _milliseconds, state, method, epochs)
-    command = f"python results/methods/run.py FOLDER --epochs {epochs} --seeds {seeds}"
+    command = f"python -m results.methods.run FOLDER --epochs {epochs} --seeds {seeds}"
     files.write_text(out / "methods.md", _table(state, methods, seeds, epochs, command))
     click.echo((out / "methods.md").read_text())
 

@@ -1,1 +1,12 @@
 """Augmentation: operations on whole batches, policies, schedules, the engine that applies them."""
+
+__all__ = [
+    "draws",
+    "engine",
+    "handmade",
+    "logs",
+    "named",
+    "policy",
+    "recipe",
+    "schedule",
+]

@@ -3,7 +3,6 @@
 The names stand here and nowhere else; a new hand-made augmentation is a row of `HANDMADE`.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from rolekd.augment import schedule as schedules
 from rolekd.augment.handmade import RandAugment, TrivialAugment
 from rolekd.augment.recipe import Augmentation
 from rolekd.augment.schedule import Schedule
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 from rolekd.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -79,9 +78,8 @@ def check(name: str, project: Path = Path()) -> None:
         return
     if not name.endswith(".json"):
         known = [*HANDMADE, *SEARCHED]
-        near = difflib.get_close_matches(name, known, n=1)
-        remedy = f"did you mean {near[0]}" if near else f"choose {', '.join(known)}"
-        raise InputError(f"{name!r} is no augmentation; {remedy}, or {FOLDER}/FILE.json?")
+        hint = did_you_mean(name, [*known, f"{FOLDER}/FILE.json"])
+        raise InputError(f"{name!r} is no augmentation; {hint}")
     path = PurePosixPath(name)
     if path.parent != PurePosixPath(FOLDER):
         # DVC watches that folder: a schedule elsewhere could change unnoticed

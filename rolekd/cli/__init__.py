@@ -12,7 +12,9 @@ import traceback
 import click
 
 from rolekd import __version__
-from rolekd.errors import RolekdError
+from rolekd.errors import RolekdError, one_line
+
+__all__ = ["main", "progress", "root", "run"]
 
 # name -> (module, attribute, one line for --help)
 _COMMANDS = {
@@ -106,7 +108,7 @@ def run(command: click.Command, name: str) -> None:
         if os.environ.get("ROLEKD_DEBUG"):
             raise
         click.echo(
-            f"error: unexpected {type(error).__name__}: {' '.join(str(error).split())}; "
+            f"error: unexpected {type(error).__name__}: {one_line(error)}; "
             "run again with --debug (stages: ROLEKD_DEBUG=1) and report the traceback",
             err=True,
         )

@@ -1,81 +1,39 @@
-"""`rolekd bench`: speed as ratios against named peers, measured in one run."""
+"""`rolekd bench`: the benchmarks, which are beside the library where the project is checked out."""
 
 import importlib
-import json
+import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import click
-from rich.console import Console
 
-_TARGETS = ("cpu", "cpu-vnni", "float")
-_SECONDS = click.FloatRange(0, min_open=True)
-_LENGTH = "Length of a measurement."
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+from rolekd.errors import InputError
+
+_ROOT = Path(__file__).parents[2]
 
 
-@click.group()
+class _Checkout(click.Group):
+    """The commands of `benchmarks/`, which is no part of the installed package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return _commands().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _commands().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Checkout)
 def bench() -> None:
     """Measure speed against named peers, in one run on the same images and cores."""
 
 
-def _report(name: str, as_json: bool, **options: object) -> None:
-    module: ModuleType = importlib.import_module(f"rolekd.bench.{name}")
-    result = module.run(**options)
-    if as_json:
-        click.echo(json.dumps(result, indent=2))
-    else:
-        Console().print(module.table(result))
-
-
-@bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--seconds", default=1.0, show_default=True, type=_SECONDS, help=_LENGTH)
-def augment(as_json: bool, seconds: float) -> None:
-    """Policy engine against Pillow and torchvision."""
-    _report("augment", as_json, seconds=seconds)
-
-
-@bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--images", default=10_000, show_default=True, type=click.IntRange(1), help="Files.")
-def data(as_json: bool, images: int) -> None:
-    """Reading of image files against torchvision's ImageFolder."""
-    _report("data", as_json, images=images)
-
-
-@bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--cifar/--no-cifar", default=True, show_default=True, help="The longer half.")
-def search(as_json: bool, cifar: bool) -> None:
-    """Share of a search's wall time that is spent in training."""
-    _report("search", as_json, cifar=cifar)
-
-
-@bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--seconds", default=3.0, show_default=True, type=_SECONDS, help=_LENGTH)
-@click.option("--bits", default=2, show_default=True, help="Of weights and activations.")
-@click.option("--student", type=_FILE, help="Weights of a trained student to measure.")
-@click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
-@click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
-@click.option("--target", default="cpu", show_default=True, type=click.Choice(_TARGETS))
-def infer(as_json: bool, **options: Any) -> None:
-    """The integer student against fp32 and int8 ONNX, and PyTorch.
-
-    Give --student, --float-network and --data for trained networks; without them, a CIFAR
-    ResNet18 with random weights.
-    """
-    _report("infer", as_json, **options)
-
-
-@bench.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--width", default=64, show_default=True, help="Of the ResNet18s.")
-@click.option("--rounds", default=7, show_default=True, help="Steps of each kind.")
-@click.option("--threads", default=1, show_default=True)
-def step(as_json: bool, width: int, rounds: int, threads: int) -> None:
-    """A training step: quantised, distilled, in bfloat16; the share of batches."""
-    _report("step", as_json, width=width, rounds=rounds, threads=threads)
+def _commands() -> click.Group:
+    if not (_ROOT / "benchmarks" / "commands.py").is_file():
+        raise InputError(
+            f"bench: {_ROOT} has no benchmarks, since they are not installed with the package; "
+            "run it in a checkout of the project (git clone, make setup)"
+        )
+    if str(_ROOT) not in sys.path:  # an editable install makes rolekd alone importable
+        sys.path.insert(0, str(_ROOT))
+    group = importlib.import_module("benchmarks.commands").bench
+    assert isinstance(group, click.Group)
+    return group

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 def report(outputs: Path, params_file: str, target: Path, registry: bool) -> None:
     """Write the self-contained HTML report of the last `dvc repro`."""
     from rolekd import files, params
-    from rolekd.bench.costs import costs
     from rolekd.outputs import Outputs
     from rolekd.report.gather import gather
+    from rolekd.report.measured import costs
     from rolekd.report.page import build
     from rolekd.track import provenance
 

@@ -56,8 +56,8 @@ def worker(storage: str, artifacts: str | None, study: str | None) -> None:
     It needs the same versions as the others, the database and the artifact store, no file of the
     project. Any number may join or be killed at any time; the result stays the same.
     """
+    from rolekd.cli.progress import SearchProgress
     from rolekd.search.joining import join
-    from rolekd.search.progress import SearchProgress
 
     study = study or _unfinished(storage)
     with SearchProgress(f"worker on {study}") as progress:
@@ -70,8 +70,8 @@ def worker(storage: str, artifacts: str | None, study: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(storage: str, study: str | None, as_json: bool) -> None:
     """Show generations, members, workers at work, the best lineage and the time left."""
+    from rolekd.cli.status import status as read
     from rolekd.search import study as studies
-    from rolekd.search.status import status as read
 
     names = [study] if study else studies.searches(storage)
     found = [read(studies.Ledger.open(storage, name)) for name in names]

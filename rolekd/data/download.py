@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rolekd import files
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RunError, one_line
 
 
 class _File(NamedTuple):
@@ -84,7 +84,7 @@ def _fetch(address: str, path: Path) -> None:
         download_url(address, str(path.parent), path.name)
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{path.name}: cannot be fetched ({' '.join(str(error).split())}); check the network, "
+            f"{path.name}: cannot be fetched ({one_line(error)}); check the network, "
             "or put the files into the folder by hand"
         ) from error
 

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rolekd.errors import one_line
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 # what Pillow's decoders raise for files that are damaged, cut short, absurdly large or no images
 _BROKEN = (
@@ -98,4 +100,4 @@ def _reason(error: BaseException) -> str:
         return f"has more than {Image.MAX_IMAGE_PIXELS} pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__

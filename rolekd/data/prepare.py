@@ -15,13 +15,12 @@ from rolekd.data.pixels import PixelFile
 from rolekd.data.quality import Quality, examine
 from rolekd.data.sources import Listing, Source, open_source
 from rolekd.data.splits import all_splits
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 QUALITY = "quality.json"
-_SHOWN = 10
 
 # (images read, images in all)
 Progress = Callable[[int, int], None]
@@ -102,11 +101,10 @@ def _check(listing: Listing) -> None:
 
 
 def _told(unreadable: dict[str, str]) -> str:
-    lines = [f"{name} ({reason})" for name, reason in list(unreadable.items())[:_SHOWN]]
-    more = f" and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
+    lines = [f"{name} ({reason})" for name, reason in unreadable.items()]
     plural = "s" if len(unreadable) > 1 else ""
     return (
-        f"{len(unreadable)} unreadable image{plural}: {'; '.join(lines)}{more}; "
+        f"{len(unreadable)} unreadable image{plural}: {few(lines, separator='; ')}; "
         "mend or remove them, or set data.on_error: skip"
     )
 

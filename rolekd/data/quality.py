@@ -9,6 +9,7 @@ import numpy as np
 
 from rolekd.data.dataset import Dataset, Indices
 from rolekd.data.sources import Listing
+from rolekd.errors import few
 
 # a class with fewer images to train on is named
 FEW = 20
@@ -63,9 +64,7 @@ class Quality:
         found = {
             f"unreadable images that were left out: {len(self.unreadable)}": self.unreadable,
             f"{sum(self.ignored.values())} files were left out, no images by name or in no class's "
-            f"folder: {', '.join(f'{n} {s}' for s, n in list(self.ignored.items())[:10])}": (
-                self.ignored
-            ),
+            f"folder: {few([f'{n} {s}' for s, n in self.ignored.items()])}": (self.ignored),
             f"{self.conflicts} groups of equal images have different labels": self.conflicts,
             f"{self.left_out} training images also stand in the test split and were left out": (
                 self.left_out
@@ -73,7 +72,7 @@ class Quality:
             f"{self.duplicates} images equal another one; each group is in one split": (
                 self.duplicates
             ),
-            f"fewer than {FEW} images to train on in class {', '.join(self.small_classes[:10])}": (
+            f"fewer than {FEW} images to train on in class {few(self.small_classes)}": (
                 self.small_classes
             ),
             f"the largest class has {self.imbalance:.0f} times the images of the smallest; "

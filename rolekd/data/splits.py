@@ -4,7 +4,7 @@ import numpy as np
 
 from rolekd import seeds
 from rolekd.data.dataset import Indices, Labels
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 
 MINIMUM_PER_CLASS = 5
 
@@ -83,10 +83,9 @@ def _require_enough(labels: Labels, classes: tuple[str, ...], which: str = "") -
     counts = np.bincount(labels, minlength=len(classes))
     short = [f"{classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MINIMUM_PER_CLASS)]
     if short:
-        more = f" and {len(short) - 10} more" if len(short) > 10 else ""
         raise InputError(
             f"data: fewer than {MINIMUM_PER_CLASS} images{which} in class "
-            f"{', '.join(short[:10])}{more}; add images or remove the class"
+            f"{few(short)}; add images or remove the class"
         )
 
 

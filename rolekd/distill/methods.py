@@ -1,12 +1,11 @@
 """Methods of distillation by name: terms with weights, and the gradient rule."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rolekd.distill.terms import TERMS
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from rolekd.params import DistillParams
@@ -71,6 +70,4 @@ def resolve(params: "DistillParams") -> Method:
 
 
 def _unknown(key: str, kind: str, name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
-    return f"{key}: no such {kind} {name}; {hint}"
+    return f"{key}: no such {kind} {name}; {did_you_mean(name, known)}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from rolekd.errors import RolekdError
+from rolekd.errors import RolekdError, one_line
 
 Verdict = Literal["ok", "note", "fault"]
 
@@ -37,5 +37,5 @@ def run(name: str, check: Check) -> list[Finding]:
         found, _, remedy = str(error).rpartition("; ")
         return [Finding(name, "fault", found or str(error), remedy if found else "")]
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         return [Finding(name, "fault", f"{type(error).__name__}: {reason}", "report this")]

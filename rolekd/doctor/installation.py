@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from rolekd.doctor.finding import Finding
+from rolekd.errors import few
 
 if TYPE_CHECKING:
     from rolekd.params import Params
@@ -43,7 +44,7 @@ def packages(root: Path) -> Iterator[Finding]:
         or _installed(one.name) is None
     ]
     if wrong:
-        yield Finding("packages", "fault", _few(wrong), "make setup")
+        yield Finding("packages", "fault", few(wrong, _NAMED), "make setup")
     else:
         yield Finding("packages", "ok", f"{len(needed)} requirements are met")
     lock = root / "requirements.lock"
@@ -61,7 +62,7 @@ def _against_lock(lock: Path) -> Finding:
         if not one.specifier.contains(_installed(one.name) or "0", prereleases=True)
     ]
     if other:
-        return Finding("requirements.lock", "note", f"differs: {_few(other)}", "make setup")
+        return Finding("requirements.lock", "note", f"differs: {few(other, _NAMED)}", "make setup")
     return Finding("requirements.lock", "ok", f"all {len(wanted)} packages are as locked")
 
 
@@ -117,8 +118,3 @@ def _installed(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _few(texts: list[str]) -> str:
-    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return ", ".join(texts[:_NAMED]) + more

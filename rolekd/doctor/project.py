@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekd import processes
 from rolekd.doctor.finding import Finding
-from rolekd.errors import RunError
+from rolekd.errors import RunError, few
 from rolekd.outputs import Outputs, PrepareMetrics
 
 if TYPE_CHECKING:
@@ -64,13 +64,16 @@ def outputs(root: Path) -> Iterator[Finding]:
     wrong = sorted(path for kind in changed if kind != "added" for path in changed[kind])
     if wrong:
         yield Finding(
-            "outputs", "note", f"not as DVC wrote them: {_few(wrong)}", "dvc checkout, or dvc repro"
+            "outputs",
+            "note",
+            f"not as DVC wrote them: {few(wrong, _NAMED)}",
+            "dvc checkout, or dvc repro",
         )
     else:
         yield Finding("outputs", "ok", "every file has the hash that dvc.lock names")
     lost = found.get("not_in_cache", [])
     if lost:
-        yield Finding("DVC cache", "note", f"lacks {_few(lost)}", "dvc pull, or dvc repro")
+        yield Finding("DVC cache", "note", f"lacks {few(lost, _NAMED)}", "dvc pull, or dvc repro")
     else:
         yield Finding("DVC cache", "ok", "holds every output")
 
@@ -80,7 +83,7 @@ def stages(root: Path) -> Iterator[Finding]:
     if (root / "dvc.lock").exists():
         stale = sorted(_dvc(root, "status"))
         if stale:
-            yield Finding("stages", "note", f"stale: {_few(stale)}", "dvc repro")
+            yield Finding("stages", "note", f"stale: {few(stale, _NAMED)}", "dvc repro")
         else:
             yield Finding("stages", "ok", "all up to date")
 
@@ -95,19 +98,19 @@ def leftovers(root: Path) -> Iterator[Finding]:
         path for path in (root / "outputs").rglob(_TEMPORARY) if not running and path.exists()
     ]
     if running:
-        yield Finding("running", "note", f"{_few(sorted(path.name for path in running))}")
+        yield Finding("running", "note", few(sorted(path.name for path in running), _NAMED))
     if states:
         days = max((time.time() - path.stat().st_mtime) / 86400 for path in states)
         yield Finding(
             "states",
             "note",
             f"{len(states)} of stages that were stopped, the oldest {days:.0f} days old: "
-            f"{_few([path.name for path in states])}",
+            f"{few([path.name for path in states], _NAMED)}",
             f"dvc repro goes on from one that still fits; else rm -r {states[0]}",
         )
     rest = [*locks, *unfinished]
     if rest:
-        names = _few([str(path.relative_to(root)) for path in rest])
+        names = few([str(path.relative_to(root)) for path in rest], _NAMED)
         yield Finding(
             "leftovers", "note", f"of killed processes: {names}", "rm -r; they do no harm"
         )
@@ -129,8 +132,3 @@ def _dvc(root: Path, *command: str) -> Any:
     except ValueError as error:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RunError(f"dvc {' '.join(command)}: {reason}; run it to see more") from error
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

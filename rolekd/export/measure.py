@@ -7,8 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from rolekd.export.session import Session
+
+_ROUNDS = 20  # of one image: short ones, since what others do on the machine changes quickly
 
 # Linux keeps a parent's peak in getrusage across exec, so the peak is read from /proc.
 _LOADING = """
@@ -58,6 +65,19 @@ def latencies(
                 if now > end:
                     break
     return {name: _latency(times) for name, times in found.items()}
+
+
+def of_one_image(networks: Mapping[str, Session], *, seconds: float = 1.0) -> dict[str, Latency]:
+    """Time each network on one random image of its shape, side by side, `seconds` each.
+
+    This is the latency that a report shows, a version is registered with and a gate compares.
+    """
+    draw = np.random.default_rng(0).integers
+    calls = {
+        name: partial(network, draw(0, 256, (1, *network.image_shape), dtype=np.uint8))
+        for name, network in networks.items()
+    }
+    return latencies(calls, seconds=seconds, rounds=_ROUNDS)
 
 
 def _latency(times: list[float]) -> Latency:

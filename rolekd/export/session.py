@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, one_line
 from rolekd.export import kernels
 
 HASH_KEY = "rolekd.sha256"
@@ -149,8 +149,9 @@ def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.Infer
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{origin}: onnxruntime refuses it ({reason}); export it again") from error
+        raise InputError(
+            f"{origin}: onnxruntime refuses it ({one_line(error)}); export it again"
+        ) from error
 
 
 def seal(model: onnx.ModelProto, entries: Mapping[str, str]) -> bytes:

@@ -7,13 +7,12 @@ A package of the user declares, under the entry point group `rolekd.models`, a f
 that returns a module from float32 [N, channels, H, W] to logits [N, classes].
 """
 
-import difflib
 import importlib.metadata
 from collections.abc import Callable
 
 from torch import nn
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 
 PREFIX = "torchvision:"
 _GROUP = "rolekd.models"
@@ -51,11 +50,8 @@ def torchvision_model(
 
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3) or known[:3]
-        suggestions = ", ".join(PREFIX + other for other in near)
-        raise InputError(
-            f"model {PREFIX}{name}: unknown to torchvision; did you mean {suggestions}?"
-        )
+        hint = did_you_mean(PREFIX + name, [PREFIX + other for other in known])
+        raise InputError(f"model {PREFIX}{name}: unknown to torchvision; {hint}")
     model: nn.Module = models.get_model(name, weights=None, num_classes=classes)
     path, stem = next(
         (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)

@@ -1,6 +1,5 @@
 """Features of a network, tapped by module path while it runs."""
 
-import difflib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.hooks import RemovableHandle
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean, one_line
 
 
 class Taps:
@@ -35,11 +34,8 @@ class Taps:
         modules = tappable(model)
         for path in self._paths:
             if path not in modules:
-                near = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
-                raise InputError(
-                    f"tap {path}: the network has no such module; "
-                    + (f"did you mean {', '.join(near)}?" if near else "see its module paths")
-                )
+                hint = did_you_mean(path, modules)
+                raise InputError(f"tap {path}: the network has no such module; {hint}")
         self._hooks = [self._attach(path, modules[path]) for path in self._paths]
 
     def _attach(self, path: str, module: nn.Module) -> RemovableHandle:
@@ -103,10 +99,9 @@ def shapes(model: nn.Module, image_size: tuple[int, int]) -> dict[str, tuple[int
         with torch.no_grad():
             model.eval()(torch.zeros(1, channels, *image_size, device=weight.device))
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
             f"model {type(model).__name__}: does not take images of {image_size[0]}x"
-            f"{image_size[1]} ({reason}); name its taps"
+            f"{image_size[1]} ({one_line(error)}); name its taps"
         ) from error
     finally:
         for hook in hooks:

@@ -1,6 +1,5 @@
 """Networks by name: the one place where a name of params.yaml becomes a module."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +8,7 @@ from math import prod
 import torch
 from torch import nn
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 from rolekd.models import external, features
 from rolekd.models.alexnet import alexnet
 from rolekd.models.resnet import resnet
@@ -122,6 +121,5 @@ def find(name: str) -> Callable[..., nn.Module]:
     declared = external.entry_points()
     if name in declared:
         return external.declared(name)
-    known = [*_FAMILIES, *declared]
-    near = difflib.get_close_matches(name, known, n=3) or sorted(known)
-    raise InputError(f"model {name}: unknown network; did you mean {', '.join(near)}?")
+    hint = did_you_mean(name, sorted({*_FAMILIES, *declared}))
+    raise InputError(f"model {name}: unknown network; {hint}")

@@ -11,7 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from rolekd import files
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
+
+__all__ = ["Preset", "find", "presets", "use"]
 
 _DEFAULT = "digits"
 _COLUMN = 31  # of the comments in the default
@@ -42,7 +44,7 @@ def find(name: str) -> Preset:
     """Return the preset of a name."""
     known = {preset.name: preset for preset in presets()}
     if name not in known:
-        raise InputError(f"no preset {name!r}; choose one of {', '.join(known)}")
+        raise InputError(f"no preset {name!r}; {did_you_mean(name, known)}")
     return known[name]
 
 

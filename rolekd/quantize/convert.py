@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, one_line
 from rolekd.quantize import overrides as own
 from rolekd.quantize import relus, signs
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
@@ -158,10 +158,9 @@ def _trace(model: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"model {type(model).__name__}: torch.fx cannot trace it ({reason}); remove control "
-            "flow that depends on tensors"
+            f"model {type(model).__name__}: torch.fx cannot trace it ({one_line(error)}); remove "
+            "control flow that depends on tensors"
         ) from error
 
 

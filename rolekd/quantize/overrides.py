@@ -5,12 +5,11 @@ has `*`, `?` or `[...]`. A path goes before patterns; the order of the patterns 
 two that disagree are refused.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 
 Width = int | Literal["float"]
 
@@ -49,6 +48,5 @@ def _is_pattern(key: str) -> bool:
 def _matches(key: str, paths: Sequence[str]) -> list[str]:
     matching = [path for path in paths if path == key or fnmatchcase(path, key)]
     if not matching:
-        near = difflib.get_close_matches(key, paths, n=3, cutoff=0.4) or paths[:3]
-        raise InputError(f"overrides.{key}: no such convolution; did you mean {', '.join(near)}?")
+        raise InputError(f"overrides.{key}: no such convolution; {did_you_mean(key, paths)}")
     return matching

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rolekd.augment.policy import COPIES, OPERATIONS
+from rolekd.errors import few
 from rolekd.outputs import Lineage
 
 _NAMED = 4
@@ -55,8 +56,7 @@ def describe(policy: Sequence[int]) -> str:
     ]
     often = sorted(entries, key=lambda entry: -entry[0])
     shown = [f"{name} {probability / 10:.1f}×{level}" for probability, level, name in often]
-    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
-    return (", ".join(shown[:_NAMED]) + more) or "nothing"
+    return few(shown, _NAMED) or "nothing"
 
 
 def _origin(member: int, parent: int | None) -> str:

@@ -3,3 +3,19 @@
 Read first population (the method, pure), lineage (its result), then board and worker (how slots
 are shared out), study (the Optuna side), and runner (all together).
 """
+
+__all__ = [
+    "board",
+    "database",
+    "history",
+    "identity",
+    "joining",
+    "lineage",
+    "member",
+    "observers",
+    "population",
+    "runner",
+    "spec",
+    "study",
+    "trainer",
+]

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 import optuna
 
 from rolekd import files
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RunError, one_line
 from rolekd.search.population import Slot
 from rolekd.secrets import redact
 
@@ -136,7 +136,7 @@ class Artifacts:
             raise self._failed("reading", error) from error
 
     def _failed(self, doing: str, error: Exception) -> RunError:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
         return RunError(
             f"artifact store {self._address}: {doing} failed ({redact(reason)}); check its space "
             "and permissions, then run again: the search continues where it was"

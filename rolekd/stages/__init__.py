@@ -1,1 +1,15 @@
 """The stages of the pipeline: one function each; `stage` opens them."""
+
+__all__ = [
+    "augmentations",
+    "distill",
+    "evaluate",
+    "export",
+    "plan",
+    "prepare",
+    "register",
+    "report",
+    "search",
+    "stage",
+    "train_teacher",
+]

@@ -3,8 +3,8 @@
 import click
 
 from rolekd import files
-from rolekd.bench.costs import latencies
 from rolekd.data import dataset as datasets
+from rolekd.export import measure, session
 from rolekd.outputs import ExportMetrics, RegisterMetrics, Version
 from rolekd.stages.export import SEED
 from rolekd.stages.stage import Stage
@@ -21,7 +21,7 @@ def register(stage: Stage) -> None:
     found = evidence.collect(outputs, params.compare.export, SEED)
     exported = ExportMetrics.load(outputs.metrics("export"))
     name = registry.model_name(dataset.name)
-    latency = latencies({"student": outputs.graph}, dataset.images.shape[1:])["student"]
+    latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
     student, code = params.student, provenance.collect()
     about = {
         "data_digest": dataset.digest,

@@ -3,9 +3,9 @@
 import click
 
 from rolekd import files
-from rolekd.bench.costs import costs
 from rolekd.outputs import Metrics
 from rolekd.report.gather import gather
+from rolekd.report.measured import costs
 from rolekd.report.page import build
 from rolekd.stages.stage import Stage
 from rolekd.track import provenance

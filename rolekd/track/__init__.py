@@ -1,1 +1,19 @@
 """MLflow: runs, registry, provenance."""
+
+__all__ = [
+    "card",
+    "compare",
+    "evidence",
+    "gates",
+    "health",
+    "observers",
+    "predict",
+    "promotion",
+    "provenance",
+    "registry",
+    "runs",
+    "serving",
+    "spool",
+    "store",
+    "sync",
+]

@@ -1,24 +1,20 @@
 """The assessment of a candidate: its evidence, the champion's, and both graphs side by side."""
 
-import statistics
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
-from rolekd.export import session
+from rolekd.export import measure, session
 from rolekd.params import PromoteParams
 from rolekd.track import evidence as evidences
 from rolekd.track import registry
 from rolekd.track.evidence import Evidence
 from rolekd.track.gates import Gate, judge
 
-_TIMED_RUNS = 200
+_SECONDS = 0.5  # of timing, for each of the two
 
 
 def assess(
@@ -87,15 +83,6 @@ def _on_the_same_data(
 
 def _latency_ratio(candidate: session.Session, champion: session.Session) -> float:
     """Return the ratio of median latencies of one image, measured in turns on this machine."""
-    seconds: tuple[list[float], list[float]] = [], []
-    generator = np.random.default_rng(0)
-    both = [
-        (network, generator.integers(0, 256, (1, *network.image_shape), dtype=np.uint8))
-        for network in (candidate, champion)
-    ]
-    for _ in range(_TIMED_RUNS):
-        for (network, image), measured in zip(both, seconds, strict=True):
-            begin = time.perf_counter()
-            network(image)
-            measured.append(time.perf_counter() - begin)
-    return statistics.median(seconds[0]) / statistics.median(seconds[1])
+    both = {"candidate": candidate, "champion": champion}
+    found = measure.of_one_image(both, seconds=_SECONDS)
+    return found["candidate"].median / found["champion"].median

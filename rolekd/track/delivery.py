@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekd.errors import RunError
+from rolekd.errors import RunError, one_line
 from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.spool import Event, Progress, read
@@ -160,12 +160,12 @@ class Delivery:
         """Keep aside what MLflow refuses for good; anything else is a store to be tried again."""
         code = getattr(error, "error_code", "")
         if events[0]["event"] == "start" or code not in _REFUSALS:
-            raise StoreUnreachable(redact(_one_line(error))) from error
+            raise StoreUnreachable(redact(_named(error))) from error
         _log.warning(
             "MLflow refused %d records (%s, %s); they are kept in %s/refused.jsonl",
             len(events),
             events[0]["event"],
-            redact(_one_line(error)),
+            redact(_named(error)),
             self.folder,
         )
         with (self.folder / "refused.jsonl").open("a") as file:
@@ -226,5 +226,5 @@ def _send_artifact(client: "MlflowClient", run_id: str, path: Path, target: str)
         client.log_artifact(run_id, str(path), target or None)
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error, 300)}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rolekd import files
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RunError, one_line
 from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.evidence import FILE as EVIDENCE_FILE
@@ -277,5 +277,5 @@ def reachable(uri: str) -> Iterator[None]:
         missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
         remedy = "`make ui` shows what there is" if missing else "check the store and run again"
         raise RunError(
-            f"MLflow at {redact(uri)}: {redact(' '.join(str(error).split())[:300])}; {remedy}"
+            f"MLflow at {redact(uri)}: {redact(one_line(error, 300))}; {remedy}"
         ) from error

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import pillow
 from rolekd.augment import draws, recipe, reference
 from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import Single
 from rolekd.augment.ops import TABLE, Kind, blend
 from rolekd.augment.policy import LENGTH, OPERATIONS, Policy, limit
-from rolekd.bench import pillow
 
 SHAPES = [(32, 32, 3), (28, 28, 1), (24, 37, 3), (41, 17, 1), (8, 8, 1), (96, 96, 3)]
 FILL = (125, 123, 114)

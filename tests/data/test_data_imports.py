@@ -14,7 +14,6 @@ sys.meta_path.insert(0, Refuse())
 import rolekd.data.batches
 import rolekd.data.download
 import rolekd.data.prepare
-import rolekd.data.progress
 from types import SimpleNamespace
 from pathlib import Path
 params = SimpleNamespace(source="cifar10", path=Path(sys.argv[1]), name="cifar10", image_size=None,

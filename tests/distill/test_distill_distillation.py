@@ -268,7 +268,7 @@ def test_without_a_teacher_there_is_nothing_to_prepare():
     [
         ({"method": "iii"}, r"distill\.method: no such method iii; did you mean ii"),
         ({"terms": {"sotf": 1.0}}, r"distill\.terms\.sotf: no such loss sotf; did you mean soft"),
-        ({"terms": {"zzz": 1.0}}, r"choose from soft, rkd"),
+        ({"terms": {"zzz": 1.0}}, r"choose one of soft, rkd"),
         ({"terms": {"soft": 0.0, "at": 0.0}}, "every weight is 0"),
         ({"terms": {}}, "every weight is 0"),
         (

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from rolekd.export import load, measure, session
+from rolekd.export import Session, load, measure, session
 from rolekd.export.floats import export_float, quantize_statically
 from rolekd.models import build
 
@@ -86,3 +86,23 @@ def test_latencies_count_every_call_in_every_round() -> None:
     found = measure.latencies(calls, seconds=0.0, rounds=3)
     assert called == {"one": 1 + 3 * 2, "other": 1 + 3 * 2}  # warm-up, then one more each round
     assert all(0 <= latency.median <= latency.p95 for latency in found.values())
+
+
+def test_latency_of_one_image_is_that_of_each_network_on_its_own_shape(
+    exported: tuple[torch.nn.Module, Path],
+) -> None:
+    seen: dict[str, list[np.ndarray]] = {"one": [], "other": []}
+
+    class Watched(Session):
+        def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen[self.metadata["name"]].append(images)
+            return super().__call__(images)
+
+    runtime = load(exported[1]).runtime
+    networks = {name: Watched(runtime, {"name": name}) for name in seen}
+    found = measure.of_one_image(networks, seconds=0.0)
+    assert found.keys() == seen.keys()
+    for name, images in seen.items():
+        assert {image.shape for image in images} == {(1, 8, 8, 3)}, name
+        assert all(image is images[0] for image in images)
+        assert 0 < found[name].median <= found[name].p95

@@ -33,7 +33,7 @@ def site(tmp_path_factory):
 def trainers(site, monkeypatch):
     """The fake trainer is to be had, here and in processes that we start."""
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ from pathlib import Path
 from rolekd.errors import RunError
 from rolekd.track import assessment, promotion
 from rolekd.params import PromoteParams
-assessment._TIMED_RUNS = 3
+assessment._SECONDS = 0.0
 uri, version, gate = sys.argv[1:]
 import mlflow
 Path(gate, version).touch()

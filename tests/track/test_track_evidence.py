@@ -9,7 +9,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.export import session
+from rolekd.export import measure, session
 from rolekd.report.datafiles import save_predictions
 from rolekd.track import assessment, evidence
 from rolekd.track.card import card
@@ -77,3 +77,17 @@ def test_champion_of_older_data_is_tested_anew(outputs: Path) -> None:
     assert found == replace(candidate, accuracies=champion.accuracies)
     elsewhere = assessment._on_the_same_data(champion, candidate, network, outputs / "none")
     assert elsewhere == champion
+
+
+def test_the_gate_gets_the_candidates_latency_by_the_champions(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = outputs / "export" / "student.onnx"
+    candidate, champion = session.load(path), session.load(path)
+
+    def timed(networks: dict[str, session.Session], **_: float) -> dict[str, measure.Latency]:
+        slow = {name: 3.0 if network is candidate else 2.0 for name, network in networks.items()}
+        return {name: measure.Latency(median, 9.0) for name, median in slow.items()}
+
+    monkeypatch.setattr(measure, "of_one_image", timed)
+    assert assessment._latency_ratio(candidate, champion) == 1.5

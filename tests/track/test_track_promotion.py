@@ -107,7 +107,7 @@ def test_evidence_survives_json() -> None:
 @pytest.fixture
 def uri(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(promotion, "_SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr("rolekd.track.assessment._TIMED_RUNS", 3)
+    monkeypatch.setattr("rolekd.track.assessment._SECONDS", 0.0)
     return f"sqlite:///{project}/mlflow.db"
 
 

@@ -1,6 +1,5 @@
 """Sources of images, by name. A new one is a class with three methods and a row of the table."""
 
-import difflib
 from typing import TYPE_CHECKING
 
 from rolekd.data.sources.cifar import Cifar
@@ -9,12 +8,12 @@ from rolekd.data.sources.folder import ImageFolder
 from rolekd.data.sources.idx import FashionMnist
 from rolekd.data.sources.source import Block, Listing, Source
 from rolekd.data.sources.table import Table
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
-__all__ = ["SOURCES", "Block", "Listing", "Source", "find", "open_source"]
+__all__ = ["SOURCES", "Block", "Listing", "Source", "files", "find", "open_source"]
 
 SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
@@ -34,9 +33,5 @@ def open_source(params: "DataParams") -> Source:
 def find(name: str) -> type[Source]:
     """Look a source up; an unknown one is an `InputError`."""
     if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1)
-        raise InputError(
-            f"data.source: no source {name!r}; "
-            + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SOURCES)}")
-        )
+        raise InputError(f"data.source: no source {name!r}; {did_you_mean(name, SOURCES)}")
     return SOURCES[name]

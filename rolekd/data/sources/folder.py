@@ -15,7 +15,7 @@ from rolekd.data.sources.files import (
     shown,
 )
 from rolekd.data.sources.source import Block, Listing, check_class_name
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -93,7 +93,7 @@ def _parts(root: Path) -> tuple[list[Path], list[Path]]:
     others = sorted(set(names) - {part.name for part in (train, test, val)})
     if others:
         raise InputError(
-            f"{root}: only train, test and val are read, not {', '.join(others[:10])}; "
+            f"{root}: only train, test and val are read, not {few(others)}; "
             "rename or move what lies beside them"
         )
     held = [part for part in (test, val) if part.is_dir()]
@@ -139,5 +139,5 @@ def _require_same(found: dict[str, Path], classes: list[str], part: Path) -> Non
     if different:
         raise InputError(
             f"{part}: its classes are not those of train; only in one of them: "
-            f"{', '.join(different[:10])}; make them the same"
+            f"{few(different)}; make them the same"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, one_line
 
 # an array's own account of how it is made anew; its module has moved between versions of numpy
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
@@ -65,9 +65,7 @@ def load(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except _BROKEN as error:
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); fetch it again"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({one_line(error)}); fetch it again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no dict of arrays; fetch it again")
     return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in content.items()}

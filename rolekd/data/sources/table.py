@@ -9,7 +9,7 @@ import numpy as np
 
 from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
 from rolekd.data.sources.source import Block, Listing, check_class_name
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -90,5 +90,5 @@ def _require_trained(
 ) -> None:
     absent = sorted(set(range(len(classes))) - set(labels.tolist()))
     if absent:
-        names = ", ".join(classes[i] for i in absent[:10])
+        names = few([classes[i] for i in absent])
         raise InputError(f"{path}: no image to train on in class {names}; add some or remove it")

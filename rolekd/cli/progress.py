@@ -1,16 +1,71 @@
-"""The progress of a search for people: a live bar on a terminal, a line a generation elsewhere."""
+"""Progress for people: a live bar on a terminal, a line now and then elsewhere.
+
+What works knows neither: it reports to a function (`data.prepare.Progress`) or to an observer
+(`search.observers.Observer`), and the command or stage that called it gives one of these.
+"""
 
 import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from rolekd.params import SearchParams
 from rolekd.search.population import Result
+
+_SECONDS = 10.0  # between the lines of a `Bar` where there is no terminal
+
+
+class Bar:
+    """Shows how many images were read, as a context manager; it writes to standard error."""
+
+    def __init__(self, what: str = "images", console: Console | None = None) -> None:
+        self._what = what
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            *Progress.get_default_columns()[:2],
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+            self._task = self._bar.add_task(self._what, total=None)
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        """Tell that `done` of `total` are read."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif time.monotonic() - self._last > _SECONDS:
+            self._last = time.monotonic()
+            text = f"{self._what}: {done} of {total}"
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._bar.stop()
 
 
 class SearchProgress:
@@ -37,7 +92,7 @@ class SearchProgress:
         self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots
         self._scores = ""
 
-    def __enter__(self) -> "SearchProgress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

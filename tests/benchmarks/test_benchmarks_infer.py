@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from rolekd.bench import infer
+from benchmarks import infer
 from rolekd.cli.bench import bench
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError

@@ -4,9 +4,9 @@ import itertools
 import pytest
 from rich.console import Console
 
+from rolekd.cli.progress import Bar, SearchProgress
 from rolekd.params import SearchParams
 from rolekd.search.population import Result, Slot, Task
-from rolekd.search.progress import SearchProgress
 
 
 def result(generation, member, accuracy, seconds=0.0):
@@ -57,7 +57,7 @@ def clock(monkeypatch):
 
     def run(step):
         times = itertools.count(0.0, step)
-        monkeypatch.setattr("rolekd.search.progress.time.monotonic", lambda: next(times))
+        monkeypatch.setattr("rolekd.cli.progress.time.monotonic", lambda: next(times))
 
     return run
 
@@ -72,3 +72,25 @@ def test_the_pace_is_that_of_the_last_slots(clock):
 def test_what_was_trained_before_this_run_has_no_pace(clock):
     clock(0.0)
     assert "images/s" not in show(terminal=False, seconds=5.0)
+
+
+def read(terminal):
+    text = io.StringIO()
+    with Bar("photos", Console(file=text, force_terminal=terminal, width=80)) as bar:
+        for done in (64, 128, 150):
+            bar.show(done, 150)
+    return text.getvalue()
+
+
+def test_reading_of_images_is_told_every_ten_seconds_where_there_is_no_terminal(clock):
+    clock(4.0)  # the bar's beginning at 0 s, then 4 s, 8 s, 12 s and, for what is said, 16 s
+    assert read(terminal=False) == "photos: 150 of 150\n"
+    clock(0.0)
+    assert read(terminal=False) == ""
+
+
+def test_reading_of_images_is_a_bar_on_a_terminal():
+    shown = read(terminal=True)
+    assert "photos" in shown
+    assert "150/150" in shown
+    assert shown.count("\x1b[?25h") == 1  # the cursor is back

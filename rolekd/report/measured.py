@@ -1,11 +1,7 @@
 """What the teacher and the exported student of a finished run cost, measured here."""
 
 import tempfile
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from rolekd.data import dataset as datasets
 from rolekd.export import measure, session
@@ -14,8 +10,6 @@ from rolekd.outputs import EvaluateMetrics, Outputs, Verification
 from rolekd.params import TeacherName
 from rolekd.report.costs import Cost
 from rolekd.train import roles
-
-_SECONDS = 1.0  # for each network
 
 
 def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
@@ -38,23 +32,12 @@ def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
             classes=dataset.classes,
             metadata={},
         )
-        found = latencies({"teacher": floats, "student": outputs.graph}, dataset.images.shape[1:])
+        paths = {"teacher": floats, "student": outputs.graph}
+        found = measure.of_one_image({name: session.load(path) for name, path in paths.items()})
         size = floats.stat().st_size
     accuracy = EvaluateMetrics.load(outputs.metrics("evaluate")).teachers[teacher]
     verified = Verification.load(outputs.verification)
     return [
-        Cost("teacher, float32", accuracy, size, found["teacher"]),
-        Cost("this student", verified.accuracy, verified.bytes, found["student"]),
+        Cost("teacher, float32", accuracy, size, found["teacher"].median),
+        Cost("this student", verified.accuracy, verified.bytes, found["student"].median),
     ]
-
-
-def latencies(paths: Mapping[str, Path], shape: tuple[int, ...]) -> dict[str, float]:
-    """Return the median milliseconds of one image [H, W, C], one thread, measured in turns."""
-    networks = {name: session.load(path) for name, path in paths.items()}
-    calls = {}
-    for name, network in networks.items():
-        image = np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
-        calls[name] = partial(network, image)
-    return {
-        name: found.median for name, found in measure.latencies(calls, seconds=_SECONDS).items()
-    }

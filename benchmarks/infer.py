@@ -16,7 +16,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from rolekd.bench import machine
+from benchmarks import machine
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rolekd.bench import data
+from benchmarks import data
 from rolekd.data import dataset as datasets
 
 

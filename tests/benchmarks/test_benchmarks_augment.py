@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rolekd.bench import augment, peers
+from benchmarks import augment, peers
 
 RELEASED = Path(__file__).parents[3] / "shared/data/role-kd-schedules/expanded.json"
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks import machine, peers, pillow
+from benchmarks.peers import Shape
 from rolekd.augment import draws
 from rolekd.augment import recipe as recipes
 from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import RandAugment
 from rolekd.augment.policy import Policy
 from rolekd.augment.recipe import Augmentation, Base
-from rolekd.bench import machine, peers, pillow
-from rolekd.bench.peers import Shape
 
 # The policy that schedule 0 of the authors' released logs uses at epoch 150 of 200.
 POLICY = Policy(
@@ -148,32 +148,34 @@ def _compare_with_pillow(count: int = 500) -> dict[str, Any]:
 
 
 _FIRST_USE = """
-import json, time
+import json, sys, time
 import numpy as np, numba
 from rolekd.augment.engine import Engine
-from rolekd.bench.augment import POLICY
+from rolekd.augment.policy import Policy
+policy = Policy(json.loads(sys.argv[1]))
 images = np.zeros((128, 32, 32, 3), np.uint8)
 began = time.perf_counter()
-Engine((0, 0, 0), 4, True, 16).apply(images, POLICY, 0)
+Engine((0, 0, 0), 4, True, 16).apply(images, policy, 0)
 print(json.dumps(time.perf_counter() - began))
 """
 
 _MEMORY = """
-import json, re
+import json, re, sys
 from pathlib import Path
 import numpy as np
 from rolekd.augment.engine import Engine
-from rolekd.bench.augment import POLICY
+from rolekd.augment.policy import Policy
 
 def kilobytes(key):
     return int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 images = np.full((10_000, 32, 32, 3), 7, np.uint8)
 engine = Engine((125, 123, 114), 4, True, 16)
-engine.apply(images[:64], POLICY, 0)
+policy = Policy(json.loads(sys.argv[1]))
+engine.apply(images[:64], policy, 0)
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from now
 before = kilobytes("VmRSS")
-out = engine.apply(images, POLICY, 1)
+out = engine.apply(images, policy, 1)
 beyond = (kilobytes("VmHWM") - before) * 1024
 print(json.dumps({"batch_bytes": images.nbytes, "times_batch": round(beyond / images.nbytes, 2)}))
 """
@@ -181,7 +183,7 @@ print(json.dumps({"batch_bytes": images.nbytes, "times_batch": round(beyond / im
 
 def _in_fresh_process(code: str, **variables: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, json.dumps(list(POLICY))],
         env={**os.environ, **variables},
         check=True,
         capture_output=True,

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from rich.table import Table
 
-from rolekd.bench import machine
+from benchmarks import machine
 
 SIDE = 64  # of the arrays, in pixels
 OURS, PEER = "rolekd", "torchvision ImageFolder"
@@ -84,7 +84,7 @@ def write_photos(root: Path, count: int, size: tuple[int, int]) -> None:
     """Write different JPEGs of `size`, height and width, in a folder for each class."""
     from PIL import Image
 
-    from rolekd.bench import peers
+    from benchmarks import peers
 
     for number in range(count):
         folder = root / f"class {number % _CLASSES}"

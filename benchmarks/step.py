@@ -14,9 +14,9 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from benchmarks import machine
 from rolekd import presets
 from rolekd.augment.handmade import RandAugment
-from rolekd.bench import machine
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import pillow
 from rolekd.augment import draws
 from rolekd.augment import recipe as recipes
 from rolekd.augment.policy import Policy
 from rolekd.augment.recipe import Base
-from rolekd.bench import pillow
 
 SHARE = 256  # images of a process
 Shape = tuple[int, int, int]

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rolekd.bench.machine import describe
+from benchmarks.machine import describe
 from rolekd.params import Params, SearchParams, parse
 from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec, hash_inputs, versions

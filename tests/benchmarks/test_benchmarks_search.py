@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from rolekd.bench.search import counted, table
+from benchmarks.search import counted, table
 
 
 def test_the_count_is_that_of_the_papers_settings():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from rolekd.bench import step
+from benchmarks import step
 
 
 @pytest.fixture(scope="module")

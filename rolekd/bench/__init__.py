@@ -1,1 +1,0 @@
-"""Benchmarks: each module has `run(...) -> dict` and `table(result) -> rich.table.Table`."""
