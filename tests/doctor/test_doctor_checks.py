@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rolekd import files
 from rolekd.cli.doctor import doctor
 from rolekd.doctor import installation, project, stores
 from rolekd.doctor.finding import Finding, run
 from rolekd.errors import InputError
+from rolekd.outputs import PrepareMetrics
 from rolekd.params import DataParams, Params
 from rolekd.track import runs, store
 
@@ -61,7 +61,7 @@ def test_another_python_is_a_fault(monkeypatch):
 
 def test_more_workers_than_cores_are_told(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert one(installation.threads(Params())).remedy.startswith("set search.workers to 1")
+    assert one(installation.threads(Params())).remedy.startswith("set machine.workers to 1")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     assert one(installation.threads(Params())).verdict == "ok"
 
@@ -119,9 +119,11 @@ def test_data_that_are_not_those_that_were_prepared(tmp_path):
     (tmp_path / "digits").mkdir()
     held, _ = prepare_folder(params.data, 0, tmp_path / "outputs/data")
     metrics = tmp_path / "outputs/prepare/metrics.json"
-    files.write_json(metrics, {"data_digest": held.digest})
+    counts = {name: 1 for name in PrepareMetrics.model_fields if name != "mlflow_run_id"}
+    kept = PrepareMetrics.model_validate({**counts, "data_digest": held.digest})
+    kept.save(metrics)
     assert [f.verdict for f in project.data(tmp_path, params)] == ["ok", "ok"]
-    files.write_json(metrics, {"data_digest": "ab"})
+    kept.model_copy(update={"data_digest": "ab"}).save(metrics)
     assert list(project.data(tmp_path, params))[1].remedy == "dvc repro -f prepare"
 
 

@@ -73,7 +73,7 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     assert len(single) == 2  # both had a part in it
     kept = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
     assert all(key.startswith("some/prefix/teacher-") for key in kept)
-    assert len(kept) == spec.settings.population + len(spec.inputs)
+    assert len(kept) == spec.search.population + len(spec.inputs)
 
 
 def test_a_bucket_that_is_not_there(trainers, inputs, make_spec, tmp_path, s3):

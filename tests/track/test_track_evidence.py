@@ -10,15 +10,16 @@ from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.export import measure, session
+from rolekd.outputs import EvaluateMetrics, Outputs, Verification
 from rolekd.report.datafiles import save_predictions
 from rolekd.track import assessment, evidence
 from rolekd.track.card import card
 
 
 @pytest.fixture
-def outputs(tmp_path: Path) -> Path:
+def outputs(tmp_path: Path) -> Outputs:
     """What the stages before `register` leave, for a network of random weights."""
-    folder = tmp_path / "outputs"
+    outputs = Outputs(tmp_path / "outputs")
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
     labels = np.arange(100) % 10
@@ -26,42 +27,54 @@ def outputs(tmp_path: Path) -> Path:
     splits = {name: np.arange(start, start + 30) for name, start in parts.items()}
     classes = tuple(f"digit {number}" for number in range(10))
     dataset = datasets.assemble("digits", images, labels, classes, splits)
-    datasets.save(dataset, folder / "data")
-    (folder / "export").mkdir()
-    path = linear_model(folder / "export" / "student.onnx")
+    datasets.save(dataset, outputs.data)
+    outputs.graph.parent.mkdir()
+    path = linear_model(outputs.graph)
     test_images, test_labels = dataset.split("test")
     logits, _ = session.load(path)(test_images)
     save_predictions(
-        folder / "evaluate" / "predictions.npz",
+        outputs.predictions,
         {"kd-rolewise": np.stack([logits, logits[:, ::-1]])},
         test_labels,
     )
-    files.write_json(folder / "evaluate" / "metrics.json", {"teacher_accuracy": 0.5})
-    checked = {"images": 30, "argmax_equal": 30, "bytes": path.stat().st_size}
-    files.write_json(folder / "export" / "verification.json", checked)
-    return folder
+    evaluated = EvaluateMetrics(teacher_accuracy=0.5, teachers={"searched": 0.5}, arms={})
+    evaluated.save(outputs.metrics("evaluate"))
+    Verification(
+        bytes=path.stat().st_size,
+        images=30,
+        argmax_equal=30,
+        largest_logit_difference=0.0,
+        accuracy=0.5,
+        parameters=10,
+        bits_per_parameter=2.0,
+        bit_operations=10,
+        sha256="ab",
+        forms={},
+        inexact=[],
+    ).save(outputs.verification)
+    return outputs
 
 
-def test_evidence_is_about_the_exported_file(outputs: Path) -> None:
+def test_evidence_is_about_the_exported_file(outputs: Outputs) -> None:
     found = evidence.collect(outputs, "kd-rolewise", 0)
-    dataset = datasets.load(outputs / "data")
+    dataset = datasets.load(outputs.data)
     images, labels = dataset.split("test")
-    logits, _ = session.load(outputs / "export" / "student.onnx")(images)
+    logits, _ = session.load(outputs.graph)(images)
     assert found.predictions == tuple(logits.argmax(1))
     assert found.accuracy == found.accuracies[0] == (logits.argmax(1) == labels).mean()
     assert found.data_digest == dataset.digest
-    assert found.sha256 == files.sha256(outputs / "export" / "student.onnx")
+    assert found.sha256 == files.sha256(outputs.graph)
 
 
 @pytest.mark.parametrize(("arm", "seed"), [("kd", 0), ("kd-rolewise", 2)])
-def test_what_was_not_evaluated_has_no_evidence(outputs: Path, arm: str, seed: int) -> None:
+def test_what_was_not_evaluated_has_no_evidence(outputs: Outputs, arm: str, seed: int) -> None:
     with pytest.raises(InputError, match="evaluate again"):
         evidence.collect(outputs, arm, seed)
 
 
-def test_card_says_what_was_measured(outputs: Path) -> None:
+def test_card_says_what_was_measured(outputs: Outputs) -> None:
     found = evidence.collect(outputs, "kd-rolewise", 0)
-    dataset: Dataset = datasets.load(outputs / "data")
+    dataset: Dataset = datasets.load(outputs.data)
     text = card(found, dataset, {"student's schedule": "ab12"}, "rolekd-digits-student")
     assert f"test accuracy {100 * found.accuracy:.2f} % on 30 images" in text
     assert dataset.digest in text
@@ -69,20 +82,20 @@ def test_card_says_what_was_measured(outputs: Path) -> None:
     assert "digit 9" in text
 
 
-def test_champion_of_older_data_is_tested_anew(outputs: Path) -> None:
+def test_champion_of_older_data_is_tested_anew(outputs: Outputs) -> None:
     candidate = evidence.collect(outputs, "kd-rolewise", 0)
     champion = replace(candidate, data_digest="older", labels=(0,), predictions=(0,))
-    network = session.load(outputs / "export" / "student.onnx")
-    found = assessment._on_the_same_data(champion, candidate, network, outputs / "data")
+    network = session.load(outputs.graph)
+    found = assessment._on_the_same_data(champion, candidate, network, outputs.data)
     assert found == replace(candidate, accuracies=champion.accuracies)
-    elsewhere = assessment._on_the_same_data(champion, candidate, network, outputs / "none")
+    elsewhere = assessment._on_the_same_data(champion, candidate, network, outputs.root / "none")
     assert elsewhere == champion
 
 
 def test_the_gate_gets_the_candidates_latency_by_the_champions(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = outputs / "export" / "student.onnx"
+    path = outputs.graph
     candidate, champion = session.load(path), session.load(path)
 
     def timed(networks: dict[str, session.Session], **_: float) -> dict[str, measure.Latency]:
