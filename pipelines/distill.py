@@ -66,7 +66,6 @@ def main(arm: str) -> None:
                     objective,
                     training,
                     state_file=stage.state / f"seed-{number}.safetensors",
-                    scale_decay=params.distill.scale_decay,
                     reporters=[child],
                 )
             students.append((network, {**about, "arm": arm, "seed": number}))
