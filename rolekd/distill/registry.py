@@ -21,7 +21,7 @@ COMBINATIONS: Mapping[str, Mapping[str, float]] = {"ii": {"mhgd": 1.0, "rkd": 1.
 
 _GROUP = "rolekd.losses"
 # a loss is a column in the metrics of an epoch, beside these
-_TAKEN = [
+_TAKEN = (
     "seed",
     "epoch",
     "loss",
@@ -29,7 +29,7 @@ _TAKEN = [
     "accuracy",
     "learning_rate",
     "images_per_second",
-]
+)
 
 
 def resolve(loss: str | Mapping[str, float]) -> dict[str, float]:
