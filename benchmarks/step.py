@@ -31,7 +31,7 @@ from rolekd.train.start import start
 FLOAT = "float32, no teacher"
 _BATCH = 128
 _PACKAGES = ("torch", "numpy")
-_START = Progress(epoch=0, epochs=1, scale=1.0)
+_START = Progress(epoch=0, epochs=1)
 
 
 def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def _steps(params: Params, dataset: Dataset) -> dict[str, Callable[[], object]]:
         "float32, bfloat16": untaught(roles.teacher(params.teacher, dataset, 0)[0], halves),
         "W2A2, bfloat16": untaught(low_bit()[0], halves),
     }
-    for name, method, training in (
+    for name, loss, training in (
         ("W2A2, soft labels", "soft", single),
         ("W2A2, soft labels, bfloat16", "soft", halves),
         ("W2A2, ii", "ii", single),
     ):
         student = low_bit()
-        taught = params.distill.model_copy(update={"method": method})
+        taught = params.distill.model_copy(update={"loss": loss})
         steps[name] = _step(
             student[0], Distillation(student, teacher, taught, 0), training, dataset
         )

@@ -47,7 +47,6 @@ def _trained(
             objective,
             training,
             state_file=Path(folder) / "state",
-            scale_decay=params.distill.scale_decay,
         )
     images, labels = data.split("search_val")
     return 100 * accuracy(predict(network, images, normalize), labels)

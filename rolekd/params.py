@@ -5,12 +5,21 @@ packages take single sections and import this module for annotations only, so th
 where pydantic is not installed.
 """
 
+from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from rolekd.errors import InputError, did_you_mean, one_line
 
@@ -28,6 +37,11 @@ REPLACED = {
     "device": "machine.device",
     "search.workers": "machine.workers",
     "distill.seeds": "compare.seeds",
+    "distill.method": "distill.loss",
+    "distill.terms": "distill.loss",
+    "distill.gradient_rule": "part of the losses kdsvd and mhgd",
+    "distill.scale": "distill.weight",
+    "distill.scale_decay": "distill.decay_factor",
 }
 
 
@@ -103,7 +117,8 @@ class TrainingParams(Section):
     )
     decay_at: tuple[OpenFraction, ...] = Field(
         (0.5, 0.75, 0.9),
-        description="fractions of the epochs after which lambda and, with step, the rate decay",
+        description="fractions of the epochs after which distill.weight and, with step, the rate "
+        "decay",
     )
     decay_factor: OpenFraction = Field(0.1, description="of the rate at decay_at, with step")
     clip_norm: Annotated[float, Field(ge=0.0)] = Field(
@@ -166,17 +181,28 @@ class TapsParams(Section):
     student: tuple[str, ...] = Field(min_length=1)
 
 
-class DistillParams(Section):
-    """The terms that the distillation adds to the cross-entropy."""
+LossWeights = dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]]
 
-    method: str | None = Field(
-        None, description="name in docs/distill.md: its terms and rule; null: those below"
-    )
-    terms: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        {"soft": 1.0, "rkd": 0.1}, description="name of a loss -> its weight"
-    )
-    gradient_rule: Literal["sum", "clipped"] = Field(
-        "sum", description="clipped: bounds the gradients of kdsvd and mhgd by those of the rest"
+
+def _check_weights(loss: object) -> object:
+    """Check weights here: a union would report a fault once for each of its types."""
+    if isinstance(loss, str):
+        return loss
+    if not isinstance(loss, Mapping):
+        raise ValueError("give the name of a loss, or weights by name, as {soft: 1.0, rkd: 0.1}")
+    try:
+        return TypeAdapter(LossWeights).validate_python(loss)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"the weight of {fault['loc'][0]}: {fault['msg'].lower()}") from error
+
+
+class DistillParams(Section):
+    """The losses that the distillation adds to the cross-entropy."""
+
+    loss: Annotated[str | LossWeights, BeforeValidator(_check_weights)] = Field(
+        {"soft": 1.0, "rkd": 0.1},
+        description="a name in docs/distill.md, or names -> weights",
     )
     taps: TapsParams | None = Field(
         None, description="features that are compared; null: the networks' defaults"
@@ -188,11 +214,11 @@ class DistillParams(Section):
     first_phase_fraction: OpenFraction = Field(
         0.25, description="share of the epochs in which fitnet, fsp or ab prepare the student"
     )
-    scale: Annotated[float, Field(gt=0.0)] = Field(
-        0.4, description="lambda: multiplies the sum of the terms"
+    weight: Annotated[float, Field(gt=0.0)] = Field(
+        0.4, description="of all these losses beside the cross-entropy"
     )
-    scale_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.6, description="multiplies lambda where the learning rate decays"
+    decay_factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.6, description="of the weight at training.decay_at of the student"
     )
 
 
@@ -408,7 +434,7 @@ def _faults(error: ValidationError) -> list[str]:
     for fault in error.errors():
         key = ".".join(map(str, fault["loc"])) or "the file"
         if fault["type"] == "extra_forbidden" and key in REPLACED:
-            lines.append(f"{key}: is {REPLACED[key]} now; move it there")
+            lines.append(f"{key}: is {REPLACED[key]} now; change the file")
         elif fault["type"] == "extra_forbidden":
             *section, name = fault["loc"]
             hint = did_you_mean(str(name), _known_keys(tuple(section)), "remove it")

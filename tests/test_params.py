@@ -24,6 +24,12 @@ def test_the_defaults_of_the_schema_are_those_of_params_yaml():
         ({"search": {"epochs": 2, "interval_epochs": 3}}, "search", "longer than epochs 2"),
         ({"teacher": {"training": {"learning_rate": "fast"}}}, "learning_rate", "valid number"),
         ({"distill": {"temperature": 0}}, "distill.temperature", "greater than 0"),
+        ({"distill": {"loss": None}}, "distill.loss", "as {soft: 1.0, rkd: 0.1}"),
+        ({"distill": {"loss": 0.1}}, "distill.loss", "give the name of a loss, or weights"),
+        ({"distill": {"loss": {"rkd": -1}}}, "distill.loss", "weight of rkd: input should be gre"),
+        ({"distill": {"loss": {"rkd": "a"}}}, "distill.loss", "weight of rkd: input should be a"),
+        ({"distill": {"loss": {"rkd": float("inf")}}}, "distill.loss", "weight of rkd: input sh"),
+        ({"distill": {"loss": {1: 1.0}}}, "distill.loss", "weight of 1: input should be a valid"),
         ([1, 2], "the file", "dictionary"),
     ],
 )
@@ -46,6 +52,14 @@ def test_missing_and_damaged_files_are_input_errors(tmp_path):
     damaged.write_text("search: [1, 2")
     with pytest.raises(InputError, match="not valid YAML"):
         params.load(damaged)
+
+
+def test_the_loss_is_a_name_or_weights():
+    found = [params.parse({"distill": {"loss": loss}}, "the test").distill.loss for loss in _LOSSES]
+    assert found == ["ii", {"at": 10.0}, {"at": 0.1}]
+
+
+_LOSSES = ["ii", {"at": 10}, {"at": "1e-1"}]  # YAML takes 1e-1 for a word
 
 
 def test_params_are_frozen():

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from rolekd import presets
 from rolekd.cli.preset import preset
 from rolekd.data.sources import SOURCES
-from rolekd.distill.methods import TERMS
+from rolekd.distill import registry
 from rolekd.errors import InputError
 from rolekd.models.zoo import build
 from rolekd.params import Params, parse
@@ -36,7 +36,7 @@ def test_a_preset_is_complete_valid_and_names_what_exists(name):
     for section in expected.keys() - {"track"}:  # where runs are recorded is the machine's matter
         if name == "digits":
             continue  # the file with the defaults leaves out what is null
-        if section == "distill":  # the terms are the preset's own
+        if section == "distill":  # the loss is the preset's own
             assert content[section].keys() == expected[section].keys()
         elif section == "student":  # activation_bits follows bits
             assert content[section].keys() | {"activation_bits"} == expected[section].keys()
@@ -47,12 +47,12 @@ def test_a_preset_is_complete_valid_and_names_what_exists(name):
     optional = {"track"}  # where runs are recorded: the machine's matter
     for section in expected.keys() - optional:
         if section in ("student", "distill"):
-            # activation_bits follows bits; the terms are the preset's own
+            # activation_bits follows bits; the loss is the preset's own
             assert content[section].keys() | {"activation_bits"} >= expected[section].keys()
         else:
             assert _keys(content[section]) == expected[section], section
     assert values.data.source in SOURCES
-    assert set(values.distill.terms) <= set(TERMS)
+    assert set(registry.resolve(values.distill.loss)) <= set(registry.LOSSES)
     for role in (values.teacher, values.student):
         build(role.model.name, classes=10, channels=3, image_size=(32, 32), width=4, seed=0)
 

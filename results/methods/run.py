@@ -22,11 +22,11 @@ from rolekd import files
 
 PLAIN = "plain"  # the student without a teacher
 STEPS = 5
-DISTILL = {"scale": 0.4, "scale_decay": 0.6, "temperature": 4.0, "first_phase_fraction": 0.25}
+DISTILL = {"weight": 0.4, "decay_factor": 0.6, "temperature": 4.0, "first_phase_fraction": 0.25}
 
 
 def _params(method: str, epochs: int) -> Any:
-    """One set of hyperparameters for all methods; the terms' weights are the methods' own."""
+    """One set of hyperparameters for all methods; the losses' weights are the methods' own."""
     from rolekd.params import parse
 
     training = {"batch_size": 128, "learning_rate": 3e-3, "optimizer": "adam"}
@@ -41,7 +41,7 @@ def _params(method: str, epochs: int) -> Any:
                 "model": {"name": "resnet8", "width": 16},
                 "training": training | {"epochs": epochs},
             },
-            "distill": DISTILL | {"method": None if method == PLAIN else method},
+            "distill": DISTILL | ({} if method == PLAIN else {"loss": method}),
         },
         "the comparison",
     )
@@ -90,7 +90,6 @@ class _Setting:
             objective,
             training,
             state_file=state_file,
-            scale_decay=self.params.distill.scale_decay,
         )
         images, labels = self.dataset.split("test")
         test = accuracy(predict(network, images, self.normalize), labels)
@@ -128,7 +127,7 @@ def _milliseconds(state: Path, method: str, epochs: int) -> dict[str, Any]:
     images, labels = next(iter(setting.batches.epoch(0, setting.augment_at(0))))
     network.train()
     objective.train()
-    progress = Progress(epochs, epochs + 1, 1.0)
+    progress = Progress(epochs, epochs + 1)
     seconds = []
     for _ in range(1 + STEPS):
         begin = time.perf_counter()
@@ -161,7 +160,7 @@ def _prepare(raw: Path, state: Path) -> dict[str, Any]:
 
 def _table(state: Path, methods: list[str], seeds: int, epochs: int, command: str) -> str:
     from benchmarks.machine import describe
-    from rolekd.distill.methods import METHODS
+    from rolekd.distill import registry
 
     machine = describe(("torch",))
     teacher = files.read_json(state / "teacher.json")
@@ -177,20 +176,22 @@ def _table(state: Path, methods: list[str], seeds: int, epochs: int, command: st
         f"decays. Accuracy on the 10,000 test images, which decided nothing; the teacher has "
         f"{100 * teacher['test']:.1f} %.",
         "",
-        "| method | terms, weights | rule | test accuracy %, each seed | mean | training % "
+        "| method | losses, weights | gradient | test accuracy %, each seed | mean | training % "
         "| ms per step | step, relative |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in methods:
         runs = [files.read_json(state / f"{name}-{seed}.json") for seed in range(seeds)]
         step = files.read_json(state / f"{name}.step.json")["milliseconds"]
-        method = METHODS.get(name)
-        terms = ", ".join(f"{t} {w:g}" for t, w in method.terms.items()) if method else "none"
+        losses = {} if name == PLAIN else registry.resolve(name)
+        weights = ", ".join(f"{loss} {weight:g}" for loss, weight in losses.items()) or "none"
+        clipped = any(registry.find(loss).clipped for loss in losses)
+        rule = "clipped" if clipped else "sum" if losses else ""
         each = ", ".join(f"{100 * run['test']:.1f}" for run in runs)
         mean, train = (100 * statistics.mean(run[key] for run in runs) for key in ("test", "train"))
         lines.append(
-            f"| {name} | {terms} | {method.gradient_rule if method else ''} | {each} | {mean:.1f} "
-            f"| {train:.1f} | {step:.0f} | {step / base:.2f} |"
+            f"| {name} | {weights} | {rule} | {each} | {mean:.1f} | {train:.1f} "
+            f"| {step:.0f} | {step / base:.2f} |"
         )
     lines += [
         "",
@@ -220,11 +221,11 @@ def main(
     out: Path,
 ) -> None:
     """Run the comparison on the binary files of CIFAR-10 in RAW."""
-    from rolekd.distill.methods import METHODS
+    from rolekd.distill.registry import COMBINATIONS, LOSSES
 
     state = (state or raw / "methods") / f"{epochs}-epochs"
     _kept(state / "data.json", _prepare, raw, state)
-    methods = [PLAIN, *(chosen or METHODS)]
+    methods = [PLAIN, *(chosen or (*LOSSES, *COMBINATIONS))]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         pool.submit(_kept, state / "teacher.json", _teacher, state, epochs).result()

@@ -1,12 +1,14 @@
-"""Knowledge distillation: losses as pure functions, methods as data."""
+"""Knowledge distillation: a loss is one class, with its source and its formula."""
 
 __all__ = [
     "distillation",
-    "methods",
+    "features",
+    "logits",
     "objective",
     "predictor",
+    "registry",
+    "relations",
     "taps",
     "term",
-    "terms",
     "testing",
 ]

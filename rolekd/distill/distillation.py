@@ -1,6 +1,7 @@
-"""Cross-entropy plus what a method makes of a frozen teacher."""
+"""Cross-entropy plus the weighted losses against a frozen teacher."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,13 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rolekd import parallel
-from rolekd.distill import gradients, taps
-from rolekd.distill.connectors import adapter
-from rolekd.distill.methods import resolve
+from rolekd.distill import registry, taps
+from rolekd.distill.features import adapter
 from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
 from rolekd.distill.taps import Described
 from rolekd.distill.term import Batch, Outputs, Setting
-from rolekd.distill.terms import TERMS
 from rolekd.errors import InputError
 from rolekd.models import Taps
 
@@ -22,19 +21,22 @@ if TYPE_CHECKING:
     from rolekd.params import DistillParams
 
 
-class Distillation(Objective):
-    """Cross-entropy plus lambda times the weighted terms against a frozen teacher.
+_TINY = 1e-30
 
-    Adapters, and whatever else the terms train, are its parameters.
+
+class Distillation(Objective):
+    """Cross-entropy plus the weighted losses against a frozen teacher.
+
+    Adapters, and whatever else the losses train, are its parameters.
 
     Args:
         student: The one network that this objective trains, and its description.
         teacher: Frozen and put into evaluation mode; not part of the objective's state.
-        params: Method or terms, taps, temperature, lambda, phases.
-        seed: Of the initial weights of what the terms train.
+        params: Losses, taps, temperature, weight, phases.
+        seed: Of the initial weights of what the losses train.
 
     Raises:
-        InputError: Terms or taps do not exist or do not go together, or the class counts differ.
+        InputError: Losses or taps do not exist or do not go together, or the class counts differ.
     """
 
     def __init__(
@@ -43,11 +45,10 @@ class Distillation(Objective):
         super().__init__()
         # in a list: a submodule would be saved with every training state
         self._teachers = [teacher[0].eval().requires_grad_(False)]
-        self._params, self._method = params, resolve(params)
-        self._weights = {name: w for name, w in self._method.terms.items() if w > 0}
-        kinds = [TERMS[name] for name in self._weights]
-        self._needs_teacher = any(kind.needs_teacher for kind in kinds)
-        pairs = taps.choose(self._method, params.taps, student, teacher)
+        self._params, self._weights = params, registry.resolve(params.loss)
+        kinds = {name: registry.find(name) for name in self._weights}
+        self._needs_teacher = any(kind.needs_teacher for kind in kinds.values())
+        pairs = taps.choose(kinds, params.taps, student, teacher)
         ours, theirs = taps.outputs(student, pairs.student), taps.outputs(teacher, pairs.teacher)
         _compare_classes(ours, theirs)
         setting = Setting(
@@ -59,9 +60,9 @@ class Distillation(Objective):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             channels = zip(setting.student_channels, setting.teacher_channels, strict=True)
-            adapts = any(kind.needs_adapters for kind in kinds)
+            adapts = any(kind.needs_adapters for kind in kinds.values())
             adapters = nn.ModuleList([adapter(*pair) for pair in channels] if adapts else [])
-            self._terms = {name: TERMS[name](setting) for name in self._weights}
+            self._terms = {name: kind(setting) for name, kind in kinds.items()}
         self._adapters, self.terms = adapters, nn.ModuleDict(self._terms)
         self._teacher_paths = pairs.teacher
         # attached for good: hooks that come and go would compile a network anew in every step
@@ -69,22 +70,22 @@ class Distillation(Objective):
         self.to(next(student[0].parameters()).device)
 
     def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
-        """Train on the teacher what some terms need before the student's first epoch."""
-        taught = [term for term in self._terms.values() if term.pupil is not None]
-        if not taught:
+        """Train on the teacher what some losses need before the student's first epoch."""
+        found = [term.pretrained for term in self._terms.values()]
+        pretrained = [module for module in found if module is not None]
+        if not pretrained:
             return
-        pupils = nn.ModuleList([pupil for term in taught if (pupil := term.pupil) is not None])
-        pupils.train().requires_grad_(True)
-        optimizer = torch.optim.Adam(pupils.parameters(), lr=1e-3)
+        modules = nn.ModuleList(pretrained).train().requires_grad_(True)
+        optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
         for epoch in range(self._params.prepare_epochs):
             # epochs before the first: no stream of the training itself is used up
             for images, _ in epochs(-1 - epoch):
                 outputs = self._teach(images[parallel.share(len(images))], len(images))
                 optimizer.zero_grad(set_to_none=True)
-                lessons = torch.stack([term.lesson(outputs) for term in taught])
-                torch.autograd.backward(lessons.sum())
+                losses = torch.stack([module.pretraining_loss(outputs) for module in pretrained])
+                torch.autograd.backward(losses.sum())
                 optimizer.step()
-        pupils.requires_grad_(False)
+        modules.requires_grad_(False)
 
     def forward(
         self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
@@ -104,6 +105,7 @@ class Distillation(Objective):
         task = F.cross_entropy(batch.student.logits, batch.labels)
         parts = {"cross_entropy": task.detach()}
         first = self._in_first_phase(progress)
+        weight = self._params.weight * self._params.decay_factor**progress.decays
         sums = {False: task.new_zeros(()), True: task.new_zeros(())}
         for name, term in self._terms.items():
             if term.first_phase != first:
@@ -111,20 +113,21 @@ class Distillation(Objective):
                 continue
             value = term(batch)
             parts[name] = value.detach()
-            clipped = term.clipped and self._method.gradient_rule == "clipped"
-            scale = self._params.scale * progress.scale * self._weights[name]
-            sums[clipped] = sums[clipped] + scale * value
+            sums[term.clipped] = sums[term.clipped] + weight * self._weights[name] * value
+        transfer = sums[False]
+        for own in batch.beside:
+            # 0, and yet its gradient reaches what learns beside the student, and only that
+            transfer = transfer + (own - own.detach())
         return Losses(
             task.new_zeros(()) if first else task,
-            sums[False],
+            transfer,
             parts,
             batch.student.logits,
             clipped=sums[True] if sums[True].requires_grad else None,
-            beside=torch.stack(batch.beside).sum() if batch.beside else None,
         )
 
     def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
-        """Add gradients; those of clipped terms as the method's rule says."""
+        """Add gradients; those of clipped losses as `clip` bounds them."""
         if losses.clipped is None:
             super().backward(losses, network, progress)
             return
@@ -136,7 +139,7 @@ class Distillation(Objective):
         other = torch.autograd.grad(losses.clipped, [*weights, *own], allow_unused=True)
         count = len(weights)
         parallel.average([g for g in (*free, *other) if g is not None])
-        bounded = gradients.clip(other[:count], free[:count], gradients.share(progress.epoch))
+        bounded = clip(other[:count], free[:count], clip_share(progress.epoch))
         for parameter, *parts in zip(
             [*weights, *own], free, [*bounded, *other[count:]], strict=True
         ):
@@ -151,6 +154,37 @@ class Distillation(Objective):
     def _in_first_phase(self, progress: Progress) -> bool:
         prepares = any(term.first_phase for term in self._terms.values())
         return prepares and progress.within(self._params.first_phase_fraction)
+
+
+def clip_share(epoch: int) -> float:
+    """Return the sigmoid of the epoch, 1/2 in the first: what clipped gradients may reach."""
+    return 1 / (1 + math.exp(-epoch))
+
+
+@torch.no_grad()
+def clip(
+    gradients: Sequence[Tensor | None], references: Sequence[Tensor | None], limit: float
+) -> list[Tensor | None]:
+    """Clip each tensor's gradient to `limit` times the length of its reference.
+
+    No reference, or one of zeros, leaves nothing of a gradient.
+
+    Source: Lee et al. 2018, section 3.3, in the form of Fu et al.'s code: the sigmoid of the
+    epoch in place of the ratio of the losses.
+    """
+    pairs = [
+        (index, gradient, reference)
+        for index, (gradient, reference) in enumerate(zip(gradients, references, strict=True))
+        if gradient is not None and reference is not None
+    ]
+    clipped: list[Tensor | None] = [None] * len(gradients)
+    if pairs:
+        places, ours, theirs = zip(*pairs, strict=True)
+        # one kernel for all tensors; nothing waits for a GPU
+        lengths, allowed = torch._foreach_norm(ours), torch._foreach_norm(theirs)
+        for place, gradient, length, most in zip(places, ours, lengths, allowed, strict=True):
+            clipped[place] = gradient * (limit * most / (length + _TINY)).clamp(max=1)
+    return clipped
 
 
 def _outputs(logits: Tensor, tapped: Taps, count: int) -> Outputs:

@@ -1,7 +1,7 @@
 """What a training minimises: one protocol for networks with and without a teacher."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +17,16 @@ class Progress:
     Attributes:
         epoch: Finished epochs.
         epochs: Length of the whole training.
-        scale: What the schedule has made of lambda by this epoch, 1 at the start.
+        decays: Points of the schedule, reached by this epoch, at which losses lose weight.
     """
 
     epoch: int
     epochs: int
-    scale: float
+    decays: int = 0
 
     def within(self, fraction: float) -> bool:
         """Whether the batch belongs to the first `fraction` of the training."""
-        # the tolerance: see `rolekd.train.loop.decays`
+        # the tolerance: see `rolekd.train.rates.decays`
         return self.epoch < fraction * self.epochs - 1e-9
 
 
@@ -36,41 +36,33 @@ class Losses:
 
     Attributes:
         task: Cross-entropy with the labels, a scalar.
-        transfer: Lambda times the weighted terms of the distillation, a scalar; None: no teacher.
+        transfer: Weighted sum of the losses against a teacher, a scalar.
         parts: Every loss by name, detached, unweighted.
         logits: float [B, K].
-        clipped: As `transfer`, of the terms whose gradients a rule clips.
-        beside: Of what learns beside the network, and teaches it nothing by itself.
+        clipped: As `transfer`, of the losses whose gradients are clipped by those of the rest;
+            None: there are none.
     """
 
     task: Tensor
-    transfer: Tensor | None
+    transfer: Tensor
     parts: dict[str, Tensor]
     logits: Tensor
     clipped: Tensor | None = None
-    beside: Tensor | None = None
-
-    @property
-    def total(self) -> Tensor:
-        """What the network minimises, a scalar."""
-        return _sum(self.task, self.transfer, self.clipped)
 
     @property
     def free(self) -> Tensor:
         """All whose gradients add up as they are, a scalar."""
-        return _sum(self.task, self.transfer, self.beside)
+        return self.task + self.transfer
+
+    @property
+    def total(self) -> Tensor:
+        """What the network minimises, a scalar."""
+        return self.free if self.clipped is None else self.free + self.clipped
 
     def scaled(self, factor: float) -> "Losses":
         """Return the same with `factor` times the losses that are minimised."""
-        names = ("task", "transfer", "clipped", "beside")
-        found = {name: getattr(self, name) for name in names}
-        return replace(
-            self, **{n: factor * value for n, value in found.items() if value is not None}
-        )
-
-
-def _sum(task: Tensor, *others: Tensor | None) -> Tensor:
-    return sum((other for other in others if other is not None), start=task)
+        clipped = None if self.clipped is None else factor * self.clipped
+        return Losses(factor * self.task, factor * self.transfer, self.parts, self.logits, clipped)
 
 
 def of_whole_batch(output: Tensor, count: int) -> Tensor:
@@ -107,7 +99,7 @@ class Objective(nn.Module):
         del progress
         logits = of_whole_batch(network(images), len(labels))
         loss = F.cross_entropy(logits, labels)
-        return Losses(loss, None, {"cross_entropy": loss.detach()}, logits)
+        return Losses(loss, loss.new_zeros(()), {"cross_entropy": loss.detach()}, logits)
 
     def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
         """Add the gradients of `losses` to those of the network and of the objective.
@@ -116,7 +108,7 @@ class Objective(nn.Module):
         rule that is not linear in gradients takes their `parallel.average` first.
         """
         del network, progress
-        torch.autograd.backward(_sum(losses.free, losses.clipped))
+        torch.autograd.backward(losses.total)
 
     def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
         """Learn what the objective needs before the network's first epoch.

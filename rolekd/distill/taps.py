@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rolekd.distill.methods import Method
-from rolekd.distill.term import Outputs
-from rolekd.distill.terms import TERMS
+from rolekd.distill.term import Outputs, Term
 from rolekd.errors import InputError
 from rolekd.models import Taps, default_taps
 
@@ -31,26 +29,29 @@ class Pairs:
 
 
 def choose(
-    method: Method, named: "TapsParams | None", student: Described, teacher: Described
+    losses: Mapping[str, type[Term]],
+    named: "TapsParams | None",
+    student: Described,
+    teacher: Described,
 ) -> Pairs:
     """Return the taps that the parameters name, or the defaults of both networks, in pairs.
 
     Defaults that differ in number pair by relative depth: those of the network with more taps
-    that stand at the same share of the way, first with first and last with last. None for a
-    method of logits.
+    that stand at the same share of the way, first with first and last with last. None
+    where no loss compares features.
 
     Raises:
         InputError: They differ in number or are too few, a network has no such module, or no
             defaults.
     """
-    if not method.needs_taps:
+    if not any(kind.needs_taps for kind in losses.values()):
         return Pairs()
     pairs = _pair(named, student, teacher)
     for (network, _), paths in ((student, pairs.student), (teacher, pairs.teacher)):
         with Taps(network, paths):
             pass
-    for name in method.terms:
-        least = TERMS[name].needs_taps
+    for name, kind in losses.items():
+        least = kind.needs_taps
         if len(pairs.student) < least:
             raise InputError(
                 f"distill.taps: {name} compares {least} taps at least, found {len(pairs.student)}; "

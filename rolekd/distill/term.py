@@ -1,9 +1,9 @@
-"""What a term of a distillation is, and what it sees of a batch."""
+"""What a loss of a distillation is, and what it sees of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -38,7 +38,8 @@ class Batch:
         labels: int64 [B].
         student: With gradient.
         teacher: Without; no logits where no term asks for them.
-        beside: Terms append losses of what learns beside the student; lambda leaves them alone.
+        beside: Terms append losses of what learns beside the student; they have no weight, and
+            are no part of what the student minimises.
     """
 
     def __init__(
@@ -88,17 +89,33 @@ class Setting:
     temperature: float
 
 
+class Pretrained(nn.Module):
+    """What learns from the teacher alone, before the student's first epoch; then frozen."""
+
+    def pretraining_loss(self, teacher: Outputs) -> Tensor:
+        """Return what it minimises, a scalar."""
+        raise NotImplementedError
+
+
 class Term(nn.Module):
     """One loss between student and teacher, with the parameters that it trains beside them.
 
+    A class of its own says what it needs and when it acts; `forward` is its formula. Of what it
+    builds, what `pretrained` names is trained before the student, all else with the student.
+
     Attributes:
+        weight: Its weight where `distill.loss` is its name alone.
+        companions: Losses, with weights, that belong to it where `distill.loss` is its name alone.
         needs_teacher: The frozen teacher must run.
         needs_taps: The least number of taps; 0: logits are enough.
         needs_adapters: It compares features, channel by channel.
         first_phase: It prepares the student, alone, in the first phase.
-        clipped: Its gradients obey the rule "clipped".
+        clipped: Its gradient, for each parameter tensor, is clipped to a share of the gradient of
+            all losses that are not; see `rolekd.distill.distillation.clip`.
     """
 
+    weight: ClassVar[float] = 1.0
+    companions: ClassVar[Mapping[str, float]] = {}
     needs_teacher: ClassVar[bool] = True
     needs_taps: ClassVar[int] = 0
     needs_adapters: ClassVar[bool] = False
@@ -114,10 +131,13 @@ class Term(nn.Module):
         raise NotImplementedError
 
     @property
-    def pupil(self) -> nn.Module | None:
-        """What learns from the teacher alone, before the student's first epoch; then frozen."""
+    def pretrained(self) -> Pretrained | None:
+        """The module of this term, if any, that learns before the student's first epoch."""
         return None
 
-    def lesson(self, teacher: Outputs) -> Tensor:
-        """Return the loss of `pupil`, a scalar."""
-        raise NotImplementedError
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; what is pretrained keeps the statistics that it has learned."""
+        super().train(mode)
+        if self.pretrained is not None:
+            self.pretrained.eval()
+        return self

@@ -1,4 +1,4 @@
-"""What every term must do, as tests that a term of your own inherits.
+"""What every loss must do, as tests that a loss of your own inherits.
 
     class TestMine(TermContract):
         kind = Mine
@@ -45,14 +45,13 @@ class TermContract:
 
     def test_the_teacher_gets_no_gradient(self, term: Term) -> None:
         """The teacher is frozen, and so is what it taught before."""
-        before = copy.deepcopy(term.pupil)
+        before = copy.deepcopy(term.pretrained)
         batch, _ = make_batch(8)
         term(batch).backward()
-        if term.pupil is not None and before is not None:
-            assert not any(p.requires_grad for p in term.pupil.parameters())
-            states = zip(
-                term.pupil.state_dict().values(), before.state_dict().values(), strict=True
-            )
+        after = term.pretrained
+        if after is not None and before is not None:
+            assert not any(p.requires_grad for p in after.parameters())
+            states = zip(after.state_dict().values(), before.state_dict().values(), strict=True)
             assert all(torch.equal(now, then) for now, then in states)
 
     @pytest.mark.parametrize("count", [1, 2])
@@ -81,16 +80,16 @@ class TermContract:
         assert all(torch.equal(*pair) for pair in zip(*states, strict=True))
 
     def test_what_the_teacher_teaches_first_is_learned(self, term: Term) -> None:
-        """The lesson's loss falls, and only the pupil changes."""
-        if term.pupil is None:
+        """Its loss falls, and nothing else of the term changes."""
+        if term.pretrained is None:
             return
-        pupil = term.pupil.requires_grad_(True)
-        rest = [p for p in term.parameters() if not any(p is q for q in pupil.parameters())]
+        pretrained = term.pretrained.requires_grad_(True)
+        rest = [p for p in term.parameters() if not any(p is q for q in pretrained.parameters())]
         batch, _ = make_batch(16)
-        optimizer = torch.optim.Adam(pupil.parameters(), lr=1e-3)
+        optimizer = torch.optim.Adam(pretrained.parameters(), lr=1e-3)
         seen = []
         for _ in range(30):
-            loss = term.lesson(batch.teacher)
+            loss = pretrained.pretraining_loss(batch.teacher)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

@@ -7,11 +7,11 @@ A package of the user declares, under the entry point group `rolekd.models`, a f
 that returns a module from float32 [N, channels, H, W] to logits [N, classes].
 """
 
-import importlib.metadata
 from collections.abc import Callable
 
 from torch import nn
 
+from rolekd import plugins
 from rolekd.errors import InputError, did_you_mean
 
 PREFIX = "torchvision:"
@@ -19,21 +19,14 @@ _GROUP = "rolekd.models"
 _SMALL = 96  # pixels; networks for 224 would leave nothing of smaller images
 
 
-def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+def names() -> list[str]:
     """Return the networks that installed packages declare."""
-    return {point.name: point for point in importlib.metadata.entry_points(group=_GROUP)}
+    return plugins.names(_GROUP)
 
 
 def declared(name: str) -> Callable[..., nn.Module]:
     """Return the function behind an entry point."""
-    point = entry_points()[name]
-    try:
-        function: Callable[..., nn.Module] = point.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"model {name}: its entry point {point.value} does not load ({error}); mend or "
-            "reinstall the package that declares it"
-        ) from error
+    function: Callable[..., nn.Module] = plugins.load(_GROUP, name, f"model {name}")
     return function
 
 

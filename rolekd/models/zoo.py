@@ -118,7 +118,7 @@ def find(name: str) -> Callable[..., nn.Module]:
         return _FAMILIES[name].build
     if name.startswith(external.PREFIX):
         return partial(external.torchvision_model, name.removeprefix(external.PREFIX))
-    declared = external.entry_points()
+    declared = external.names()
     if name in declared:
         return external.declared(name)
     hint = did_you_mean(name, sorted({*_FAMILIES, *declared}))

@@ -47,14 +47,12 @@ class Member:
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
             self._params = self._teacher_params.training
-            self._scale_decay = 1.0
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
             self._params = self._student_params.training
             self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
             self._teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
-            self._scale_decay = self._distill_params.scale_decay
 
     def advance(
         self,
@@ -92,7 +90,6 @@ class Member:
                     first=start_epoch,
                     last=start_epoch + epochs,
                     epochs=self._spec.search.epochs,
-                    scale_decay=self._scale_decay,
                 )
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)

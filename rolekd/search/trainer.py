@@ -1,12 +1,12 @@
 """What a search trains with: one protocol, and the closed registry of those that implement it."""
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
+from rolekd import plugins
 from rolekd.errors import InputError
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
@@ -68,11 +68,11 @@ def find_trainer(name: str) -> MakeTrainer:
     if name in _REGISTRY:
         module, attribute = _REGISTRY[name]
         return cast(MakeTrainer, getattr(importlib.import_module(module), attribute))
-    declared = {point.name: point for point in importlib.metadata.entry_points(group=_GROUP)}
+    declared = plugins.names(_GROUP)
     if name not in declared:
         known = ", ".join(sorted({*_REGISTRY, *declared}))
         raise InputError(
             f"trainer {name!r}: unknown; known are {known}; install the package that declares it "
             f"as an entry point in the group {_GROUP}"
         )
-    return cast(MakeTrainer, declared[name].load())
+    return cast(MakeTrainer, plugins.load(_GROUP, name, f"trainer {name!r}"))

@@ -51,7 +51,6 @@ def distill(stage: Stage, name: str) -> None:
                 objective,
                 training,
                 state_file=stage.state / f"seed-{number}.safetensors",
-                scale_decay=params.distill.scale_decay,
                 reporters=[child],
             )
         students.append((network, {**about, "arm": name, "seed": number}))

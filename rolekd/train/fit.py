@@ -42,7 +42,6 @@ def fit(
     params: "TrainingParams",
     *,
     state_file: Path,
-    scale_decay: float = 1.0,
     reporters: Sequence[Reporter] = (),
 ) -> list[dict[str, float]]:
     """Train `network` from its first epoch, or from `state_file`, to its last.
@@ -59,7 +58,6 @@ def fit(
         objective: Computes the loss.
         params: Optimiser and its schedule.
         state_file: Where the state is kept; its folder is made.
-        scale_decay: See `rolekd.train.loop.train`.
         reporters: Hear every epoch, those of an earlier call included.
 
     Returns:
@@ -110,7 +108,6 @@ def fit(
         params,
         average=average,
         first=first,
-        scale_decay=scale_decay,
         after_epoch=after_epoch,
         reporters=listeners,
     )

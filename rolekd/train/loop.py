@@ -67,7 +67,6 @@ def train(
     first: int = 0,
     last: int | None = None,
     epochs: int | None = None,
-    scale_decay: float = 1.0,
     after_epoch: Callable[[int], None] | None = None,
     reporters: Sequence[Reporter] = (),
 ) -> None:
@@ -85,7 +84,6 @@ def train(
         first: First epoch, 0 unless a training goes on.
         last: End; None trains to the last epoch.
         epochs: Length that the schedule refers to.
-        scale_decay: Multiplies the objective's scale at each decay point.
         after_epoch: Called with the number of finished epochs; saves the state.
         reporters: Hear loss, its parts, accuracy, the last learning rate and speed of every epoch.
 
@@ -95,7 +93,7 @@ def train(
     epochs = params.epochs if epochs is None else epochs
     for epoch in range(first, epochs if last is None else last):
         began = time.perf_counter()
-        progress = Progress(epoch, epochs, scale_decay ** rates.decays(params, epochs, epoch))
+        progress = Progress(epoch, epochs, rates.decays(params, epochs, epoch))
         network.train()
         objective.train()
         sums: dict[str, Tensor] = {}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rolekd.data.sources import find
-from rolekd.distill import methods, taps
+from rolekd.distill import registry, taps
 from rolekd.errors import InputError
 from rolekd.models import zoo
 from rolekd.quantize.lower import lower
@@ -18,16 +18,16 @@ _ANY_SIDE = 32  # pixels, where only the data know
 
 
 def check(params: "Params") -> None:
-    """Raise `InputError` for a source, network, method, loss or module that does not exist."""
+    """Raise `InputError` for a source, network, loss or module that does not exist."""
     find(params.data.source)
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)
-    method = methods.resolve(params.distill)
+    losses = {name: registry.find(name) for name in registry.resolve(params.distill.loss)}
     if params.student.overrides or params.student.model.name not in zoo.OURS:
         _check_student(params)
-    if method.needs_taps:
+    if any(loss.needs_taps for loss in losses.values()):
         student, teacher = (_sample(role.model) for role in (params.student, params.teacher))
-        taps.choose(method, params.distill.taps, student, teacher)
+        taps.choose(losses, params.distill.taps, student, teacher)
 
 
 def _sample(params: "ModelParams") -> taps.Described:

@@ -7,17 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rolekd.distill import gradients, taps
-from rolekd.distill.distillation import Distillation
-from rolekd.distill.methods import METHODS, resolve
+from rolekd.distill import taps
+from rolekd.distill.distillation import Distillation, clip, clip_share
+from rolekd.distill.features import AT
 from rolekd.distill.objective import Objective, Progress
-from rolekd.distill.terms import TERMS
+from rolekd.distill.registry import COMBINATIONS, LOSSES
+from rolekd.distill.relations import KDSVD, MHGD
 from rolekd.errors import InputError
 from rolekd.models import build
 from rolekd.params import DistillParams, TapsParams
 from rolekd.quantize import convert
 
-START, LATER = Progress(0, 8, 1.0), Progress(4, 8, 1.0)
+NAMES = (*LOSSES, *COMBINATIONS)
+START, LATER = Progress(0, 8), Progress(4, 8)
 
 
 def _network(name="resnet8", *, width=4, classes=5, seed=0, bits=None):
@@ -44,15 +46,9 @@ def _epochs(_epoch):
     return [_batch(16, seed) for seed in range(3)]
 
 
-def test_every_term_is_a_method_of_its_own():
-    assert {*METHODS} == {*TERMS, "ii"}
-    assert all(METHODS[name].terms.get(name) for name in TERMS)
-    assert set(METHODS["ii"].terms) == {"mhgd", "rkd", "kdsvd"}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_moves_student_and_own_parameters(method):
-    student, objective, _ = _pair(method=method)
+@pytest.mark.parametrize("loss", NAMES)
+def test_every_loss_moves_student_and_own_parameters(loss):
+    student, objective, _ = _pair(loss=loss)
     objective.prepare(_epochs)
     objective.train()
     for progress in (START, LATER):
@@ -64,7 +60,7 @@ def test_every_method_moves_student_and_own_parameters(method):
         )
         objective.backward(losses, student, progress)
         found = [p.grad for p in student.parameters()]
-        if method in ("fsp", "ab") and progress is LATER:  # the cross-entropy alone
+        if loss in ("fsp", "ab") and progress is LATER:  # the cross-entropy alone
             assert all(torch.allclose(f, p) for f, p in zip(found, plain, strict=True))
         else:
             assert any(
@@ -87,9 +83,9 @@ def _acts(objective, name, progress):
     return term.first_phase == (progress is START) and not name.endswith(".bias")
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_each_network_runs_once_for_a_batch(method):
-    student, objective, teacher = _pair(method=method)
+@pytest.mark.parametrize("loss", NAMES)
+def test_each_network_runs_once_for_a_batch(loss):
+    student, objective, teacher = _pair(loss=loss)
     runs = {"student": 0, "teacher": 0}
     for name, network in (("student", student), ("teacher", teacher)):
 
@@ -100,13 +96,14 @@ def test_each_network_runs_once_for_a_batch(method):
     losses = objective(student, *_batch(), LATER)
     objective.backward(losses, student, LATER)
     # the peer of dml is a network of its own
-    assert runs == {"student": 1, "teacher": 0 if method == "dml" else 1}
+    assert runs == {"student": 1, "teacher": 0 if loss == "dml" else 1}
     assert not objective._student_taps.features
 
 
-def test_terms_combine_and_a_weight_scales_its_term():
-    student, objective, _ = _pair(terms={"soft": 0.5, "at": 2.0, "ft": 0.0}, scale=0.4)
-    losses = objective(student, *_batch(), Progress(4, 8, 0.6))
+def test_losses_combine_and_all_weights_multiply():
+    values = {"loss": {"soft": 0.5, "at": 2.0, "ft": 0.0}, "weight": 0.4, "decay_factor": 0.6}
+    student, objective, _ = _pair(**values)
+    losses = objective(student, *_batch(), Progress(4, 8, decays=1))
     assert set(losses.parts) == {"cross_entropy", "soft", "at"}
     expected = 0.4 * 0.6 * (0.5 * losses.parts["soft"] + 2 * losses.parts["at"])
     assert float(losses.transfer.detach()) == pytest.approx(float(expected))
@@ -116,10 +113,10 @@ def test_terms_combine_and_a_weight_scales_its_term():
 
 
 def test_the_first_phase_prepares_the_student_alone():
-    student, objective, _ = _pair(terms={"fitnet": 1.0, "soft": 1.0}, first_phase_fraction=0.25)
+    student, objective, _ = _pair(loss={"fitnet": 1.0, "soft": 1.0}, first_phase_fraction=0.25)
     parts = []
     for epoch in (0, 1, 2, 7):
-        losses = objective(student, *_batch(), Progress(epoch, 8, 1.0))
+        losses = objective(student, *_batch(), Progress(epoch, 8))
         parts.append({name for name, value in losses.parts.items() if float(value) > 0})
         assert (float(losses.task.detach()) == 0) == (epoch < 2)
     assert parts == [{"cross_entropy", "fitnet"}] * 2 + [{"cross_entropy", "soft"}] * 2
@@ -130,8 +127,7 @@ def test_the_first_phase_prepares_the_student_alone():
 
 
 def test_clipped_gradients_are_the_rules():
-    values = {"terms": {"rkd": 0.1, "kdsvd": 50.0, "mhgd": 50.0}, "gradient_rule": "clipped"}
-    student, objective, _ = _pair(**values)
+    student, objective, _ = _pair(loss={"rkd": 0.1, "kdsvd": 50.0, "mhgd": 50.0})
     weights = list(student.parameters())
     for progress in (START, LATER):
         losses = objective(student, *_batch(), progress)
@@ -153,11 +149,12 @@ def test_clipped_gradients_are_the_rules():
         assert clipped > 0
 
 
-def test_short_gradients_are_not_clipped_and_sums_are_sums():
-    values = {"terms": {"kdsvd": 1e-3, "mhgd": 1e-3}}
+def test_short_gradients_are_not_clipped_and_sums_are_sums(monkeypatch):
     found = []
-    for rule in ("sum", "clipped"):
-        student, objective, _ = _pair(**values, gradient_rule=rule)
+    for clipped in (True, False):  # the class says which
+        monkeypatch.setattr(KDSVD, "clipped", clipped)
+        monkeypatch.setattr(MHGD, "clipped", clipped)
+        student, objective, _ = _pair(loss={"kdsvd": 1e-3, "mhgd": 1e-3})
         objective.backward(objective(student, *_batch(), LATER), student, LATER)
         found.append([p.grad for p in student.parameters()])
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(*found, strict=True))
@@ -165,15 +162,15 @@ def test_short_gradients_are_not_clipped_and_sums_are_sums():
 
 def test_clipping_leaves_nothing_without_a_reference():
     one, zero = torch.ones(3), torch.zeros(3)
-    assert gradients.clip([one, one, None], [None, zero, one], 0.5)[0] is None
-    assert torch.equal(gradients.clip([one], [zero], 0.5)[0], zero)
-    assert torch.equal(gradients.clip([zero], [one], 0.5)[0], zero)
-    assert torch.allclose(gradients.clip([4 * one], [one], 0.5)[0], 0.5 * one)
-    assert gradients.share(0) == 0.5
+    assert clip([one, one, None], [None, zero, one], 0.5)[0] is None
+    assert torch.equal(clip([one], [zero], 0.5)[0], zero)
+    assert torch.equal(clip([zero], [one], 0.5)[0], zero)
+    assert torch.allclose(clip([4 * one], [one], 0.5)[0], 0.5 * one)
+    assert clip_share(0) == 0.5
 
 
 def test_preparation_trains_heads_and_paraphraser_on_the_teacher_alone():
-    student, objective, teacher = _pair(terms={"mhgd": 1.0, "ft": 1.0, "soft": 1.0})
+    student, objective, teacher = _pair(loss={"mhgd": 1.0, "ft": 1.0, "soft": 1.0})
     before = {name: value.clone() for name, value in objective.state_dict().items()}
     frozen = [copy.deepcopy(network.state_dict()) for network in (student, teacher)]
     objective.prepare(_epochs)
@@ -186,19 +183,22 @@ def test_preparation_trains_heads_and_paraphraser_on_the_teacher_alone():
     for state, network in zip(frozen, (student, teacher), strict=True):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     assert not any(p.requires_grad for n, p in objective.named_parameters() if "heads" in n)
-    again = _pair(terms={"mhgd": 1.0, "ft": 1.0, "soft": 1.0})[1]
+    again = _pair(loss={"mhgd": 1.0, "ft": 1.0, "soft": 1.0})[1]
     again.prepare(_epochs)
     states = zip(objective.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(*pair) for pair in states)
 
 
 def test_peers_of_dml_start_from_the_teacher_and_learn():
-    student, objective, teacher = _pair(method="dml")
+    student, objective, teacher = _pair(loss="dml")
     peer = objective.terms["dml"].peer
     assert all(
         torch.equal(a, b) for a, b in zip(peer.parameters(), teacher.parameters(), strict=True)
     )
     losses = objective(student, *_batch(), START)
+    # what the peer minimises is no part of the student's loss
+    expected = losses.parts["cross_entropy"] + 0.4 * losses.parts["dml"]
+    assert float(losses.total.detach()) == pytest.approx(float(expected))
     objective.backward(losses, student, START)
     assert all(p.grad is not None for p in peer.parameters())
     assert all(p.grad is None for p in teacher.parameters())
@@ -212,7 +212,7 @@ def test_families_meet_through_adapters_of_the_objective(student, teacher):
     learner, guide = _network(student, bits=2), _network(teacher, width=6)
     names = [*learner[0].state_dict()]
     objective = Distillation(
-        learner, guide, DistillParams(terms=dict.fromkeys(TERMS, 1.0)), seed=0
+        learner, guide, DistillParams(loss=dict.fromkeys(LOSSES, 1.0)), seed=0
     ).train()
     assert [*learner[0].state_dict()] == names
     assert any(name.startswith("_adapters") for name in objective.state_dict())
@@ -224,17 +224,17 @@ def test_families_meet_through_adapters_of_the_objective(student, teacher):
 
 def test_equal_channels_need_no_adapter():
     objective = Distillation(
-        _network(bits=2), _network("resnet18"), DistillParams(method="fsp"), seed=0
+        _network(bits=2), _network("resnet18"), DistillParams(loss="fsp"), seed=0
     )
     assert not list(objective.parameters())
 
 
 def test_defaults_of_other_numbers_pair_by_relative_depth():
     resnet, alexnet = _network("resnet18"), _network("alexnet")
-    pairs = taps.choose(METHODS["at"], None, alexnet, resnet)
+    pairs = taps.choose({"at": AT}, None, alexnet, resnet)
     assert pairs.student == ("relu1", "relu2", "relu5")
     assert pairs.teacher == ("stage1.1.relu2", "stage3.1.relu2", "stage4.1.relu2")
-    assert taps.choose(METHODS["at"], None, resnet, alexnet).student == pairs.teacher
+    assert taps.choose({"at": AT}, None, resnet, alexnet).student == pairs.teacher
 
 
 def test_named_taps_are_used_in_their_order():
@@ -242,14 +242,14 @@ def test_named_taps_are_used_in_their_order():
         teacher=("stage1.0.relu2", "stage3.0.relu1"), student=("relu", "stage4.0.relu2")
     )
     objective = Distillation(
-        _network(bits=2), _network(width=8), DistillParams(method="ab", taps=named), seed=0
+        _network(bits=2), _network(width=8), DistillParams(loss="ab", taps=named), seed=0
     )
     shapes = [tuple(p.shape[:2]) for n, p in objective.named_parameters() if p.ndim == 4]
     assert shapes == [(8, 4), (32, 32)]
 
 
 def test_under_autocast_losses_are_float32():
-    student, objective, _ = _pair(method="ii")
+    student, objective, _ = _pair(loss="ii")
     with torch.autocast("cpu", torch.bfloat16):
         losses = objective(student, *_batch(), LATER)
     assert {value.dtype for value in losses.parts.values()} == {torch.float32}
@@ -266,25 +266,25 @@ def test_without_a_teacher_there_is_nothing_to_prepare():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "iii"}, r"distill\.method: no such method iii; did you mean ii"),
-        ({"terms": {"sotf": 1.0}}, r"distill\.terms\.sotf: no such loss sotf; did you mean soft"),
-        ({"terms": {"zzz": 1.0}}, r"choose one of soft, rkd"),
-        ({"terms": {"soft": 0.0, "at": 0.0}}, "every weight is 0"),
-        ({"terms": {}}, "every weight is 0"),
+        ({"loss": "iii"}, r"distill\.loss: no such loss iii; did you mean ii"),
+        ({"loss": {"sotf": 1.0}}, r"distill\.loss\.sotf: no such loss sotf; did you mean soft"),
+        ({"loss": {"zzz": 1.0}}, r"choose one of soft, rkd"),
+        ({"loss": {"soft": 0.0, "at": 0.0}}, "every weight is 0"),
+        ({"loss": {}}, "every weight is 0"),
         (
-            {"method": "at", "taps": {"teacher": ["relu"], "student": ["stage5.0.relu2"]}},
+            {"loss": "at", "taps": {"teacher": ["relu"], "student": ["stage5.0.relu2"]}},
             r"tap stage5\.0\.relu2: .* did you mean stage",
         ),
         (
-            {"method": "at", "taps": {"teacher": ["relu", "stage1.0.relu2"], "student": ["relu"]}},
+            {"loss": "at", "taps": {"teacher": ["relu", "stage1.0.relu2"], "student": ["relu"]}},
             r"distill\.taps: 1 of the student, 2 of the teacher",
         ),
         (
-            {"method": "at", "taps": {"teacher": ["flatten"], "student": ["relu"]}},
+            {"loss": "at", "taps": {"teacher": ["flatten"], "student": ["relu"]}},
             "tap flatten of resnet8: gives no feature map",
         ),
         (
-            {"method": "kdsvd", "taps": {"teacher": ["relu"], "student": ["relu"]}},
+            {"loss": "kdsvd", "taps": {"teacher": ["relu"], "student": ["relu"]}},
             r"distill\.taps: kdsvd compares 2 taps at least, found 1",
         ),
     ],
@@ -298,8 +298,3 @@ def test_wrong_parameters_are_told_in_one_line(values, message):
 def test_class_counts_must_agree():
     with pytest.raises(InputError, match="student tells 5 classes apart, its teacher 7"):
         Distillation(_network(), _network(classes=7), DistillParams(), seed=0)
-
-
-def test_a_method_wins_over_terms():
-    assert resolve(DistillParams(method="dkd", terms={"soft": 1.0})).terms == {"dkd": 1.0}
-    assert resolve(DistillParams(terms={"at": 3.0})).terms == {"at": 3.0}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rolekd.distill import relations, vectors
-from rolekd.distill.connectors import AttentionHeads
+from rolekd.distill import vectors
+from rolekd.distill.relations import KDSVD, MHGD, AttentionHeads
 
 
 def _units(*shape, seed=0):
@@ -25,7 +25,7 @@ def _tensors(*arrays):
 def test_kernels_are_compared_entry_by_entry(sizes):
     (a, b), (c, d) = [[_units(3, n, seed=s + n) for n in sizes] for s in (0, 1)]
     expected = ((_kernel(a, b) - _kernel(c, d)) ** 2).sum((1, 2)).mean()
-    found = float(relations.kernels(_tensors(a, b), _tensors(c, d)))
+    found = float(KDSVD.formula(_tensors(a, b), _tensors(c, d)))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-10)
 
 
@@ -58,7 +58,7 @@ def test_the_short_way_gives_the_loss_of_the_full_decomposition(shapes):
     theirs = [vectors.first(t) for t in teacher]
     ours = [vectors.align(vectors.leading(s, 4), v) for s, v in zip(student, theirs, strict=True)]
     expected = _kdsvd_by_full_decomposition(student, teacher)
-    found = float(relations.kernels(tuple(ours), tuple(theirs)))
+    found = float(KDSVD.formula(tuple(ours), tuple(theirs)))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -67,7 +67,7 @@ def test_graphs_are_compared_by_kullback_leibler():
     s, t = rng.normal(size=(2, 3, 4, 4))
     p, q = (np.exp(x) / np.exp(x).sum(2, keepdims=True) for x in (t, s))
     expected = (p * np.log(p / q)).sum(2).mean()
-    assert float(relations.graphs(*_tensors(s, t))) == pytest.approx(expected, rel=1e-12)
+    assert float(MHGD.formula(*_tensors(s, t))) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_head_scores_scaled_products_of_its_projections():
@@ -87,8 +87,8 @@ def test_a_head_scores_scaled_products_of_its_projections():
 
 
 LOSSES = {
-    "kernels": lambda s, t: relations.kernels((s[:, :3], s[:, 3:]), (t[:, :3], t[:, 3:])),
-    "graphs": lambda s, t: relations.graphs(s[None], t[None]),
+    "KDSVD": lambda s, t: KDSVD.formula((s[:, :3], s[:, 3:]), (t[:, :3], t[:, 3:])),
+    "MHGD": lambda s, t: MHGD.formula(s[None], t[None]),
 }
 
 

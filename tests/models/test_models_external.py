@@ -1,10 +1,10 @@
 """torchvision's networks and the user's own, by name."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 import torch
+from declared import declare
 from torch import nn
 
 from rolekd.errors import InputError
@@ -12,27 +12,18 @@ from rolekd.models import build, default_taps
 from rolekd.models.features import shapes
 from rolekd.quantize import convert
 
-
-def _declare(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
-    """Install a distribution that declares one network."""
-    about = folder / "ownnet-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: ownnet\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[rolekd.models]\nownnet = {target}\n")
-    (folder / "ownnet.py").write_text(
-        "from torch import nn\n"
-        "def make(*, classes, channels, image_size, width):\n"
-        "    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.ReLU(),\n"
-        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))\n"
-    )
-    monkeypatch.syspath_prepend(str(folder))
-    importlib.invalidate_caches()
+_OWN = """
+from torch import nn
+def make(*, classes, channels, image_size, width):
+    return nn.Sequential(nn.Conv2d(channels, width, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+"""
 
 
 def test_a_package_of_the_user_declares_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _declare(tmp_path, monkeypatch, "ownnet:make")
+    declare(tmp_path, monkeypatch, "rolekd.models", {"ownnet": "own:make"}, _OWN)
     model = build("ownnet", classes=3, channels=1, image_size=(8, 8), width=5, seed=0)
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
     with pytest.raises(InputError, match="ownnets: unknown network; did you mean ownnet"):
@@ -42,8 +33,8 @@ def test_a_package_of_the_user_declares_a_network(
 def test_an_entry_point_that_does_not_load_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _declare(tmp_path, monkeypatch, "ownnet:missing")
-    with pytest.raises(InputError, match=r"ownnet:missing does not load.*reinstall"):
+    declare(tmp_path, monkeypatch, "rolekd.models", {"ownnet": "own:missing"}, _OWN)
+    with pytest.raises(InputError, match=r"own:missing does not load.*reinstall"):
         build("ownnet", classes=3, channels=1, image_size=(8, 8), width=5, seed=0)
 
 

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(300)
             "overrides.stage9.0.conv1: no such convolution; did you mean stage",
         ),
         (
-            {"distill": {"terms": {"sft": 1.0}}},
-            "distill.terms.sft: no such loss sft; did you mean soft",
+            {"distill": {"loss": {"sft": 1.0}}},
+            "distill.loss.sft: no such loss sft; did you mean soft",
         ),
         ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
         ({"data": {"source": "digits", "path": "rolekd/train"}}, "data.path: the source digits"),

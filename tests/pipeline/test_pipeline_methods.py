@@ -1,11 +1,11 @@
-"""Every method of distillation through `dvc repro`, the search included."""
+"""Every loss of a distillation through `dvc repro`, the search included."""
 
 import csv
 
 import pytest
 from conftest import make_project
 
-from rolekd.distill.methods import METHODS
+from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -15,21 +15,21 @@ def fresh(store, tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("methods"), store)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_searches_and_trains(fresh, method):
+@pytest.mark.parametrize("loss", [*LOSSES, *COMBINATIONS])
+def test_a_loss_searches_and_trains(fresh, loss):
     fresh.set(
-        distill={"method": method, "prepare_epochs": 1},
+        distill={"loss": loss, "prepare_epochs": 1},
         compare={"seeds": 1},
         student={"training": {"epochs": 2}},  # one of them the first phase
     )
     output = fresh.run("dvc", "repro", "distill@kd-rolewise")
     assert "Running stage 'search_student'" in output
     rows = list(csv.DictReader((fresh.folder / "outputs/distill/kd-rolewise/epochs.csv").open()))
-    for term in METHODS[method].terms:
-        assert sum(float(row[term]) for row in rows) > 0
+    for name in resolve(loss):
+        assert sum(float(row[name]) for row in rows) > 0
     # what is null or a list in params.yaml is as much part of what DVC compares
     assert "up to date" in fresh.run("dvc", "repro", "distill@kd-rolewise")
-    if method == "at":
+    if loss == "at":
         paths = ["stage1.0.relu2", "stage2.0.relu2"]
         fresh.set(distill={"taps": {"teacher": paths, "student": paths}})
         assert "Running stage 'distill@kd-rolewise'" in fresh.run(

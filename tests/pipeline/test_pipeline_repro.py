@@ -145,8 +145,8 @@ def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(proj
     kept = (project.folder / "params.yaml").read_text()
     lock = (project.folder / "dvc.lock").read_text()
     changes = ("student.bits=4", "student.quantizer=lsq", "student.residual=float")
-    # a method with heads on the way: every arm and the search go through it
-    changes += ("export.resize=true", "distill.method=ii")
+    # a loss with heads on the way: every arm and the search go through it
+    changes += ("export.resize=true", "distill.loss=ii")
     output = project.run(
         "dvc", "exp", "run", *(word for change in changes for word in ("-S", change))
     )

@@ -39,13 +39,13 @@ def _member(inputs, **distill):
     return Member(spec, inputs)
 
 
-@pytest.mark.parametrize("method", ["ii", "ft"])
-def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, method):
+@pytest.mark.parametrize("loss", ["ii", "ft"])
+def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, loss):
     def two_slots(name):
         first, second = tmp_path / f"{name}-1", tmp_path / f"{name}-2"
         # a member of its own for each, as after a restart or on another machine
-        _member(inputs, method=method).advance(None, NOTHING, Slot(0, 0), 0, 1, first)
-        _member(inputs, method=method).advance(first, NOTHING, Slot(1, 0), 1, 1, second)
+        _member(inputs, loss=loss).advance(None, NOTHING, Slot(0, 0), 0, 1, first)
+        _member(inputs, loss=loss).advance(first, NOTHING, Slot(1, 0), 1, 1, second)
         return first, second
 
     one, again = two_slots("one"), two_slots("again")
@@ -64,7 +64,7 @@ def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, method):
 
 def test_a_child_takes_over_another_members_heads(inputs, tmp_path):
     parent = tmp_path / "parent"
-    member = _member(inputs, method="ii")
+    member = _member(inputs, loss="ii")
     member.advance(None, NOTHING, Slot(0, 0), 0, 1, parent)
     member.advance(parent, NOTHING, Slot(1, 1), 1, 1, tmp_path / "child")
     kept, taken = (state.read(p)[0] for p in (parent, tmp_path / "child"))

@@ -14,8 +14,8 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.prepare import prepare
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.methods import METHODS
 from rolekd.distill.objective import Objective
+from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
@@ -110,23 +110,22 @@ def test_the_rate_decays_at_the_stated_fractions():
     assert decays(params, 1, 0) == 0
 
 
-# heads, a paraphraser, adapters, connectors, a peer: whatever a term may train
+# heads, a paraphraser, adapters, connectors, a peer: whatever a loss may train
 EVERYTHING = {"mhgd": 1.0, "ft": 1.0, "fsp": 1.0, "ab": 1.0, "dml": 1.0, "rkd": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("terms", "quantizer"), [(None, "lsq"), ({"soft": 1.0}, "dorefa"), (EVERYTHING, "dorefa")]
+    ("loss", "quantizer"), [(None, "lsq"), ({"soft": 1.0}, "dorefa"), (EVERYTHING, "dorefa")]
 )
-def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, terms, quantizer):
+def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, loss, quantizer):
     low = STUDENT.model_copy(update={"quantizer": quantizer, "overrides": {"*shortcut.0": 4}})
     teacher = roles.teacher(WIDER, digits, 0)
 
     def run(path, stop):
         student = roles.student(low, digits, 1, teacher[0])
         network, objective = student[0], Objective()
-        if terms is not None:
-            params = DistillParams(terms=terms, gradient_rule="clipped")
-            objective = Distillation(student, teacher, params, 1)
+        if loss is not None:
+            objective = Distillation(student, teacher, DistillParams(loss=loss), 1)
         optimizer = make_optimizer(network, objective, TINY)
         first = 0
         if path.exists():
@@ -143,7 +142,6 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, ter
             TINY,
             first=first,
             last=stop,
-            scale_decay=0.6,
         )
         state.save(path, network, objective, optimizer, stop)
 
@@ -221,11 +219,11 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_and_changes_the_weights(digits, tmp_path, method, plain):
+@pytest.mark.parametrize("loss", [*LOSSES, *COMBINATIONS])
+def test_every_loss_trains_and_changes_the_weights(digits, tmp_path, loss, plain):
     teacher = roles.teacher(WIDER, digits, 0)
     student = roles.student(STUDENT, digits, 1, teacher[0])
-    params = DistillParams(method=method, prepare_epochs=1)
+    params = DistillParams(loss=loss, prepare_epochs=1)
     rows = fit(
         student[0],
         _batches(digits),
@@ -233,9 +231,8 @@ def test_every_method_trains_and_changes_the_weights(digits, tmp_path, method, p
         Distillation(student, teacher, params, 1),
         TWO_EPOCHS,
         state_file=tmp_path / "state",
-        scale_decay=0.6,
     )
-    for name in METHODS[method].terms:
+    for name in resolve(loss):
         assert sum(row[name] for row in rows) > 0
     assert not torch.equal(_flat(student[0]), plain)
 
@@ -278,7 +275,7 @@ def test_a_training_with_heads_that_is_killed_ends_in_the_same_bytes(digits, tmp
             student[0],
             _batches(digits),
             _nothing(digits),
-            Distillation(student, teacher, DistillParams(method="ii"), 1),
+            Distillation(student, teacher, DistillParams(loss="ii"), 1),
             TINY,
             state_file=path,
             reporters=[Killer(kill_at)],

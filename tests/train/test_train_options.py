@@ -30,7 +30,7 @@ from rolekd.train.loop import do_step, make_optimizer, train
 TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
-START = Progress(0, 1, 1.0)
+START = Progress(0, 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,7 +162,7 @@ def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_
             first, _ = state.load(path, network, objective, optimizer, average=average.network)
         train(
             network, optimizer, _batches(digits), _nothing(digits), objective, params,
-            average=average, first=first, last=stop, scale_decay=0.6,
+            average=average, first=first, last=stop,
         )  # fmt: skip
         state.save(path, network, objective, optimizer, stop, average=average.network)
 
@@ -283,7 +283,7 @@ def test_a_gpu_trains_like_the_cpu_and_twice_the_same(digits, tmp_path):
         student = described[0].to(where)
         teacher[0].to(where)
         batches = Batches(digits, "search_train", 64, 0, Normalize(digits, where))
-        objective = Distillation(described, teacher, DistillParams(method="ii"), 1)
+        objective = Distillation(described, teacher, DistillParams(loss="ii"), 1)
         path = tmp_path / f"{where.type}-{len(list(tmp_path.iterdir()))}"
         history = fit(student, batches, _nothing(digits), objective, TINY, state_file=path)
         return history[0]["loss"], sha256(path)
@@ -299,7 +299,7 @@ def test_a_compiled_network_learns_the_same(digits, tmp_path):
     for compiled in (False, True):
         teacher = roles.teacher(TEACHER, digits, 0)
         student = roles.student(STUDENT, digits, 1, teacher[0])
-        objective = Distillation(student, teacher, DistillParams(method="ii"), 1)
+        objective = Distillation(student, teacher, DistillParams(loss="ii"), 1)
         params = TINY.model_copy(update={"compile": compiled, "epochs": 1})
         history = fit(
             student[0], _batches(digits), _nothing(digits), objective, params,

@@ -26,9 +26,7 @@ from rolekd.train.fit import fit
 
 TRAINING = TrainingParams(epochs=2, batch_size=63, optimizer="sgd", learning_rate=0.02)
 # logits, features through adapters, heads that learn first, a rule that is not linear
-DISTILL = DistillParams(
-    terms={"soft": 1.0, "rkd": 0.1, "mhgd": 1.0, "at": 1.0}, gradient_rule="clipped"
-)
+DISTILL = DistillParams(loss={"soft": 1.0, "rkd": 0.1, "mhgd": 1.0, "at": 1.0})
 RICH = TRAINING.model_copy(
     update={"accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "schedule": "cosine"}
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rolekd.distill import hints
+from rolekd.distill.features import AB, AT, FSP, FT, FitNet
 
 
 def _maps(*shape, seed=0):
@@ -17,7 +17,7 @@ def _value(loss, *maps):
 
 def test_fitnets_hint_is_half_the_mean_squared_difference():
     s, t = _maps(3, 4, 5, 5), _maps(3, 4, 5, 5, seed=1)
-    assert _value(hints.hint, s, t) == pytest.approx(0.5 * ((s - t) ** 2).mean(), rel=1e-12)
+    assert _value(FitNet.formula, s, t) == pytest.approx(0.5 * ((s - t) ** 2).mean(), rel=1e-12)
 
 
 def test_attention_transfer_compares_unit_maps():
@@ -27,7 +27,7 @@ def test_attention_transfer_compares_unit_maps():
         maps = [(m[image] ** 2).sum(0).ravel() for m in (s, t)]
         ours, theirs = (m / np.sqrt((m**2).sum()) for m in maps)
         expected += ((ours - theirs) ** 2).sum() / 3
-    assert _value(hints.attention, s, t) == pytest.approx(expected, rel=1e-12)
+    assert _value(AT.formula, s, t) == pytest.approx(expected, rel=1e-12)
 
 
 def _flow(first, second):
@@ -47,7 +47,7 @@ def test_fsp_compares_flows_between_stages(side):
     ours = _maps(3, 5, 4, 4), _maps(3, 6, side, side, seed=1)
     theirs = _maps(3, 5, 8, 8, seed=2), _maps(3, 6, 4, 4, seed=3)
     expected = ((_flow(*ours) - _flow(*theirs)) ** 2).mean()
-    loss = hints.flow(tuple(map(torch.tensor, ours)), tuple(map(torch.tensor, theirs)))
+    loss = FSP.formula(tuple(map(torch.tensor, ours)), tuple(map(torch.tensor, theirs)))
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
@@ -57,7 +57,7 @@ def test_factors_are_compared_as_unit_vectors_by_absolute_differences():
     for ours, theirs in zip(s.reshape(3, -1), t.reshape(3, -1), strict=True):
         difference = ours / np.linalg.norm(ours) - theirs / np.linalg.norm(theirs)
         expected += np.abs(difference).sum() / np.sqrt(16) / 3
-    assert _value(hints.factors, s, t) == pytest.approx(expected, rel=1e-12)
+    assert _value(FT.formula, s, t) == pytest.approx(expected, rel=1e-12)
 
 
 def test_boundaries_ask_for_a_margin_on_the_teachers_side():
@@ -65,14 +65,14 @@ def test_boundaries_ask_for_a_margin_on_the_teachers_side():
     expected = 0.0
     for ours, theirs in zip(s.ravel(), t.ravel(), strict=True):
         expected += max(0.0, 1 - ours) ** 2 if theirs > 0 else max(0.0, 1 + ours) ** 2
-    assert _value(hints.boundaries, s, t) == pytest.approx(expected / s.size, rel=1e-12)
-    assert _value(hints.boundaries, s, np.maximum(t, 0)) == pytest.approx(expected / s.size)
-    assert _value(hints.boundaries, np.where(t > 0, 1.5, -1.5), t) == 0
+    assert _value(AB.formula, s, t) == pytest.approx(expected / s.size, rel=1e-12)
+    assert _value(AB.formula, s, np.maximum(t, 0)) == pytest.approx(expected / s.size)
+    assert _value(AB.formula, np.where(t > 0, 1.5, -1.5), t) == 0
 
 
-@pytest.mark.parametrize("name", ["hint", "attention", "factors", "boundaries"])
-def test_the_larger_map_is_averaged_to_the_smaller(name):
-    loss = getattr(hints, name)
+@pytest.mark.parametrize("kind", [FitNet, AT, FT, AB])
+def test_the_larger_map_is_averaged_to_the_smaller(kind):
+    loss = kind.formula
     large, small = _maps(2, 3, 8, 8), _maps(2, 3, 4, 4, seed=1)
     pooled = large.reshape(2, 3, 4, 2, 4, 2).mean((3, 5))
     assert _value(loss, large, small) == pytest.approx(_value(loss, pooled, small), rel=1e-12)
@@ -80,11 +80,11 @@ def test_the_larger_map_is_averaged_to_the_smaller(name):
 
 
 LOSSES = {
-    "hint": hints.hint,
-    "attention": hints.attention,
-    "factors": hints.factors,
-    "boundaries": hints.boundaries,
-    "flow": lambda s, t: hints.flow((s, s[:, :2]), (t, t[:, :2])),
+    "FitNet": FitNet.formula,
+    "AT": AT.formula,
+    "FT": FT.formula,
+    "AB": AB.formula,
+    "FSP": lambda s, t: FSP.formula((s, s[:, :2]), (t, t[:, :2])),
 }
 
 
@@ -95,7 +95,7 @@ def test_gradients_agree_with_finite_differences(name):
     assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, teacher), student)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != "boundaries"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "AB"])
 def test_equal_maps_have_no_loss(name):
     maps = torch.tensor(_maps(2, 3, 4, 4))
     assert float(LOSSES[name](maps, maps.clone())) == 0

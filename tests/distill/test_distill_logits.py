@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rolekd.distill import losses
+from rolekd.distill.logits import DKD, DML, RKD, SoftLabels
 
 
 def _softmax(logits):
@@ -15,7 +15,7 @@ def test_soft_labels_follow_hintons_formula():
     student, teacher, temperature = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), 3.0
     p, q = _softmax(teacher / temperature), _softmax(student / temperature)
     expected = temperature**2 * (p * (np.log(p) - np.log(q))).sum() / 5
-    loss = losses.soft_labels(torch.tensor(student), torch.tensor(teacher), temperature)
+    loss = SoftLabels.formula(torch.tensor(student), torch.tensor(teacher), temperature)
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
@@ -31,7 +31,7 @@ def test_dkd_follows_zhaos_formula():
         target += (b * np.log(b / c)).sum() / 5
         b, c = (x[row, rest] / x[row, rest].sum() for x in (p, q))
         others += (b * np.log(b / c)).sum() / 5
-    loss = losses.decoupled(*map(torch.tensor, (student, teacher, labels)), temperature, 0.5, 3.0)
+    loss = DKD.formula(*map(torch.tensor, (student, teacher, labels)), temperature, 0.5, 3.0)
     assert float(loss) == pytest.approx(16 * (0.5 * target + 3 * others), rel=1e-12)
 
 
@@ -41,8 +41,8 @@ def test_dkds_parts_make_up_the_soft_labels():
     teacher = rng.normal(size=(1, 7))
     weight = 1 - _softmax(teacher)[0, 2]
     student, teacher = torch.tensor(rng.normal(size=(1, 7))), torch.tensor(teacher)
-    loss = losses.decoupled(student, teacher, torch.tensor([2]), 1.0, 1.0, weight)
-    assert float(loss) == pytest.approx(float(losses.soft_labels(student, teacher, 1.0)))
+    loss = DKD.formula(student, teacher, torch.tensor([2]), 1.0, 1.0, weight)
+    assert float(loss) == pytest.approx(float(SoftLabels.formula(student, teacher, 1.0)))
 
 
 def test_peers_teach_each_other_their_plain_probabilities():
@@ -50,7 +50,7 @@ def test_peers_teach_each_other_their_plain_probabilities():
     network, peer = rng.normal(size=(5, 7)), rng.normal(size=(5, 7))
     p, q = _softmax(peer), _softmax(network)
     expected = (p * np.log(p / q)).sum(1).mean()
-    loss = losses.mutual(torch.tensor(network), torch.tensor(peer))
+    loss = DML.formula(torch.tensor(network), torch.tensor(peer))
     assert float(loss) == pytest.approx(expected, rel=1e-12)
 
 
@@ -76,15 +76,15 @@ def test_rkd_follows_parks_formulas():
     rng = np.random.default_rng(1)
     student, teacher = rng.normal(size=(6, 4)), rng.normal(size=(6, 9))
     (ds, cs), (dt, ct) = _relations(student), _relations(teacher)
-    loss = losses.relational(torch.tensor(student), torch.tensor(teacher))
+    loss = RKD.formula(torch.tensor(student), torch.tensor(teacher))
     assert float(loss) == pytest.approx(50 * _huber(ds - dt) + 100 * _huber(cs - ct), rel=1e-9)
 
 
 LOSSES = {
-    "soft_labels": lambda s, t: losses.soft_labels(s, t, 4.0),
-    "relational": losses.relational,
-    "mutual": losses.mutual,
-    "decoupled": lambda s, t: losses.decoupled(s, t, torch.arange(len(s)) % s.shape[1], 4.0),
+    "SoftLabels": lambda s, t: SoftLabels.formula(s, t, 4.0),
+    "RKD": RKD.formula,
+    "DML": DML.formula,
+    "DKD": lambda s, t: DKD.formula(s, t, torch.arange(len(s)) % s.shape[1], 4.0),
 }
 
 
