@@ -51,8 +51,8 @@ class Session:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) for which the network was trained."""
-        shape = self.accepted_shape
-        if None in shape:
+        shape = [size for size in self.accepted_shape if size is not None]
+        if len(shape) < len(self.accepted_shape):
             shape = json.loads(self.metadata[IMAGE_KEY])
         height, width, channels = shape
         return height, width, channels

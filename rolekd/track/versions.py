@@ -136,9 +136,9 @@ def _check(description: Any, origin: str) -> None:
     """Refuse a version of which MLflow would load anything else than its network."""
     flavors = description.get("flavors") if isinstance(description, dict) else None
     if not isinstance(flavors, dict) or flavors.keys() != _FLAVORS.keys():
-        found = sorted(map(str, flavors)) if isinstance(flavors, dict) else "none"
+        named = sorted(map(str, flavors)) if isinstance(flavors, dict) else flavors
         raise InputError(
-            f"{origin}: its {_DESCRIPTION_FILE} has the flavors {found!r:.100}, not those of an "
+            f"{origin}: its {_DESCRIPTION_FILE} has the flavors {named!r:.100}, not those of an "
             "ONNX model; register it again with `dvc repro register`"
         )
     for flavor, wanted in _FLAVORS.items():

@@ -1,4 +1,4 @@
-"""Bodies of requests: the right ones become the arrays they mean, of the others nothing is built."""
+"""Bodies of requests: right ones become the arrays they mean, of others nothing is built."""
 
 import json
 import tracemalloc
@@ -35,9 +35,9 @@ def _meant(body: bytes) -> NDArray | None:
     (value,) = fields
     if "inputs" in content and isinstance(value, dict):
         value = value["image"] if value.keys() == {"image"} else None
-    if "instances" in content and isinstance(value, list) and isinstance(value[:1], list):
-        if all(isinstance(row, dict) and row.keys() == {"image"} for row in value):
-            value = [row["image"] for row in value]
+    if "instances" in content and isinstance(value, list):
+        named = [isinstance(row, dict) and row.keys() == {"image"} for row in value]
+        value = [row["image"] for row in value] if all(named) else value
     try:
         found = np.array(value)
     except ValueError:
@@ -138,7 +138,13 @@ LARGE = {
     "a text": b'"' + b"x" * MEGABYTE + b'"',
     "digits": b"9" * MEGABYTE,
     # whose first pixel, row and image promise 10**15 values
-    "a promise": b"[[[[" + b"0," * 10**5 + b"0]" + b",[0]" * 10**5 + b"]" + b",[[0]]" * 10**5 + b"]",
+    "a promise": b"[[[["
+    + b"0," * 10**5
+    + b"0]"
+    + b",[0]" * 10**5
+    + b"]"
+    + b",[[0]]" * 10**5
+    + b"]",
 }
 
 
