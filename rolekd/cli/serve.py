@@ -47,7 +47,9 @@ def serve(
     seconds: float,
     params_file: str,
 ) -> None:
-    """Answer predictions over HTTP, as `mlflow models serve` does, and safe against bad requests.
+    """Answer predictions over HTTP in the protocol of `mlflow models serve`.
+
+    What is served is the file that was registered; nothing that the version names is run.
 
     The version is looked up once: start it again after a promotion.
     """

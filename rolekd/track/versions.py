@@ -147,7 +147,6 @@ def _check(description: Any, origin: str) -> None:
             found = entries.get(key)
             if found != value:
                 raise InputError(
-                    f"{origin}: its {_DESCRIPTION_FILE} names {found!r:.100} as {key} of {flavor}, "
-                    f"not {value}; it is not the version that was registered: find out who changed "
-                    "it, and register it again"
+                    f"{origin}: its {_DESCRIPTION_FILE} has {found!r:.100} as {key} of {flavor}, "
+                    f"where {value!r} was registered; find out who changed it, and register again"
                 )
