@@ -75,9 +75,8 @@ def _open(address: str, params_file: str) -> "Session":
     if not address.startswith("models:"):
         return session.load(Path(address))
     from rolekd import params
-    from rolekd.track import registry, store
+    from rolekd.track import store, versions
 
     uri = store.resolve(params.load(params_file).track.uri)
     with tempfile.TemporaryDirectory() as folder:
-        fetched = registry.fetch_address(address, Path(folder), uri)
-        return session.load(fetched / registry.GRAPH_FILE, name=address)
+        return versions.fetch_address(address, Path(folder), uri).open()

@@ -22,23 +22,46 @@ import click
     type=click.IntRange(1),
     help="Largest body of a request.",
 )
+@click.option(
+    "--connections",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Open at once, for each of the processes.",
+)
+@click.option(
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="For a request to arrive and its turn to come.",
+)
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")
 def serve(
-    address: str | None, host: str, port: int, workers: int, megabytes: int, params_file: str
+    address: str | None,
+    host: str,
+    port: int,
+    workers: int,
+    megabytes: int,
+    connections: int,
+    seconds: float,
+    params_file: str,
 ) -> None:
-    """Answer predictions over HTTP, as `mlflow models serve` does, and safe against bad requests.
+    """Answer predictions over HTTP in the protocol of `mlflow models serve`.
+
+    What is served is the file that was registered; nothing that the version names is run.
 
     The version is looked up once: start it again after a promotion.
     """
     from rolekd import params
-    from rolekd.export import session
-    from rolekd.track import registry, serving, store
+    from rolekd.track import registry, serving, store, versions
+    from rolekd.track.connections import Limits
 
     values = params.load(params_file)
     address = address or f"models:/{registry.model_name(values.data.name)}@{registry.CHAMPION}"
     with tempfile.TemporaryDirectory() as folder:
-        model = registry.fetch_address(address, Path(folder), store.resolve(values.track.uri))
-        # MLflow starts the file without a look at what this processor does with it
-        session.load(model / registry.GRAPH_FILE, name=address)
+        version = versions.fetch_address(address, Path(folder), store.resolve(values.track.uri))
+        version.open()  # what is wrong with it is told here, not by each worker
         click.echo(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
-        serving.serve(model, host, port, workers, megabytes * 2**20)
+        limits = Limits(megabytes * 2**20, connections, seconds)
+        serving.serve(version, host, port, workers, limits)

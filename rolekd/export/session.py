@@ -43,10 +43,16 @@ class Session:
         self.metadata = metadata
 
     @property
+    def accepted_shape(self) -> tuple[int | None, ...]:
+        """(height, width, channels) of the images that the file takes; None: of any size."""
+        shape = self.runtime.get_inputs()[0].shape[1:]
+        return tuple(size if isinstance(size, int) else None for size in shape)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) for which the network was trained."""
-        shape = self.runtime.get_inputs()[0].shape[1:]
-        if not all(isinstance(size, int) for size in shape):  # it takes any size
+        shape = [size for size in self.accepted_shape if size is not None]
+        if len(shape) < len(self.accepted_shape):
             shape = json.loads(self.metadata[IMAGE_KEY])
         height, width, channels = shape
         return height, width, channels
@@ -76,20 +82,22 @@ def load(
         InputError: the file is missing, damaged, changed or foreign, onnxruntime is too old, or
             this processor would not add the file's products exactly.
     """
-    content, origin = read(path, sha256=sha256), name or str(path)
+    origin = name or str(path)
+    content = read(path, sha256=sha256, name=origin)
     model = parse(content, origin)
     runtime = start(content, origin, threads=threads)
     return Session(runtime, {entry.key: entry.value for entry in model.metadata_props})
 
 
-def read(path: Path | str, *, sha256: str | None = None) -> bytes:
-    """Return a file's content, after checking its hash if one is given."""
+def read(path: Path | str, *, sha256: str | None = None, name: str | None = None) -> bytes:
+    """Return a file's content, after checking its hash if one is given; `name` as in `load`."""
+    origin = name or str(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); export it first") from error
+        raise InputError(f"{origin}: cannot be read ({error.strerror}); export it first") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path}: its hash is not {sha256[:12]}...; fetch or export it again")
+        raise InputError(f"{origin}: its hash is not {sha256[:12]}...; fetch or export it again")
     return content
 
 
@@ -99,7 +107,7 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise InputError(f"{origin}: damaged, not an ONNX file; export it again") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise InputError(f"{origin}: keeps weights in other files; export it again as one file")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not _is_whole(model, metadata):
@@ -175,13 +183,14 @@ def _digest(message: Message) -> str:
     return hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield every constant of a graph: its own, its nodes', and those of the graphs in them."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor in a message, wherever the format allows one."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
                 yield from _tensors(inner)
 
 

@@ -3,6 +3,7 @@
 __all__ = [
     "card",
     "compare",
+    "connections",
     "evidence",
     "gates",
     "health",
@@ -16,4 +17,5 @@ __all__ = [
     "spool",
     "store",
     "sync",
+    "versions",
 ]

@@ -7,10 +7,11 @@ from pathlib import Path
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
-from rolekd.export import measure, session
+from rolekd.export import measure
+from rolekd.export.session import Session
 from rolekd.params import PromoteParams
 from rolekd.track import evidence as evidences
-from rolekd.track import registry
+from rolekd.track import versions
 from rolekd.track.evidence import Evidence
 from rolekd.track.gates import Gate, judge
 
@@ -35,35 +36,29 @@ def assess(
             file does not run exactly on this machine.
     """
     with tempfile.TemporaryDirectory() as folder:
-        new = registry.fetch(name, str(candidate), Path(folder) / "candidate", uri)
-        found = _evidence(new, f"version {candidate}")
-        network = _load(new, f"version {candidate}")
+        found, network = _open(name, candidate, Path(folder) / "candidate", uri)
         if champion is None:
             return judge(found, None, None, limits)
-        old = registry.fetch(name, str(champion), Path(folder) / "champion", uri)
-        known, present = _evidence(old, f"version {champion}"), _load(old, f"version {champion}")
+        known, present = _open(name, champion, Path(folder) / "champion", uri)
         known = _on_the_same_data(known, found, present, data)
         return judge(found, known, _latency_ratio(network, present), limits)
 
 
-def _evidence(folder: Path, origin: str) -> Evidence:
-    path = folder / "extra_files" / evidences.FILE
-    if not path.exists():
+def _open(name: str, version: int, folder: Path, uri: str) -> tuple[Evidence, Session]:
+    """Return a version's evidence and its network, which is the one that the evidence is about."""
+    fetched = versions.fetch(name, str(version), folder, uri, origin=f"promote: version {version}")
+    if not fetched.evidence.exists():
         raise InputError(
-            f"promote: {origin} has no evidence; run `dvc repro register` to register it with it"
+            f"{fetched.origin} has no evidence; run `dvc repro register` to register it with it"
         )
-    found = evidences.parse(files.read_json(path), origin)
-    if files.sha256(folder / registry.GRAPH_FILE) != found.sha256:
-        raise InputError(f"promote: the evidence of {origin} is about another file; register again")
-    return found
-
-
-def _load(folder: Path, origin: str) -> session.Session:
-    return session.load(folder / registry.GRAPH_FILE, name=f"promote: {origin}")
+    found = evidences.parse(files.read_json(fetched.evidence), fetched.origin)
+    if found.sha256 != fetched.sha256:
+        raise InputError(f"{fetched.origin}: its evidence is about another file; register it again")
+    return found, fetched.open()
 
 
 def _on_the_same_data(
-    champion: Evidence, candidate: Evidence, network: session.Session, data: Path
+    champion: Evidence, candidate: Evidence, network: Session, data: Path
 ) -> Evidence:
     """Return the champion's evidence on the candidate's test images, tested anew if need be."""
     if champion.data_digest == candidate.data_digest or not (data / "dataset.json").exists():
@@ -81,7 +76,7 @@ def _on_the_same_data(
     )
 
 
-def _latency_ratio(candidate: session.Session, champion: session.Session) -> float:
+def _latency_ratio(candidate: Session, champion: Session) -> float:
     """Return the ratio of median latencies of one image, measured in turns on this machine."""
     both = {"candidate": candidate, "champion": champion}
     found = measure.of_one_image(both, seconds=_SECONDS)

@@ -53,8 +53,11 @@ classes in each. On anything else its answer means nothing, however high the pro
 probabilities are those of the network; how well they are calibrated stands in the report.
 
 ## How to load it
-    mlflow models serve -m models:/{name}@champion --env-manager local
     rolekd predict --model models:/{name}@champion IMAGES...
+    rolekd serve --model models:/{name}@champion
+    mlflow models serve -m models:/{name}@champion --env-manager local
+The first two check the file and run nothing else; MLflow runs whatever a version names.
+
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.
 """
 

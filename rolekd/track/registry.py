@@ -5,7 +5,6 @@ The registry needs its store: unlike `runs`, everything here raises when MLflow 
 
 import contextlib
 import importlib.metadata
-import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 _TAG_LIMIT = 5000
 _PARAM_LIMIT = 6000
 
@@ -136,27 +133,6 @@ def _files_beside(folder: Path, evidence: Evidence | None, card: str | None) -> 
     return written
 
 
-def fetch(name: str, reference: str, folder: Path, uri: str) -> Path:
-    """Download a version into `folder`; return where its files lie.
-
-    Args:
-        name: registered name.
-        reference: a number, or an alias with its @.
-        folder: an empty one, or one to be made.
-        uri: MLflow tracking URI.
-    """
-    import mlflow
-
-    address = f"models:/{name}{reference if reference.startswith('@') else f'/{reference}'}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with reachable(uri):
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
-            )
-        )
-
-
 def versions(name: str, uri: str) -> dict[int, dict[str, str]]:
     """Return number -> tags of every version of a registered model; empty where there is none.
 
@@ -168,21 +144,6 @@ def versions(name: str, uri: str) -> dict[int, dict[str, str]]:
     with reachable(uri):
         found = MlflowClient(uri).search_model_versions(f"name = '{name}'")
     return {int(version.version): dict(version.tags) for version in found}
-
-
-def fetch_address(address: str, folder: Path, uri: str) -> Path:
-    """Download the version that an address such as models:/NAME@champion names; see `fetch`.
-
-    Raises:
-        InputError: it is no such address.
-    """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
-        raise InputError(
-            f"--model {address}: no address of a registered model; write models:/NAME@champion "
-            "or models:/NAME/1"
-        )
-    return fetch(found["name"], found["alias"] or found["version"], folder, uri)
 
 
 def _log_graph(

@@ -1,166 +1,209 @@
-"""Serving a registered version over HTTP: MLflow's scoring server, and what its door lacks.
+"""Serving a registered version over HTTP: MLflow's protocol over a network that was checked.
 
-Protocol and prediction are MLflow's (`/invocations`, `/ping`, `/version`), so a client need not
-know who answers. `mlflow models serve` answers some bad requests with 500, reads bodies of any
-size, echoes them in its errors, and cuts 0.7 to 0 where a byte is wanted. All of that happens
-before a model is asked, where no wrapper of a registered model reaches; so it is mended here.
+Paths, requests and answers are those of `mlflow models serve` for a model of images
+(`/invocations`, `/ping`, `/health`, `/version`), so a client need not know who answers. MLflow's
+own server runs what the version names, and builds what a client sends before anybody looks at
+it; neither can be mended around it, so this one shares no code with it.
 """
 
-import copy
+import asyncio
+import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from mlflow.pyfunc import PyFuncModel
+from rolekd.export import session
+from rolekd.track import tensors
+from rolekd.track.connections import BoundedProtocol, Limits
+from rolekd.track.versions import Fetched
 
-_MODEL, _LIMIT = "ROLEKD_SERVED_MODEL", "ROLEKD_SERVED_BYTES"
+_SERVED = "ROLEKD_SERVED"
+_AT_ONCE = 2  # requests of a worker that are computed; others wait with their bodies alone
+_VALUES_AT_ONCE = 2**17  # of images in one run: activations take some hundred times as much
+_JSON = "application/json"
+_UTF_8 = {"charset=utf-8", 'charset="utf-8"'}
 
 
-def serve(model: Path, host: str, port: int, workers: int, limit: int) -> None:
+@dataclass(frozen=True)
+class _Served:
+    """What a worker finds in its environment; the file is checked there once more."""
+
+    path: str
+    sha256: str
+    name: str
+    limits: Limits
+
+
+def serve(version: Fetched, host: str, port: int, workers: int, limits: Limits) -> None:
     """Answer until interrupted.
 
     Args:
-        model: folder of a registered version, see `registry.fetch`.
+        version: what to serve.
         host: address to listen on.
         port: of it.
-        workers: processes; each holds the model.
-        limit: largest body of a request, in bytes.
+        workers: processes; each holds the network.
+        limits: of each worker.
     """
     import uvicorn
 
+    served = _Served(str(version.graph), version.sha256, version.origin, limits)
     # uvicorn's workers are processes that find what to serve in the environment
-    os.environ |= {_MODEL: str(model), _LIMIT: str(limit)}
+    os.environ[_SERVED] = json.dumps(asdict(served))
     uvicorn.run(
-        f"{__name__}:application",
+        f"{__name__}:from_environment",
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        log_level="warning",
+        **bounds(limits),
     )
 
 
-def application() -> "FastAPI":
-    """Return MLflow's scoring application for the model in the environment, behind the door."""
-    from mlflow.pyfunc import load_model, scoring_server
-
-    made: FastAPI = scoring_server.init(Bytes(load_model(os.environ[_MODEL])))
-    made.add_middleware(Door, limit=int(os.environ[_LIMIT]))
-    return made
-
-
-class Door:
-    """ASGI middleware: what no model could answer gets a 4xx and one sentence."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            return await self._app(scope, receive, send)
-        body = await _read(receive, self._limit)
-        if body is None:
-            answer = _refusal(413, f"the body is over {self._limit:,} bytes; send fewer images")
-        elif "content-type" not in Headers(scope=scope):
-            answer = _refusal(415, "no Content-Type; send application/json")
-        else:
-            try:
-                return await self._app(scope, _replay(body, receive), send)
-            except Exception:
-                if _is_json(body):
-                    raise
-                answer = _refusal(400, "the body is no JSON that can be read")
-        return await answer(scope, receive, send)
+def bounds(limits: Limits) -> dict[str, Any]:
+    """Return the options of uvicorn that keep a worker within its limits."""
+    return {
+        "http": partial(BoundedProtocol, limits=limits),
+        "ws": "none",
+        "lifespan": "off",
+        # of tasks: a client that left has no connection, but a task until its turn comes
+        "limit_concurrency": limits.connections + 1,
+        "log_level": "warning",
+    }
 
 
-class Bytes:
-    """A pyfunc model of uint8 images that takes whole numbers from 0 to 255 and nothing else.
+def from_environment() -> Starlette:
+    """Return the application for what the environment names."""
+    values = json.loads(os.environ[_SERVED])
+    served = _Served(**{**values, "limits": Limits(**values["limits"])})
+    network = session.load(Path(served.path), sha256=served.sha256, name=served.name)
+    return application(network, served.limits)
 
-    It shows MLflow's parser no schema, since that would cast what a client sent before anybody
-    could look at it; the schema of the model is enforced afterwards, as ever.
-    """
 
-    def __init__(self, model: "PyFuncModel") -> None:
-        self._model = model
-        self.metadata = copy.copy(model.metadata)
-        self.metadata.signature = None
-        self._names = model.metadata.get_input_schema().input_names()
+def application(network: session.Session, limits: Limits) -> Starlette:
+    """Return the ASGI application that answers for a network."""
+    service = Service(network, limits)
+    return Starlette(
+        routes=[
+            Route("/invocations", service.invocations, methods=["POST"]),
+            Route("/ping", _alive),
+            Route("/health", _alive),
+            Route("/version", _version),
+        ],
+        exception_handlers={
+            HTTPException: _refused,
+            ClientDisconnect: _left,
+            Exception: _failed,
+        },
+    )
 
-    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """Return the model's answer.
+
+class Service:
+    """Answers for a network; every kind of request is read, waits and is computed the same way."""
+
+    def __init__(self, network: session.Session, limits: Limits) -> None:
+        self._network = network
+        self._limits = limits
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def invocations(self, request: Request) -> Response:
+        """Answer MLflow's `/invocations`."""
+        async with self._turn(request) as body:
+            _check_type(request.headers.get("content-type", ""))
+            return await run_in_threadpool(self._predict, body)
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[bytes]:
+        """Give a request's body when it has arrived and its turn has come; hold the turn.
 
         Raises:
-            MlflowException: the input is none; the server answers 400.
+            HTTPException: it is too large or too slow, or there are too many before it.
+            ClientDisconnect: nobody waits for the answer any more.
         """
-        if isinstance(data, np.ndarray):
-            data = {self._names[0]: data}
-        if isinstance(data, Mapping):
-            data = {name: _as_bytes(name, value) for name, value in data.items()}
-        return self._model.predict(data, params=params)
+        body = None
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                body = await _read(request, self._limits.body)
+                await self._turns.acquire()
+        except TimeoutError as error:
+            if body is None:
+                raise HTTPException(408, "the request did not arrive in time") from error
+            raise HTTPException(503, "too many requests; try again") from error
+        try:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            yield body
+        finally:
+            self._turns.release()
+
+    def _predict(self, body: bytes) -> Response:
+        accepted = self._network.accepted_shape
+        try:
+            images = tensors.parse(body, accepted)
+        except ValueError as error:
+            shape = ", ".join(["N", *("any" if size is None else str(size) for size in accepted)])
+            wanted = f'{{"inputs": {{"image": ARRAY}}}} with whole numbers 0..255, [{shape}]'
+            raise HTTPException(400, f"{error}; send {wanted}") from error
+        size = max(1, _VALUES_AT_ONCE // images[0].size)
+        parts = [self._network(images[at : at + size]) for at in range(0, len(images), size)]
+        logits, probabilities = (np.concatenate(part).tolist() for part in zip(*parts, strict=True))
+        return JSONResponse({"predictions": {"logits": logits, "probabilities": probabilities}})
 
 
-def _as_bytes(name: str, value: Any) -> NDArray[np.uint8]:
-    from mlflow.exceptions import MlflowException
-
-    values = np.asarray(value)
-    if values.size == 0:
-        raise MlflowException.invalid_parameter_value(f"{name}: no images")
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise MlflowException.invalid_parameter_value(
-            f"{name}: not an array of whole numbers from 0 to 255"
-        )
-    return values.astype(np.uint8)
-
-
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """Return a request's body; of one over the limit nothing is kept, and None returned.
+async def _read(request: Request, limit: int) -> bytes:
+    """Return a request's body; of one over the limit nothing is kept.
 
     It is read to its end all the same: a client that still sends would not see the answer.
     """
     body, size = bytearray(), 0
-    while True:
-        message = await receive()
-        size += len(message.get("body", b""))
+    async for part in request.stream():
+        size += len(part)
         if size <= limit:
-            body += message.get("body", b"")
+            body += part
         else:
             body.clear()
-        if not message.get("more_body", False):
-            return bytes(body) if size <= limit else None
+    if size > limit:
+        raise HTTPException(413, f"the body is over {limit:,} bytes; send fewer images")
+    return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives a body that was read already, then what comes after it."""
-    waiting = [body]
-
-    async def replayed() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return replayed
+def _check_type(value: str) -> None:
+    """Refuse a content type other than JSON in UTF-8."""
+    kind, *parameters = (part.strip().lower() for part in value.split(";"))
+    if kind != _JSON or not _UTF_8.issuperset(parameters):
+        raise HTTPException(415, "the Content-Type is not JSON in UTF-8; send application/json")
 
 
-def _refusal(status: int, reason: str) -> JSONResponse:
-    return JSONResponse({"error_code": "BAD_REQUEST", "message": reason}, status)
+async def _alive(_: Request) -> Response:
+    return Response("\n", media_type=_JSON)
 
 
-def _is_json(body: bytes) -> bool:
-    """Tell whether Python can read it: nesting and digits have limits that JSON does not know."""
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
+async def _version(_: Request) -> Response:
+    return Response(importlib.metadata.version("mlflow"), media_type=_JSON)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    content = {"error_code": "BAD_REQUEST", "message": error.detail}
+    return JSONResponse(content, error.status_code, error.headers)
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """Tell nothing of a fault of ours; the server's log has its trace."""
+    return JSONResponse({"error_code": "INTERNAL_ERROR", "message": "the server failed"}, 500)

@@ -103,6 +103,27 @@ def test_external_data(exported: Path, part: Callable[[onnx.ModelProto], onnx.Gr
         load(exported)
 
 
+def _in_a_function(model: onnx.ModelProto) -> onnx.TensorProto:
+    attribute = (
+        model.functions.add(name="f").node.add(op_type="Constant").attribute.add(name="value")
+    )
+    return attribute.t
+
+
+@pytest.mark.parametrize(
+    "tensor", [_in_a_function, lambda model: model.graph.sparse_initializer.add().values]
+)
+def test_external_data_outside_of_graphs(
+    exported: Path, tensor: Callable[[onnx.ModelProto], onnx.TensorProto]
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        tensor(model).data_location = onnx.TensorProto.EXTERNAL
+
+    _edit(exported, change)
+    with pytest.raises(InputError, match="weights in other files"):
+        load(exported)
+
+
 def test_onnxruntime_too_old(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", "1.9.3")
     with pytest.raises(InputError, match=r"needs onnxruntime 1\.24\.1, this is 1\.9\.3"):

@@ -36,6 +36,14 @@ class Server:
             answer = connection.getresponse()
             return answer.status, answer.read()
 
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of the answer to a GET."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
     def classes(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the classes that the server gives to images."""
         status, answer = self.post(body_of(images))
@@ -56,6 +64,14 @@ class Server:
             ["ps", "-o", "rss=", "-g", str(self.process.pid)], capture_output=True, text=True
         ).stdout
         return sum(map(int, listed.split())) / 1024
+
+    def peak_memory(self) -> float:
+        """Return the largest resident memory so far of the server's processes in MB."""
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "-g", str(self.process.pid)], capture_output=True, text=True
+        ).stdout
+        lines = (Path(f"/proc/{pid}/status").read_text() for pid in listed.split())
+        return sum(int(text.partition("VmHWM:")[2].split()[0]) for text in lines) / 1024
 
 
 class Tracking:

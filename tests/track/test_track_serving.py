@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,19 +152,64 @@ def test_a_bad_request_is_the_clients_fault(served: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    "headers",
     [
-        ({}, 415),
-        ({"Content-Type": "text/plain"}, 415),
-        ({"Content-Type": "application/json; charset=latin-1"}, 415),
-        ({"Content-Type": "text/csv"}, 400),
-        ({"Content-Type": "application/vnd.apache.parquet"}, 400),
+        {},
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "text/csv"},
+        {"Content-Type": "application/vnd.apache.parquet"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": "application/json; version=1"},
     ],
 )
-def test_content_that_is_not_what_it_says(
-    served: Served, headers: dict[str, str], status: int
+@pytest.mark.parametrize("body", [b'{"inputs": [', b"1," * 60_000, b'a,b\n1,2,3\n"'])
+def test_only_json_is_let_in(served: Served, headers: dict[str, str], body: bytes) -> None:
+    status, answer = served["rolekd"].post(body, headers)
+    assert status == 415
+    assert json.loads(answer).keys() == {"error_code", "message"}
+    assert b"\n" not in answer
+
+
+def test_json_may_name_its_charset(served: Served, student: Student) -> None:
+    headers = {"Content-Type": 'Application/JSON; charset="UTF-8"'}
+    assert served["rolekd"].post(servers.body_of(student.images[:1]), headers)[0] == 200
+
+
+FORMS: dict[str, Callable[[list], object]] = {
+    "named": lambda images: {"inputs": {"image": images}},
+    "bare": lambda images: {"inputs": images},
+    "instances": lambda images: {"instances": images},
+    "rows": lambda images: {"instances": [{"image": image} for image in images]},
+    "parameters": lambda images: {"inputs": images, "params": {"temperature": 1}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_client_of_mlflows_server_gets_the_same_answer(
+    served: Served, student: Student, form: str
 ) -> None:
-    assert served["rolekd"].post(b'{"inputs": [', headers)[0] == status
+    body = json.dumps(FORMS[form](student.images[:3].tolist())).encode()
+    answers = [served[which].post(body) for which in ("mlflow", "rolekd")]
+    assert [status for status, _ in answers] == [200, 200]
+    theirs, ours = (json.loads(answer) for _, answer in answers)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("path", ["/ping", "/health", "/version"])
+def test_what_mlflows_server_says_of_itself(served: Served, path: str) -> None:
+    theirs, ours = (served[which].get(path) for which in ("mlflow", "rolekd"))
+    assert ours == theirs
+    assert ours[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/docs", 404), ("/redoc", 404), ("/openapi.json", 404), ("/", 404), ("/invocations", 405)],
+)
+def test_no_other_page_answers(served: Served, path: str, status: int) -> None:
+    found, answer = served["rolekd"].get(path)
+    assert found == status
+    assert json.loads(answer).keys() == {"error_code", "message"}
 
 
 def test_a_body_of_100_megabytes_is_refused_and_not_kept(served: Served) -> None:
@@ -176,6 +221,22 @@ def test_a_body_of_100_megabytes_is_refused_and_not_kept(served: Served) -> None
         assert len(answer) < 1000
     assert server.memory() < before + 50
     assert server.is_up()
+
+
+def test_eight_megabytes_of_empty_lists_are_refused_and_not_built(served: Served) -> None:
+    server = served["rolekd"]
+    before = server.peak_memory()
+    body = b'{"inputs": {"image": [' + b"[]," * 2_790_000 + b"[]]}}"
+    status, answer = server.post(body)
+    assert status == 400, answer
+    assert len(answer) < 1000
+    assert server.peak_memory() < before + 100
+
+
+def test_many_images_are_answered_in_order(served: Served, student: Student) -> None:
+    """More than the server runs at once."""
+    images = np.concatenate([student.images] * 8)
+    np.testing.assert_array_equal(served["rolekd"].classes(images), np.tile(student.classes, 8))
 
 
 @pytest.mark.slow

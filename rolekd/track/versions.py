@@ -1,0 +1,152 @@
+"""Opening a registered version: the file that was registered, and nothing that it names.
+
+MLflow opens a version by importing what its `MLmodel` names (`loader_module`, `code`) and running
+the file that it names (`data`). Whoever can write to the artifact store thereby runs code where
+the version is opened. Here `MLmodel` is data to be checked, and the network is ours to start.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rolekd import files
+from rolekd.errors import InputError
+from rolekd.export import session
+from rolekd.track.evidence import FILE as EVIDENCE_FILE
+from rolekd.track.registry import reachable
+
+GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
+_DESCRIPTION_FILE = "MLmodel"
+_DESCRIPTION_BYTES = 2**16  # ours have 2 kB
+_DESCRIPTION_BRACKETS = 500  # and 20 of these; to read N open ones takes N^2 steps
+# what MLflow reads of each flavor to load it; the flavors are these two and no other
+_FLAVORS: dict[str, dict[str, str | None]] = {
+    "onnx": {"data": GRAPH_FILE, "code": None},
+    "python_function": {"data": GRAPH_FILE, "code": None, "loader_module": "mlflow.onnx"},
+}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a registered version on this machine.
+
+    Attributes:
+        origin: what errors call the version.
+        graph: the file of its network.
+        sha256: of that file, as the registry knows it.
+        evidence: the file of its evidence; it need not be there.
+    """
+
+    origin: str
+    graph: Path
+    sha256: str
+    evidence: Path
+
+    def open(self) -> session.Session:
+        """Start the network, if the file is the one that was registered; see `session.load`."""
+        return session.load(self.graph, sha256=self.sha256, name=self.origin)
+
+
+def fetch(
+    name: str, reference: str, folder: Path, uri: str, *, origin: str | None = None
+) -> Fetched:
+    """Download a version into `folder` and check its description.
+
+    Args:
+        name: registered name.
+        reference: a number, or an alias with its @.
+        folder: an empty one, or one to be made.
+        uri: MLflow tracking URI.
+        origin: what errors call the version; None: its address.
+
+    Raises:
+        InputError: its description names something else than its network.
+        RunError: MLflow does not answer, or the version is not there.
+    """
+    import mlflow
+
+    slash = "" if reference.startswith("@") else "/"
+    origin = origin or f"models:/{name}{slash}{reference}"
+    with reachable(uri):
+        client = mlflow.MlflowClient(uri)
+        if reference.startswith("@"):
+            version = client.get_model_version_by_alias(name, reference[1:])
+        else:
+            version = client.get_model_version(name, reference)
+        source = client.get_model_version_download_uri(name, version.version)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = Path(
+            mlflow.artifacts.download_artifacts(
+                source, dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+            )
+        )
+    _check(_description(content / _DESCRIPTION_FILE, origin), origin)
+    graph = content / GRAPH_FILE
+    # a version that somebody else registered has no tag: the file is what was fetched now
+    sha256 = version.tags.get("sha256") or (files.sha256(graph) if graph.is_file() else "")
+    return Fetched(origin, graph, sha256, content / "extra_files" / EVIDENCE_FILE)
+
+
+def fetch_address(address: str, folder: Path, uri: str) -> Fetched:
+    """Download the version that an address such as models:/NAME@champion names; see `fetch`.
+
+    Raises:
+        InputError: it is not such an address.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise InputError(
+            f"--model {address}: no address of a registered model; write models:/NAME@champion "
+            "or models:/NAME/1"
+        )
+    return fetch(found["name"], found["alias"] or found["version"], folder, uri)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only: aliases could make a small file a large value."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases")
+        return super().compose_node(parent, index)
+
+
+def _description(path: Path, origin: str) -> Any:
+    """Return what a version's MLmodel says, as plain values."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_DESCRIPTION_BYTES + 1)
+        if len(content) > _DESCRIPTION_BYTES:
+            raise ValueError(f"it is larger than {_DESCRIPTION_BYTES:,} bytes")
+        if content.count(b"[") + content.count(b"{") > _DESCRIPTION_BRACKETS:
+            raise ValueError("it has too many brackets")
+        return yaml.load(content, _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({reason}); register it again"
+        ) from error
+
+
+def _check(description: Any, origin: str) -> None:
+    """Refuse a version of which MLflow would load anything else than its network."""
+    flavors = description.get("flavors") if isinstance(description, dict) else None
+    if not isinstance(flavors, dict) or flavors.keys() != _FLAVORS.keys():
+        named = sorted(map(str, flavors)) if isinstance(flavors, dict) else flavors
+        raise InputError(
+            f"{origin}: its {_DESCRIPTION_FILE} has the flavors {named!r:.100}, not those of an "
+            "ONNX model; register it again with `dvc repro register`"
+        )
+    for flavor, wanted in _FLAVORS.items():
+        entries = flavors[flavor] if isinstance(flavors[flavor], dict) else {}
+        for key, value in wanted.items():
+            found = entries.get(key)
+            if found != value:
+                raise InputError(
+                    f"{origin}: its {_DESCRIPTION_FILE} has {found!r:.100} as {key} of {flavor}, "
+                    f"where {value!r} was registered; find out who changed it, and register again"
+                )
