@@ -4,6 +4,7 @@ import click
 
 from pipelines.stage import DATA, OUTPUTS, open_stage
 from rolekd.cli import run
+from rolekd.display import say
 from rolekd.train.arms import ARMS
 
 
@@ -72,7 +73,7 @@ def main(arm: str) -> None:
             students.append((network, {**about, "arm": arm, "seed": number}))
             rows += [{"seed": number, **row} for row in history]
             if stage.leads:
-                click.echo(f"{arm}: seed {number} trained, loss {history[-1]['loss']:.4f}")
+                say(f"{arm}: seed {number} trained, loss {history[-1]['loss']:.4f}")
         if not stage.leads:
             return
         with files.replacing_folder(stage.folder / "weights") as folder:

@@ -7,6 +7,7 @@ import click
 
 from pipelines.stage import DATA, OUTPUTS, open_stage
 from rolekd.cli import run
+from rolekd.display import say
 
 ARM = "kd-rolewise"
 SEED = 0
@@ -92,7 +93,7 @@ def main() -> None:
         )
         stage.run.log_artifact(path)
         stage.finish(figures)
-        click.echo(
+        say(
             f"{path}: {summary.bytes} bytes, equal to the integer evaluation on "
             f"{checked.argmax_equal} of {checked.images} test images"
         )

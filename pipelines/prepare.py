@@ -4,6 +4,7 @@ import click
 
 from pipelines.stage import DATA, open_stage
 from rolekd.cli import run
+from rolekd.display import say
 
 
 @click.command()
@@ -17,12 +18,12 @@ def main() -> None:
         names.check(stage.params)
         with Bar() as bar:
             dataset, quality = prepare_folder(stage.params.data, stage.params.seed, DATA, bar.show)
-        click.echo(
+        say(
             f"{quality.images} images of {len(dataset.classes)} classes: "
             f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"
         )
         for line in quality.warnings():
-            click.echo(f"note: {line} (see {DATA}/quality.json)", err=True)
+            say(f"note: {line} (see {DATA}/quality.json)", err=True)
         sizes = {f"images_{name}": len(indices) for name, indices in dataset.splits.items()}
         stage.run.log_dataset(
             dataset.name,

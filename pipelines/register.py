@@ -5,6 +5,7 @@ import click
 from pipelines.export import ARM, SEED
 from pipelines.stage import DATA, OUTPUTS, open_stage
 from rolekd.cli import run
+from rolekd.display import say
 
 _EXAMPLES = 4
 
@@ -66,7 +67,7 @@ def main() -> None:
             {"name": version.name, "version": version.number, "uri": version.uri},
         )
         stage.finish({"version": version.number})
-        click.echo(f"registered {version.name} version {version.number} as challenger")
+        say(f"registered {version.name} version {version.number} as challenger")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import click
 
 from pipelines.stage import OUTPUTS, open_stage
 from rolekd.cli import run
+from rolekd.display import say
 
 
 @click.command()
@@ -21,7 +22,7 @@ def main() -> None:
         files.write_text(page, build(content))
         stage.run.log_artifact(page)
         stage.finish({})
-        click.echo(f"{page}: open it in a browser")
+        say(f"{page}: open it in a browser")
 
 
 if __name__ == "__main__":

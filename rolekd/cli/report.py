@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekd.display import say
+
 if TYPE_CHECKING:
     from rolekd.params import Params
     from rolekd.report.costs import Cost
@@ -42,7 +44,7 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     measured = [*costs(outputs), *(_registered(outputs, values) if registry else ())]
     content = gather(outputs, values, provenance.collect().describe(), measured)
     files.write_text(target, build(content))
-    click.echo(f"{target}: open it in a browser")
+    say(f"{target}: open it in a browser")
 
 
 def _registered(outputs: Path, values: "Params") -> list["Cost"]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from rolekd.display import say
+
 
 @click.command()
 @click.option(
@@ -40,5 +42,5 @@ def serve(
         model = registry.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         # MLflow starts the file without a look at what this processor does with it
         session.load(model / registry.GRAPH_FILE, name=address)
-        click.echo(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
+        say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
         serving.serve(model, host, port, workers, megabytes * 2**20)

@@ -1,12 +1,12 @@
 """`rolekd summary`: what the last `dvc repro` came to."""
 
-import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from rolekd import files
+from rolekd.console import console
+from rolekd.display import say, say_json
 
 _EVALUATE = Path("outputs/evaluate")
 _VERSION = Path("outputs/register/version.json")
@@ -22,7 +22,7 @@ def summary(as_json: bool) -> None:
     teacher = files.read_json(_EVALUATE / "metrics.json")["teacher_accuracy"]
     if as_json:
         facts = {"teacher_accuracy": teacher, "exported": exported, "model": version}
-        click.echo(json.dumps({**arms, **facts}, indent=2))
+        say_json({**arms, **facts})
         return
     from rolekd.data import dataset as datasets
     from rolekd.report.datafiles import load_predictions
@@ -32,16 +32,15 @@ def summary(as_json: bool) -> None:
 
     logits, labels = load_predictions(_EVALUATE / "predictions.npz")
     evaluation = summarise(logits, labels, datasets.load("outputs/data").classes)
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
-    console.print(arms_table(evaluation))
-    console.print(
-        f"\n{headline(evaluation)}", *(f"- {line}" for line in remarks(evaluation)), sep="\n"
-    )
-    click.echo(
-        f"\nteacher: {100 * teacher:.2f} % in full precision\n"
+    terminal = console(width=None if console().is_terminal else 110)
+    terminal.print(arms_table(evaluation))
+    terminal.print("", headline(evaluation), *(f"- {x}" for x in remarks(evaluation)), sep="\n")
+    say(
+        "",
+        f"teacher: {100 * teacher:.2f} % in full precision",
         f"exported: {100 * exported['accuracy']:.2f} %, {exported['bytes']} bytes, equal to the "
-        f"integer evaluation on {exported['argmax_equal']} of {exported['images']} test images\n"
-        f"registered: {version['name']} version {version['version']} ({version['uri']})\n"
-        "report: outputs/report/index.html\n"
-        "compare runs: make ui"
+        f"integer evaluation on {exported['argmax_equal']} of {exported['images']} test images",
+        f"registered: {version['name']} version {version['version']} ({version['uri']})",
+        "report: outputs/report/index.html",
+        "compare runs: make ui",
     )

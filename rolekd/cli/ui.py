@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from rolekd.display import say
+
 
 @click.command()
 @click.option("--mlflow-port", default=5000, show_default=True)
@@ -31,12 +33,12 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
         for command in commands.values()
         if command
     ]
-    click.echo(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
+    say(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
     if studies.exists():
-        click.echo(f"optuna-dashboard: {list(commands)[1]}")
+        say(f"optuna-dashboard: {list(commands)[1]}")
     else:
-        click.echo(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
-    click.echo("Ctrl-C ends them")
+        say(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
+    say("Ctrl-C ends them")
     try:
         for server in servers:
             server.wait()

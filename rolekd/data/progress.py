@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rolekd.display import say
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -21,14 +23,15 @@ class Bar:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            from rolekd.console import console
 
             self._bar = Progress(
                 *Progress.get_default_columns()[:2],
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=console(err=True),
                 transient=True,
             )
             self._bar.start()
@@ -41,7 +44,7 @@ class Bar:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last > _SECONDS:
             self._last = time.monotonic()
-            print(f"{self._what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"{self._what}: {done} of {total}", err=True)
 
     def __exit__(
         self,

@@ -22,7 +22,6 @@ from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
 from rolekd.report.page import Content
 from rolekd.report.sheets import policy_sheet
-from rolekd.report.style import style
 from rolekd.report.tables import BASELINE, Floats, summarise
 
 if TYPE_CHECKING:
@@ -92,8 +91,7 @@ def sample_sheet(dataset: Dataset, found: Mapping[str, Schedule], params: "Param
         **{f"{role}'s, last": one.policy_at(one.epochs - 1) for role, one in found.items()},
     }
     engine = Engine(dataset.fill, **params.augment.model_dump())
-    with style():
-        return policy_sheet(images[first[:_SHEET_IMAGES]], shown, engine, params.seed)
+    return policy_sheet(images[first[:_SHEET_IMAGES]], shown, engine, params.seed)
 
 
 def _curves(outputs: Path, arms: list[str]) -> dict[str, list[dict[str, str]]]:
