@@ -18,6 +18,7 @@ from typing import Any
 from rolekd import secrets
 
 ERROR_LENGTH = 2000  # characters of an error's line
+_READ = 20_000  # at each end of a text that is cut; far more, since redacted text is shorter
 
 
 def shown(text: object, limit: int | None = None) -> str:
@@ -30,7 +31,10 @@ def shown(text: object, limit: int | None = None) -> str:
         text: its `str` is shown.
         limit: characters at most; the middle is left out, since the remedy is at the end.
     """
-    line = _escaped(secrets.redact(str(text)))
+    whole = str(text)
+    if limit is not None and len(whole) > 2 * _READ:  # so that a huge one costs no time
+        whole = f"{whole[:_READ]}…{whole[-_READ:]}"
+    line = _escaped(secrets.redact(whole))
     if limit is None or len(line) <= limit:
         return line
     end = limit // 3

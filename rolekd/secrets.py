@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 # The bounds keep the time for a text without any "@" linear in its length.
-_LONGEST = 2000
+_LONGEST = 1000
 # Up to the last "@" before a blank or a quote: a password may hold "@" and "/" unescaped. The
 # user goes too: where a token is the whole user part, nothing tells it from a name. The second
 # form is for a password with a quote in it.
@@ -49,7 +49,8 @@ def redact(text: str, *addresses: str) -> str:
     """
     for secret in sorted(_remembered.union(*map(_secrets, addresses)), key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = _BARE_USER_PART.sub("***", _USER_PART.sub("***", text))
+    if "@" in text:
+        text = _BARE_USER_PART.sub("***", _USER_PART.sub("***", text))
     return _SECRET_PAIR.sub(r"\1***", _HEADER.sub(r"\1***", text))
 
 

@@ -1,1 +1,9 @@
 """Tables, plots and the HTML page of a run."""
+
+import os
+from pathlib import Path
+
+# Matplotlib's list of fonts stays in the project, and a matplotlibrc of the user's home changes no
+# figure. Read when matplotlib is imported; outside a project its own place is as good as any.
+if Path("dvc.yaml").is_file():
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(".rolekd/matplotlib").absolute()))

@@ -60,8 +60,8 @@ preprocessing is inside. Out come logits and probabilities over {len(dataset.cla
 {facts}
 
 ## Use and limits
-Meant for images like those of its data set ({_text(dataset.name)}): same size, same kind, one of its
-classes in each. On anything else its answer means nothing, however high the probability. Its
+Meant for images like those of its data set ({_text(dataset.name)}): same size, same kind, one of
+its classes in each. On anything else its answer means nothing, however high the probability. Its
 probabilities are those of the network; how well they are calibrated stands in the report.
 
 ## How to load it

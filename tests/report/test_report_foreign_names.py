@@ -30,20 +30,20 @@ def evaluation() -> tables.Evaluation:
     return tables.summarise(logits, LABELS, NAMES)
 
 
-ROWS = [{"epoch": "0", "accuracy": "0.5"}]
+ROWS = [{"epoch": "0", "accuracy": "0.5", "cross_entropy": "1"}]
 SCHEDULE = Schedule(2, [(0, Policy([5] * LENGTH))])
 DRAWN = {
     "accuracy": lambda found: plots.accuracy_figure(found),
     "difference": lambda found: plots.difference_figure(replace(found, baseline="$^$")),
     "calibration": lambda found: plots.calibration_figure(found.arms),
     "confusion": lambda found: plots.confusion_figure(found.arms[0], NAMES),
-    "mistakes": lambda found: plots.mistakes_figure(
+    "mistakes": lambda _: plots.mistakes_figure(
         np.zeros((len(LABELS), 4, 4, 1), np.uint8), LABELS, -np.eye(len(NAMES))[LABELS], NAMES
     ),
-    "curves": lambda found: histories.curves_figure(dict.fromkeys(NAMES, ROWS), "accuracy", "x"),
-    "search": lambda found: histories.search_figure([], NAMES[0]),
-    "costs": lambda found: costs.cost_figure([costs.Cost(x, 0.5, 10, 0.1) for x in NAMES]),
-    "schedules": lambda found: schedules.schedule_figure(dict.fromkeys(NAMES[:3], SCHEDULE)),
+    "curves": lambda _: histories.curves_figure(dict.fromkeys(NAMES, ROWS), "accuracy", "x"),
+    "search": lambda _: histories.search_figure([], NAMES[0]),
+    "costs": lambda _: costs.cost_figure([costs.Cost(x, 0.5, 10, 0.1) for x in NAMES]),
+    "schedules": lambda _: schedules.schedule_figure(dict.fromkeys(NAMES[:3], SCHEDULE)),
 }
 
 
@@ -75,8 +75,12 @@ def test_page_shows_names_and_blanks_secrets(evaluation: tables.Evaluation) -> N
     content = page.Content(
         dataset=NAMES[2],
         evaluation=evaluation,
-        curves=dict.fromkeys(NAMES, ROWS_OF_TRAINING),
-        quality={"images": 1, "warnings": [address], "classes": dict.fromkeys(NAMES, {"test": 1})},
+        curves=dict.fromkeys(NAMES, ROWS),
+        quality={
+            "images": 1,
+            "warnings": [address],
+            "classes": {name: {"test": 1} for name in NAMES},
+        },
         model={"from": f"ann:{PASSWORD}@host/db"},
         provenance={address: {"url": f"https://h/x?token={PASSWORD}", "turned": "\u202egpj"}},
         params={"track": {"uri": address, "password": PASSWORD, "list": [address]}},
@@ -90,9 +94,6 @@ def test_page_shows_names_and_blanks_secrets(evaluation: tables.Evaluation) -> N
     shown = html.unescape(text)
     for name in NAMES:
         assert f"<td>{name}</td>" in shown
-
-
-ROWS_OF_TRAINING = [{"epoch": "0", "accuracy": "0.5", "cross_entropy": "1"}]
 
 
 def test_terminal_shows_names(evaluation: tables.Evaluation) -> None:
