@@ -99,7 +99,7 @@ def _format_warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    _: str | None = None,
+    line: str | None = None,  # noqa: ARG001
 ) -> str:
     return f"{shown(filename)}:{lineno}: {category.__name__}: {clean(str(message))}\n"
 

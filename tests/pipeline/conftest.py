@@ -32,7 +32,8 @@ class Project:
         self.home = folder.with_name(f"{folder.name}-home")
         self.attempts = folder.with_name(f"{folder.name}-attempts")  # to reach what is elsewhere
         self.traces = folder.with_name(f"{folder.name}-traces")
-        for made in (self.home, self.traces, self.home / "tmp"):
+        temporary = folder.with_name(f"{folder.name}-tmp")
+        for made in (self.home, self.traces, temporary):
             made.mkdir()
         # pytest's own settings must not reach the stages, nor a run of MLflow's that calls us
         self.environment = {
@@ -43,11 +44,11 @@ class Project:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.home),
-            "TMPDIR": str(self.home / "tmp"),
+            "TMPDIR": str(temporary),
             # DVC's index of the project, which it keeps beside all projects otherwise
             "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
             "GUARD_LOG": str(self.attempts),
-            "GUARD_FOLDERS": os.pathsep.join(map(str, (folder, self.home / "tmp"))),
+            "GUARD_FOLDERS": os.pathsep.join(map(str, (folder, temporary))),
             "GIT_AUTHOR_NAME": "t",
             "GIT_AUTHOR_EMAIL": "t@example.org",
             "GIT_COMMITTER_NAME": "t",
@@ -82,8 +83,8 @@ class Project:
         return found
 
     def left(self) -> list[str]:
-        """Return the files that commands left in HOME and in the folder of temporary files."""
-        return [str(p.relative_to(self.home)) for p in self.home.rglob("*") if p.name != "tmp"]
+        """Return what any process, native code included, left below HOME."""
+        return [str(path.relative_to(self.home)) for path in self.home.rglob("*")]
 
     def set(self, **sections: object) -> None:
         """Change params.yaml."""
