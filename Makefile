@@ -5,10 +5,15 @@ BIN := .venv/bin
 
 # bytecode makes every import two to three times faster; some shells turn it off
 unexport PYTHONDONTWRITEBYTECODE
-export DVC_NO_ANALYTICS := 1
 # seconds; the default of 60 is too short for torch on a slow or busy machine
 export UV_COMPILE_BYTECODE_TIMEOUT := 600
+# usage data stay here: rolekd/telemetry.py owns the list, tests/test_telemetry.py compares
+export ORT_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export ITERATIVE_DO_NOT_TRACK := 1
+export DO_NOT_TRACK := true
+export HF_HUB_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 

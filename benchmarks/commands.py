@@ -1,13 +1,14 @@
 """What `rolekd bench` offers: speed as ratios against named peers, measured in one run."""
 
 import importlib
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
-from rich.console import Console
+
+from rolekd.console import console
+from rolekd.display import say_json
 
 _TARGETS = ("cpu", "cpu-vnni", "float")
 _SECONDS = click.FloatRange(0, min_open=True)
@@ -25,9 +26,9 @@ def _report(name: str, as_json: bool, **options: object) -> None:
     module: ModuleType = importlib.import_module(f"benchmarks.{name}")
     result = module.run(**options)
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        say_json(result)
     else:
-        Console().print(module.table(result))
+        console().print(module.table(result))
 
 
 @bench.command()

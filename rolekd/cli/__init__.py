@@ -7,11 +7,10 @@ Commands live in modules of this package and are imported when they are called, 
 import importlib
 import os
 import sys
-import traceback
 
 import click
 
-from rolekd import __version__
+from rolekd import __version__, display
 from rolekd.errors import RolekdError, one_line
 
 __all__ = ["main", "progress", "root", "run"]
@@ -79,39 +78,36 @@ def run(command: click.Command, name: str) -> None:
         # two threads takes a multiple of its time where others want the cores, and with
         # none a fifth more where none does. Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    display.guard()
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.Abort:
-        click.echo("error: interrupted; run it again to go on", err=True)
+        display.say_error("interrupted; run it again to go on")
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        display.say(*error.format_message().splitlines())
         sys.exit(0)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        display.say_error(error.format_message())
         sys.exit(error.exit_code)
-    except RolekdError as error:
-        if os.environ.get("ROLEKD_DEBUG"):
-            traceback.print_exc()
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        if os.environ.get("ROLEKD_DEBUG"):
-            raise
-        click.echo(
-            f"error: {sys.executable}: has no module {error.name}; activate the project's "
-            "environment (make setup, then . .venv/bin/activate)",
-            err=True,
-        )
-        sys.exit(1)
     except Exception as error:
-        if os.environ.get("ROLEKD_DEBUG"):
-            raise
-        click.echo(
-            f"error: unexpected {type(error).__name__}: {one_line(error)}; "
-            "run again with --debug (stages: ROLEKD_DEBUG=1) and report the traceback",
-            err=True,
-        )
-        sys.exit(1)
+        message, exit_code = _in_one_line(error)
+        display.say_error(message, error if os.environ.get("ROLEKD_DEBUG") else None)
+        sys.exit(exit_code)
     if isinstance(code, int):  # what `context.exit` was called with
         sys.exit(code)
+
+
+def _in_one_line(error: Exception) -> tuple[str, int]:
+    """Return what people are told of an error, and the exit code."""
+    if isinstance(error, RolekdError):
+        return str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{sys.executable}: has no module {error.name}; activate the project's "
+            "environment (make setup, then . .venv/bin/activate)"
+        ), 1
+    return (
+        f"unexpected {type(error).__name__}: {one_line(error)}; "
+        "run again with --debug (stages: ROLEKD_DEBUG=1) and report the traceback"
+    ), 1

@@ -1,11 +1,12 @@
 """`rolekd compare`: runs side by side in a terminal."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+
+from rolekd.display import say_json, shown
 
 if TYPE_CHECKING:
     from rolekd.track.compare import Comparison
@@ -32,16 +33,18 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
         store.resolve(values.track.uri),
     )
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        say_json(asdict(found))
     else:
         _show(found)
 
 
 def _show(found: "Comparison") -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from rolekd.console import console
+
+    terminal = console()
     for title, rows in (("Metrics", found.metrics), ("What differs", found.differences)):
         if not rows:
             continue
@@ -49,11 +52,12 @@ def _show(found: "Comparison") -> None:
         table.add_column("")
         for name, run in zip(found.names, found.runs, strict=True):
             table.add_column(
-                f"{name}\n{run[:8]}", justify="right" if rows is found.metrics else "left"
+                Text(f"{shown(name)}\n{run[:8]}"),
+                justify="right" if rows is found.metrics else "left",
             )
         for key, values in rows.items():
             table.add_row(key, *_cells(values))
-        console.print(table)
+        terminal.print(table)
 
 
 def _cells(values: Sequence[float | str | None]) -> list[str]:

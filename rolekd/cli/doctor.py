@@ -1,7 +1,5 @@
 """`rolekd doctor`: what is wrong here, and what to do about it."""
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -9,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from rolekd.display import say, say_json, shown
 
 if TYPE_CHECKING:
     from rolekd.doctor.finding import Finding
@@ -41,9 +41,9 @@ def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: st
             _show(finding)
     faults = sum(finding.verdict == "fault" for finding in found)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], indent=2))
+        say_json([asdict(finding) for finding in found])
     elif not only_faults:
-        click.echo(f"{len(found)} lines, {faults} faults" if faults else "no faults")
+        say(f"{len(found)} lines, {faults} faults" if faults else "no faults")
     if faults:
         context.exit(1)
 
@@ -82,7 +82,11 @@ def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
 
 
 def _show(finding: "Finding") -> None:
-    verdict = click.style(f"{finding.verdict:5}", fg=_COLOURS[finding.verdict])
+    from rich.text import Text
+
+    from rolekd.console import console
+
+    verdict = (f"{finding.verdict:5}", _COLOURS[finding.verdict])
     remedy = f" -> {finding.remedy}" if finding.remedy else ""
-    colour = False if os.environ.get("NO_COLOR") else None
-    click.echo(f"{verdict} {finding.check:17} {finding.found}{remedy}", color=colour)
+    line = f" {finding.check:17} {shown(f'{finding.found}{remedy}')}"
+    console().print(Text.assemble(verdict, line), soft_wrap=True)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from rolekd.display import say
+
 
 @click.command()
 @click.argument("name")
@@ -14,4 +16,4 @@ def download(name: str, folder: str | None) -> None:
 
     target = Path(folder or f"data/raw/{name}")
     downloads.download(name, target)
-    click.echo(f"{target}: complete; dvc add {target} versions it")
+    say(f"{target}: complete; dvc add {target} versions it")

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
+from rolekd.console import console
 from rolekd.data import dataset as datasets
 from rolekd.data.sources import open_source
+from rolekd.display import shown
 from rolekd.errors import InputError
 from rolekd.models import features, zoo
 from rolekd.outputs import Outputs
@@ -101,20 +103,21 @@ def _figures(cost: Size) -> dict[str, Any]:
 
 def show(found: dict[str, dict[str, Any]]) -> None:
     """Print tables."""
-    console = Console()
+    terminal = console()
     for role, entry in found.items():
         images = "x".join(map(str, (*entry["image_size"], entry["channels"])))
         title = f"{role}: {entry['model']}, images {images}, {entry['classes']} classes"
         if "taps" in entry:
-            table = Table(title=f"{title}\nMarked: the default taps", title_justify="left")
-            for heading in ("", "module", "output"):
-                table.add_column(heading)
+            heading = Text(f"{shown(title)}\nMarked: the default taps")
+            table = Table(title=heading, title_justify="left")
+            for column in ("", "module", "output"):
+                table.add_column(column)
             for tap in entry["taps"]:
                 mark = "*" if tap["default"] else ""
                 table.add_row(mark, tap["path"], " x ".join(map(str, tap["shape"])))
-            console.print(table)
+            terminal.print(table)
         if "total" in entry:
-            console.print(_cost_table(title, entry))
+            terminal.print(_cost_table(title, entry))
 
 
 def _cost_table(title: str, entry: dict[str, Any]) -> Table:

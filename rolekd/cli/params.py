@@ -1,11 +1,11 @@
 """`rolekd params`: check params.yaml; print its values, its schema, or what its networks are."""
 
-import json
-
 import click
 import yaml
 
 from rolekd import params as schema
+from rolekd.display import say, say_json
+from rolekd.secrets import blanked
 
 
 @click.command()
@@ -34,7 +34,7 @@ def params(
     prepared, otherwise those of the source.
     """
     if show_schema:
-        click.echo(json.dumps(schema.Params.model_json_schema(), indent=2))
+        say_json(schema.Params.model_json_schema())
         return
     from rolekd.stages import plan
     from rolekd.train import names
@@ -46,8 +46,10 @@ def params(
         _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)
         return
     values = loaded.model_dump(mode="json")
-    text = json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False)
-    click.echo(text.rstrip())
+    if as_json:
+        say_json(values)
+    else:
+        say(*yaml.safe_dump(blanked(values), sort_keys=False).splitlines())
 
 
 def _show_networks(
@@ -57,6 +59,6 @@ def _show_networks(
 
     found = networks.describe(loaded, roles, taps=taps, size=size)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
     else:
         networks.show(found)

@@ -1,13 +1,14 @@
 """`rolekd predict`: classes of image files, by a registered model or an ONNX file."""
 
 import csv
-import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from rolekd.display import say, say_json, shown
 
 if TYPE_CHECKING:
     from rolekd.export.session import Session
@@ -53,13 +54,11 @@ def predict(
     for prediction in classify(network, expand(images), batch, resize):
         broken += prediction.error is not None
         if as_json:
-            click.echo(json.dumps(_row(prediction)))
+            say_json(_row(prediction), indent=None)
         else:
-            writer.writerow(_row(prediction).values())
+            writer.writerow(None if v is None else shown(v) for v in _row(prediction).values())
     if broken:
-        click.echo(
-            f"{broken} of the images gave no prediction; the error column says why", err=True
-        )
+        say(f"{broken} of the images gave no prediction; the error column says why", err=True)
         context.exit(1)
 
 

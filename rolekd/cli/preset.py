@@ -1,11 +1,11 @@
 """`rolekd preset`: the params files that come with rolekd."""
 
-import json
 from pathlib import Path
 
 import click
 
 from rolekd import presets
+from rolekd.display import say, say_json
 
 
 @click.group()
@@ -19,11 +19,11 @@ def list_presets(as_json: bool) -> None:
     """List the presets."""
     found = presets.presets()
     if as_json:
-        click.echo(json.dumps([{"name": p.name, "summary": p.summary} for p in found], indent=2))
+        say_json([{"name": p.name, "summary": p.summary} for p in found])
         return
     width = max(len(p.name) for p in found)
     for each in found:
-        click.echo(f"{each.name:{width}}  {each.summary}")
+        say(f"{each.name:{width}}  {each.summary}")
 
 
 @preset.command()
@@ -38,7 +38,7 @@ def use(name: str, path: str, force: bool) -> None:
     presets.use(name, Path(path), force=force)
     values = params.load(path)
     if Path(values.data.path).exists():
-        click.echo(f"{path} is {name} now; dvc repro runs it")
+        say(f"{path} is {name} now; dvc repro runs it")
         return
     missing = project.missing_raw_data(values)
-    click.echo(f"{path} is {name} now; before dvc repro: {missing.found} -> {missing.remedy}")
+    say(f"{path} is {name} now; before dvc repro: {missing.found} -> {missing.remedy}")

@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rolekd.console import console as make_console
+from rolekd.display import shown
 from rolekd.params import SearchParams
 from rolekd.search.population import Result
 
@@ -32,7 +34,7 @@ class Bar:
 
     def __init__(self, what: str = "images", console: Console | None = None) -> None:
         self._what = what
-        self._console = console or Console(stderr=True)
+        self._console = console or make_console(err=True)
         self._bar = Progress(
             *Progress.get_default_columns()[:2],
             MofNCompleteColumn(),
@@ -76,13 +78,13 @@ class SearchProgress:
     """
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        self._title = title
-        self._console = console or Console(stderr=True)
+        self._title = shown(title)
+        self._console = console or make_console(err=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             console=self._console,
         )
         self._task: TaskID | None = None
@@ -164,7 +166,7 @@ class SearchProgress:
         return f"{images / seconds:,.0f} images/s, {_clock(seconds / slots * left)} left"
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
+        self._console.print(f"{self._title}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

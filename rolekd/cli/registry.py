@@ -1,6 +1,5 @@
 """`rolekd promote` and `rolekd rollback`: which registered version is the champion."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekd.display import say, say_json
 from rolekd.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def promote(
         name, values.promote, uri=uri, data=data, version=version, why=why, dry_run=dry_run
     )
     if as_json:
-        click.echo(json.dumps(asdict(decision), indent=2))
+        say_json(asdict(decision))
     else:
         _show(decision, dry_run)
     if decision.refused:
@@ -78,9 +78,9 @@ def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> Non
     name, uri = _place(name, params.load(params_file))
     left, now = promotion.rollback(name, uri=uri, why=why)
     if as_json:
-        click.echo(json.dumps({"name": name, "from": left, "to": now}, indent=2))
+        say_json({"name": name, "from": left, "to": now})
     else:
-        click.echo(f"{name}: version {now} is the champion again, instead of version {left}")
+        say(f"{name}: version {now} is the champion again, instead of version {left}")
 
 
 def _place(name: str | None, values: "Params") -> tuple[str, str]:
@@ -91,8 +91,10 @@ def _place(name: str | None, values: "Params") -> tuple[str, str]:
 
 
 def _show(decision: "Decision", dry_run: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from rolekd.console import console
 
     against = f"version {decision.previous}" if decision.previous else "no champion"
     table = Table(
@@ -105,12 +107,12 @@ def _show(decision: "Decision", dry_run: bool) -> None:
         table.add_column(heading)
     colours = {"pass": "green", "refused": "red", "not asked": "dim"}
     for gate in decision.gates:
-        verdict = f"[{colours[gate.verdict]}]{gate.verdict}[/]"
+        verdict = Text(gate.verdict, colours[gate.verdict])
         table.add_row(gate.name, gate.found, gate.wanted, verdict)
-    Console().print(table)
+    console().print(table)
     if decision.moved:
-        click.echo(f"version {decision.version} is the champion now")
+        say(f"version {decision.version} is the champion now")
     elif decision.refused:
-        click.echo(f"refused by {len(decision.refused)} of {len(decision.gates)} gates")
+        say(f"refused by {len(decision.refused)} of {len(decision.gates)} gates")
     elif dry_run:
-        click.echo("it would be promoted; run without --dry-run to do it")
+        say("it would be promoted; run without --dry-run to do it")

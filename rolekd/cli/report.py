@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekd.display import say
+
 if TYPE_CHECKING:
     from rolekd.outputs import Outputs
     from rolekd.params import Params
@@ -45,7 +47,7 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     measured = [*costs(written, teacher), *(_registered(written, values) if registry else ())]
     content = gather(written, values, provenance.collect().describe(), measured)
     files.write_text(target, build(content))
-    click.echo(f"{target}: open it in a browser")
+    say(f"{target}: open it in a browser")
 
 
 def _registered(outputs: "Outputs", values: "Params") -> list["Cost"]:

@@ -1,18 +1,18 @@
 """`rolekd schedule`: import, show, plot, compare and stretch schedules."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rolekd import files
 from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import COPIES, OPERATIONS, describe
 from rolekd.augment.schedule import Schedule
+from rolekd.console import console
+from rolekd.display import say, say_json
 from rolekd.errors import InputError
 
 _EPOCHS = click.option("--epochs", type=click.IntRange(min=1), required=True)
@@ -34,7 +34,7 @@ def import_(log: Path, out: Path, epochs: int) -> None:
 
     imported = import_log(log, epochs)
     imported.save(out)
-    click.echo(f"{out}: {len(imported.segments)} policies over {epochs} epochs")
+    say(f"{out}: {len(imported.segments)} policies over {epochs} epochs")
 
 
 @schedule.command()
@@ -44,9 +44,9 @@ def show(file: Path, as_json: bool) -> None:
     """Print a schedule: each entry's probability and magnitude in each segment."""
     loaded = schedules.load(file)
     if as_json:
-        click.echo(json.dumps(loaded.to_json()))
+        say_json(loaded.to_json(), indent=None)
     else:
-        Console().print(_table(loaded, str(file)))
+        console().print(_table(loaded, str(file)))
 
 
 @schedule.command()
@@ -59,14 +59,14 @@ def plot(named: tuple[str, ...], out: Path) -> None:
     loaded = dict(_named(item) for item in named)
     if len(loaded) < len(named):
         raise InputError("plot: two schedules have the same name; write NAME=FILE")
+    from rolekd.report import style
     from rolekd.report.schedules import schedule_figure, schedule_page
 
     if out.suffix == ".html":
         files.write_text(out, schedule_page(loaded))
     else:
-        with files.replacing(out) as temporary:
-            schedule_figure(loaded).savefig(temporary, dpi=120)
-    click.echo(str(out))
+        style.save(schedule_figure(loaded), out)
+    say(out)
 
 
 @schedule.command()
@@ -81,16 +81,16 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     a, b = schedules.load(first), schedules.load(second)
     found = schedules.differences(a, b.stretch(a.epochs))
     if as_json:
-        click.echo(json.dumps(_as_json(a, b, found), indent=2))
+        say_json(_as_json(a, b, found))
         return
     if a.epochs != b.epochs:
-        click.echo(f"{second} is stretched from {b.epochs} to {a.epochs} epochs")
+        say(f"{second} is stretched from {b.epochs} to {a.epochs} epochs")
     for difference in found:
-        click.echo(f"epochs {difference.start} to {difference.stop - 1}:")
+        say(f"epochs {difference.start} to {difference.stop - 1}:")
         for index, old, new in difference.changes:
-            click.echo(f"  {describe(index)}: {old} -> {new}")
+            say(f"  {describe(index)}: {old} -> {new}")
     if not found:
-        click.echo("no difference")
+        say("no difference")
 
 
 @schedule.command()
@@ -100,7 +100,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 def stretch(file: Path, out: Path, epochs: int) -> None:
     """Scale a schedule to another number of epochs."""
     schedules.load(file).stretch(epochs).save(out)
-    click.echo(f"{out}: {epochs} epochs")
+    say(f"{out}: {epochs} epochs")
 
 
 def _named(item: str) -> tuple[str, Schedule]:

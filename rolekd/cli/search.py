@@ -1,6 +1,5 @@
 """`rolekd search`, `worker` and `status`: the search of a schedule, on one machine or many."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rolekd.display import say_json
 from rolekd.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,16 +76,16 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     names = [study] if study else studies.searches(storage)
     found = [read(studies.Ledger.open(storage, name)) for name in names]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        say_json(found)
         return
-    from rich.console import Console
+    from rolekd.console import console
 
-    console = Console()
+    terminal = console()
     for each in found:
-        console.print(_line(each), highlight=False, soft_wrap=True)
-        console.print(_table(each))
+        terminal.print(_line(each), soft_wrap=True)
+        terminal.print(_table(each))
     if not found:
-        console.print("no search in this storage yet")
+        terminal.print("no search in this storage yet")
 
 
 def _unfinished(storage: str) -> str:

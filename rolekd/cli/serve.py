@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from rolekd.display import say
+
 
 @click.command()
 @click.option(
@@ -62,6 +64,6 @@ def serve(
     with tempfile.TemporaryDirectory() as folder:
         version = versions.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
-        click.echo(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
+        say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
         limits = Limits(megabytes * 2**20, connections, seconds)
         serving.serve(version, host, port, workers, limits)

@@ -1,10 +1,9 @@
 """`rolekd summary`: what the last `dvc repro` came to."""
 
-import json
-
 import click
-from rich.console import Console
 
+from rolekd.console import console
+from rolekd.display import say, say_json
 from rolekd.outputs import Arms, EvaluateMetrics, ExportMetrics, Outputs, Version
 
 
@@ -18,8 +17,7 @@ def summary(as_json: bool) -> None:
     teacher = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
     if as_json:
         facts = {"teacher_accuracy": teacher, "exported": exported.model_dump()}
-        content = {**arms.model_dump(), **facts, "model": version.model_dump()}
-        click.echo(json.dumps(content, indent=2))
+        say_json({**arms.model_dump(), **facts, "model": version.model_dump()})
         return
     from rolekd import params
     from rolekd.data import dataset as datasets
@@ -31,16 +29,15 @@ def summary(as_json: bool) -> None:
     logits, labels = load_predictions(outputs.predictions)
     classes = datasets.load(outputs.data).classes
     evaluation = summarise(logits, labels, classes, params.load().compare)
-    console = Console(width=None if Console().is_terminal else 110, highlight=False)
-    console.print(arms_table(evaluation))
-    console.print(
-        f"\n{headline(evaluation)}", *(f"- {line}" for line in remarks(evaluation)), sep="\n"
-    )
-    click.echo(
-        f"\nteacher: {100 * teacher:.2f} % in full precision\n"
+    terminal = console(width=None if console().is_terminal else 110)
+    terminal.print(arms_table(evaluation))
+    terminal.print("", headline(evaluation), *(f"- {x}" for x in remarks(evaluation)), sep="\n")
+    say(
+        "",
+        f"teacher: {100 * teacher:.2f} % in full precision",
         f"exported: {100 * exported.accuracy:.2f} %, {exported.bytes} bytes, equal to the "
-        f"integer evaluation on {exported.argmax_equal} of {exported.images} test images\n"
-        f"registered: {version.name} version {version.version} ({version.uri})\n"
-        f"report: {outputs.report}\n"
-        "compare runs: make ui"
+        f"integer evaluation on {exported.argmax_equal} of {exported.images} test images",
+        f"registered: {version.name} version {version.version} ({version.uri})",
+        f"report: {outputs.report}",
+        "compare runs: make ui",
     )

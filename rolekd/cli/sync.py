@@ -1,8 +1,8 @@
 """`rolekd sync`: send to MLflow what a lost store missed."""
 
-import json
-
 import click
+
+from rolekd.display import say, say_json
 
 
 @click.command()
@@ -14,16 +14,15 @@ import click
 def sync(uri: str | None, params_file: str, as_json: bool) -> None:
     """Send the records of runs that did not reach MLflow while they went on."""
     from rolekd import params
-    from rolekd.secrets import redact
     from rolekd.track import store
     from rolekd.track import sync as spools
 
     address = store.resolve(uri or params.load(params_file).track.uri)
     outcomes = spools.sync(store.spool_folder(), address)
     if as_json:
-        click.echo(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
+        say_json([outcome.to_json() for outcome in outcomes])
         return
     if not outcomes:
-        click.echo(f"nothing to send: MLflow at {redact(address)} has every record")
+        say(f"nothing to send: MLflow at {address} has every record")
     for outcome in outcomes:
-        click.echo(outcome.describe())
+        say(outcome.describe())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from rolekd.display import say
+
 
 @click.command()
 @click.option("--mlflow-port", default=5000, show_default=True)
@@ -21,9 +23,13 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
     uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
     studies = root / ".rolekd" / "optuna.db"
     # one server process instead of ten: nothing here runs jobs
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": uri,  # `ps` shows arguments, and with them a password
+    }
     commands = {
-        f"http://127.0.0.1:{mlflow_port}": _mlflow(uri, mlflow_port),
+        f"http://127.0.0.1:{mlflow_port}": _mlflow(mlflow_port),
         f"http://127.0.0.1:{optuna_port}": _optuna(studies, optuna_port),
     }
     servers = [
@@ -31,12 +37,12 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
         for command in commands.values()
         if command
     ]
-    click.echo(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
+    say(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
     if studies.exists():
-        click.echo(f"optuna-dashboard: {list(commands)[1]}")
+        say(f"optuna-dashboard: {list(commands)[1]}")
     else:
-        click.echo(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
-    click.echo("Ctrl-C ends them")
+        say(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
+    say("Ctrl-C ends them")
     try:
         for server in servers:
             server.wait()
@@ -49,10 +55,10 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
                 server.wait()
 
 
-def _mlflow(uri: str, port: int) -> list[str]:
+def _mlflow(port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", uri, "--workers", "1"),
+        *("--workers", "1"),
     ]
 
 

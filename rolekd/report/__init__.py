@@ -1,5 +1,8 @@
 """Tables, plots and the HTML page of a run."""
 
+import os
+from pathlib import Path
+
 __all__ = [
     "costs",
     "datafiles",
@@ -13,3 +16,8 @@ __all__ = [
     "tables",
     "terminal",
 ]
+
+# Matplotlib's list of fonts stays in the project, and a matplotlibrc of the user's home changes no
+# figure. Read when matplotlib is imported; outside a project its own place is as good as any.
+if Path("dvc.yaml").is_file():
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(".rolekd/matplotlib").absolute()))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from rolekd.report.style import ACCENT, FAINT, style
+from rolekd.report.style import ACCENT, FAINT, legible, style
 
 _LOGARITHMIC = 10.0  # ratio of the largest to the smallest from which the axis is
 
@@ -62,7 +62,8 @@ def _panel(axes: Axes, costs: Sequence[Cost], axis: str, factor: float, label: s
             continue
         place = factor * getattr(cost, axis), 100 * cost.accuracy
         axes.plot(*place, "o", color=ACCENT if cost in best else FAINT)
-        axes.annotate(cost.name, place, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
+        name = legible(cost.name)
+        axes.annotate(name, place, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
     values = [getattr(cost, axis) for cost in costs if getattr(cost, axis) is not None]
     if values and max(values) > _LOGARITHMIC * min(values):
         axes.set_xscale("log")

@@ -21,7 +21,6 @@ from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
 from rolekd.report.page import Content
 from rolekd.report.sheets import policy_sheet
-from rolekd.report.style import style
 from rolekd.report.tables import Floats, summarise
 from rolekd.train.augmentation import make_engine
 
@@ -98,8 +97,7 @@ def sample_sheet(
     epochs = params.student.training.epochs
     last = {title: one.over(epochs)(epochs - 1) for title, one in shown.items()}
     engine = make_engine(params.augment, dataset, threads=1)
-    with style():
-        return policy_sheet(images[first[:_SHEET_IMAGES]], last, engine, params.seed)
+    return policy_sheet(images[first[:_SHEET_IMAGES]], last, engine, params.seed)
 
 
 def _curves(outputs: Outputs) -> dict[str, list[dict[str, str]]]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rolekd.errors import InputError
-from rolekd.report.style import ACCENT, FAINT, PALETTE, style
+from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
 
 _WIDTH = 4.6  # inches
 
@@ -109,7 +109,7 @@ def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
                 label=label,
                 zorder=4 if chosen else 2,
             )
-        axes.set_title(title)
+        axes.set_title(legible(title))
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation accuracy (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -144,7 +144,7 @@ def curves_figure(
             epochs = np.array(sorted(values))
             means = [float(np.mean(values[epoch])) for epoch in epochs]
             shade = (shades or {}).get(arm, PALETTE[place % len(PALETTE)])
-            axes.plot(epochs + 1, means, color=shade, label=arm)
+            axes.plot(epochs + 1, means, color=shade, label=legible(arm))
             lows, highs = ([f(values[e]) for e in epochs] for f in (min, max))
             axes.fill_between(epochs + 1, lows, highs, color=shade, alpha=0.15, linewidth=0)
         axes.set_xlabel("epoch")

@@ -11,13 +11,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rolekd.augment.schedule import Schedule
+from rolekd.display import shown
 from rolekd.report import findings, histories, plots, predictor
 from rolekd.report.costs import Cost, cost_figure
 from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
-from rolekd.report.style import TEACHER, colours, inline_svg, style
+from rolekd.report.style import TEACHER, colours, inline_svg
 from rolekd.report.tables import Evaluation, per_class
 from rolekd.report.terminal import cells
+from rolekd.secrets import blanked
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -35,8 +37,8 @@ class Content:
         quality: findings about the data, as prepare writes them; with `warnings`.
         costs: what the teacher and the exported student cost.
         curves: arm or "teacher" -> rows of its epochs.csv.
-        sheet: sample images under each policy, made within `style()`.
-        mistakes: the most confident mistakes of the exported student, made within `style()`.
+        sheet: sample images under each policy.
+        mistakes: the most confident mistakes of the exported student.
         model: facts about the exported model.
         provenance: heading -> facts: versions, hashes, commit.
         params: the parameters of the run.
@@ -61,7 +63,11 @@ def build(content: Content) -> str:
     """Return the page as HTML text: styles, figures and pictures are inside."""
     template = resources.files("rolekd.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_harmless,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     evaluation = content.evaluation
     baseline = evaluation.arm(evaluation.baseline)
@@ -79,7 +85,7 @@ def build(content: Content) -> str:
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
         predictions=_predictors(content),
-        params=_flat(content.params),
+        params=_flat(blanked(content.params)),
     )
 
 
@@ -129,13 +135,17 @@ def figures(content: Content) -> dict[str, Markup]:
             "Training accuracy by epoch",
         )
     if content.schedules:
-        with style():
-            drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
+        drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
     return {
         name: Markup(inline_svg(figure, label))
         for name, (figure, label) in drawn.items()
         if figure is not None
     }
+
+
+def _harmless(value: object) -> object:
+    """Return what the template prints: our own figures as they are, all else through `shown`."""
+    return value if isinstance(value, Markup) else shown(value)
 
 
 def _predictors(content: Content) -> dict[str, str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rolekd.report.style import ACCENT, FAINT, INK, colours, style
+from rolekd.report.style import ACCENT, FAINT, INK, colours, legible, style
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, probabilities
 
 _WIDTH = 4.6  # inches
@@ -20,28 +20,29 @@ _LABELLED_CLASSES = 20  # more names and numbers than this cannot be read
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.85, 0.38, 0.17, a) for a in (0.0, 0.95)])
 
 
+@style()
 def accuracy_figure(evaluation: Evaluation) -> Figure:
     """Draw each arm's test accuracy: a dot for every seed, a bar at their mean."""
     figure, axes = _rows(evaluation.arms)
     shades = colours(evaluation.compare)
-    with style():
-        for place, arm in enumerate(evaluation.arms):
-            values = 100 * np.array(arm.accuracies)
-            axes.plot(values, np.full(len(values), place), "o", color=shades[arm.name], alpha=0.55)
-            axes.plot(100 * arm.mean, place, "|", color=INK, markersize=16, markeredgewidth=2)
-            axes.annotate(
-                f"{100 * arm.mean:.1f}",
-                (100 * arm.mean, place),
-                xytext=(0, 11),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-            )
+    for place, arm in enumerate(evaluation.arms):
+        values = 100 * np.array(arm.accuracies)
+        axes.plot(values, np.full(len(values), place), "o", color=shades[arm.name], alpha=0.55)
+        axes.plot(100 * arm.mean, place, "|", color=INK, markersize=16, markeredgewidth=2)
+        axes.annotate(
+            f"{100 * arm.mean:.1f}",
+            (100 * arm.mean, place),
+            xytext=(0, 11),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
     axes.margins(x=0.08)
     axes.set_xlabel("test accuracy (%)")
     return figure
 
 
+@style()
 def difference_figure(evaluation: Evaluation) -> Figure:
     """Draw each arm's difference to the baseline with its 95 % confidence interval."""
     arms = [arm for arm in evaluation.arms if arm.difference is not None]
@@ -57,7 +58,7 @@ def difference_figure(evaluation: Evaluation) -> Figure:
         face = shade if gap.is_clear else "white"
         axes.plot(100 * gap.mean, place, "o", color=shade, markerfacecolor=face)
     axes.margins(x=0.08)
-    axes.set_xlabel(f"minus {evaluation.baseline} (points)")
+    axes.set_xlabel(f"minus {legible(evaluation.baseline)} (points)")
     return figure
 
 
@@ -80,7 +81,7 @@ def calibration_figure(evaluation: Evaluation, names: Sequence[str]) -> Figure:
             x, y = 100 * table.confidence[filled], 100 * table.accuracy[filled]
             shade = shades[arm.name]
             error = f"{100 * arm.calibration_error:.1f}"
-            axes.plot(x, y, color=shade, label=f"{arm.name} (error {error} %)")
+            axes.plot(x, y, color=shade, label=f"{legible(arm.name)} (error {error} %)")
             axes.scatter(x, y, s=8 + 160 * share, color=shade)
         axes.set_xlabel("confidence (%)")
         axes.set_ylabel("right predictions (%)")
@@ -104,9 +105,10 @@ def confusion_figure(arm: Arm, classes: Sequence[str]) -> Figure:
         axes.set_ylabel("true class")
         axes.spines[:].set_visible(True)
         if labelled:
-            turned = max(map(len, classes)) > 3
-            axes.set_xticks(range(len(classes)), classes, rotation=90 if turned else 0)
-            axes.set_yticks(range(len(classes)), classes)
+            names = [legible(name) for name in classes]
+            turned = max(map(len, names)) > 3
+            axes.set_xticks(range(len(names)), names, rotation=90 if turned else 0)
+            axes.set_yticks(range(len(names)), names)
             for row, column in np.argwhere(arm.confusion):
                 count = str(arm.confusion[row, column])
                 axes.text(column, row, count, ha="center", va="center", fontsize=8)
@@ -146,23 +148,20 @@ def mistakes_figure(
             cell.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             guess = int(share[index].argmax())
             sure = 100 * share[index, guess]
-            cell.set_title(
-                f"says {classes[guess]} ({sure:.0f} %)\nis {classes[labels[index]]}",
-                fontsize=8,
-                fontweight="normal",
-            )
+            said, true = legible(classes[guess]), legible(classes[labels[index]])
+            title = f"says {said} ({sure:.0f} %)\nis {true}"
+            cell.set_title(title, fontsize=8, fontweight="normal")
     return figure
 
 
 def _rows(arms: Sequence[Arm]) -> tuple[Figure, Axes]:
     """Return a figure with a named row for each arm, the first on top."""
-    with style():
-        figure = Figure(figsize=(_WIDTH, 1.0 + 0.42 * len(arms)), layout="constrained")
-        axes = figure.subplots()
-        axes.set_yticks(range(len(arms)), [arm.name for arm in arms])
-        axes.set_ylim(len(arms) - 0.5, -0.75)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x")
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+    figure = Figure(figsize=(_WIDTH, 1.0 + 0.42 * len(arms)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(arms)), [legible(arm.name) for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.75)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     return figure, axes

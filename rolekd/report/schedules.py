@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from rolekd.augment.policy import COPIES, OPERATIONS
 from rolekd.augment.schedule import Schedule
+from rolekd.display import shown
+from rolekd.report.style import legible, style
 
 _COLOURS = [colormaps["tab20"](i) for i in range(len(OPERATIONS))]
 
 
+@style()
 def schedule_figure(schedules: Mapping[str, Schedule]) -> Figure:
     """Draw schedules side by side: stacked probabilities and magnitudes over the epochs.
 
@@ -36,7 +39,7 @@ def schedule_figure(schedules: Mapping[str, Schedule]) -> Figure:
             tallest = max(share[row].sum(axis=0).max() for share in shares.values())
             _stack(axes[row, column], schedule, shares[name][row])
             axes[row, column].set_ylim(0, 1.05 * tallest or 1.0)
-        axes[0, column].set_title(name)
+        axes[0, column].set_title(legible(name))
         axes[1, column].set_xlabel("epoch")
     axes[0, 0].set_ylabel("probabilities (both copies, stacked)")
     axes[1, 0].set_ylabel("magnitudes x probabilities (stacked)")
@@ -45,12 +48,13 @@ def schedule_figure(schedules: Mapping[str, Schedule]) -> Figure:
     return figure
 
 
+@style()
 def schedule_page(schedules: Mapping[str, Schedule]) -> str:
     """Return a self-contained HTML page with the figure of `schedule_figure`."""
     buffer = io.StringIO()
     schedule_figure(schedules).savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
-    title = html.escape(", ".join(schedules))
+    title = html.escape(shown(", ".join(schedules)))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font-family:sans-serif;margin:1em}svg{max-width:100%;height:auto}</style>"

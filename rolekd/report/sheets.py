@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from rolekd.augment.engine import Engine
 from rolekd.augment.recipe import Augmentation
+from rolekd.report.style import legible, style
 
 
+@style()
 def policy_sheet(
     images: NDArray[np.uint8], policies: Mapping[str, Augmentation], engine: Engine, seed: int
 ) -> Figure:
@@ -35,5 +37,6 @@ def policy_sheet(
             )  # fmt: skip
             cell.set_xticks([])
             cell.set_yticks([])
-        axes[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize="small")
+        name = legible(title)
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
     return figure

@@ -5,10 +5,11 @@ put into HTML. The other colours are chosen to be told apart on white and on nea
 colour-blind people (after Okabe and Ito 2008, "Color Universal Design").
 """
 
+import contextlib
 import io
 import itertools
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from rolekd import files
+from rolekd.display import shown
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -28,6 +30,8 @@ ACCENT = "#d9622b"
 PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
 TEACHER = "#7f7fd5"
 
+_INKED = re.compile(rf"(?<![\w#]){INK}|#000000\b")
+_LONGEST_LABEL = 40  # characters; of a class's name, for instance
 _ENLARGEMENT = 1.2  # figures are drawn narrow, for a phone; a page has more room
 
 _SETTINGS: "dict[RcKeyType, object]" = {
@@ -54,14 +58,27 @@ _SETTINGS: "dict[RcKeyType, object]" = {
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
     "savefig.facecolor": "none",
+    # A name is no formula: "$^$" would end the drawing, "$5 or $6" lose its dollars. Read when a
+    # text is made, ticks are made when the figure is saved: hence `style()` around both.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's font
     "svg.hashsalt": "rolekd",  # the same figure gives the same bytes
 }
 
 
-def style() -> AbstractContextManager[None]:
-    """Return the context in which figures are made and saved."""
-    return mpl.rc_context(_SETTINGS)
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Make the context in which figures are made and saved, also as the decorator `@style()`."""
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def legible(text: str) -> str:
+    """Return a name from outside as a figure shows it: harmless, short, in every legend."""
+    name = shown(text, _LONGEST_LABEL)
+    return f" {name}" if name.startswith("_") else name  # legends leave out what starts so
 
 
 def colours(compare: "CompareParams") -> dict[str, str]:
@@ -75,10 +92,10 @@ def colours(compare: "CompareParams") -> dict[str, str]:
     return {name: special.get(name) or next(places) for name in compare.arms}
 
 
-def inline_svg(figure: Figure, label: str) -> str:
+def inline_svg(figure: Figure, seen: str) -> str:
     """Return a figure as an SVG element for an HTML page, in the page's text colour.
 
-    `label` tells what is seen to who cannot see it.
+    `seen` tells what is seen to who cannot see it.
     """
     text = io.StringIO()
     with style():
@@ -87,12 +104,13 @@ def inline_svg(figure: Figure, label: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that several figures on a page share
-    svg = re.sub(rf"(?<![\w#]){INK}|#000000\b", "currentColor", svg)
+    # in tags only: a class may be called #000000
+    svg = re.sub(r"<[^>]*>", lambda tag: _INKED.sub("currentColor", tag[0]), svg)
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     assert width is not None
     # points -> CSS pixels, a little larger; the page lets a narrow screen shrink it
     natural = round(float(width[1]) * 96 / 72 * _ENLARGEMENT)
-    head = f'<svg role="img" aria-label="{_attribute(label)}" style="width:{natural}px"'
+    head = f'<svg role="img" aria-label="{_attribute(shown(seen))}" style="width:{natural}px"'
     return re.sub(r'<svg(?: height="[^"]*"| width="[^"]*")*', head, _unsized(svg), count=1)
 
 

@@ -2,9 +2,9 @@
 
 import io
 
-from rich.console import Console
 from rich.table import Table
 
+from rolekd.console import console
 from rolekd.report.tables import Arm, Evaluation
 
 
@@ -42,7 +42,6 @@ def cells(arm: Arm) -> tuple[str, str, str, str]:
 
 def render_text(evaluation: Evaluation, width: int = 110) -> str:
     """Return the table as plain text, without colours."""
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(arms_table(evaluation))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    text = io.StringIO()
+    console(file=text, width=width).print(arms_table(evaluation))
+    return text.getvalue()

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 
+from rolekd import display
 from rolekd.errors import RolekdError, RunError
 from rolekd.processes import die_with_parent
 from rolekd.search.artifacts import open_artifacts
@@ -110,6 +111,7 @@ def _main(
     die_with_parent()
     if os.getppid() != parent:
         return  # it died before we asked to die with it
+    display.guard()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it is interrupted
     try:
         ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
@@ -117,6 +119,9 @@ def _main(
         Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()
     except RolekdError as error:
         pipe.send_bytes(str(error).encode())
+        sys.exit(1)
+    except Exception as error:  # multiprocessing would print it as it is
+        display.say_error(f"unexpected {type(error).__name__} in a worker: {error}", error)
         sys.exit(1)
 
 

@@ -2,12 +2,11 @@
 
 from statistics import mean
 
-import click
-
 from rolekd import files, parallel, seeds
 from rolekd.augment import named
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
+from rolekd.display import say
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.outputs import TrainingMetrics
@@ -56,7 +55,7 @@ def distill(stage: Stage, name: str) -> None:
         students.append((network, {**about, "arm": name, "seed": number}))
         rows += [{"seed": number, **row} for row in history]
         if stage.leads:
-            click.echo(f"{name}: seed {number} trained, loss {history[-1]['loss']:.4f}")
+            say(f"{name}: seed {number} trained, loss {history[-1]['loss']:.4f}")
     if not stage.leads:
         return
     with files.replacing_folder(outputs.students(name)) as folder:

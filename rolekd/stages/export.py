@@ -4,11 +4,11 @@ The arm is named in params.yaml and the seed here, before any result: not the be
 images.
 """
 
-import click
 import torch
 
 from rolekd import files
 from rolekd.data import dataset as datasets
+from rolekd.display import say
 from rolekd.errors import RunError
 from rolekd.export.verify import verify
 from rolekd.export.write import export as write
@@ -85,7 +85,7 @@ def export(stage: Stage) -> None:
     ).save(outputs.verification)
     stage.run.log_artifact(path)
     stage.finish(metrics)
-    click.echo(
+    say(
         f"{path}: {summary.bytes} bytes, equal to the integer evaluation on "
         f"{checked.argmax_equal} of {checked.images} test images"
     )

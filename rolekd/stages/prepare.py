@@ -1,8 +1,7 @@
 """Stage prepare: read the source, split it, compute statistics."""
 
-import click
-
 from rolekd.data.prepare import Progress, prepare_folder
+from rolekd.display import say
 from rolekd.outputs import PrepareMetrics
 from rolekd.stages.stage import Stage
 from rolekd.train import names
@@ -13,12 +12,12 @@ def prepare(stage: Stage, progress: Progress | None = None) -> None:
     names.check(stage.params)
     outputs = stage.outputs
     dataset, quality = prepare_folder(stage.params.data, stage.params.seed, outputs.data, progress)
-    click.echo(
+    say(
         f"{quality.images} images of {len(dataset.classes)} classes: "
         f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"
     )
     for line in quality.warnings():
-        click.echo(f"note: {line} (see {outputs.quality})", err=True)
+        say(f"note: {line} (see {outputs.quality})", err=True)
     sizes = {f"images_{name}": len(indices) for name, indices in dataset.splits.items()}
     stage.log_dataset(dataset, "all", sizes)
     found = {**sizes, **quality.metrics(), "classes": len(dataset.classes)}

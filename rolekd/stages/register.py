@@ -1,9 +1,8 @@
 """Stage register: the exported student as a new version in the MLflow registry."""
 
-import click
-
 from rolekd import files
 from rolekd.data import dataset as datasets
+from rolekd.display import say
 from rolekd.export import measure, session
 from rolekd.outputs import ExportMetrics, RegisterMetrics, Version
 from rolekd.stages.export import SEED
@@ -57,4 +56,4 @@ def register(stage: Stage) -> None:
     )
     Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
     stage.finish(RegisterMetrics(version=version.number))
-    click.echo(f"registered {version.name} version {version.number} as challenger")
+    say(f"registered {version.name} version {version.number} as challenger")

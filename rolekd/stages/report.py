@@ -1,8 +1,7 @@
 """Stage report: tables and figures of the run as one HTML page."""
 
-import click
-
 from rolekd import files
+from rolekd.display import say
 from rolekd.outputs import Metrics
 from rolekd.report.gather import gather
 from rolekd.report.measured import costs
@@ -20,4 +19,4 @@ def report(stage: Stage) -> None:
     files.write_text(outputs.report, build(content))
     stage.run.log_artifact(outputs.report)
     stage.finish(Metrics())
-    click.echo(f"{outputs.report}: open it in a browser")
+    say(f"{outputs.report}: open it in a browser")

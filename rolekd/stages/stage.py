@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
 
 from rolekd import files, params, processes
 from rolekd.data.dataset import Dataset
+from rolekd.display import say
 from rolekd.errors import InputError
 from rolekd.outputs import Metrics, Outputs, Wanted
 from rolekd.track import runs, store
@@ -127,7 +127,7 @@ def is_wanted(name: str, variant: str | None = None) -> bool:
     if Wanted.load(Outputs().wanted(name, variant)).wanted:
         return True
     title = name if variant is None else f"{name}@{variant}"
-    click.echo(f"{title}: no arm of params.yaml asks for it; nothing to do")
+    say(f"{title}: no arm of params.yaml asks for it; nothing to do")
     stage = _interpolated(name, variant, params.load())
     for path in stage["outs"]:
         files.write_text(path, "")

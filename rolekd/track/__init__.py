@@ -3,12 +3,10 @@
 __all__ = [
     "card",
     "compare",
-    "connections",
     "evidence",
     "gates",
     "health",
     "observers",
-    "predict",
     "promotion",
     "provenance",
     "registry",

@@ -1,14 +1,21 @@
 """The model card: what a user of a version must know, as Markdown."""
 
+import re
+import shlex
 from collections.abc import Mapping
 
 from scipy.stats import binomtest
 
 from rolekd.data.dataset import Dataset
+from rolekd.display import shown
+from rolekd.secrets import blanked
 from rolekd.track.evidence import Evidence
 
 # facts that stand among the figures
 _TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine")
+
+# to Markdown, and to what renderers add: tables, strikethrough, formulas; lists at a line's start
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()~|$#!]|^\s*(?:[-+=]|\d+[.])")
 
 
 def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name: str) -> str:
@@ -22,15 +29,20 @@ def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    facts = "\n".join(f"- {key}: {value}" for key, value in about.items() if key not in _TOLD_APART)
-    return f"""# {name}
+    facts = "\n".join(
+        f"- {_text(key)}: {_text(value)}"
+        for key, value in blanked(about).items()
+        if key not in _TOLD_APART
+    )
+    address = shlex.quote(shown(f"models:/{name}@champion"))
+    return f"""# {_text(name)}
 
-A low-bit image classifier, distilled from a full-precision teacher (arm `{evidence.arm}`).
+A low-bit image classifier, distilled from a full-precision teacher (arm {_text(evidence.arm)}).
 
 ## Input and output
 uint8 images [N, {height}, {width}, {dataset.channels}] with values 0..255, as they are: the
 preprocessing is inside. Out come logits and probabilities over {len(dataset.classes)} classes:
-{", ".join(dataset.classes)}.
+{", ".join(map(_text, dataset.classes))}.
 
 ## Figures
 - test accuracy {100 * evidence.accuracy:.2f} % on {len(evidence.labels)} images,
@@ -38,28 +50,34 @@ preprocessing is inside. Out come logits and probabilities over {len(dataset.cla
 - all seeds of the arm: {seeds} %; this is the seed named in advance, not the best
 - teacher, full precision: {100 * evidence.teacher_accuracy:.2f} %
 - latency of one image on one thread: {about.get("latency_ms", "not measured")} ms, median, on
-  {about.get("machine", "an unknown machine")}
+  {_text(about.get("machine", "an unknown machine"))}
 - file: {evidence.bytes:,} bytes, SHA-256 {evidence.sha256}
 - same class as the integer evaluation in PyTorch on {evidence.parity_equal} of
   {evidence.parity_images} test images
 
 ## Where it comes from
-- data: {dataset.name}, digest {evidence.data_digest}
+- data: {_text(dataset.name)}, digest {evidence.data_digest}
 {facts}
 
 ## Use and limits
-Meant for images like those of its data set ({dataset.name}): same size, same kind, one of its
-classes in each. On anything else its answer means nothing, however high the probability. Its
+Meant for images like those of its data set ({_text(dataset.name)}): same size, same kind, one of
+its classes in each. On anything else its answer means nothing, however high the probability. Its
 probabilities are those of the network; how well they are calibrated stands in the report.
 
 ## How to load it
-    rolekd predict --model models:/{name}@champion IMAGES...
-    rolekd serve --model models:/{name}@champion
-    mlflow models serve -m models:/{name}@champion --env-manager local
+    rolekd predict --model {address} IMAGES...
+    rolekd serve --model {address}
+    mlflow models serve -m {address} --env-manager local
 The first two check the file and run nothing else; MLflow runs whatever a version names.
 
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.
 """
+
+
+def _text(foreign: object) -> str:
+    """Return text from outside so that Markdown shows it as it is, on one line, without HTML."""
+    escaped = _SPECIAL.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", shown(foreign))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _interval(evidence: Evidence) -> str:

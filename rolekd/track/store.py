@@ -13,12 +13,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rolekd import processes
+from rolekd import display, processes
 from rolekd.errors import InputError, RolekdError, RunError
-from rolekd.secrets import is_secret, redact
+from rolekd.secrets import is_secret, redact, remember
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -57,6 +56,7 @@ def resolve(uri: str | None = None, root: Path | None = None) -> str:
     """
     root = root or project_root()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    remember(uri)
     if uri.partition(":")[0].partition("+")[0] not in _SCHEMES:
         raise InputError(
             f"track.uri: {redact(uri)} is no tracking URI; write sqlite:///FILE, postgresql://..., "
@@ -138,4 +138,5 @@ if __name__ == "__main__":  # `make setup`: seconds that no stage has to wait fo
     try:
         initialise(resolve())
     except RolekdError as error:
-        sys.exit(f"error: {error}")
+        display.say_error(error)
+        sys.exit(error.exit_code)

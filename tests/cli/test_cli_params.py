@@ -106,3 +106,9 @@ def test_students_that_could_not_be_deployed_are_told_before_any_work(
     with pytest.raises(InputError, match=message):
         _run(_change(student=student))
     _run(_change(student={"model": {"name": "torchvision:mobilenet_v3_small"}, "quantizer": "lsq"}))
+
+
+def test_the_password_of_the_store_is_not_printed(project):
+    other = _change(track={"uri": "postgresql://ann:hush@host/db"})
+    assert "postgresql://***@host/db" in _run(other)
+    assert _json(other)["track"]["uri"] == "postgresql://***@host/db"

@@ -112,3 +112,16 @@ def test_faults(folder, arguments, said):
 @pytest.mark.parametrize("epochs", ["0", "-5", "x"])
 def test_epochs_must_be_positive(folder, epochs):
     assert run("stretch", "a.json", "c.json", "--epochs", epochs).exit_code == 2
+
+
+def test_names_that_look_like_markup_or_obey_the_terminal(folder):
+    (folder / "[").mkdir()
+    for name in ("[/x].json", "[red]a.json", ":smile:.json", "a\x1b]0;owned\x07\n.json"):
+        (folder / name).write_bytes((folder / "a.json").read_bytes())
+    assert "[/x].json: 20 epochs" in run("show", "[/x].json").output
+    assert "[red]a.json: 20 epochs" in run("show", "[red]a.json").output
+    assert ":smile:.json: 20 epochs" in run("show", ":smile:.json").output
+    told = run("show", "a\x1b]0;owned\x07\n.json").output
+    assert r"a\x1b]0;owned\x07\n.json: 20 epochs" in told
+    told += run("stretch", "a.json", "b\x1b[2J.json", "--epochs", "5").output
+    assert told.replace("\n", "").isprintable()

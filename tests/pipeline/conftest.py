@@ -1,6 +1,8 @@
 """A copy of the project at a tiny budget, in which whole stages run as users run them."""
 
+import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rolekd.telemetry import OFF
+
 ROOT = Path(__file__).parents[2]
+GUARDED = ROOT / "tests/support/guarded"
 SMALL = {
     "threads": 1,
     "search": {"population": 2, "epochs": 2, "interval_epochs": 1},
@@ -25,15 +30,26 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.home = folder.with_name(f"{folder.name}-home")
+        self.attempts = folder.with_name(f"{folder.name}-attempts")  # to reach what is elsewhere
+        self.traces = folder.with_name(f"{folder.name}-traces")
+        temporary = folder.with_name(f"{folder.name}-tmp")
+        for made in (self.home, self.traces, temporary):
+            made.mkdir()
         # pytest's own settings must not reach the stages, nor a run of MLflow's that calls us
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("MLFLOW_", "DVC_", "PYTEST_"))
+            if not name.startswith(("MLFLOW_", "DVC_", "PYTEST_", "XDG_")) and name not in OFF
         } | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "DVC_NO_ANALYTICS": "1",
+            "HOME": str(self.home),
+            "TMPDIR": str(temporary),
+            # DVC's index of the project, which it keeps beside all projects otherwise
+            "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
+            "GUARD_LOG": str(self.attempts),
+            "GUARD_FOLDERS": os.pathsep.join(map(str, (folder, temporary))),
             "GIT_AUTHOR_NAME": "t",
             "GIT_AUTHOR_EMAIL": "t@example.org",
             "GIT_COMMITTER_NAME": "t",
@@ -55,12 +71,56 @@ class Project:
         assert done.returncode == code, f"{command} gave {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def traced(self, *command: str) -> list[str]:
+        """Return the command so that every connection of its processes is written down."""
+        file = self.traces / str(len(list(self.traces.iterdir())))
+        return [*_TRACE, str(file), *command] if can_trace() else list(command)
+
+    def reached(self) -> list[str]:
+        """Return the connections to other hosts that any process tried, and what Python wrote."""
+        found = self.attempts.read_text().splitlines() if self.attempts.exists() else []
+        for file in self.traces.iterdir():
+            found += [line for line in file.read_text().splitlines() if _leaves(line)]
+        return found
+
+    def left(self) -> list[str]:
+        """Return what any process, native code included, left below HOME."""
+        return [str(path.relative_to(self.home)) for path in self.home.rglob("*")]
+
     def set(self, **sections: object) -> None:
         """Change params.yaml."""
         path = self.folder / "params.yaml"
         path.write_text(
             yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), sections), sort_keys=False)
         )
+
+
+_TRACE = (
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-qq",
+    "-e",
+    "trace=connect,sendto,sendmsg,sendmmsg",
+    "-o",
+)
+
+
+@functools.cache
+def can_trace() -> bool:
+    """Tell whether connections of native code can be seen here."""
+    try:
+        return subprocess.run([*_TRACE, "/dev/null", "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def _leaves(line: str) -> bool:
+    """Tell whether a line of strace is a connection to another host, or asks a name server."""
+    address = re.search(r'sin6?_port=htons\((\d+)\).*?"([\da-f.:]+)"', line)
+    return address is not None and (
+        address[1] == "53" or not address[2].startswith(("127.", "::1", "0.0.0.0"))
+    )
 
 
 def _merged(base: dict, changes: dict) -> dict:
@@ -98,7 +158,7 @@ def make_project(folder: Path, store: Path) -> Project:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     project = Project(folder)
-    project.environment["PYTHONPATH"] = str(folder)
+    project.environment["PYTHONPATH"] = f"{folder}{os.pathsep}{GUARDED}"
     project.set(**SMALL)
     shutil.copy(store, folder / "mlflow.db")
     project.run("git", "init", "-q")
@@ -111,7 +171,7 @@ def make_project(folder: Path, store: Path) -> Project:
 def project(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Project:
     """A project in which `dvc repro` has run once; tests must leave it as they find it."""
     made = make_project(tmp_path_factory.mktemp("project"), store)
-    made.output = made.run("dvc", "repro")
+    made.output = made.run(*made.traced("dvc", "repro"))
     return made
 
 

@@ -1,12 +1,18 @@
 import json
+import shutil
+import signal
+import socket
 import sqlite3
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from rolekd import files
+from rolekd import cli, files
 from rolekd.params import Params
 
 ARMS = list(Params().compare.arms)
@@ -44,6 +50,102 @@ def test_a_run_leaves_what_it_promises(project):
     # the graph is the first seed's student, whatever the others reached
     assert exported["accuracy"] == pytest.approx(rolewise["accuracies"][0], abs=1e-12)
     assert "http" not in (project.folder / "outputs/report/index.html").read_text().split("<svg")[0]
+
+
+def test_no_stage_reaches_another_host_or_writes_outside_the_project(project):
+    assert project.reached() == []
+    assert project.left() == []
+
+
+ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
+SCHEDULE = "outputs/search_teacher/schedule.json"
+# command -> its arguments, exit code; `ui` and `serve` run beside these, until they are ended
+COMMANDS = {
+    "bench": (["step", "--width", "4", "--rounds", "1", "--json"], 0),
+    "compare": (["test@kd", "test@plain"], 0),
+    "doctor": (["--json"], 0),
+    "download": (["fashion-mnist", "--to", "raw"], 1),
+    "params": (["--size", "--taps"], 0),
+    "predict": (["--model", "models:/rolekd-digits-student@challenger", "raw.png"], 0),
+    "preset": (["list"], 0),
+    "promote": (["--dry-run", "--why", "test"], None),  # a student of one epoch: any
+    "report": (["--registry", "--to", "page.html"], 0),
+    "rollback": ([], 2),
+    "schedule": (["plot", SCHEDULE, "--out", "page.html"], 0),
+    "status": ([], 0),
+    "summary": ([], 0),
+    "sync": ([], 0),
+    "worker": ([], 2),  # no search is unfinished
+}
+
+
+def test_no_command_reaches_another_host_or_writes_outside_the_project(project):
+    # `search` is the stage that has run
+    assert {*COMMANDS, "search", "serve", "ui"} == set(cli._COMMANDS)
+    image = np.load(project.folder / "outputs/data/images.npy", mmap_mode="r")[0, :, :, 0]
+    Image.fromarray(image).save(project.folder / "raw.png")
+    ports = [_free_port() for _ in range(3)]
+    model = ("--model", "models:/rolekd-digits-student@challenger")
+    servers = [
+        _start(project, "serve", *model, "--port", ports[0]),
+        _start(project, "ui", "--mlflow-port", ports[1], "--optuna-port", ports[2]),
+    ]
+    try:
+        calls = [[name, *arguments] for name, (arguments, _) in COMMANDS.items()]
+        command = ("python", str(Path(__file__).with_name("commands.py")), json.dumps(calls))
+        output = project.run(*project.traced(*command))
+        codes = dict(zip(COMMANDS, json.loads(output.splitlines()[-1]), strict=True))
+        wanted = {
+            name: codes[name] if code is None else code for name, (_, code) in COMMANDS.items()
+        }
+        assert codes == wanted, output
+        for port in ports:
+            _wait_for(port)
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGINT)
+        for server in servers:
+            server.wait(60)
+        for name in ("raw", "raw.png", "page.html"):
+            _remove(project.folder / name)
+    assert "a test refuses to look up" in output  # the download: that it is seen shows the guard
+    assert [line for line in project.reached() if '"download"' not in line] == []
+    assert project.left() == []
+
+
+def _start(project, *arguments):
+    return subprocess.Popen(
+        [*ROLEKD, *map(str, arguments)],
+        cwd=project.folder,
+        env=project.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing answers on port {port}"
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def test_every_stage_leads_to_its_finished_run(project):

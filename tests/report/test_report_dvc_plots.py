@@ -14,6 +14,7 @@ from dvc_render.vega import VegaRenderer
 FOLDER = Path(__file__).parents[2] / ".dvc" / "plots"
 PAGE = FOLDER / "page.html"
 
+EVIL = ("<!--<script>", "$^$", "</script><script>stolen()</script>", "a_b*c|d")
 ROWS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
     "arms": ("accuracy", "arm", [{"arm": "kd", "seed": "0", "accuracy": "0.5"}]),
     "population": (
@@ -37,7 +38,7 @@ ROWS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
     "counts": (
         "predicted",
         "actual",
-        [{"arm": "kd", "actual": a, "predicted": p, "count": "3"} for a in "ab" for p in "ab"],
+        [{"arm": "kd", "actual": a, "predicted": p, "count": "3"} for a in EVIL for p in EVIL],
     ),
     "reliability": (
         "confidence",
@@ -79,6 +80,22 @@ def test_page_fetches_nothing() -> None:
         assert f'"{version}"' in text  # as the script itself says
 
 
+def test_what_dvc_writes_is_text_that_nothing_ends_and_every_figure_is_found(
+    tmp_path: Path,
+) -> None:
+    page = tmp_path / "plots.html"
+    render_html([renderer(name) for name in ROWS], page, PAGE)
+    head, written = page.read_text().split("<plaintext hidden>")
+    assert head.rstrip().endswith("<body>")
+    assert not any(name in head for name in EVIL)
+    pattern = re.search(r"^const FIGURE = /(.*)/g;$", head, re.MULTILINE)
+    assert pattern is not None
+    figures = re.findall(pattern[1], written)  # what it says is the same in Python
+    titles = [json.loads(figure)["title"]["text"] for figure in figures]
+    assert titles == [f"title of {name}" for name in ROWS]
+    assert not re.sub(pattern[1], "", written).strip()
+
+
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium in the PATH")
 def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
     page = tmp_path / "plots.html"
@@ -98,3 +115,4 @@ def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
         check=True,
     )
     assert len(re.findall(r"<canvas|<svg[^>]*class=\"marks\"", done.stdout)) == len(ROWS)
+    assert "<plaintext" not in done.stdout

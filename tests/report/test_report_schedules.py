@@ -14,7 +14,7 @@ def test_stacks_add_up_to_the_probabilities():
     policy = Policy([5, 3] * (LENGTH // 2))
     schedule = Schedule(10, [(0, Policy.zeros()), (4, policy)])
     figure = schedule_figure({"teacher": schedule, "student": schedule.stretch(20)})
-    assert [axes.get_title() for axes in figure.axes] == ["teacher", "student", "", ""]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["teacher", "student", "", ""]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == list(OPERATIONS)[::-1]
     for axes, height, end in zip(figure.axes, (15, 15, 45, 45), (10, 20, 10, 20), strict=True):

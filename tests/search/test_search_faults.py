@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 
 import pytest
 
 from rolekd.errors import InputError, RunError
-from rolekd.search import artifacts, lineage
+from rolekd.search import artifacts, lineage, team
 from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import State
 from rolekd.search.joining import join
@@ -203,3 +205,22 @@ def _worker(ledger, store, spec, inputs, scratch):
     from rolekd.search.trainer import find_trainer
 
     return Worker(ledger, store, find_trainer(spec.trainer)(spec, inputs), scratch)
+
+
+def test_what_a_worker_prints_of_a_bug_is_clean(monkeypatch, capfd, tmp_path):
+    def fail(*_, **__):
+        raise ValueError("a bug at postgresql://ann:hush@host/db\x1b[2J")
+
+    monkeypatch.setattr(team.Ledger, "open", fail)
+    context = multiprocessing.get_context("fork")
+    _, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=team._main, args=("", "", "", tmp_path, tmp_path, os.getpid(), theirs)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+    told = capfd.readouterr().err
+    assert "Traceback" in told
+    assert r"a bug at postgresql://***@host/db\x1b[2J" in told
+    assert "hush" not in told

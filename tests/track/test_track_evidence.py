@@ -3,6 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from track_models import linear_model
 
 from rolekd import files
@@ -13,7 +16,7 @@ from rolekd.export import measure, session
 from rolekd.outputs import EvaluateMetrics, Outputs, Verification
 from rolekd.report.datafiles import save_predictions
 from rolekd.track import assessment, evidence
-from rolekd.track.card import card
+from rolekd.track.card import _text, card
 
 
 @pytest.fixture
@@ -104,3 +107,33 @@ def test_the_gate_gets_the_candidates_latency_by_the_champions(
 
     monkeypatch.setattr(measure, "of_one_image", timed)
     assert assessment._latency_ratio(candidate, champion) == 1.5
+
+
+SHOWN = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1).filter(
+    lambda name: name.isprintable() and name.strip() == name and "@" not in name and "=" not in name
+)
+
+
+@given(st.lists(SHOWN, min_size=2, max_size=3))
+@example(["$^$", "<!--<script>", "a_b*c|d"])
+@example(["# a", "1. b", "- c"])
+@example(["1. b", "2"])
+@example(["![x](http://h/p.png)", "&lt;", "``code``"])
+def test_markdown_shows_foreign_names_as_they_are(names: list[str]) -> None:
+    parsed = MarkdownIt("commonmark").enable("table").parse(", ".join(map(_text, names)) + ".")
+    assert [block.type for block in parsed] == ["paragraph_open", "inline", "paragraph_close"]
+    inline = parsed[1].children or []
+    assert {part.type for part in inline} <= {"text", "text_special"}
+    assert "".join(part.content for part in inline) == ", ".join(names) + "."
+
+
+def test_card_blanks_secrets_and_escapes_what_is_foreign(outputs: Outputs) -> None:
+    dataset = replace(datasets.load(outputs.data), classes=("<!--<script>", "a_b*c|d"))
+    facts = {"source": "https://ann:hush@host/x", "token": "hush", "line": "a\n# b\x1b[2J"}
+    found = evidence.collect(outputs, "kd-rolewise", 0)
+    text = card(found, dataset, facts, "rolekd-my photos-student")
+    assert "hush" not in text
+    assert "- source: https://\\*\\*\\*@host/x" in text
+    assert "- line: a\\\\n\\# b\\\\x1b\\[2J" in text
+    assert "&lt;\\!--&lt;script&gt;, a\\_b\\*c\\|d." in text
+    assert "serve -m 'models:/rolekd-my photos-student@champion'" in text

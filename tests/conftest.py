@@ -1,0 +1,1 @@
+import rolekd  # noqa: F401  its switches must be set before a test imports onnxruntime

@@ -1,0 +1,25 @@
+"""Call commands of rolekd one after the other in one process; print their exit codes as JSON.
+
+Imports are paid once. Run as `python commands.py '[["summary"], ["params", "--size"]]'`.
+"""
+
+import json
+import sys
+
+from rolekd.cli import root, run
+
+
+def main() -> None:
+    codes = []
+    for arguments in json.loads(sys.argv[1]):
+        sys.argv = ["rolekd", *arguments]
+        try:
+            run(root, "rolekd")
+            codes.append(0)
+        except SystemExit as end:
+            codes.append(end.code)
+    sys.stdout.write(f"{json.dumps(codes)}\n")
+
+
+if __name__ == "__main__":
+    main()
