@@ -11,8 +11,8 @@ import click
 from rolekd.display import say, say_json, shown
 
 if TYPE_CHECKING:
+    from rolekd.export.predict import Prediction
     from rolekd.export.session import Session
-    from rolekd.track.predict import Prediction
 
 _COLUMNS = ("image", "class", "probability", "error")
 
@@ -44,7 +44,7 @@ def predict(
     An image that cannot be read gets a line that says so, the rest goes on, and the exit code
     is 1.
     """
-    from rolekd.track.predict import classify, expand
+    from rolekd.export.predict import classify, expand
 
     network = _open(address, params_file)
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -74,8 +74,9 @@ def _open(address: str, params_file: str) -> "Session":
     if not address.startswith("models:"):
         return session.load(Path(address))
     from rolekd import params
-    from rolekd.track import store, versions
+    from rolekd.registry import fetch
+    from rolekd.track import store
 
     uri = store.resolve(params.load(params_file).track.uri)
     with tempfile.TemporaryDirectory() as folder:
-        return versions.fetch_address(address, Path(folder), uri).open()
+        return fetch.fetch_address(address, Path(folder), uri).open()

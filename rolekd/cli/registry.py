@@ -12,7 +12,7 @@ from rolekd.outputs import Outputs
 
 if TYPE_CHECKING:
     from rolekd.params import Params
-    from rolekd.track.promotion import Decision
+    from rolekd.registry.promotion import Decision
 
 Command = Callable[..., Any]
 
@@ -53,7 +53,7 @@ def promote(
 ) -> None:
     """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
     from rolekd import params
-    from rolekd.track import promotion
+    from rolekd.registry import promotion
 
     values = params.load(params_file)
     name, uri = _place(name, values)
@@ -73,7 +73,7 @@ def promote(
 def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> None:
     """Make the previous champion the champion again."""
     from rolekd import params
-    from rolekd.track import promotion
+    from rolekd.registry import promotion
 
     name, uri = _place(name, params.load(params_file))
     left, now = promotion.rollback(name, uri=uri, why=why)
@@ -85,9 +85,10 @@ def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> Non
 
 def _place(name: str | None, values: "Params") -> tuple[str, str]:
     """Return the registered name and the tracking URI."""
-    from rolekd.track import registry, store
+    from rolekd.registry import versions
+    from rolekd.track import store
 
-    return name or registry.model_name(values.data.name), store.resolve(values.track.uri)
+    return name or versions.model_name(values.data.name), store.resolve(values.track.uri)
 
 
 def _show(decision: "Decision", dry_run: bool) -> None:

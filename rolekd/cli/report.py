@@ -56,12 +56,13 @@ def _registered(outputs: "Outputs", values: "Params") -> list["Cost"]:
     Their latencies were measured when they were registered, maybe on another machine.
     """
     from rolekd.data import dataset as datasets
+    from rolekd.registry import versions
     from rolekd.report.costs import Cost
-    from rolekd.track import registry, store
+    from rolekd.track import store
 
     digest = datasets.load(outputs.data).digest
-    found = registry.versions(
-        registry.model_name(values.data.name), store.resolve(values.track.uri)
+    found = versions.versions(
+        versions.model_name(values.data.name), store.resolve(values.track.uri)
     )
     return [
         Cost(

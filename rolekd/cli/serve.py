@@ -56,13 +56,14 @@ def serve(
     The version is looked up once: start it again after a promotion.
     """
     from rolekd import params
-    from rolekd.track import registry, serving, store, versions
-    from rolekd.track.connections import Limits
+    from rolekd.registry import fetch, serving, versions
+    from rolekd.registry.connections import Limits
+    from rolekd.track import store
 
     values = params.load(params_file)
-    address = address or f"models:/{registry.model_name(values.data.name)}@{registry.CHAMPION}"
+    address = address or f"models:/{versions.model_name(values.data.name)}@{versions.CHAMPION}"
     with tempfile.TemporaryDirectory() as folder:
-        version = versions.fetch_address(address, Path(folder), store.resolve(values.track.uri))
+        version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
         say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
         limits = Limits(megabytes * 2**20, connections, seconds)

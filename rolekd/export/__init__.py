@@ -5,4 +5,4 @@ What runs a file is here; `write.export` and `verify.verify` need PyTorch as wel
 
 from rolekd.export.session import Session, load
 
-__all__ = ["Session", "floats", "graph", "load", "measure", "session", "verify", "write"]
+__all__ = ["Session", "floats", "graph", "load", "measure", "predict", "session", "verify", "write"]

@@ -5,10 +5,11 @@ from rolekd.data import dataset as datasets
 from rolekd.display import say
 from rolekd.export import measure, session
 from rolekd.outputs import ExportMetrics, RegisterMetrics, Version
+from rolekd.registry import evidence, versions
+from rolekd.registry.card import card
 from rolekd.stages.export import SEED
 from rolekd.stages.stage import Stage
-from rolekd.track import evidence, provenance, registry
-from rolekd.track.card import card
+from rolekd.track import provenance
 
 _EXAMPLES = 4
 
@@ -19,7 +20,7 @@ def register(stage: Stage) -> None:
     dataset = datasets.load(outputs.data)
     found = evidence.collect(outputs, params.compare.export, SEED)
     exported = ExportMetrics.load(outputs.metrics("export"))
-    name = registry.model_name(dataset.name)
+    name = versions.model_name(dataset.name)
     latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
     student, code = params.student, provenance.collect()
     about = {
@@ -39,7 +40,7 @@ def register(stage: Stage) -> None:
         "git_dirty": code.dirty,
         **code.dvc,
     }
-    version = registry.register(
+    version = versions.register(
         outputs.graph,
         name=name,
         run_id=stage.run.run_id(),

@@ -1,19 +1,13 @@
-"""MLflow: runs, registry, provenance."""
+"""MLflow: runs, what waits for its store, the store, provenance."""
 
 __all__ = [
-    "card",
+    "client",
     "compare",
-    "evidence",
-    "gates",
     "health",
     "observers",
-    "promotion",
     "provenance",
-    "registry",
     "runs",
-    "serving",
     "spool",
     "store",
     "sync",
-    "versions",
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rolekd.errors import InputError
-from rolekd.track.registry import reachable
+from rolekd.track.client import reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

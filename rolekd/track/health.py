@@ -1,6 +1,6 @@
 """Whether the MLflow store answers, and has the tables that this MLflow wants."""
 
-from rolekd.track.registry import reachable
+from rolekd.track.client import reachable
 
 
 def experiments(uri: str) -> int:

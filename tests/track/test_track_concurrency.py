@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from track_models import linear_model
 
 from rolekd import files
-from rolekd.track import registry, runs, store
-from rolekd.track.evidence import Evidence
+from rolekd.registry import versions
+from rolekd.registry.evidence import Evidence
+from rolekd.track import runs, store
 from rolekd.track.sync import sync
 
 WRITER = """
@@ -62,7 +63,7 @@ PROMOTER = """
 import sys, time
 from pathlib import Path
 from rolekd.errors import RunError
-from rolekd.track import assessment, promotion
+from rolekd.registry import assessment, promotion
 from rolekd.params import PromoteParams
 assessment._SECONDS = 0.0
 uri, version, gate = sys.argv[1:]
@@ -91,7 +92,7 @@ def test_of_promotions_by_three_processes_one_wins_and_the_others_are_told(
     for _ in range(3):
         with runs.start("register", experiment="e", uri=uri) as run:
             image = np.zeros((1, 8, 8, 1), np.uint8)
-            registry.register(
+            versions.register(
                 path, name="student", run_id=run.run_id(), example=image, tags={},
                 evidence=facts, uri=uri,
             )  # fmt: skip

@@ -16,8 +16,8 @@ import uvicorn
 from numpy.typing import NDArray
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rolekd.track import connections, serving
-from rolekd.track.connections import Limits
+from rolekd.registry import connections, serving
+from rolekd.registry.connections import Limits
 
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: model\r\nContent-Type: application/json\r\n"
 BODY = servers.body_of(np.zeros((1, 2, 2, 1), int))

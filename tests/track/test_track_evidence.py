@@ -14,9 +14,9 @@ from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.export import measure, session
 from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.registry import assessment, evidence
+from rolekd.registry.card import _text, card
 from rolekd.report.datafiles import save_predictions
-from rolekd.track import assessment, evidence
-from rolekd.track.card import _text, card
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from rolekd.cli.registry import promote
 from rolekd.cli.serve import serve
 from rolekd.errors import InputError, RolekdError
 from rolekd.export import kernels, session
-from rolekd.track import registry, runs, serving
-from rolekd.track.evidence import Evidence
-from rolekd.track.predict import classify
+from rolekd.export.predict import classify
+from rolekd.registry import serving, versions
+from rolekd.registry.evidence import Evidence
+from rolekd.track import runs
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_standard_input(folder: Path) -> None:
 
 def test_registered_model(folder: Path) -> None:
     with runs.start("register", experiment="rolekd-digits") as run:
-        registry.register(
+        versions.register(
             Path("student.onnx"),
             name="rolekd-digits-student",
             run_id=run.run_id(),
@@ -140,7 +141,7 @@ def test_a_version_for_other_processors_is_neither_run_nor_served_nor_promoted(
     address = "models:/rolekd-digits-student@challenger"
     path = linear_model(Path("student.onnx"), largest_pair=2 * 255 * 127)
     with runs.start("register", experiment="rolekd-digits") as run:
-        registry.register(
+        versions.register(
             path,
             name="rolekd-digits-student",
             run_id=run.run_id(),

@@ -16,10 +16,11 @@ from rolekd import files
 from rolekd.cli import registry as commands
 from rolekd.errors import InputError, RolekdError, RunError
 from rolekd.params import PromoteParams
-from rolekd.track import evidence as evidences
-from rolekd.track import promotion, registry, runs
-from rolekd.track.evidence import Evidence
-from rolekd.track.gates import Gate, judge, paired_p_value
+from rolekd.registry import evidence as evidences
+from rolekd.registry import promotion, versions
+from rolekd.registry.evidence import Evidence
+from rolekd.registry.gates import Gate, judge, paired_p_value
+from rolekd.track import runs
 
 NAME = "rolekd-digits-student"
 IMAGES = 200
@@ -107,7 +108,7 @@ def test_evidence_survives_json() -> None:
 @pytest.fixture
 def uri(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(promotion, "_SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr("rolekd.track.assessment._SECONDS", 0.0)
+    monkeypatch.setattr("rolekd.registry.assessment._SECONDS", 0.0)
     return f"sqlite:///{project}/mlflow.db"
 
 
@@ -115,7 +116,7 @@ def register(project: Path, wrong: int | None) -> int:
     """Register a student that is wrong on so many images; None: without evidence."""
     path = linear_model(project / "student.onnx", seed=wrong or 0)
     with runs.start("register", experiment="rolekd-digits") as run:
-        return registry.register(
+        return versions.register(
             path,
             name=NAME,
             run_id=run.run_id(),
@@ -179,7 +180,7 @@ def test_refusals_that_are_no_gate(project: Path, uri: str) -> None:
 def test_evidence_of_another_file_is_refused(project: Path, uri: str) -> None:
     path = linear_model(project / "student.onnx")
     with runs.start("register", experiment="rolekd-digits") as run:
-        registry.register(
+        versions.register(
             path,
             name=NAME,
             run_id=run.run_id(),

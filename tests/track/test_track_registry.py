@@ -11,7 +11,9 @@ from track_models import linear_model
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
-from rolekd.track import registry, runs
+from rolekd.registry import versions
+from rolekd.track import runs
+from rolekd.track.client import tracking
 
 NAME = "rolekd-digits-student"
 
@@ -21,9 +23,9 @@ def images() -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
 
 
-def register(path: Path, images: NDArray[np.uint8], **more: object) -> registry.Version:
+def register(path: Path, images: NDArray[np.uint8], **more: object) -> versions.Version:
     with runs.start("register", experiment="rolekd-digits") as run:
-        return registry.register(
+        return versions.register(
             path,
             name=NAME,
             run_id=run.run_id(),
@@ -43,7 +45,7 @@ def test_registered_version_predicts_as_the_graph_does(
     assert not mlflow.tracking.is_tracking_uri_set()
     assert mlflow.active_run() is None
     assert version.uri == f"models:/{NAME}/1"
-    with registry.tracking(f"sqlite:///{project}/mlflow.db"):
+    with tracking(f"sqlite:///{project}/mlflow.db"):
         model = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
         predicted = model.predict({"image": images})
         with pytest.raises(mlflow.MlflowException):
@@ -94,6 +96,6 @@ def test_graph_with_another_input_is_refused(project: Path, images: NDArray[np.u
 def test_store_without_the_run(project: Path, images: NDArray[np.uint8]) -> None:
     path = linear_model(project / "student.onnx")
     with pytest.raises(RunError, match="rolekd sync"):
-        registry.register(path, name=NAME, run_id=None, example=images, tags={})
+        versions.register(path, name=NAME, run_id=None, example=images, tags={})
     with pytest.raises(RunError, match="MLflow at sqlite"):
-        registry.register(path, name=NAME, run_id="f" * 32, example=images, tags={})
+        versions.register(path, name=NAME, run_id="f" * 32, example=images, tags={})

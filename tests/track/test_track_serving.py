@@ -25,7 +25,8 @@ from rolekd.data.prepare import prepare
 from rolekd.export.write import export
 from rolekd.params import DataParams, Params
 from rolekd.quantize.lower import lower
-from rolekd.track import registry, runs
+from rolekd.registry import versions
+from rolekd.track import runs
 from rolekd.train import roles
 from rolekd.train.evaluate import predict_integers
 
@@ -66,7 +67,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Stud
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with runs.start("register", experiment="rolekd-digits", uri=uri) as run:
-            registry.register(
+            versions.register(
                 path, name=NAME, run_id=run.run_id(), example=images[:2], tags={}, uri=uri
             )
     return Student(folder, images, predict_integers(network, images, dataset).argmax(1))

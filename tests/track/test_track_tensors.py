@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from rolekd.track.tensors import parse
+from rolekd.registry.tensors import parse
 
 ANY = (None, None, None)
 FORMS = {

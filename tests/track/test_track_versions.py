@@ -18,8 +18,9 @@ from rolekd.cli.predict import predict
 from rolekd.cli.registry import promote
 from rolekd.cli.serve import serve
 from rolekd.errors import InputError
-from rolekd.track import registry, runs, serving, versions
-from rolekd.track.evidence import Evidence
+from rolekd.registry import fetch, serving, versions
+from rolekd.registry.evidence import Evidence
+from rolekd.track import runs
 
 NAME = "rolekd-digits-student"
 ADDRESS = f"models:/{NAME}@challenger"
@@ -27,7 +28,7 @@ ADDRESS = f"models:/{NAME}@challenger"
 
 def register(path: Path, uri: str) -> None:
     with runs.start("register", experiment="rolekd-digits", uri=uri) as run:
-        registry.register(
+        versions.register(
             path,
             name=NAME,
             run_id=run.run_id(),
@@ -170,7 +171,7 @@ def test_a_network_that_another_program_registered(artifacts: Path, tmp_path: Pa
     sha256 = client.get_model_version(NAME, "1").tags["sha256"]
     client.delete_model_version_tag(NAME, "1", "sha256")
     try:
-        fetched = versions.fetch(NAME, "1", tmp_path / "fetched", uri)
+        fetched = fetch.fetch(NAME, "1", tmp_path / "fetched", uri)
     finally:
         client.set_model_version_tag(NAME, "1", "sha256", sha256)
     assert fetched.sha256 == files.sha256(artifacts / "model.onnx")
@@ -183,6 +184,6 @@ def test_the_version_of_the_store_that_is_named(
     """Not the one of the same name in the store of the current folder."""
     register(linear_model(project / "student.onnx", seed=1), f"sqlite:///{project}/mlflow.db")
     uri = f"sqlite:///{registered}/mlflow.db"
-    found = versions.fetch(NAME, "@challenger", project / "fetched", uri)
+    found = fetch.fetch(NAME, "@challenger", project / "fetched", uri)
     assert found.sha256 == files.sha256(registered / "student.onnx")
     assert files.sha256(found.graph) == found.sha256

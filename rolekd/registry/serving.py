@@ -26,9 +26,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rolekd.export import session
-from rolekd.track import tensors
-from rolekd.track.connections import BoundedProtocol, Limits
-from rolekd.track.versions import Fetched
+from rolekd.registry import tensors
+from rolekd.registry.connections import BoundedProtocol, Limits
+from rolekd.registry.fetch import Fetched
 
 _SERVED = "ROLEKD_SERVED"
 _AT_ONCE = 2  # requests of a worker that are computed; others wait with their bodies alone

@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 
 from rolekd.data.dataset import Dataset
 from rolekd.display import shown
+from rolekd.registry.evidence import Evidence
 from rolekd.secrets import blanked
-from rolekd.track.evidence import Evidence
 
 # facts that stand among the figures
 _TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from rolekd.errors import InputError, RunError
 from rolekd.params import PromoteParams
-from rolekd.track import registry
-from rolekd.track.assessment import assess
-from rolekd.track.gates import Gate
+from rolekd.registry import versions
+from rolekd.registry.assessment import assess
+from rolekd.registry.gates import Gate
+from rolekd.track.client import reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,10 +77,10 @@ def promote(
         InputError: no such version, it is champion already, or its evidence is incomplete.
         RunError: another promotion is at work or was faster, or MLflow does not answer.
     """
-    with registry.reachable(uri):
+    with reachable(uri):
         client = _client(uri)
         candidate = _candidate(client, name, version)
-        champion = _aliased(client, name, registry.CHAMPION)
+        champion = _aliased(client, name, versions.CHAMPION)
         if champion is not None and champion.version == candidate.version:
             raise InputError(f"promote: version {candidate.version} is the champion already")
         gates = assess(name, int(candidate.version), _number(champion), limits, uri, data)
@@ -87,7 +88,7 @@ def promote(
         if dry_run or decision.refused:
             return decision
         with _locked(client, name) as confirm:
-            now = _number(_aliased(client, name, registry.CHAMPION))
+            now = _number(_aliased(client, name, versions.CHAMPION))
             if now != decision.previous:
                 raise RunError(
                     f"promote: the champion became version {now} while version "
@@ -106,10 +107,10 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
     Raises:
         InputError: there is no champion, or none before it.
     """
-    with registry.reachable(uri):
+    with reachable(uri):
         client = _client(uri)
         with _locked(client, name) as confirm:
-            champion = _aliased(client, name, registry.CHAMPION)
+            champion = _aliased(client, name, versions.CHAMPION)
             if champion is None:
                 raise InputError(f"rollback: {name} has no champion; promote a version first")
             previous = champion.tags.get("promotion.from", "none")
@@ -122,14 +123,14 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
             left = int(champion.version)
             for key, value in {"to": previous, "why": why, **_who()}.items():
                 client.set_model_version_tag(name, str(left), f"rollback.{key}", str(value))
-            client.set_registered_model_alias(name, registry.CHAMPION, previous)
+            client.set_registered_model_alias(name, versions.CHAMPION, previous)
     return left, int(previous)
 
 
 def _candidate(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":
     if version is not None:
         return client.get_model_version(name, str(version))
-    found = _aliased(client, name, registry.CHALLENGER)
+    found = _aliased(client, name, versions.CHALLENGER)
     if found is None:
         raise InputError(f"promote: {name} has no challenger; run `dvc repro`, or give --version")
     return found
@@ -150,7 +151,7 @@ def _move(
     """Write the record first: an alias that moved is always explained."""
     for key, value in {**record, **_who()}.items():
         client.set_model_version_tag(name, str(version), f"{kind}.{key}", str(value))
-    client.set_registered_model_alias(name, registry.CHAMPION, str(version))
+    client.set_registered_model_alias(name, versions.CHAMPION, str(version))
 
 
 def _who() -> dict[str, object]:

@@ -3,11 +3,10 @@
 The registry needs its store: unlike `runs`, everything here raises when MLflow does not answer.
 """
 
-import contextlib
 import importlib.metadata
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rolekd import files
-from rolekd.errors import InputError, RunError, one_line
+from rolekd.errors import InputError, RunError
+from rolekd.registry.evidence import FILE as EVIDENCE_FILE
+from rolekd.registry.evidence import Evidence
 from rolekd.secrets import redact
 from rolekd.track import store
-from rolekd.track.evidence import FILE as EVIDENCE_FILE
-from rolekd.track.evidence import Evidence
+from rolekd.track.client import reachable, tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -210,33 +210,3 @@ def _signature(graph: "ModelProto", example: NDArray[np.uint8], path: Path) -> "
             "export the model again with `dvc repro export`"
         )
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(specs(graph.graph.output)))
-
-
-@contextlib.contextmanager
-def tracking(uri: str) -> Iterator[None]:
-    """Point mlflow's flavours, which know no client, at `uri` while the block runs."""
-    import mlflow
-
-    # None leaves nothing behind: mlflow would put an address of its own into the environment
-    before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-@contextlib.contextmanager
-def reachable(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into one line that names the store."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.initialise(uri)
-        yield
-    except MlflowException as error:
-        missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-        remedy = "`make ui` shows what there is" if missing else "check the store and run again"
-        raise RunError(
-            f"MLflow at {redact(uri)}: {redact(one_line(error, 300))}; {remedy}"
-        ) from error

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from rolekd.errors import InputError
-from rolekd.track.evidence import Evidence
+from rolekd.registry.evidence import Evidence
 
 if TYPE_CHECKING:
     from rolekd.params import PromoteParams

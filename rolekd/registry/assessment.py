@@ -10,10 +10,10 @@ from rolekd.errors import InputError
 from rolekd.export import measure
 from rolekd.export.session import Session
 from rolekd.params import PromoteParams
-from rolekd.track import evidence as evidences
-from rolekd.track import versions
-from rolekd.track.evidence import Evidence
-from rolekd.track.gates import Gate, judge
+from rolekd.registry import evidence as evidences
+from rolekd.registry import fetch
+from rolekd.registry.evidence import Evidence
+from rolekd.registry.gates import Gate, judge
 
 _SECONDS = 0.5  # of timing, for each of the two
 
@@ -46,7 +46,7 @@ def assess(
 
 def _open(name: str, version: int, folder: Path, uri: str) -> tuple[Evidence, Session]:
     """Return a version's evidence and its network, which is the one that the evidence is about."""
-    fetched = versions.fetch(name, str(version), folder, uri, origin=f"promote: version {version}")
+    fetched = fetch.fetch(name, str(version), folder, uri, origin=f"promote: version {version}")
     if not fetched.evidence.exists():
         raise InputError(
             f"{fetched.origin} has no evidence; run `dvc repro register` to register it with it"

@@ -15,8 +15,8 @@ import yaml
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export import session
-from rolekd.track.evidence import FILE as EVIDENCE_FILE
-from rolekd.track.registry import reachable
+from rolekd.registry.evidence import FILE as EVIDENCE_FILE
+from rolekd.track.client import reachable
 
 GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
