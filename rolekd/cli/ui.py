@@ -66,4 +66,6 @@ def _optuna(studies: Path, port: int) -> list[str]:
     if not studies.exists():
         return []
     program = Path(sys.executable).with_name("optuna-dashboard")
-    return [str(program), "--host", "127.0.0.1", "--port", str(port), f"sqlite:///{studies}"]
+    # gunicorn, its default, opens a control socket below HOME
+    options = ["--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"]
+    return [str(program), *options, f"sqlite:///{studies}"]

@@ -1,3 +1,4 @@
+import functools
 import json
 import shutil
 import signal
@@ -121,6 +122,8 @@ def _start(project, *arguments):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # which a shell turns off for what runs in the background
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -32,7 +32,7 @@ def _note(event: str, what: object) -> None:
 
 def _is_elsewhere(host: object) -> bool:
     text = host.decode(errors="replace") if isinstance(host, bytes) else str(host or "127.")
-    return not text.startswith(_LOOPBACK)
+    return not text.startswith(_LOOPBACK) and text != os.uname().nodename
 
 
 def _is_outside(path: object) -> bool:
@@ -53,7 +53,7 @@ def _watch(event: str, arguments: tuple) -> None:
         if isinstance(address, tuple) and _is_elsewhere(address[0]):
             _note(event, address)
             raise OSError(errno.ENETUNREACH, f"a test refuses {address}")
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         if _is_elsewhere(arguments[0]):
             _note(event, arguments[0])
             raise OSError(errno.ENETUNREACH, f"a test refuses to look up {arguments[0]}")
