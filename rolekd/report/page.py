@@ -110,6 +110,22 @@ def figures(content: Content) -> dict[str, Markup]:
         "sheet": (content.sheet, "Sample images under each augmentation"),
         "mistakes": (content.mistakes, "The most confident mistakes of the exported student"),
     }
+    drawn |= _optional_figures(content)
+    return {
+        name: Markup(inline_svg(figure, label))
+        for name, (figure, label) in drawn.items()
+        if figure is not None
+    }
+
+
+def _harmless(value: object) -> object:
+    """Return what the template prints: our own figures as they are, all else through `shown`."""
+    return value if isinstance(value, Markup) else shown(value)
+
+
+def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
+    """Return name -> figure and what it shows, of the parts that the page may lack."""
+    drawn: dict[str, tuple[Figure | None, str]] = {}
     for role, slots in content.searches.items():
         figure = histories.search_figure(slots)
         drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
@@ -121,7 +137,7 @@ def figures(content: Content) -> dict[str, Markup]:
     if content.costs:
         drawn["costs"] = cost_figure(content.costs), "Accuracy over file size and latency"
     if content.curves:
-        shades = {"teacher": TEACHER, **colours(evaluation.compare)}
+        shades = {"teacher": TEACHER, **colours(content.evaluation.compare)}
         drawn["cross entropy"] = (
             histories.curves_figure(
                 content.curves, "cross_entropy", "cross-entropy (nats)", 1, shades
@@ -136,16 +152,7 @@ def figures(content: Content) -> dict[str, Markup]:
         )
     if content.schedules:
         drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
-    return {
-        name: Markup(inline_svg(figure, label))
-        for name, (figure, label) in drawn.items()
-        if figure is not None
-    }
-
-
-def _harmless(value: object) -> object:
-    """Return what the template prints: our own figures as they are, all else through `shown`."""
-    return value if isinstance(value, Markup) else shown(value)
+    return drawn
 
 
 def _predictors(content: Content) -> dict[str, str]:

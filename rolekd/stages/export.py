@@ -4,15 +4,21 @@ The arm is named in params.yaml and the seed here, before any result: not the be
 images.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from rolekd import files
 from rolekd.data import dataset as datasets
+from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.errors import RunError
-from rolekd.export.verify import verify
+from rolekd.export import verify
 from rolekd.export.write import export as write
-from rolekd.outputs import Arms, ExportMetrics, Verification
+from rolekd.outputs import Arms, ExportMetrics, Outputs, Verification
+from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.lower import lower
 from rolekd.quantize.size import size
 from rolekd.stages.stage import Stage
@@ -28,9 +34,7 @@ def export(stage: Stage) -> None:
     stage.run.set_tags({"arm": arm, "seed": SEED})
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
-    images, labels = dataset.split("test")
-    weights = outputs.student(arm, SEED)
-    network, about = roles.load(weights, dataset)
+    network, about = roles.load(outputs.student(arm, SEED), dataset)
     integers = lower(
         network,
         mean=dataset.mean,
@@ -38,41 +42,23 @@ def export(stage: Stage) -> None:
         image_size=dataset.image_size,
         strict=params.export.strict,
     )
-    accuracy = Arms.load(outputs.arms).arm(arm).accuracies[SEED]
-    path = outputs.graph
-    with files.replacing(path) as unproven:
+    with files.replacing(outputs.graph) as unproven:
         summary = write(
             integers,
             unproven,
             classes=dataset.classes,
             target=params.export.target,
             resize=params.export.resize,
-            metadata={
-                "arm": arm,
-                "seed": str(SEED),
-                "weight_bits": str(about["weight_bits"]),
-                "activation_bits": str(about["activation_bits"]),
-                "quantizer": about["quantizer"],
-                "residual": about["residual"],
-                "test_accuracy": f"{accuracy:.6f}",
-                "data_digest": dataset.digest,
-                "weights_sha256": files.sha256(weights),
-            },
+            metadata=_metadata(outputs, arm, dataset, about),
         )
-        checked = verify(unproven, integers, images, layers=True, name=str(path))
-        if not checked.exact:
-            raise RunError(
-                f"{path}: differs from the integer evaluation on "
-                f"{checked.images - checked.argmax_equal} of {checked.images} images, first in "
-                f"{checked.first_different or 'the logits'}; report this with the weights"
-            )
+        checked = _verified(unproven, integers, dataset, outputs.graph)
     cost = size(network, (dataset.channels, *dataset.image_size))
     metrics = ExportMetrics(
         bytes=summary.bytes,
         images=checked.images,
         argmax_equal=checked.argmax_equal,
         largest_logit_difference=checked.largest_difference,
-        accuracy=float((checked.predictions == labels).mean()),
+        accuracy=float((checked.predictions == dataset.split("test")[1]).mean()),
         parameters=cost.parameters,
         bits_per_parameter=cost.bits_per_parameter,
         bit_operations=cost.bit_operations,
@@ -83,9 +69,40 @@ def export(stage: Stage) -> None:
         forms=summary.forms,
         inexact=summary.inexact,
     ).save(outputs.verification)
-    stage.run.log_artifact(path)
+    stage.run.log_artifact(outputs.graph)
     stage.finish(metrics)
     say(
-        f"{path}: {summary.bytes} bytes, equal to the integer evaluation on "
+        f"{outputs.graph}: {summary.bytes} bytes, equal to the integer evaluation on "
         f"{checked.argmax_equal} of {checked.images} test images"
     )
+
+
+def _metadata(
+    outputs: Outputs, arm: str, dataset: Dataset, about: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what the file says about itself."""
+    accuracy = Arms.load(outputs.arms).arm(arm).accuracies[SEED]
+    return {
+        "arm": arm,
+        "seed": str(SEED),
+        **{key: str(about[key]) for key in ("weight_bits", "activation_bits")},
+        **{key: str(about[key]) for key in ("quantizer", "residual")},
+        "test_accuracy": f"{accuracy:.6f}",
+        "data_digest": dataset.digest,
+        "weights_sha256": files.sha256(outputs.student(arm, SEED)),
+    }
+
+
+def _verified(
+    graph: Path, integers: IntegerModel, dataset: Dataset, name: Path
+) -> verify.Verification:
+    """Compare the graph with the integer evaluation on the test images; all must agree."""
+    images, _ = dataset.split("test")
+    checked = verify.verify(graph, integers, images, layers=True, name=str(name))
+    if not checked.exact:
+        raise RunError(
+            f"{name}: differs from the integer evaluation on "
+            f"{checked.images - checked.argmax_equal} of {checked.images} images, first in "
+            f"{checked.first_different or 'the logits'}; report this with the weights"
+        )
+    return checked
