@@ -16,16 +16,20 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
+from rolekd.errors import RunError
 from rolekd.params import BaseAugmentParams, DistillParams, StudentParams, TeacherParams
+from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
-from rolekd.train import devices, roles
+from rolekd.train import devices, fingerprint, roles
 from rolekd.train import state as states
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
+from rolekd.train.fit import History
 from rolekd.train.loop import DivergedError, train
 from rolekd.train.start import start
+from rolekd.train.state import StateError
 
 DATA = "data"
 TEACHER = "teacher.safetensors"
@@ -47,15 +51,17 @@ class Member:
         self._teacher: torch.nn.Module | None = None
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
-            self._params = self._teacher_params.training
+            params = self._teacher_params.training
             self._scale_decay = 1.0
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
-            self._params = self._student_params.training
+            params = self._student_params.training
             self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
             self._teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
             self._scale_decay = self._distill_params.scale_decay
+        # the schedules of a member are stretched over the search
+        self._params = params.model_copy(update={"epochs": spec.settings.epochs})
 
     def advance(
         self,
@@ -70,13 +76,26 @@ class Member:
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective = self._start(seed)
-        optimizer, average = start(network, objective, self._params)
-        kept = None if average is None else average.network
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
+        owner = fingerprint.of(network, objective, batches, self._params, self._scale_decay)
+        optimizer, average = start(network, objective, self._params)
+        kept = None if average is None else average.network
+        modules = states.modules(network, objective, kept)
         augment_at = constant(self._engine, Policy(policy))
+        history = History()
         if state is not None:
-            states.load(state, network, objective, optimizer, average=kept)
+            # of another member perhaps, whose images came in another order
+            owner_of_any_seed = {part: digest for part, digest in owner.items() if part != "seed"}
+            try:
+                rows = states.load(
+                    state, modules, optimizer, owner_of_any_seed, self._spec.settings.epochs
+                )
+            except StateError as error:
+                raise _refused(slot, error.reason) from error
+            if len(rows) != start_epoch:
+                raise _refused(slot, f"of {len(rows)} epochs instead of {start_epoch}")
+            history = History(rows)
         else:
             objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(epoch)))
         seen = epochs * batches.images_per_epoch
@@ -92,14 +111,14 @@ class Member:
                     average=average,
                     first=start_epoch,
                     last=start_epoch + epochs,
-                    epochs=self._spec.settings.epochs,
                     scale_decay=self._scale_decay,
+                    reporters=[history],
                 )
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
         reward = accuracy(predict(kept or network, images, normalize), labels)
-        states.save(out, network, objective, optimizer, start_epoch + epochs, average=kept)
+        states.save(out, modules, optimizer, owner, history.rows)
         stddev = seen_by_teacher.stddev()
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)
@@ -112,6 +131,14 @@ class Member:
         network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
         described = (network.to(self._device), about), (self._teacher, self._teacher_about)
         return network, Distillation(*described, self._distill_params, seed)
+
+
+def _refused(slot: Slot, reason: str) -> RunError:
+    """Return the error for a parent's state: what was not stored as it is would decide results."""
+    return RunError(
+        f"search: member {slot.member} of generation {slot.generation} starts from a training "
+        f"state that is {reason}; {START_AGAIN}"
+    )
 
 
 def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams,
 from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
-from rolekd.train.fit import fit
+from rolekd.train.fit import History, fit
 from rolekd.train.loop import DivergedError, make_optimizer, train
 from rolekd.train.rates import decays
 
@@ -128,9 +128,10 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, ter
             params = DistillParams(terms=terms, gradient_rule="clipped")
             objective = Distillation(student, teacher, params, 1)
         optimizer = make_optimizer(network, objective, TINY)
-        first = 0
+        modules, owner = state.modules(network, objective, None), {"network": "this"}
+        history = History()
         if path.exists():
-            first = state.load(path, network, objective, optimizer)[0]
+            history = History(state.load(path, modules, optimizer, owner, 4))
         else:
             batches, augment = _batches(digits), _nothing(digits)(0)
             objective.prepare(lambda epoch: batches.epoch(epoch, augment))
@@ -141,11 +142,12 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, ter
             _nothing(digits),
             objective,
             TINY,
-            first=first,
+            first=len(history.rows),
             last=stop,
             scale_decay=0.6,
+            reporters=[history],
         )
-        state.save(path, network, objective, optimizer, stop)
+        state.save(path, modules, optimizer, owner, history.rows)
 
     run(tmp_path / "whole", 4)
     for stop in (1, 3, 4):

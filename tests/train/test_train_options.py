@@ -24,7 +24,7 @@ from rolekd.params import (
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.average import Average
-from rolekd.train.fit import fit
+from rolekd.train.fit import History, fit
 from rolekd.train.loop import do_step, make_optimizer, train
 
 TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
@@ -157,14 +157,16 @@ def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_
             objective = Distillation(student, teacher, DistillParams(), 1)
         average = Average(network, params.ema_decay)
         optimizer = make_optimizer(network, objective, params)
-        first = 0
+        modules = state.modules(network, objective, average.network)
+        history = History()
         if path.exists():
-            first, _ = state.load(path, network, objective, optimizer, average=average.network)
+            history = History(state.load(path, modules, optimizer, {}, 3))
         train(
             network, optimizer, _batches(digits), _nothing(digits), objective, params,
-            average=average, first=first, last=stop, scale_decay=0.6,
+            average=average, first=len(history.rows), last=stop, scale_decay=0.6,
+            reporters=[history],
         )  # fmt: skip
-        state.save(path, network, objective, optimizer, stop, average=average.network)
+        state.save(path, modules, optimizer, {}, history.rows)
 
     run(tmp_path / "whole", 3)
     for stop in (1, 3):
@@ -221,15 +223,6 @@ def test_options_that_do_not_go_together_are_refused(changed, message):
 def test_the_warm_up_must_fit_into_the_search():
     with pytest.raises(ValidationError, match=r"search.epochs 30 does not outlast warmup_epochs"):
         Params(teacher=TeacherParams(training=TrainingParams(epochs=99, warmup_epochs=30)))
-
-
-def test_a_state_without_average_is_none_to_go_on_from(digits, tmp_path):
-    network, _ = roles.teacher(TEACHER, digits, 0)
-    optimizer = make_optimizer(network, Objective(), TINY)
-    state.save(tmp_path / "state", network, Objective(), optimizer, 1)
-    average = Average(network, 0.9).network
-    with pytest.raises(InputError, match="weights of another network"):
-        state.load(tmp_path / "state", network, Objective(), optimizer, average=average)
 
 
 def test_devices_by_name(monkeypatch):

@@ -24,6 +24,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "one").mkdir()
+    (tmp_path / "two" / "teacher").write_bytes(b"no state: both see it, the first renames it")
     command = [*TORCHRUN, torchrun_training.__file__, str(tmp_path / "two")]
     done = subprocess.run(
         command,
@@ -35,6 +36,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / "two" / f"{i}.json").read_text()) for i in range(2))
     assert first == second
+    assert (tmp_path / "two" / "teacher.bad-1").exists()
     rows, weights = torchrun_training.histories(tmp_path / "one")
     assert len(rows) == len(first[0]) == 4
     for ours, expected in zip(first[0], rows, strict=True):

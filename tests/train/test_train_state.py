@@ -1,0 +1,306 @@
+"""Training states that are damaged, or of another training: set aside, and trained anew."""
+
+import errno
+import json
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.distill.distillation import Distillation
+from rolekd.distill.objective import Objective
+from rolekd.errors import RunError
+from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams, TrainingParams
+from rolekd.train import fingerprint, roles, state
+from rolekd.train.fit import fit
+from rolekd.train.loop import make_optimizer
+from rolekd.train.state import StateError
+
+SPLITS = ("search_train", "search_val", "train", "test")
+PARAMS = TrainingParams(epochs=3, batch_size=16, learning_rate=1e-2, optimizer="adam")
+
+
+def _images(seed=0):
+    images = np.random.default_rng(seed).integers(0, 256, (48, 4, 4, 1), dtype=np.uint8)
+    splits = dict.fromkeys(SPLITS, np.arange(48))
+    return datasets.assemble("noise", images, np.arange(48) % 3, tuple("abc"), splits)
+
+
+def _batches(seed=0, images=0):
+    data = _images(images)
+    return Batches(data, "train", 16, seed, Normalize(data))
+
+
+def _network(width=5):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.Linear(width, 3))
+
+
+def _plain(_epoch):
+    return lambda images, _seed: images
+
+
+def _fit(path, *, network=None, batches=None, params=PARAMS, scale_decay=1.0):
+    network = network or _network()
+    rows = fit(
+        network, batches or _batches(), _plain, Objective(), params,
+        state_file=path, scale_decay=scale_decay,
+    )  # fmt: skip
+    return rows, {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def _equal(ours, theirs):
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nothing disturbed: its rows, its weights, and the bytes of its state."""
+    path = tmp_path_factory.mktemp("whole") / "training.safetensors"
+    rows, weights = _fit(path)
+    return SimpleNamespace(rows=rows, weights=weights, content=path.read_bytes(), path=path)
+
+
+def _rewritten(path, change):
+    """Change the header of a state as its own writer would: the checksum is right again."""
+    tensors, metadata = state.read(path)
+    header = json.loads(metadata["training"].partition(" ")[2])
+    change(header, tensors)
+    text = json.dumps(header)
+    metadata = {"training": f"{state._checksum(text, tensors)} {text}"}
+    save_file(tensors, path, metadata=metadata)
+
+
+def _hand_edited(path):
+    tensors, metadata = state.read(path)
+    text = metadata["training"].replace('"epoch": 2', '"epoch": 999')
+    save_file(tensors, path, metadata={"training": text})
+
+
+def _too_many(header, _tensors):
+    header["history"] += [{**header["history"][-1], "epoch": n} for n in range(3, 999)]
+
+
+def _gap(header, _tensors):
+    del header["history"][1]
+
+
+def _no_number(header, _tensors):
+    header["history"][1]["loss"] = "low"
+
+
+def _no_rows(header, _tensors):
+    header["history"] = []
+
+
+def _older(path):
+    """A state as it was written before states had checksums."""
+    tensors, _ = state.read(path)
+    header = {"epoch": 999, "groups": [], "history": []}
+    save_file(tensors, path, metadata={"training": json.dumps(header)})
+
+
+def _pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "cut in the header": lambda path: path.write_bytes(path.read_bytes()[:50]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("a training state, honestly"),
+    "last byte": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x01"),
+    "edited": _hand_edited,
+    "older": _older,
+    "weights": lambda path: state.save_weights(path, _network(), {"role": "teacher"}),
+    "pipe": _pipe,
+    "folder": _folder,
+    "too many epochs": lambda path: _rewritten(path, _too_many),
+    "no epochs": lambda path: _rewritten(path, _no_rows),
+    "a gap in the history": lambda path: _rewritten(path, _gap),
+    "a row without a number": lambda path: _rewritten(path, _no_number),
+    "no history": lambda path: _rewritten(path, lambda header, _: header.pop("history")),
+    "no owner": lambda path: _rewritten(path, lambda header, _: header.pop("owner")),
+    "a list": lambda path: _rewritten(path, lambda header, _: header.update(owner=[1])),
+    "moments of another shape": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.update({"optimizer.0.exp_avg": torch.zeros(2, 2)})
+    ),
+    "moments of nothing": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.update({"optimizer.9.exp_avg": torch.zeros(2)})
+    ),
+    "a moment less": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.pop("optimizer.0.exp_avg")
+    ),
+    "a moment of a parameter before the first": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.update({"optimizer.-1.exp_avg": torch.zeros(3)})
+    ),
+    "weights of another shape": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.update({"network.1.weight": torch.zeros(5, 4)})
+    ),
+    "a foreign tensor": lambda path: _rewritten(
+        path, lambda _, tensors: tensors.update({"average.1.weight": torch.zeros(5, 4)})
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_bad_state_is_set_aside_and_the_training_starts_anew(tmp_path, whole, caplog, kind):
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(whole.content)
+    DAMAGE[kind](path)
+    bad = path.stat()
+    with caplog.at_level(logging.WARNING):
+        rows, weights = _fit(path)
+    assert rows == whole.rows
+    assert _equal(weights, whole.weights)
+    assert path.read_bytes() == whole.content
+    assert os.path.samestat((tmp_path / "training.bad-1.safetensors").lstat(), bad)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"{path}: ")
+    assert said.endswith("; it is now training.bad-1.safetensors, and the training starts anew")
+    assert "\n" not in said
+    caplog.clear()
+    assert _fit(path)[0] == whole.rows  # the next run finds nothing to complain about
+    assert not caplog.records
+
+
+def test_every_bad_state_is_kept(tmp_path, whole):
+    path = tmp_path / "training.safetensors"
+    for number in range(3):
+        path.write_bytes(bytes([number]))
+        _fit(path)
+    kept = sorted(tmp_path.glob("*.bad-*"))
+    assert [file.read_bytes() for file in kept] == [b"\0", b"\1", b"\2"]
+
+
+def _of(**changed):
+    """Return the fingerprint of a training that differs in this from the usual one."""
+    usual = {
+        "network": _network(), "objective": Objective(), "batches": _batches(),
+        "params": PARAMS, "scale_decay": 1.0,
+    }  # fmt: skip
+    return fingerprint.of(**(usual | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"params": PARAMS.model_copy(update={"learning_rate": 2e-2})}, "parameters"),
+        ({"params": PARAMS.model_copy(update={"epochs": 4})}, "parameters"),
+        ({"scale_decay": 0.5}, "parameters"),
+        ({"batches": _batches(seed=1)}, "seed"),
+        ({"batches": _batches(images=1)}, "batches"),
+    ],
+)
+def test_a_state_of_another_training_is_set_aside(tmp_path, whole, caplog, changed, named):
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(whole.content)
+    expected = _fit(tmp_path / "undisturbed", **changed)[1]
+    assert _equal(_fit(path, **changed)[1], expected)
+    assert f"the state of another training ({named} differ)" in caplog.text
+    ours, usual = _of(**changed), _of()
+    assert [part for part in usual if usual[part] != ours[part]] == [named]
+
+
+def test_bits_and_the_distillations_parameters_tell_trainings_apart():
+    data = datasets.assemble(
+        "noise", np.zeros((8, 8, 8, 1), np.uint8), np.arange(8) % 2, ("a", "b"),
+        dict.fromkeys(SPLITS, np.arange(8)),
+    )  # fmt: skip
+    teacher = roles.teacher(TeacherParams(model=ModelParams(width=4)), data, 0)
+
+    def parts(bits=2, quantizer="dorefa", temperature=4.0):
+        params = StudentParams(model=ModelParams(width=4), bits=bits, quantizer=quantizer)
+        student = roles.student(params, data, 0, teacher[0])
+        distill = DistillParams(temperature=temperature)
+        objective = Distillation(student, teacher, distill, 0)
+        found = _of(network=student[0], objective=objective)
+        return found["network"], found["objective"]
+
+    network, objective = parts()
+    assert parts() == (network, objective)
+    assert parts(bits=3)[0] != network  # the names and shapes of both are the same
+    assert parts(quantizer="lsq")[0] != network
+    assert parts(temperature=2.0) == (network, parts(temperature=2.0)[1])
+    assert parts(temperature=2.0)[1] != objective
+
+
+def test_what_hangs_on_a_network_does_not_make_it_another():
+    network = _network()
+    before = _of(network=network)
+    network.register_forward_hook(lambda *_: None)
+    network.train(not network.training)
+    with torch.no_grad():
+        network[1].weight.zero_()
+    assert _of(network=network) == before
+
+
+def _parts():
+    network = _network()
+    optimizer = make_optimizer(network, Objective(), PARAMS)
+    return state.modules(network, Objective(), None), optimizer
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
+def test_no_byte_can_be_changed_unnoticed(tmp_path, whole, place, byte, cut):
+    content = bytearray(whole.content)
+    at = int(place * len(content))
+    content[at] = byte
+    path = tmp_path / "state"
+    path.write_bytes(content[:at] if cut else content)
+    modules, optimizer = _parts()
+    before = {name: value.clone() for name, value in modules["network."].state_dict().items()}
+    try:
+        rows = state.load(path, modules, optimizer, {}, 3)
+    except StateError:
+        assert _equal(modules["network."].state_dict(), before)
+        assert not optimizer.state
+    else:  # the byte was that before, or a space between words of the file's header
+        assert rows == whole.rows
+        assert _equal(modules["network."].state_dict(), whole.weights)
+
+
+def test_a_state_that_cannot_be_read_is_neither_believed_nor_replaced(tmp_path, whole, monkeypatch):
+    path = tmp_path / "training.safetensors"
+    path.write_bytes(whole.content)
+    opened = Path.open
+
+    def refused(self, *arguments, **options):
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(RunError, match=r"training\.safetensors: cannot be read \(Input/output"):
+        _fit(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == whole.content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_moments_and_rows_come_back(whole):
+    modules, optimizer = _parts()
+    assert state.load(whole.path, modules, optimizer, {}, 3) == whole.rows
+    assert _equal(modules["network."].state_dict(), whole.weights)
+    assert [float(values["step"]) for values in optimizer.state.values()] == [9.0] * 4
+    with pytest.raises(StateError, match=r"it has 3 of 2 epochs"):
+        state.load(whole.path, modules, optimizer, {}, 2)
