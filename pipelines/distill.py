@@ -23,6 +23,7 @@ def main(arm: str) -> None:
         from rolekd.report.datafiles import to_csv
         from rolekd.train import augmentation, devices, names, roles, state
         from rolekd.train.fit import fit
+        from rolekd.train.training import Training
 
         params = stage.params
         names.check(params)
@@ -57,18 +58,17 @@ def main(arm: str) -> None:
                 objective = Distillation(*described, params.distill, seed)
             with stage.run.child(f"{arm} seed {number}", {"arm": arm, "seed": number}) as child:
                 child.log_params({"copied_from_teacher": about["copied_from_teacher"]})
-                history = fit(
+                trained = Training(
                     network,
+                    objective,
                     Batches(
                         dataset, "train", training.batch_size, seed, Normalize(dataset, device)
                     ),
                     augment_at,
-                    objective,
                     training,
-                    state_file=stage.state / f"seed-{number}.safetensors",
                     scale_decay=params.distill.scale_decay,
-                    reporters=[child],
                 )
+                history = fit(trained, stage.state / f"seed-{number}.safetensors", [child])
             students.append((network, {**about, "arm": arm, "seed": number}))
             rows += [{"seed": number, **row} for row in history]
             if stage.leads:

@@ -19,6 +19,7 @@ def main() -> None:
         from rolekd.train import devices, names, roles, state
         from rolekd.train.augmentation import make_engine, scheduled
         from rolekd.train.fit import fit
+        from rolekd.train.training import Training
 
         params = stage.params
         names.check(params)
@@ -29,17 +30,16 @@ def main() -> None:
         seed = seeds.derive(params.seed, "train teacher")
         training = params.teacher.training
         network, about = roles.teacher(params.teacher, dataset, seed)
-        history = fit(
+        trained = Training(
             network.to(device),
+            Objective(),
             Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
             scheduled(
                 make_engine(params.augment, dataset, params.threads), schedule, training.epochs
             ),
-            Objective(),
             training,
-            state_file=stage.state / "training.safetensors",
-            reporters=[stage.run],
         )
+        history = fit(trained, stage.state / "training.safetensors", [stage.run])
         if not stage.leads:
             return
         stage.log_split(dataset, "train")

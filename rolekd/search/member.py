@@ -22,14 +22,11 @@ from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
-from rolekd.train import devices, fingerprint, roles
-from rolekd.train import state as states
+from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
-from rolekd.train.fit import History
-from rolekd.train.loop import DivergedError, train
-from rolekd.train.start import start
 from rolekd.train.state import StateError
+from rolekd.train.training import DivergedError, Training
 
 DATA = "data"
 TEACHER = "teacher.safetensors"
@@ -78,47 +75,23 @@ class Member:
         network, objective = self._start(seed)
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
-        owner = fingerprint.of(network, objective, batches, self._params, self._scale_decay)
-        optimizer, average = start(network, objective, self._params)
-        kept = None if average is None else average.network
-        modules = states.modules(network, objective, kept)
         augment_at = constant(self._engine, Policy(policy))
-        history = History()
+        training = Training(
+            network, objective, batches, augment_at, self._params, scale_decay=self._scale_decay
+        )
         if state is not None:
-            # of another member perhaps, whose images came in another order
-            owner_of_any_seed = {part: digest for part, digest in owner.items() if part != "seed"}
-            try:
-                rows = states.load(
-                    state, modules, optimizer, owner_of_any_seed, self._spec.settings.epochs
-                )
-            except StateError as error:
-                raise _refused(slot, error.reason) from error
-            if len(rows) != start_epoch:
-                raise _refused(slot, f"of {len(rows)} epochs instead of {start_epoch}")
-            history = History(rows)
-        else:
-            objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(epoch)))
+            _continue(training, state, slot, start_epoch)
+        training.prepare()
         seen = epochs * batches.images_per_epoch
         with MeanProbability(self._teacher) as seen_by_teacher:
             try:
-                train(
-                    network,
-                    optimizer,
-                    batches,
-                    augment_at,
-                    objective,
-                    self._params,
-                    average=average,
-                    first=start_epoch,
-                    last=start_epoch + epochs,
-                    scale_decay=self._scale_decay,
-                    reporters=[history],
-                )
+                for _ in range(epochs):
+                    training.run_epoch()
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
-        reward = accuracy(predict(kept or network, images, normalize), labels)
-        states.save(out, modules, optimizer, owner, history.rows)
+        reward = accuracy(predict(training.averaged, images, normalize), labels)
+        training.save(out)
         stddev = seen_by_teacher.stddev()
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)
@@ -133,12 +106,19 @@ class Member:
         return network, Distillation(*described, self._distill_params, seed)
 
 
-def _refused(slot: Slot, reason: str) -> RunError:
-    """Return the error for a parent's state: what was not stored as it is would decide results."""
-    return RunError(
-        f"search: member {slot.member} of generation {slot.generation} starts from a training "
-        f"state that is {reason}; {START_AGAIN}"
-    )
+def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
+    """Put a member where its parent was; a parent's state that is another decides no result."""
+    try:
+        # the parent may be another member, whose images came in another order
+        training.resume(state, any_seed=True)
+        fault = "" if training.epoch == epoch else f"of {training.epoch} epochs instead of {epoch}"
+    except StateError as error:
+        fault = error.reason
+    if fault:
+        raise RunError(
+            f"search: member {slot.member} of generation {slot.generation} starts from a training "
+            f"state that is {fault}; {START_AGAIN}"
+        )
 
 
 def training(params: Mapping[str, Any], role: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Training: the loop, its resumable state, evaluation."""
+"""Training: the object, its resumable state, evaluation."""

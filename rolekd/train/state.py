@@ -26,21 +26,12 @@ class StateError(InputError):
     """A training state that no training can go on from: damaged, or of another training.
 
     Attributes:
-        path: The file.
-        reason: What is wrong with it.
+        reason: What is wrong with the file.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}; remove it, and the training starts anew")
-        self.path, self.reason = path, reason
-
-
-def modules(
-    network: nn.Module, objective: nn.Module, average: nn.Module | None
-) -> dict[str, nn.Module]:
-    """Return what of a training has weights or statistics, by the prefix of their names."""
-    found = {"network.": network, "objective.": objective}
-    return found if average is None else {**found, "average.": average}
+        self.reason = reason
 
 
 def save(
@@ -54,7 +45,7 @@ def save(
 
     Args:
         path: The file.
-        modules: From `modules`.
+        modules: All that has weights or statistics, by the prefix of their names in the file.
         optimizer: Its moments go along; its options do not, the parameters decide them.
         owner: What the training is, by part; see `rolekd.train.fingerprint`.
         history: A row of metrics for each finished epoch.

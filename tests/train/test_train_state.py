@@ -23,8 +23,8 @@ from rolekd.errors import RunError
 from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams, TrainingParams
 from rolekd.train import fingerprint, roles, state
 from rolekd.train.fit import fit
-from rolekd.train.loop import make_optimizer
 from rolekd.train.state import StateError
+from rolekd.train.training import Training
 
 SPLITS = ("search_train", "search_val", "train", "test")
 PARAMS = TrainingParams(epochs=3, batch_size=16, learning_rate=1e-2, optimizer="adam")
@@ -50,13 +50,18 @@ def _plain(_epoch):
     return lambda images, _seed: images
 
 
-def _fit(path, *, network=None, batches=None, params=PARAMS, scale_decay=1.0):
-    network = network or _network()
-    rows = fit(
-        network, batches or _batches(), _plain, Objective(), params,
-        state_file=path, scale_decay=scale_decay,
-    )  # fmt: skip
-    return rows, {name: value.clone() for name, value in network.state_dict().items()}
+def _training(batches=None, params=PARAMS, scale_decay=1.0):
+    batches = batches or _batches()
+    return Training(_network(), Objective(), batches, _plain, params, scale_decay=scale_decay)
+
+
+def _fit(path, **changed):
+    training = _training(**changed)
+    return fit(training, path), _weights(training)
+
+
+def _weights(training):
+    return {name: value.clone() for name, value in training.network.state_dict().items()}
 
 
 def _equal(ours, theirs):
@@ -251,12 +256,6 @@ def test_what_hangs_on_a_network_does_not_make_it_another():
     assert _of(network=network) == before
 
 
-def _parts():
-    network = _network()
-    optimizer = make_optimizer(network, Objective(), PARAMS)
-    return state.modules(network, Objective(), None), optimizer
-
-
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -267,16 +266,17 @@ def test_no_byte_can_be_changed_unnoticed(tmp_path, whole, place, byte, cut):
     content[at] = byte
     path = tmp_path / "state"
     path.write_bytes(content[:at] if cut else content)
-    modules, optimizer = _parts()
-    before = {name: value.clone() for name, value in modules["network."].state_dict().items()}
+    training = _training()
+    before = _weights(training)
     try:
-        rows = state.load(path, modules, optimizer, {}, 3)
+        training.resume(path)
     except StateError:
-        assert _equal(modules["network."].state_dict(), before)
-        assert not optimizer.state
+        assert _equal(_weights(training), before)
+        assert not training.optimizer.state
+        assert training.epoch == 0
     else:  # the byte was that before, or a space between words of the file's header
-        assert rows == whole.rows
-        assert _equal(modules["network."].state_dict(), whole.weights)
+        assert training.history == whole.rows
+        assert _equal(_weights(training), whole.weights)
 
 
 def test_a_state_that_cannot_be_read_is_neither_believed_nor_replaced(tmp_path, whole, monkeypatch):
@@ -297,10 +297,25 @@ def test_a_state_that_cannot_be_read_is_neither_believed_nor_replaced(tmp_path, 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_moments_and_rows_come_back(whole):
-    modules, optimizer = _parts()
-    assert state.load(whole.path, modules, optimizer, {}, 3) == whole.rows
-    assert _equal(modules["network."].state_dict(), whole.weights)
-    assert [float(values["step"]) for values in optimizer.state.values()] == [9.0] * 4
-    with pytest.raises(StateError, match=r"it has 3 of 2 epochs"):
-        state.load(whole.path, modules, optimizer, {}, 2)
+def test_a_training_comes_back_whole(whole, tmp_path):
+    training = _training()
+    assert not training.resume(tmp_path / "absent")
+    assert not training.finished
+    assert training.resume(whole.path)
+    assert training.finished
+    assert training.history == whole.rows
+    assert _equal(_weights(training), whole.weights)
+    assert [float(values["step"]) for values in training.optimizer.state.values()] == [9.0] * 4
+    training.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == whole.content
+
+
+def test_another_seed_is_taken_over_where_that_is_meant(whole):
+    training = _training(batches=_batches(seed=1))
+    with pytest.raises(StateError, match=r"\(seed differ\)"):
+        training.resume(whole.path)
+    assert training.resume(whole.path, any_seed=True)
+    assert training.history == whole.rows
+    other = _training(batches=_batches(images=1))
+    with pytest.raises(StateError, match=r"\(batches differ\)"):
+        other.resume(whole.path, any_seed=True)

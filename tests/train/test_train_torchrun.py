@@ -15,8 +15,8 @@ from torch.multiprocessing.spawn import spawn
 from rolekd import parallel
 from rolekd.errors import InputError
 from rolekd.params import TrainingParams
-from rolekd.train import fit as fits
 from rolekd.train.synced import SyncedBatchNorm, synchronise
+from rolekd.train.training import _check_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -96,9 +96,9 @@ def test_alone_nothing_is_exchanged():
 def test_what_processes_cannot_do_together_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "size", lambda: 2)
     with pytest.raises(InputError, match="compile: does not go with torchrun"):
-        fits._check_processes(TrainingParams(compile=True))
+        _check_processes(TrainingParams(compile=True))
     with pytest.raises(InputError, match="batch_size 8: too small for 2 processes with accumulate"):
-        fits._check_processes(TrainingParams(batch_size=8, accumulate=3))
+        _check_processes(TrainingParams(batch_size=8, accumulate=3))
 
 
 def test_other_stages_refuse_torchrun(tmp_path):
