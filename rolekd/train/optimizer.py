@@ -26,8 +26,13 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if params.optimizer == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             groups, lr=params.learning_rate, momentum=0.9, nesterov=True, fused=True
         )
+        # fused, it refuses a step in which some parameters have no momentum yet, as those that
+        # get their first gradient in a method's second phase; from zero it is the same momentum
+        for parameter in parameters:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     kind = torch.optim.Adam if params.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=params.learning_rate, eps=1e-5, fused=True)

@@ -25,6 +25,7 @@ from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.average import Average
 from rolekd.train.fit import fit
+from rolekd.train.optimizer import make_optimizer
 from rolekd.train.training import Training
 
 TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
@@ -73,6 +74,24 @@ def _stepped(digits, network, objective=None, **options):
     params = TINY.model_copy(update=options)
     sums = _training(digits, network.train(), objective, params).step(*_batch(digits), START)
     return torch.cat([p.grad.flatten() for p in network.parameters()]), sums
+
+
+def test_momentum_begins_at_any_step():
+    """Fused SGD refused parameters whose first gradient came after the others'."""
+    params = TINY.model_copy(update={"optimizer": "sgd"})
+    network, usual = _linear(), _linear()
+    bias, others = network[1].bias, torch.optim.SGD(usual.parameters(), 1e-2, 0.9, nesterov=True)
+    optimizer = make_optimizer(network, Objective(), params.model_copy(update={"weight_decay": 0}))
+    for step in range(3):
+        for module in (network, usual):
+            module.zero_grad()
+            module(torch.ones(1, 8, 8)).square().sum().backward()
+            if step == 0:
+                module[1].bias.grad = None
+        optimizer.step()
+        others.step()
+    assert bias.grad is not None
+    assert torch.allclose(_weights(network), _weights(usual))
 
 
 def _linear():
