@@ -22,11 +22,10 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
-from rolekd.params import Params, TrainingParams, parse
+from rolekd.params import BaseAugmentParams, Params, TrainingParams, parse
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
-from rolekd.train.loop import do_step
-from rolekd.train.start import start
+from rolekd.train.training import Training
 
 FLOAT = "float32, no teacher"
 _BATCH = 128
@@ -101,10 +100,13 @@ def _step(
     network: nn.Module, objective: Objective, params: TrainingParams, dataset: Dataset
 ) -> Callable[[], object]:
     """Return a function that trains `network` on one batch."""
-    optimizer, _ = start(network.train(), objective, params)
+    normalize = Normalize(dataset)
+    batches = Batches(dataset, "train", _BATCH, 0, normalize)
+    augment_at = constant(make_engine(BaseAugmentParams(), dataset, 1), None)
+    training = Training(network.train(), objective, batches, augment_at, params)
     images, labels = dataset.split("train")
-    batch = Normalize(dataset)(images[:_BATCH]), torch.from_numpy(labels[:_BATCH])
-    return lambda: do_step(network, optimizer, objective, *batch, _START, params)
+    batch = normalize(images[:_BATCH]), torch.from_numpy(labels[:_BATCH])
+    return lambda: training.step(*batch, _START)
 
 
 def _interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -27,6 +27,7 @@ from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
 from rolekd.train.fit import fit
+from rolekd.train.training import Training
 
 
 def _trained(
@@ -40,14 +41,14 @@ def _trained(
     """Train on search_train; return the accuracy on search_val in percent."""
     normalize = Normalize(data)
     with tempfile.TemporaryDirectory() as folder:
-        fit(
+        trained = Training(
             network,
+            objective,
             Batches(data, "search_train", training.batch_size, seed, normalize),
             constant(make_engine(params.augment, data, 1), None),
-            objective,
             training,
-            state_file=Path(folder) / "state",
         )
+        fit(trained, Path(folder) / "state")
     images, labels = data.split("search_val")
     return 100 * accuracy(predict(network, images, normalize), labels)
 

@@ -26,7 +26,7 @@ def main(threads: int) -> None:
     from rolekd.models import build
     from rolekd.quantize import convert
     from rolekd.train import devices
-    from rolekd.train.start import shield
+    from rolekd.train.onednn import shield
 
     devices.prepare("cpu", threads)
     network = build("resnet8", classes=10, channels=3, image_size=(32, 32), width=8, seed=0)

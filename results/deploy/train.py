@@ -93,6 +93,7 @@ def main() -> None:
     state.save_weights(output / "float.safetensors", teacher, {"role": "teacher", **about})
     for bits in (2, 4):
         low = {"quantizer": "dorefa", "weight_bits": bits, "activation_bits": bits}
+        low |= {"residual": "quantized", "overrides": {}}
         student = convert(
             build("resnet18", **shape, seed=0), weight_bits=bits, activation_bits=bits
         )

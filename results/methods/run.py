@@ -82,15 +82,16 @@ class _Setting:
         """Train to the end; return accuracies."""
         from rolekd.train.evaluate import accuracy, predict
         from rolekd.train.fit import fit
+        from rolekd.train.training import Training
 
-        history = fit(
+        trained = Training(
             network,
+            objective,
             self.batches,
             self.augment_at,
-            objective,
             training,
-            state_file=state_file,
         )
+        history = fit(trained, state_file)
         images, labels = self.dataset.split("test")
         test = accuracy(predict(network, images, self.normalize), labels)
         return {"test": test, "train": history[-1]["accuracy"]}
@@ -119,11 +120,12 @@ def _run(state: Path, method: str, seed: int, epochs: int) -> dict[str, Any]:
 def _milliseconds(state: Path, method: str, epochs: int) -> dict[str, Any]:
     """Median of some steps in the second phase, after one that warms up."""
     from rolekd.distill.objective import Progress
-    from rolekd.train.start import start
+    from rolekd.train.training import Training
 
     setting = _Setting(state / "data", method, 0, epochs)
     network, objective = setting.student(state / "teacher.safetensors")
-    optimizer, _ = start(network, objective, setting.params.student.training)
+    params = setting.params.student.training
+    optimizer = Training(network, objective, setting.batches, setting.augment_at, params).optimizer
     images, labels = next(iter(setting.batches.epoch(0, setting.augment_at(0))))
     network.train()
     objective.train()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rolekd import seeds
+from rolekd import files, seeds
 from rolekd.data.dataset import Dataset, Images, Indices
 
 # images of one batch [B, H, W, C] and the seed of their draws -> augmented images, of their type:
@@ -55,6 +55,7 @@ class Batches:
     Attributes:
         seed: Of order and augmentation.
         per_epoch: Number of batches of an epoch.
+        fingerprint: Digest of all else that decides the batches before augmentation.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Batches:
         self.per_epoch = -(-len(self._labels) // batch_size)
         self.seed = seed
         self._order = self._balanced if dataset.balance else self._shuffled
+        self.fingerprint = files.digest([dataset.digest, split, batch_size, dataset.balance])
 
     @property
     def images_per_epoch(self) -> int:

@@ -19,7 +19,7 @@ from rolekd.secrets import redact
 
 Errors = tuple[type[Exception], ...]
 
-_START_AGAIN = "delete the study (`optuna delete-study`) and run again: the search starts afresh"
+START_AGAIN = "delete the study (`optuna delete-study`) and run again: the search starts afresh"
 
 
 class Store(Protocol):
@@ -120,7 +120,7 @@ class Artifacts:
             self._copy(name, path)
         if files.sha256(path) != checksum:
             raise RunError(
-                f"artifact store {self._address}: {self._prefix}.{name} is damaged; {_START_AGAIN}"
+                f"artifact store {self._address}: {self._prefix}.{name} is damaged; {START_AGAIN}"
             )
 
     def _copy(self, name: str, path: Path) -> None:
@@ -130,7 +130,7 @@ class Artifacts:
         except self._missing as error:
             raise RunError(
                 f"artifact store {self._address}: {self._prefix}.{name} is missing; name the store "
-                f"that the search was started with, or {_START_AGAIN}"
+                f"that the search was started with, or {START_AGAIN}"
             ) from error
         except self._errors as error:
             raise self._failed("reading", error) from error

@@ -15,16 +15,17 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
+from rolekd.errors import RunError
 from rolekd.params import BaseAugmentParams, DistillParams, Params, StudentParams, TeacherParams
+from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
 from rolekd.train import devices, roles
-from rolekd.train import state as states
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
-from rolekd.train.loop import DivergedError, train
-from rolekd.train.start import start
+from rolekd.train.state import StateError
+from rolekd.train.training import DivergedError, Training
 
 DATA = "data"
 TEACHER = "teacher.safetensors"
@@ -46,13 +47,15 @@ class Member:
         self._teacher: torch.nn.Module | None = None
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
-            self._params = self._teacher_params.training
+            params = self._teacher_params.training
         else:
             self._student_params = StudentParams.model_validate(spec.training["student"])
-            self._params = self._student_params.training
+            params = self._student_params.training
             self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
             self._teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
+        # the schedules of a member are stretched over the search
+        self._params = params.model_copy(update={"epochs": spec.search.epochs})
 
     def advance(
         self,
@@ -67,35 +70,23 @@ class Member:
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective = self._start(seed)
-        optimizer, average = start(network, objective, self._params)
-        kept = None if average is None else average.network
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         augment_at = constant(self._engine, Policy(policy))
+        training = Training(network, objective, batches, augment_at, self._params)
         if state is not None:
-            states.load(state, network, objective, optimizer, average=kept)
-        else:
-            objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(epoch)))
+            _continue(training, state, slot, start_epoch)
+        training.prepare()
         seen = epochs * batches.images_per_epoch
         with MeanProbability(self._teacher) as seen_by_teacher:
             try:
-                train(
-                    network,
-                    optimizer,
-                    batches,
-                    augment_at,
-                    objective,
-                    self._params,
-                    average=average,
-                    first=start_epoch,
-                    last=start_epoch + epochs,
-                    epochs=self._spec.search.epochs,
-                )
+                for _ in range(epochs):
+                    training.run_epoch()
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
-        reward = accuracy(predict(kept or network, images, normalize), labels)
-        states.save(out, network, objective, optimizer, start_epoch + epochs, average=kept)
+        reward = accuracy(predict(training.averaged, images, normalize), labels)
+        training.save(out)
         stddev = seen_by_teacher.stddev()
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)
@@ -108,6 +99,21 @@ class Member:
         network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
         described = (network.to(self._device), about), (self._teacher, self._teacher_about)
         return network, Distillation(*described, self._distill_params, seed)
+
+
+def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
+    """Put a member where its parent was; a parent's state that is another decides no result."""
+    try:
+        # the parent may be another member, whose images came in another order
+        training.resume(state, any_seed=True)
+        fault = "" if training.epoch == epoch else f"of {training.epoch} epochs instead of {epoch}"
+    except StateError as error:
+        fault = error.reason
+    if fault:
+        raise RunError(
+            f"search: member {slot.member} of generation {slot.generation} starts from a training "
+            f"state that is {fault}; {START_AGAIN}"
+        )
 
 
 def training(params: Params, role: str) -> dict[str, Any]:

@@ -12,32 +12,32 @@ from rolekd.stages.stage import Stage
 from rolekd.train import devices, names, roles, state
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.fit import fit
+from rolekd.train.training import Training
 
 
 def train_teacher(stage: Stage, teacher: TeacherName) -> None:
     """Train the teacher with the schedule that was searched for it, or with no policy."""
-    params, outputs = stage.params, stage.outputs
-    names.check(params)
-    device = devices.prepare(params.machine.device, params.threads)
+    outputs, threads = stage.outputs, stage.params.threads
+    names.check(stage.params)
+    device = devices.prepare(stage.params.machine.device, threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)
     augmentation = NamedAugmentation("none")
     if teacher == "searched":
         augmentation = resolve("teacher-schedule", outputs.schedule)
     # the same for both: they differ by their augmentation alone
-    seed = seeds.derive(params.seed, "train teacher")
-    training = params.teacher.training
-    network, about = roles.teacher(params.teacher, dataset, seed)
-    engine = make_engine(params.augment, dataset, params.threads)
-    history = fit(
+    seed = seeds.derive(stage.params.seed, "train teacher")
+    params = stage.params.teacher.training
+    network, about = roles.teacher(stage.params.teacher, dataset, seed)
+    engine = make_engine(stage.params.augment, dataset, threads)
+    training = Training(
         network.to(device),
-        Batches(dataset, "train", training.batch_size, seed, Normalize(dataset, device)),
-        applied(engine, augmentation.over(training.epochs)),
         Objective(),
-        training,
-        state_file=stage.state / "training.safetensors",
-        reporters=[stage.run],
+        Batches(dataset, "train", params.batch_size, seed, Normalize(dataset, device)),
+        applied(engine, augmentation.over(params.epochs)),
+        params,
     )
+    history = fit(training, stage.state / "training.safetensors", [stage.run])
     if not stage.leads:
         return
     stage.log_split(dataset, "train")

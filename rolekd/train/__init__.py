@@ -1,13 +1,12 @@
-"""Training: the loop, its resumable state, evaluation."""
+"""Training: the object, its resumable state, evaluation."""
 
 __all__ = [
     "augmentation",
     "devices",
     "evaluate",
     "fit",
-    "loop",
     "names",
     "roles",
-    "start",
     "state",
+    "training",
 ]

@@ -1,62 +1,39 @@
 """A whole training that can be killed at any instant and goes on where it was."""
 
+import itertools
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from torch import nn
+from typing import Protocol
 
 from rolekd import parallel, processes
-from rolekd.data.batches import Augment, Batches
-from rolekd.distill.objective import Objective
 from rolekd.errors import InputError, RunError
-from rolekd.train import state
-from rolekd.train.loop import Reporter, train
-from rolekd.train.start import start
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rolekd.params import TrainingParams
+from rolekd.train.state import Row, StateError
+from rolekd.train.training import Training
 
 _SECONDS_BETWEEN_SAVES = 15.0
 
-
-class _History:
-    """Keeps the metrics of all epochs, without the speed: equal trainings give equal rows."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def epoch(self, metrics: "Mapping[str, float]", step: int) -> None:
-        kept = {name: v for name, v in metrics.items() if name != "images_per_second"}
-        self.rows.append({"epoch": step, **kept})
+_log = logging.getLogger(__name__)
 
 
-def fit(
-    network: nn.Module,
-    batches: Batches,
-    augment_at: Callable[[int], Augment],
-    objective: Objective,
-    params: "TrainingParams",
-    *,
-    state_file: Path,
-    reporters: Sequence[Reporter] = (),
-) -> list[dict[str, float]]:
-    """Train `network` from its first epoch, or from `state_file`, to its last.
+class Reporter(Protocol):
+    """Hears the numbers of every epoch: a progress bar, the MLflow run."""
+
+    def epoch(self, metrics: Mapping[str, float], step: int) -> None:
+        """Take the metrics of epoch number `step`."""
+
+
+def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()) -> list[Row]:
+    """Take a training from its first epoch, or from `state_file`, to its last.
 
     The state is saved at the end of an epoch when the last save is some seconds old, and after
-    the last epoch; an interrupted training ends in the same weights as an uninterrupted one,
-    bit by bit, since all random streams are functions of the epoch. Of several processes that
-    torchrun started, the first writes the state and all read it.
+    the last epoch. A state that is damaged, or of another training, is renamed, with a warning, and
+    the training starts anew. Of several processes that torchrun started, the first writes the state
+    and all read it.
 
     Args:
-        network: Trained in place. Where an average of the weights is kept, it ends with that.
-        batches: The split to train on.
-        augment_at: Epoch -> the augmentation of its batches.
-        objective: Computes the loss.
-        params: Optimiser and its schedule.
+        training: Where an average of the weights is kept, its network ends with that.
         state_file: Where the state is kept; its folder is made.
         reporters: Hear every epoch, those of an earlier call included.
 
@@ -64,65 +41,56 @@ def fit(
         One row of metrics for every epoch.
 
     Raises:
-        InputError: Options that cannot be combined.
+        RunError: The state cannot be read, or is not the same for all processes.
         DivergedError: The loss is not finite.
     """
-    _check_processes(params)
-    optimizer, average = start(network, objective, params)
-    kept = None if average is None else average.network
-    history = _History()
-    listeners = (history, *reporters)
-    first = 0
-    if state_file.exists():
-        first, rows = state.load(state_file, network, objective, optimizer, average=kept)
-        for row in rows:
-            metrics = dict(row)
-            epoch = int(metrics.pop("epoch"))
-            for listener in listeners:
-                listener.epoch(metrics, epoch)
-    if not parallel.alike(first):
+    _resume(training, state_file)
+    for row in training.history:
+        metrics = {name: value for name, value in row.items() if name != "epoch"}
+        for reporter in reporters:
+            reporter.epoch(metrics, int(row["epoch"]))
+    training.prepare()
+    saved = time.monotonic()
+    while not training.finished:
+        epoch = training.epoch
+        metrics = training.run_epoch()
+        for reporter in reporters:
+            reporter.epoch(metrics, epoch)
+        due = training.finished or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES
+        if due and processes.team_rank() == 0:
+            training.save(state_file)
+            saved = time.monotonic()
+    network = training.network.eval()
+    if training.averaged is not network:
+        network.load_state_dict(training.averaged.state_dict())
+    return training.history
+
+
+def _resume(training: Training, path: Path) -> None:
+    """Put the training where the state is; set aside one that is none to go on from."""
+    fault = None
+    try:
+        training.resume(path)
+    except StateError as error:
+        fault = error
+    # also what makes all read the state before the first renames it
+    if not parallel.alike(training.epoch):
         raise RunError(
-            f"{state_file}: not all processes see the same training state; put the project on a "
+            f"{path}: not all processes see the same training state; put the project on a "
             "folder that their machines share"
         )
-    if not first:
-        objective.prepare(lambda epoch: batches.epoch(epoch, augment_at(0)))
-    saved = time.monotonic()
-
-    def after_epoch(finished: int) -> None:
-        nonlocal saved
-        if processes.team_rank() > 0:
-            return
-        if finished == params.epochs or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
-            state.save(
-                state_file, network, objective, optimizer, finished, history.rows, average=kept
-            )
-            saved = time.monotonic()
-
-    train(
-        network,
-        optimizer,
-        batches,
-        augment_at,
-        objective,
-        params,
-        average=average,
-        first=first,
-        after_epoch=after_epoch,
-        reporters=listeners,
-    )
-    if kept is not None:
-        network.load_state_dict(kept.state_dict())
-    return history.rows
+    if fault is not None and processes.team_rank() == 0:
+        _set_aside(path, fault.reason)
 
 
-def _check_processes(params: "TrainingParams") -> None:
-    """Refuse what torchrun's processes cannot do together."""
-    count = parallel.size()
-    if count > 1 and params.compile:
-        raise InputError("training.compile: does not go with torchrun; set it to false")
-    if params.batch_size < 2 * count * params.accumulate:
+def _set_aside(path: Path, reason: str) -> None:
+    """Give a state another name, and say so."""
+    names = (path.with_name(f"{path.stem}.bad-{n}{path.suffix}") for n in itertools.count(1))
+    target = next(name for name in names if not name.exists())
+    try:
+        path.rename(target)
+    except OSError as error:
         raise InputError(
-            f"training.batch_size {params.batch_size}: too small for {count} processes with "
-            f"accumulate {params.accumulate}; BatchNorm needs two images in each part"
-        )
+            f"{path}: {reason}, and cannot be renamed ({error.strerror}); remove it"
+        ) from error
+    _log.warning("%s: %s; it is now %s, and the training starts anew", path, reason, target.name)

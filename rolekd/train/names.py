@@ -1,4 +1,8 @@
-"""Do all names in the parameters exist? Asked before any work begins."""
+"""Can networks be built as the parameters say? Asked before any work begins.
+
+Names of sources, networks, losses and modules must exist; a student of others' making must have an
+integer form.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +22,7 @@ _ANY_SIDE = 32  # pixels, where only the data know
 
 
 def check(params: "Params") -> None:
-    """Raise `InputError` for a source, network, loss or module that does not exist."""
+    """Raise `InputError` for a name that does not exist, or a student without an integer form."""
     find(params.data.source)
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)

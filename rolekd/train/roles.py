@@ -51,10 +51,14 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
     """Build the network that a weights file describes, with its weights, for evaluation.
 
     Raises:
-        InputError: The file is none of ours, or its network was trained for other images.
+        InputError: The file is none of ours, does not say all of its network, or the network was
+            trained for other images.
     """
+    from rolekd.train import description  # not where networks are only trained: needs pydantic
+
     path = Path(path)
-    about = state.describe(path)
+    tensors, about = state.read_weights(path)
+    description.check(about, path)
     for key, value in shape_of(dataset).items():
         if about.get(key) != value:
             raise InputError(
@@ -62,7 +66,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
                 "train again on this data"
             )
     network = build(about, seed=0)
-    state.load_weights(path, network)
+    state.set_weights(network, tensors, path)
     return network.eval(), about
 
 

@@ -43,6 +43,7 @@ def trained(tmp_path: Path) -> dict[str, Path]:
         module(torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
     state.save_weights(tmp_path / "float.safetensors", network, {"role": "teacher", **about})
     low = {"quantizer": "dorefa", "weight_bits": 2, "activation_bits": 2}
+    low |= {"residual": "quantized", "overrides": {}}
     state.save_weights(
         tmp_path / "student.safetensors", student, {"role": "student", **about, **low}
     )

@@ -4,6 +4,7 @@ import pytest
 
 from rolekd.data import dataset as datasets
 from rolekd.data.prepare import prepare
+from rolekd.errors import RunError
 from rolekd.files import sha256
 from rolekd.params import DataParams, Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, training
@@ -60,6 +61,28 @@ def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, loss):
     ]
     assert heads[0]
     assert all((heads[0][key] == heads[1][key]).all() for key in heads[0])
+
+
+@pytest.mark.parametrize(
+    ("start", "changed", "reason"),
+    [
+        (2, {}, "of 1 epochs instead of 2"),
+        (1, {"temperature": 2.0}, r"another training \(objective differ\)"),
+        (1, None, "damaged"),
+    ],
+)
+def test_a_parents_state_that_is_another_is_not_trained_from(
+    inputs, tmp_path, start, changed, reason
+):
+    parent = tmp_path / "parent"
+    _member(inputs).advance(None, NOTHING, Slot(0, 0), 0, 1, parent)
+    if changed is None:
+        parent.write_bytes(parent.read_bytes()[:-1])
+    member = _member(inputs, **(changed or {}))
+    message = f"member 1 of generation 1 starts from a training state that is .*{reason}.*delete"
+    with pytest.raises(RunError, match=message):
+        member.advance(parent, NOTHING, Slot(1, 1), start, 1, tmp_path / "child")
+    assert list(tmp_path.iterdir()) == [parent]
 
 
 def test_a_child_takes_over_another_members_heads(inputs, tmp_path):

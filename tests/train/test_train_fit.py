@@ -23,8 +23,9 @@ from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
 from rolekd.train.fit import fit
-from rolekd.train.loop import DivergedError, make_optimizer, train
+from rolekd.train.optimizer import make_optimizer
 from rolekd.train.rates import decays
+from rolekd.train.training import DivergedError, Training
 
 TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
@@ -55,6 +56,11 @@ def _nothing(digits):
     return constant(make_engine(BaseAugmentParams(), digits, 1), None)
 
 
+def _training(digits, network, objective=None, params=TINY, **options):
+    objective = objective or Objective()
+    return Training(network, objective, _batches(digits), _nothing(digits), params, **options)
+
+
 class Rows:
     def __init__(self):
         self.rows = []
@@ -66,15 +72,9 @@ class Rows:
 def test_training_learns_and_reports_every_epoch(digits, tmp_path):
     network, _ = roles.teacher(TEACHER, digits, 0)
     rows = Rows()
-    history = fit(
-        network,
-        Batches(digits, "train", 32, 0, Normalize(digits)),
-        _nothing(digits),
-        Objective(),
-        TINY,
-        state_file=tmp_path / "state",
-        reporters=[rows],
-    )
+    batches = Batches(digits, "train", 32, 0, Normalize(digits))
+    training = Training(network, Objective(), batches, _nothing(digits), TINY)
+    history = fit(training, tmp_path / "state", [rows])
     assert [step for step, _ in rows.rows] == [0, 1, 2, 3] == [row["epoch"] for row in history]
     assert history[-1]["loss"] < 0.6 * history[0]["loss"]
     assert history[0]["learning_rate"] == 1e-2
@@ -126,24 +126,12 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, los
         network, objective = student[0], Objective()
         if loss is not None:
             objective = Distillation(student, teacher, DistillParams(loss=loss), 1)
-        optimizer = make_optimizer(network, objective, TINY)
-        first = 0
-        if path.exists():
-            first = state.load(path, network, objective, optimizer)[0]
-        else:
-            batches, augment = _batches(digits), _nothing(digits)(0)
-            objective.prepare(lambda epoch: batches.epoch(epoch, augment))
-        train(
-            network,
-            optimizer,
-            _batches(digits),
-            _nothing(digits),
-            objective,
-            TINY,
-            first=first,
-            last=stop,
-        )
-        state.save(path, network, objective, optimizer, stop)
+        training = _training(digits, network, objective)
+        training.resume(path)
+        training.prepare()
+        while training.epoch < stop:
+            training.run_epoch()
+        training.save(path)
 
     run(tmp_path / "whole", 4)
     for stop in (1, 3, 4):
@@ -164,8 +152,7 @@ digits = prepare(t.DataParams(), seed=0)
 network, about = t.roles.teacher(t.TEACHER, digits, 0)
 params = t.TINY.model_copy(update={"epochs": 10, **json.loads(sys.argv[4])})
 print("begin", flush=True)
-fits.fit(network, t._batches(digits), t._nothing(digits), t.Objective(), params,
-         state_file=Path(sys.argv[2]))
+fits.fit(t._training(digits, network, params=params), Path(sys.argv[2]))
 t.state.save_weights(Path(sys.argv[3]), network, about)
 """
 
@@ -208,14 +195,7 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     network, _ = roles.teacher(TEACHER, digits, 0)
     params = TINY.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30})
     with pytest.raises(DivergedError, match=r"in epoch 0 at learning rate 1e\+30; lower") as caught:
-        train(
-            network,
-            make_optimizer(network, Objective(), params),
-            _batches(digits),
-            _nothing(digits),
-            Objective(),
-            params,
-        )
+        _training(digits, network, params=params).run_epoch()
     assert caught.value.exit_code == 1
 
 
@@ -224,14 +204,9 @@ def test_every_loss_trains_and_changes_the_weights(digits, tmp_path, loss, plain
     teacher = roles.teacher(WIDER, digits, 0)
     student = roles.student(STUDENT, digits, 1, teacher[0])
     params = DistillParams(loss=loss, prepare_epochs=1)
-    rows = fit(
-        student[0],
-        _batches(digits),
-        _nothing(digits),
-        Distillation(student, teacher, params, 1),
-        TWO_EPOCHS,
-        state_file=tmp_path / "state",
-    )
+    objective = Distillation(student, teacher, params, 1)
+    training = _training(digits, student[0], objective, TWO_EPOCHS)
+    rows = fit(training, tmp_path / "state")
     for name in resolve(loss):
         assert sum(row[name] for row in rows) > 0
     assert not torch.equal(_flat(student[0]), plain)
@@ -250,7 +225,7 @@ def plain(digits, tmp_path_factory):
     teacher, _ = roles.teacher(WIDER, digits, 0)
     student, _ = roles.student(STUDENT, digits, 1, teacher)
     path = tmp_path_factory.mktemp("plain") / "state"
-    fit(student, _batches(digits), _nothing(digits), Objective(), TWO_EPOCHS, state_file=path)
+    fit(_training(digits, student, params=TWO_EPOCHS), path)
     return _flat(student)
 
 
@@ -271,15 +246,8 @@ def test_a_training_with_heads_that_is_killed_ends_in_the_same_bytes(digits, tmp
 
     def run(path, kill_at):
         student = roles.student(STUDENT, digits, 1, teacher[0])
-        fit(
-            student[0],
-            _batches(digits),
-            _nothing(digits),
-            Distillation(student, teacher, DistillParams(loss="ii"), 1),
-            TINY,
-            state_file=path,
-            reporters=[Killer(kill_at)],
-        )
+        objective = Distillation(student, teacher, DistillParams(loss="ii"), 1)
+        fit(_training(digits, student[0], objective), path, [Killer(kill_at)])
         return student[0]
 
     whole = run(tmp_path / "whole", None)
@@ -338,14 +306,7 @@ def test_a_student_starts_from_the_teachers_weights(digits):
 def test_the_integers_predict_what_the_low_bit_network_does(digits, tmp_path):
     teacher, _ = roles.teacher(TEACHER, digits, 0)
     student, _ = roles.student(STUDENT, digits, 1, teacher)
-    fit(
-        student,
-        _batches(digits),
-        _nothing(digits),
-        Objective(),
-        TINY,
-        state_file=tmp_path / "state",
-    )
+    fit(_training(digits, student), tmp_path / "state")
     images = digits.split("test")[0]
     agreement = np.mean(
         predict(student, images, Normalize(digits)).argmax(1)

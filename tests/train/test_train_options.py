@@ -25,7 +25,8 @@ from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.average import Average
 from rolekd.train.fit import fit
-from rolekd.train.loop import do_step, make_optimizer, train
+from rolekd.train.optimizer import make_optimizer
+from rolekd.train.training import Training
 
 TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
@@ -63,13 +64,34 @@ def _weights(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
+def _training(digits, network, objective=None, params=TINY, **options):
+    objective = objective or Objective()
+    return Training(network, objective, _batches(digits), _nothing(digits), params, **options)
+
+
 def _stepped(digits, network, objective=None, **options):
     """Return gradients after a step of `network` with the given options."""
     params = TINY.model_copy(update=options)
-    objective = objective or Objective()
-    optimizer = make_optimizer(network.train(), objective, params)
-    sums = do_step(network, optimizer, objective, *_batch(digits), START, params)
+    sums = _training(digits, network.train(), objective, params).step(*_batch(digits), START)
     return torch.cat([p.grad.flatten() for p in network.parameters()]), sums
+
+
+def test_momentum_begins_at_any_step():
+    """Fused SGD refused parameters whose first gradient came after the others'."""
+    params = TINY.model_copy(update={"optimizer": "sgd"})
+    network, usual = _linear(), _linear()
+    bias, others = network[1].bias, torch.optim.SGD(usual.parameters(), 1e-2, 0.9, nesterov=True)
+    optimizer = make_optimizer(network, Objective(), params.model_copy(update={"weight_decay": 0}))
+    for step in range(3):
+        for module in (network, usual):
+            module.zero_grad()
+            module(torch.ones(1, 8, 8)).square().sum().backward()
+            if step == 0:
+                module[1].bias.grad = None
+        optimizer.step()
+        others.step()
+    assert bias.grad is not None
+    assert torch.allclose(_weights(network), _weights(usual))
 
 
 def _linear():
@@ -115,10 +137,7 @@ def test_what_is_averaged_is_what_remains(digits, tmp_path):
     params = TINY.model_copy(update={"ema_decay": 0.9})
     network, _ = roles.teacher(TEACHER, digits, 0)
     for _ in range(2):  # the second call finds a finished training
-        fit(
-            network, _batches(digits), _nothing(digits), Objective(), params,
-            state_file=tmp_path / "state",
-        )  # fmt: skip
+        fit(_training(digits, network, params=params), tmp_path / "state")
         tensors, _ = state.read(tmp_path / "state")
         for name, value in network.state_dict().items():
             assert torch.equal(value, tensors[f"average.{name}"])
@@ -155,16 +174,12 @@ def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_
         network, objective = _Noisy() if kind == "noisy" else student[0], Objective()
         if kind == "taught":
             objective = Distillation(student, teacher, DistillParams(), 1)
-        average = Average(network, params.ema_decay)
-        optimizer = make_optimizer(network, objective, params)
-        first = 0
-        if path.exists():
-            first, _ = state.load(path, network, objective, optimizer, average=average.network)
-        train(
-            network, optimizer, _batches(digits), _nothing(digits), objective, params,
-            average=average, first=first, last=stop,
-        )  # fmt: skip
-        state.save(path, network, objective, optimizer, stop, average=average.network)
+        training = _training(digits, network, objective, params)
+        training.resume(path)
+        training.prepare()
+        while training.epoch < stop:
+            training.run_epoch()
+        training.save(path)
 
     run(tmp_path / "whole", 3)
     for stop in (1, 3):
@@ -198,8 +213,7 @@ def test_the_teacher_sees_every_batch_once(digits):
     objective = Distillation(described, teacher, DistillParams(), 1)
     student, batches, calls = described[0], _batches(digits), []
     teacher[0].register_forward_hook(lambda *_: calls.append(1))
-    optimizer = make_optimizer(student, objective, TINY)
-    train(student, optimizer, batches, _nothing(digits), objective, TINY, last=1)
+    Training(student, objective, batches, _nothing(digits), TINY).run_epoch()
     assert len(calls) == batches.per_epoch
 
 
@@ -225,11 +239,13 @@ def test_the_warm_up_must_fit_into_the_search():
 
 def test_a_state_without_average_is_none_to_go_on_from(digits, tmp_path):
     network, _ = roles.teacher(TEACHER, digits, 0)
-    optimizer = make_optimizer(network, Objective(), TINY)
-    state.save(tmp_path / "state", network, Objective(), optimizer, 1)
-    average = Average(network, 0.9).network
-    with pytest.raises(InputError, match="weights of another network"):
-        state.load(tmp_path / "state", network, Objective(), optimizer, average=average)
+    training = _training(digits, network)
+    training.run_epoch()
+    training.save(tmp_path / "state")
+    averaged = _training(digits, network, params=TINY.model_copy(update={"ema_decay": 0.9}))
+    with pytest.raises(InputError, match="another training"):
+        averaged.resume(tmp_path / "state")
+    assert averaged.epoch == 0
 
 
 def test_devices_by_name(monkeypatch):
@@ -285,7 +301,7 @@ def test_a_gpu_trains_like_the_cpu_and_twice_the_same(digits, tmp_path):
         batches = Batches(digits, "search_train", 64, 0, Normalize(digits, where))
         objective = Distillation(described, teacher, DistillParams(loss="ii"), 1)
         path = tmp_path / f"{where.type}-{len(list(tmp_path.iterdir()))}"
-        history = fit(student, batches, _nothing(digits), objective, TINY, state_file=path)
+        history = fit(Training(student, objective, batches, _nothing(digits), TINY), path)
         return history[0]["loss"], sha256(path)
 
     cpu, first, second = run(torch.device("cpu")), run(device), run(device)
@@ -301,9 +317,6 @@ def test_a_compiled_network_learns_the_same(digits, tmp_path):
         student = roles.student(STUDENT, digits, 1, teacher[0])
         objective = Distillation(student, teacher, DistillParams(loss="ii"), 1)
         params = TINY.model_copy(update={"compile": compiled, "epochs": 1})
-        history = fit(
-            student[0], _batches(digits), _nothing(digits), objective, params,
-            state_file=tmp_path / str(compiled),
-        )  # fmt: skip
+        history = fit(_training(digits, student[0], objective, params), tmp_path / str(compiled))
         losses[compiled] = history[-1]["loss"]
     assert losses[True] == pytest.approx(losses[False], rel=1e-2)

@@ -15,8 +15,8 @@ from torch.multiprocessing.spawn import spawn
 from rolekd import parallel
 from rolekd.errors import InputError
 from rolekd.params import TrainingParams
-from rolekd.train import fit as fits
 from rolekd.train.synced import SyncedBatchNorm, synchronise
+from rolekd.train.training import _check_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -24,6 +24,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "one").mkdir()
+    (tmp_path / "two" / "teacher").write_bytes(b"no state: both see it, the first renames it")
     command = [*TORCHRUN, torchrun_training.__file__, str(tmp_path / "two")]
     done = subprocess.run(
         command,
@@ -35,6 +36,7 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / "two" / f"{i}.json").read_text()) for i in range(2))
     assert first == second
+    assert (tmp_path / "two" / "teacher.bad-1").exists()
     rows, weights = torchrun_training.histories(tmp_path / "one")
     assert len(rows) == len(first[0]) == 4
     for ours, expected in zip(first[0], rows, strict=True):
@@ -94,9 +96,9 @@ def test_alone_nothing_is_exchanged():
 def test_what_processes_cannot_do_together_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "size", lambda: 2)
     with pytest.raises(InputError, match="compile: does not go with torchrun"):
-        fits._check_processes(TrainingParams(compile=True))
+        _check_processes(TrainingParams(compile=True))
     with pytest.raises(InputError, match="batch_size 8: too small for 2 processes with accumulate"):
-        fits._check_processes(TrainingParams(batch_size=8, accumulate=3))
+        _check_processes(TrainingParams(batch_size=8, accumulate=3))
 
 
 def test_other_stages_refuse_torchrun(tmp_path):

@@ -23,6 +23,7 @@ from rolekd.params import (
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.fit import fit
+from rolekd.train.training import Training
 
 TRAINING = TrainingParams(epochs=2, batch_size=63, optimizer="sgd", learning_rate=0.02)
 # logits, features through adapters, heads that learn first, a rule that is not linear
@@ -48,14 +49,9 @@ def histories(folder):
         else:
             student = roles.student(student_params, digits, 1, teacher)
             network, objective = student[0], Distillation(student, taught, DISTILL, 1)
-        rows += fit(
-            network,
-            Batches(digits, "search_train", training.batch_size, 0, Normalize(digits)),
-            augment_at,
-            objective,
-            training,
-            state_file=folder / name,
-        )
+        batches = Batches(digits, "search_train", training.batch_size, 0, Normalize(digits))
+        trained = Training(network, objective, batches, augment_at, training)
+        rows += fit(trained, folder / name)
     return rows, float(sum(p.double().abs().sum() for p in network.state_dict().values()))
 
 

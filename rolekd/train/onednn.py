@@ -1,34 +1,9 @@
-"""How a training begins: the network as it runs, its average, its optimiser."""
-
-from typing import TYPE_CHECKING
+"""Convolutions kept away from an error of oneDNN, which computes them on the CPU."""
 
 import torch
 from torch import Tensor, nn
 
-from rolekd.distill.objective import Objective
-from rolekd.train.average import Average
-from rolekd.train.loop import make_optimizer
-from rolekd.train.synced import synchronise
-
-if TYPE_CHECKING:
-    from rolekd.params import TrainingParams
-
 _BLOCK = 16  # channels that oneDNN takes together under AVX-512; 8 under AVX2
-
-
-def start(
-    network: nn.Module, objective: Objective, params: "TrainingParams"
-) -> tuple[torch.optim.Optimizer, Average | None]:
-    """Ready network and objective for their first step; return optimiser and average, if any."""
-    average = Average(network, params.ema_decay) if params.ema_decay else None
-    for module in (network, objective):
-        synchronise(module)
-        shield(module)
-    if params.compile:
-        # a gradient rule goes back twice through one forward pass, whose memory must stay
-        torch._functorch.config.donated_buffer = False
-        network.compile()
-    return make_optimizer(network, objective, params), average
 
 
 def shield(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The start of a training: which convolutions are kept from oneDNN's error, and that they are."""
+"""Which convolutions are kept from oneDNN's error, and that they are."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ from torch import nn
 
 from rolekd.models import build
 from rolekd.quantize import convert
-from rolekd.train.start import shield
+from rolekd.train.onednn import shield
 
 # an odd batch for two threads, channels last as batches are: without the shield this process
 # dies of torch 2.15 on a processor with AVX-512, at the first or the tenth step
 _STEPS = """
 import torch
 from rolekd.models import build
-from rolekd.train.start import shield
+from rolekd.train.onednn import shield
 
 torch.set_num_threads(2)
 network = build("resnet8", classes=10, channels=1, image_size=(28, 28), width=8, seed=0).train()

@@ -1,0 +1,61 @@
+"""What a weights file says of its network: checked as a schema before a network is built of it.
+
+A key that is lost, misspelt or of another version would build another network, into which the
+weights may well fit.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from rolekd.errors import InputError
+from rolekd.params import Bits, Count, Fraction
+
+
+class _Network(BaseModel):
+    """What describes the network of either role."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    model: Annotated[str, Field(min_length=1)]
+    width: Count
+    classes: Count
+    channels: Count
+    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+class _Teacher(_Network):
+    role: Literal["teacher"]
+
+
+class _Student(_Network):
+    role: Literal["student"]
+    quantizer: Literal["dorefa", "lsq"]
+    weight_bits: Bits
+    activation_bits: Bits
+    residual: Literal["quantized", "float"]
+    overrides: dict[str, Bits | Literal["float"]]
+    # told of the training; they decide nothing
+    copied_from_teacher: Fraction | None = None
+    arm: str | None = None
+    seed: int | None = None
+
+
+_SCHEMA: TypeAdapter[_Teacher | _Student] = TypeAdapter(
+    Annotated[_Teacher | _Student, Field(discriminator="role")]
+)
+
+
+def check(about: Any, path: Path) -> None:
+    """Raise `InputError` where `about`, from the file `path`, describes no network of ours."""
+    try:
+        _SCHEMA.validate_python(about)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        # the first step is the role; where that is wrong there is none
+        key = ".".join(map(str, fault["loc"][1:])) or "role"
+        raise InputError(
+            f"{path}: does not describe its network ({key}: {fault['msg']}); "
+            "run the stage that writes it again, or name a file that it has written"
+        ) from error

@@ -1,0 +1,69 @@
+"""What a training is, as digests: a state of another one is none to go on from."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from rolekd.data.batches import Batches
+
+if TYPE_CHECKING:
+    from rolekd.params import TrainingParams
+
+# what every module holds; the rest are its own
+_OF_ANY_MODULE = frozenset(vars(nn.Module()))
+
+
+def of(
+    network: nn.Module,
+    objective: nn.Module,
+    batches: Batches,
+    params: "TrainingParams",
+) -> dict[str, str]:
+    """Return what tells a training from others, by part; taken before the training begins.
+
+    The images of an epoch are told apart from the seed of their order: a member of a search goes
+    on from another member's state, with a seed of its own.
+    """
+    return {
+        "network": _digest(_described(network)),
+        "objective": _digest(_described(objective)),
+        "parameters": _digest(vars(params)),
+        "batches": batches.fingerprint,
+        "seed": str(batches.seed),
+    }
+
+
+def _described(module: nn.Module) -> dict[str, list[Any]]:
+    """Return path -> class and plain values (bits, strides, sections of parameters, code)."""
+    return {
+        path: [type(part).__qualname__, _plain_values(part)]
+        for path, part in module.named_modules()
+    }
+
+
+def _plain_values(module: nn.Module) -> dict[str, str]:
+    found = {}
+    for name, value in vars(module).items():
+        if name not in _OF_ANY_MODULE:
+            with contextlib.suppress(TypeError, ValueError, RecursionError):
+                found[name] = _json(value)
+    return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=_fields)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a section of the parameters, or of another dataclass."""
+    if dataclasses.is_dataclass(value) or hasattr(type(value), "model_fields"):
+        return dict(vars(value))
+    raise TypeError
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(_json(value).encode()).hexdigest()

@@ -1,0 +1,225 @@
+"""A training: everything that its epochs change, as one object. The loop over batches is flat."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from rolekd import parallel, processes, seeds
+from rolekd.data.batches import Augment, Batches
+from rolekd.distill.objective import Objective, Progress
+from rolekd.errors import InputError, RunError
+from rolekd.train import devices, fingerprint, rates, state
+from rolekd.train.average import Average
+from rolekd.train.onednn import shield
+from rolekd.train.optimizer import make_optimizer
+from rolekd.train.state import Row
+from rolekd.train.synced import synchronise
+
+if TYPE_CHECKING:
+    from rolekd.params import TrainingParams
+
+
+class DivergedError(RunError):
+    """The loss became NaN or infinite."""
+
+
+class Training:
+    """A training of a network, before, between or after its epochs.
+
+        training = Training(network, objective, batches, augment_at, params)
+        training.resume(path)
+        training.prepare()
+        while not training.finished:
+            training.run_epoch()
+            training.save(path)
+
+    All random streams are functions of the epoch: stopped and resumed, a training ends in the same
+    weights, bit by bit. It reports to nobody: what there is to know, `run_epoch` returns.
+
+    Args:
+        network: Trained in place, on its device.
+        objective: Computes the loss.
+        batches: The split to train on.
+        augment_at: Epoch -> the augmentation of its batches.
+        params: Length, optimiser and schedule, precision, accumulation, clipping, average.
+
+    Attributes:
+        network: As given; in evaluation mode after an epoch.
+        objective: As given.
+        params: As given.
+        optimizer: Of what network and objective have to learn.
+        history: A row of metrics for each finished epoch, without the speed: equal trainings have
+            equal rows.
+
+    Raises:
+        InputError: Options that cannot be combined.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        batches: Batches,
+        augment_at: Callable[[int], Augment],
+        params: "TrainingParams",
+    ) -> None:
+        _check_processes(params)
+        self.network, self.objective, self.params = network, objective, params
+        self._batches, self._augment_at = batches, augment_at
+        self._owner = fingerprint.of(network, objective, batches, params)
+        self._average = Average(network, params.ema_decay) if params.ema_decay else None
+        for module in (network, objective):
+            synchronise(module)
+            shield(module)
+        if params.compile:
+            # a gradient rule goes back twice through one forward pass, whose memory must stay
+            torch._functorch.config.donated_buffer = False
+            network.compile()
+        self.optimizer = make_optimizer(network, objective, params)
+        self.history: list[Row] = []
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs, and of the next one."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done."""
+        return self.epoch == self.params.epochs
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network to evaluate: the average of the weights where one is kept."""
+        return self.network if self._average is None else self._average.network
+
+    def resume(self, path: Path, *, any_seed: bool = False) -> bool:
+        """Go on where `save` wrote `path`; False: there is no such file.
+
+        Args:
+            path: The state; it is restored whole, or nothing changes.
+            any_seed: Take the state of a training that differs in the seed of its batches too.
+
+        Raises:
+            StateError: The state is damaged, or another training's.
+            RunError: It cannot be read.
+        """
+        owner = {part: d for part, d in self._owner.items() if not (any_seed and part == "seed")}
+        try:
+            self.history = state.load(
+                path, self._modules(), self.optimizer, owner, self.params.epochs
+            )
+        except FileNotFoundError:
+            return False
+        return True
+
+    def save(self, path: Path) -> None:
+        """Write all that the epochs have changed, atomically."""
+        state.save(path, self._modules(), self.optimizer, self._owner, self.history)
+
+    def prepare(self) -> None:
+        """Have the objective learn what it needs before the first epoch; later do nothing."""
+        if not self.history:
+            augment = self._augment_at(0)
+            self.objective.prepare(lambda epoch: self._batches.epoch(epoch, augment))
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train one epoch.
+
+        Returns:
+            Means over its images of the losses by name, of their weighted total "loss" and of
+            "accuracy"; the last "learning_rate"; "images_per_second".
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        began = time.perf_counter()
+        params, batches, epoch = self.params, self._batches, self.epoch
+        progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        self.network.train()
+        self.objective.train()
+        sums: dict[str, Tensor] = {}
+        rate = 0.0
+        # dropout depends on (seed, epoch, process) only
+        torch.manual_seed(seeds.derive(batches.seed, "noise", epoch, processes.team_rank()))
+        for number, (images, labels) in enumerate(batches.epoch(epoch, self._augment_at(epoch))):
+            step = epoch * batches.per_epoch + number
+            rate = rates.learning_rate(params, params.epochs, step, batches.per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            # sums stay on the device: no synchronisation inside an epoch
+            for name, value in self.step(images, labels, progress).items():
+                sums[name] = sums.get(name, 0) + value
+            if self._average is not None:
+                self._average.update(self.network, step)
+        self.network.eval()
+        means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise DivergedError(
+                f"training: the loss became {means['loss']} in epoch {epoch} at learning rate "
+                f"{rate:g}; lower the learning rate"
+            )
+        speed = batches.images_per_epoch / (time.perf_counter() - began)
+        metrics = {**means, "learning_rate": rate}
+        self.history.append({"epoch": epoch, **metrics})
+        return {**metrics, "images_per_second": speed}
+
+    def step(self, images: Tensor, labels: Tensor, progress: Progress) -> dict[str, Tensor]:
+        """Do one optimiser step on a batch float32 [B, C, H, W], labels int64 [B].
+
+        The batch is computed in `params.accumulate` parts one after another, and of each part
+        every process takes its share.
+
+        Returns:
+            Sums over the images: the losses by name, their weighted total "loss", and hits as
+            "accuracy".
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for part in _parts(len(labels), self.params.accumulate):
+            count = part.stop - part.start
+            with devices.autocast(images.device, self.params.precision):
+                mine = images[part][parallel.share(count)]
+                losses = self.objective(self.network, mine, labels[part], progress)
+            weight = count / len(labels)
+            weighted = losses if weight == 1 else losses.scaled(weight)
+            self.objective.backward(weighted, self.network, progress)
+            hits = losses.logits.detach().argmax(1) == labels[part]
+            measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
+            for name, value in (losses.parts | measured).items():
+                sums[name] = sums.get(name, 0) + value * count
+        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
+        parallel.average([p.grad for p in learned if p.grad is not None])
+        if self.params.clip_norm:
+            torch.nn.utils.clip_grad_norm_(learned, self.params.clip_norm)
+        self.optimizer.step()
+        return sums
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """Return all that has weights or statistics, by the prefix of their names in a state."""
+        found = {"network.": self.network, "objective.": self.objective}
+        return found if self._average is None else {**found, "average.": self._average.network}
+
+
+def _parts(count: int, number: int) -> list[slice]:
+    """Divide the places of a batch into `number` parts whose lengths differ by one at most."""
+    ends = [count * i // number for i in range(number + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+def _check_processes(params: "TrainingParams") -> None:
+    """Refuse what torchrun's processes cannot do together."""
+    count = parallel.size()
+    if count > 1 and params.compile:
+        raise InputError("training.compile: does not go with torchrun; set it to false")
+    if params.batch_size < 2 * count * params.accumulate:
+        raise InputError(
+            f"training.batch_size {params.batch_size}: too small for {count} processes with "
+            f"accumulate {params.accumulate}; BatchNorm needs two images in each part"
+        )
