@@ -31,7 +31,7 @@ _CONNECT_SECONDS = 10
 _SERVERS = ("postgresql", "mysql", "mariadb")
 _WITH_CONNECT_TIMEOUT = ("", "psycopg", "psycopg2", "mysqldb", "pymysql")  # drivers; "": default
 _SQLITE_BUSY = ("database is locked", "database table is locked")
-_SQLITE_DAMAGED = ("malformed", "file is not a database")
+_SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
 
 _log = logging.getLogger(__name__)
 
@@ -143,8 +143,8 @@ def _described(error: Exception, url: str, away: float) -> str:
     reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
     if "sqlite" in url and any(text in reason for text in _SQLITE_DAMAGED):
         return (
-            f"database {redact(url, url)}: is damaged ({redact(reason, url)}); nothing was changed: "
-            "put a copy of it in its place, or move it away, and its searches start afresh"
+            f"database {redact(url, url)}: is damaged ({redact(reason, url)}); nothing was "
+            "changed: put a copy in its place, or move it away, and its searches start afresh"
         )
     since = f" for {away:.0f} s" if away > 1.0 else ""
     return (

@@ -48,7 +48,8 @@ T = TypeVar("T")
 
 # A worker that has not been heard of for this many heartbeats is taken for dead.
 _MISSED_BEATS = 6
-_ERRORS = (StorageInternalError, SQLAlchemyError)
+# the last is what Python makes of SQLite's message where that names a damaged table
+_ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _SQLITE = "sqlite:///"
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
 _FIRST_PATIENCE = 1.0

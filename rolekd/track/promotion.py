@@ -174,7 +174,8 @@ def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     """
 
     def held() -> str | None:
-        return client.get_registered_model(name).tags.get(_LOCK_TAG)
+        tags: dict[str, str] = client.get_registered_model(name).tags
+        return tags.get(_LOCK_TAG)
 
     def confirm() -> None:
         if held() != token:

@@ -132,6 +132,8 @@ def _speaking_of(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into one line that names the file and the remedy."""
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own message, which names a damaged table
+        raise _damaged(path, "malformed database schema") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells kinds of it apart
         if code in _LOCKED:

@@ -86,6 +86,6 @@ def test_connections_to_servers_are_bounded():
 
 def test_a_damaged_file_is_told_with_a_remedy_that_helps(clock):
     damaged = DatabaseError("select", {}, sqlite3.DatabaseError("file is not a database"))
-    with pytest.raises(RunError, match="sqlite:///x: is damaged .*; nothing was changed: .*away"):
+    with pytest.raises(RunError, match=r"sqlite:///x: is damaged .*; nothing was changed: .*away"):
         patiently(failing(1, damaged), "sqlite:///x", (DatabaseError,))
     assert not clock

@@ -45,6 +45,18 @@ def other_tables(path: Path) -> None:
         connection.execute("CREATE TABLE others (number)")
 
 
+def bad_name(path: Path) -> None:
+    """Spoil the letters of a table's name, which SQLite's message repeats."""
+    content = path.read_bytes()
+    for name, spoiled in (
+        (b"tablerunsruns", b"tabler\x9dnsruns"),
+        (b'TABLE "runs"', b'TABXE "runs"'),
+    ):
+        assert name in content
+        content = content.replace(name, spoiled)
+    path.write_bytes(content)
+
+
 def no_version(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DELETE FROM alembic_version")
@@ -68,9 +80,19 @@ def cut(size: int) -> Callable[[Path], None]:
         (lambda path: path.write_bytes(random.Random(0).randbytes(100_000)), "is damaged"),
         (lambda path: path.write_bytes(bytes(100_000)), "is damaged"),
         (other_tables, "does not have MLflow's tables"),
+        (bad_name, "is damaged"),
         (no_version, "does not have MLflow's tables"),
     ],
-    ids=["cut", "cut to a header", "one byte", "random", "zeros", "another's", "no version"],
+    ids=[
+        "cut",
+        "cut to a header",
+        "one byte",
+        "random",
+        "zeros",
+        "another's",
+        "a name",
+        "no version",
+    ],
 )
 def test_what_is_there_is_refused_in_a_line_and_stays(
     database: Path, spoil: Callable[[Path], None], told: str
