@@ -72,7 +72,9 @@ def spool(folder: Path) -> Iterator[Finding]:
             refused.append(path)
     if records:
         found = f"{records} records of {waiting} runs wait in {folder}"
-        yield Finding("spool", "note", found, "the next stage sends them; at once: rolekd sync")
+        yield Finding(
+            "spool", "note", found, "the next stage with their store sends them; or rolekd sync"
+        )
     if refused:
         found = f"MLflow refused records of {len(refused)} runs"
         yield Finding("spool", "note", found, f"read {refused[0]}/refused.jsonl, then remove it")

@@ -15,6 +15,7 @@ _log = logging.getLogger("rolekd.track")
 class Backlog(threading.Thread):
     """Sends the spools below a folder that no living process writes, once, within five minutes.
 
+    Those that were meant for another store are left to `rolekd sync`, which is told where to.
     It is started when the store has answered, so that a lost one is not waited for twice, and it
     is a thread of its own, so that the run's records do not wait for it. What it does not manage,
     the next run sends.
@@ -30,7 +31,7 @@ class Backlog(threading.Thread):
         from rolekd.track.sync import sync  # in this thread, as it imports what stages may not need
 
         try:
-            outcomes = sync(self._folder, self._uri, _SECONDS_TO_SEND)
+            outcomes = sync(self._folder, self._uri, seconds=_SECONDS_TO_SEND, meant=True)
         except Exception as error:  # an earlier run's records must not reach this one's training
             _log.warning("records of earlier runs wait on: %s", redact(str(error)))
             return

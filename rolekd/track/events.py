@@ -1,7 +1,7 @@
 """The records of a spool: one JSON object a line, in the order in which they were made."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # Python 3.12's, which pydantic asks for
@@ -27,6 +27,7 @@ class _Start(_Record):
     experiment: str
     parent: str | None
     tags: dict[str, str]
+    store: NotRequired[str]  # the address it was meant for, without user and password
 
 
 class _Params(_Record):

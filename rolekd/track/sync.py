@@ -9,6 +9,7 @@ from rolekd.errors import RunError
 from rolekd.secrets import redact
 from rolekd.track import spool
 from rolekd.track.delivery import Delivery, RunRefused, StoreUnreachable
+from rolekd.track.events import Event
 from rolekd.track.health import experiments
 
 _RECORDS_AT_ONCE = 500  # between two looks at the clock
@@ -52,7 +53,9 @@ class Outcome:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def sync(folder: Path, uri: str, seconds: float | None = None) -> list[Outcome]:
+def sync(
+    folder: Path, uri: str, *, seconds: float | None = None, meant: bool = False
+) -> list[Outcome]:
     """Send every spool below `folder` to the store at `uri`; what was sent whole is removed.
 
     Runs whose process died are ended as KILLED. What cannot be sent stays as it is, is told as a
@@ -62,16 +65,20 @@ def sync(folder: Path, uri: str, seconds: float | None = None) -> list[Outcome]:
         folder: of the spools.
         uri: MLflow tracking URI.
         seconds: after which it stops between two sendings; None: never.
+        meant: leave alone what was recorded for another store.
 
     Raises:
         StoreUnreachable: the store does not answer; nothing is lost.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
-    return list(_outcomes(folder, uri, deadline))
+    chosen = spool.folders(folder)
+    if meant:
+        chosen = [one for one in chosen if _first(one).get("store") == redact(uri)]
+    return list(_outcomes(chosen, uri, deadline))
 
 
-def _outcomes(folder: Path, uri: str, deadline: float | None) -> Iterator[Outcome]:
-    for one in spool.folders(folder):
+def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator[Outcome]:
+    for one in folders:
         try:
             with spool.adopted(one) as ours:
                 yield _send(one, uri, deadline) if ours else _outcome(one, running=True)
@@ -124,11 +131,16 @@ def _is_over(deadline: float | None) -> bool:
 
 
 def _name(folder: Path) -> str:
+    return str(_first(folder).get("name", folder.name))
+
+
+def _first(folder: Path) -> Event:
+    """Return the first record, empty where there is none to be read."""
     try:
         first, _ = spool.read(folder, 0, limit=1)
     except (OSError, RunError):
-        return folder.name
-    return str(first[0].get("name", folder.name)) if first else folder.name
+        return {}
+    return first[0] if first else {}
 
 
 def _answers(uri: str) -> bool:

@@ -9,21 +9,29 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from rolekd.errors import RunError
 from rolekd.track import runs, store
 
-LOST = "http://127.0.0.1:9"
 KILLED = """
 import os, signal
 from rolekd.track import runs
-run = runs.start("killed", experiment="e", uri="http://127.0.0.1:9", send=False)
+run = runs.start("killed", experiment="e", send=False)
 run.child("seed 0").epoch({"loss": 1.0}, 0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
+def lose(name: str) -> None:
+    """Make a run whose store does not answer."""
+
+    def fail(_: str) -> None:
+        raise RunError("the store is away; wait")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
+        patch.setattr(store, "initialise", fail)
+        with runs.start(name, experiment="e"):
+            pass
 
 
 def recorded(project: Path) -> dict[str, str]:
@@ -40,8 +48,7 @@ def spools(project: Path) -> list[Path]:
 
 
 def test_the_next_run_sends_what_a_lost_store_and_a_kill_left(project: Path) -> None:
-    with runs.start("lost", experiment="e", uri=LOST) as run:
-        run.log_params({"seed": 0})
+    lose("lost")
     assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -9
     assert len(spools(project)) == 2
     with runs.start("next", experiment="e"):
@@ -61,11 +68,23 @@ def test_a_run_that_goes_on_is_left_alone(project: Path) -> None:
     assert recorded(project) == {"first": "FINISHED", "second": "FINISHED"}
 
 
+def test_what_was_meant_for_another_store_is_left_alone(project: Path) -> None:
+    other = f"sqlite:///{project}/other.db"
+    (project / "other.db").write_bytes((project / "mlflow.db").read_bytes())
+    lose("lost")
+    with runs.start("elsewhere", experiment="e", uri=other):
+        pass
+    assert len(spools(project)) == 1
+    assert recorded(project) == {}
+    with runs.start("next", experiment="e"):
+        pass
+    assert recorded(project) == {"lost": "FINISHED", "next": "FINISHED"}
+
+
 def test_what_is_damaged_is_named_and_costs_the_run_nothing(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with runs.start("lost", experiment="e", uri=LOST):
-        pass
+    lose("lost")
     (spool,) = spools(project)
     (spool / "sent.json").write_text("{")
     with runs.start("next", experiment="e") as run:
@@ -80,7 +99,7 @@ def test_a_backlog_that_hangs_does_not_hold_up_the_run(
 ) -> None:
     hang = threading.Event()
     monkeypatch.setattr("rolekd.track.backlog._SECONDS_OF_GRACE", 0.1)
-    monkeypatch.setattr("rolekd.track.sync.sync", lambda *_: [hang.wait(60)][:0])
+    monkeypatch.setattr("rolekd.track.sync.sync", lambda *_, **__: [hang.wait(60)][:0])
     begin = time.monotonic()
     with runs.start("next", experiment="e") as run:
         assert run.run_id()
@@ -92,7 +111,7 @@ def test_a_backlog_that_hangs_does_not_hold_up_the_run(
 def test_a_backlog_that_fails_does_not_fail_the_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("https://me:hidden@host broke")
 
     monkeypatch.setattr("rolekd.track.sync.sync", fail)
@@ -107,7 +126,6 @@ def test_a_lost_store_is_not_asked_for_the_backlog(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("rolekd.track.sync.sync", lambda *arguments: asked.append(arguments))
-    with runs.start("lost", experiment="e", uri=LOST):
-        pass
+    monkeypatch.setattr("rolekd.track.sync.sync", lambda *_, **__: asked.append(1))
+    lose("lost")
     assert not asked
