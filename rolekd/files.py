@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rolekd.errors import InputError, RunError
 
@@ -130,15 +130,30 @@ def digest_path(path: Path | str) -> str:
         raise InputError(
             f"{path}: is missing; run the stage that writes it first (dvc repro), or dvc pull"
         )
-    if path.is_file():
-        return sha256(path)
-    return digest(
-        {
-            file.relative_to(path).as_posix(): sha256(file)
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and "__pycache__" not in file.parts
-        }
-    )
+    try:
+        if path.is_file():
+            return sha256(path)
+        return digest(
+            {
+                file.relative_to(path).as_posix(): sha256(file)
+                for file in sorted(_everything(path))
+                if file.is_file() and "__pycache__" not in file.parts
+            }
+        )
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); change its permissions"
+        ) from error
+
+
+def _everything(folder: Path) -> Iterator[Path]:
+    """Yield what lies below a folder; unlike `Path.rglob`, a folder that is closed is an error."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(place, name) for name in names)
 
 
 def digest(value: Any) -> str:

@@ -11,19 +11,23 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from rolekd.errors import InputError, RunError
 
+T = TypeVar("T")
+
+_SECONDS_BETWEEN_LOOKS = 0.02
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this beside the ranks
 _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
 @contextlib.contextmanager
-def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[None]:
+def exclusive(path: Path | str, what: str, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` while the block runs, and remove it after that.
 
     The kernel drops the lock with its process: the file that a killed one leaves locks nobody out.
@@ -31,21 +35,24 @@ def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[No
     Args:
         path: The lock file.
         what: What the lock protects, for the error.
-        wait: Wait for another holder; False: refuse at once.
+        wait: Seconds to wait for another holder; 0: refuse at once.
 
     Raises:
         InputError: The lock file cannot be written.
-        RunError: Another process holds the lock, and `wait` is False.
+        RunError: Another process holds the lock, longer than `wait`; or nothing can be locked here.
     """
     path = Path(path)
-    refused = RunError(f"{path}: {what} is already running; wait for it, or end that process")
+    deadline = time.monotonic() + wait
     while True:
         with _opened(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise refused from error
-            if not _is_at(path, file):  # its holder has just removed it: that lock is nobody's
+            if not lock(file):
+                if time.monotonic() >= deadline:
+                    raise RunError(
+                        f"{path}: {what} is already running; wait for it, or end that process"
+                    )
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                continue
+            if not is_at(path, file):  # its holder has just removed it: that lock is nobody's
                 continue
             try:
                 yield
@@ -54,16 +61,67 @@ def exclusive(path: Path | str, what: str, *, wait: bool = False) -> Iterator[No
             return
 
 
+def lock(file: TextIO) -> bool:
+    """Lock an open file until it is closed, or its process ends; False: another has locked it.
+
+    Raises:
+        RunError: The file system has no locks, or none left.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise RunError(
+            f"{file.name}: cannot be locked ({error.strerror}); put the project on a file system "
+            "that has locks"
+        ) from error
+    return True
+
+
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock file `path`."""
+    """Tell whether a process holds the lock file `path`; one that is not there is not held.
+
+    Raises:
+        RunError: The file cannot be opened, so that nobody can tell.
+    """
     try:
         with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # removed with its holder, or not ours to read
+            return not lock(file)
+    except FileNotFoundError:
         return False
-    return False
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be read ({error.strerror}); change its permissions"
+        ) from error
+
+
+def within(seconds: float, action: Callable[[], T]) -> T:
+    """Call `action` in a thread of its own, and return what it returns.
+
+    An action that takes longer is left behind: its thread ends with the process.
+
+    Raises:
+        TimeoutError: It took longer than `seconds`.
+        Exception: Whatever the action raises.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(action())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name=f"within {seconds:.0f} s", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer for {seconds:.0f} s")
+    return results[0]
 
 
 def _opened(path: Path) -> TextIO:
@@ -77,7 +135,8 @@ def _opened(path: Path) -> TextIO:
         ) from error
 
 
-def _is_at(path: Path, file: TextIO) -> bool:
+def is_at(path: Path, file: TextIO) -> bool:
+    """Tell whether `path` still is the open `file`: not removed, nor another of that name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -106,3 +106,18 @@ def test_digest_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
     digests = [files.digest_path(path) for path in same + others]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_a_folder_that_is_closed_is_not_left_out_of_a_hash(tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c").write_text("c")
+    real = os.scandir
+
+    def refuse(path):  # tests may run as root, whom no permission stops
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"a/b: cannot be read \(Permission denied\)"):
+        files.digest_path(tmp_path / "a")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolekd.errors import RunError
-from rolekd.processes import exclusive, is_held
+from rolekd.processes import exclusive, is_held, within
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_block(tmp_path):
@@ -31,7 +31,7 @@ def test_a_lock_that_is_removed_while_many_wait_keeps_them_apart(tmp_path):
         "import sys, time; from pathlib import Path; from rolekd.processes import exclusive\n"
         "number = Path(sys.argv[2])\n"
         "for _ in range(50):\n"
-        "    with exclusive(sys.argv[1], 'x', wait=True):\n"
+        "    with exclusive(sys.argv[1], 'x', wait=60):\n"
         "        value = int(number.read_text()); time.sleep(0.001)\n"
         "        number.write_text(str(value + 1))"
     )
@@ -57,6 +57,46 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
     assert not is_held(tmp_path / "lock")
     with exclusive(tmp_path / "lock", "x"):
         pass
+
+
+def test_a_lock_that_cannot_be_opened_is_not_taken_for_free(tmp_path, monkeypatch):
+    assert not is_held(tmp_path / "lock")
+
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(RunError, match="lock: cannot be read"):
+        is_held(tmp_path / "lock")
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(RunError, match="lock: cannot be locked"),
+        exclusive(tmp_path / "lock", "x", wait=60),
+    ):
+        pass
+
+
+def test_a_lock_is_waited_for_as_long_as_said(tmp_path):
+    with (
+        exclusive(tmp_path / "lock", "x"),
+        pytest.raises(RunError),
+        exclusive(tmp_path / "lock", "x", wait=0.1),
+    ):
+        pass
+
+
+def test_an_action_has_its_time():
+    assert within(60, lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        within(60, lambda: 1 // 0)
+    with pytest.raises(TimeoutError, match="no answer"):
+        within(0.05, lambda: time.sleep(1))
 
 
 @pytest.mark.parametrize("shell", [False, True], ids=["direct", "through a shell"])

@@ -51,16 +51,25 @@ _SIGNATURE = numba.void(
 def _entry(function: Callable[..., None]) -> Any:
     """Compile the entry point, or load it from the disk.
 
-    numba's key is this file; the name adds the other files that are compiled in. Where no cache
-    can be written, the function is compiled in every process.
+    numba's key is this file; the name adds the other files that are compiled in. A damaged entry
+    is removed and made anew. Where no cache can be written, the function is compiled in every
+    process.
     """
     modules = (compiled, draws, lookups, ops, passes)
     sources = b"".join(Path(module.__file__).read_bytes() for module in modules if module.__file__)
     function.__qualname__ += "_" + hashlib.sha256(sources).hexdigest()[:16]
     try:
-        return numba.njit(_SIGNATURE, cache=True, **passes.OPTIONS)(function)
+        kernel = numba.njit(cache=True, **passes.OPTIONS)(function)
+        try:
+            kernel.compile(_SIGNATURE)
+        except Exception:  # numba unpickles what lies there: anything can come of a damaged file
+            for path in Path(kernel.stats.cache_path).glob(f"*{function.__qualname__}*"):
+                path.unlink(missing_ok=True)
+            kernel.compile(_SIGNATURE)
+        kernel.disable_compile()
     except (OSError, RuntimeError):
         return numba.njit(_SIGNATURE, **passes.OPTIONS)(function)
+    return kernel
 
 
 @jit

@@ -11,8 +11,12 @@ from rolekd.display import say, say_json
     "--params", "params_file", default="params.yaml", show_default=True, help="Parameters."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def sync(uri: str | None, params_file: str, as_json: bool) -> None:
-    """Send the records of runs that did not reach MLflow while they went on."""
+@click.pass_context
+def sync(context: click.Context, uri: str | None, params_file: str, as_json: bool) -> None:
+    """Send the records of runs that did not reach MLflow while they went on.
+
+    The next stage does so by itself. The exit code is 1 if records stay that cannot be sent.
+    """
     from rolekd import params
     from rolekd.track import store
     from rolekd.track import sync as spools
@@ -21,8 +25,10 @@ def sync(uri: str | None, params_file: str, as_json: bool) -> None:
     outcomes = spools.sync(store.spool_folder(), address)
     if as_json:
         say_json([outcome.to_json() for outcome in outcomes])
-        return
-    if not outcomes:
+    elif not outcomes:
         say(f"nothing to send: MLflow at {address} has every record")
-    for outcome in outcomes:
-        say(outcome.describe())
+    else:
+        for outcome in outcomes:
+            say(outcome.describe())
+    if any(outcome.problem for outcome in outcomes):
+        context.exit(1)

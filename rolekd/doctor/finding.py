@@ -34,8 +34,13 @@ def run(name: str, check: Check) -> list[Finding]:
     try:
         return list(check())
     except RolekdError as error:
-        found, _, remedy = str(error).rpartition("; ")
-        return [Finding(name, "fault", found or str(error), remedy if found else "")]
+        return [of_error(name, error)]
     except Exception as error:
         reason = one_line(error, 200)
         return [Finding(name, "fault", f"{type(error).__name__}: {reason}", "report this")]
+
+
+def of_error(name: str, error: RolekdError) -> Finding:
+    """Return the fault that an error tells of: what is wrong, and behind a semicolon the remedy."""
+    found, _, remedy = str(error).rpartition("; ")
+    return Finding(name, "fault", found or str(error), remedy if found else "")

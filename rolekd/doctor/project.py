@@ -91,9 +91,12 @@ def stages(root: Path) -> Iterator[Finding]:
 def leftovers(root: Path) -> Iterator[Finding]:
     """Look for what killed processes left: locks, states to go on from, unfinished files."""
     folder = root / ".rolekd" / "state"
-    running = {path.with_suffix("") for path in folder.glob("*.lock") if processes.is_held(path)}
-    locks = [path for path in folder.glob("*.lock") if path.with_suffix("") not in running]
-    states = [path for path in sorted(folder.glob("*/")) if path not in running]
+    # unlike glob, this fails where the folder cannot be read
+    entries = sorted(folder.iterdir()) if folder.exists() else []
+    held = [path for path in entries if path.suffix == ".lock"]
+    running = {path.with_suffix("") for path in held if processes.is_held(path)}
+    locks = [path for path in held if path.with_suffix("") not in running]
+    states = [path for path in entries if path.is_dir() and path not in running]
     unfinished = [
         path for path in (root / "outputs").rglob(_TEMPORARY) if not running and path.exists()
     ]

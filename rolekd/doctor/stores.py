@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekd.doctor import finding
 from rolekd.doctor.finding import Finding
+from rolekd.errors import RolekdError
 from rolekd.secrets import redact
-from rolekd.track import store
+from rolekd.track import sqlite, store
 
 
 def runs(uri: str) -> Iterator[Finding]:
@@ -17,6 +19,8 @@ def runs(uri: str) -> Iterator[Finding]:
         yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage makes it")
         return
     count = experiments(uri)
+    if file is not None:
+        sqlite.check(file)
     yield Finding("MLflow", "ok", f"{redact(uri)} answers, {count} experiments")
 
 
@@ -29,6 +33,8 @@ def searches(storage: str) -> Iterator[Finding]:
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return
     names = study.searches(storage)
+    if file is not None:
+        sqlite.check(file)
     unfinished = []
     for name in names:
         ledger = study.Ledger.open(storage, name)
@@ -49,16 +55,28 @@ def searches(storage: str) -> Iterator[Finding]:
 
 def spool(folder: Path) -> Iterator[Finding]:
     """Look for records that MLflow has not taken."""
-    from rolekd.track.spool import is_written, waiting
+    from rolekd.track import spool as spools
 
-    spools = [path for path in sorted(folder.glob("*/")) if not is_written(path)]
-    records = sum(map(waiting, spools))
-    refused = [path for path in spools if (path / "refused.jsonl").exists()]
+    records, waiting, refused, good = 0, 0, [], True
+    for path in spools.folders(folder):
+        try:
+            if spools.is_written(path):
+                continue
+            count = spools.waiting(path)
+        except RolekdError as error:
+            good = False
+            yield finding.of_error("spool", error)
+            continue
+        records, waiting = records + count, waiting + (count > 0)
+        if (path / "refused.jsonl").exists():
+            refused.append(path)
     if records:
-        found = f"{records} records of {len(spools)} runs wait in {folder}"
-        yield Finding("spool", "fault", found, "rolekd sync")
-    elif refused:
+        found = f"{records} records of {waiting} runs wait in {folder}"
+        yield Finding(
+            "spool", "note", found, "the next stage with their store sends them; or rolekd sync"
+        )
+    if refused:
         found = f"MLflow refused records of {len(refused)} runs"
         yield Finding("spool", "note", found, f"read {refused[0]}/refused.jsonl, then remove it")
-    else:
+    if good and not records and not refused:
         yield Finding("spool", "ok", "nothing waits to be sent")

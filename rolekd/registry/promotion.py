@@ -3,6 +3,8 @@
 import contextlib
 import getpass
 import json
+import logging
+import math
 import socket
 import time
 import uuid
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _LOCK_TAG = "promotion.lock"
-_LOCK_SECONDS = 60.0  # older than this, its holder is dead
+_LOCK_SECONDS = 60.0  # held for longer than this, its holder is dead
+_LOOK_SECONDS = 1.0
 _SETTLE_SECONDS = 0.5  # longer than a request, so that two lockers see each other
+
+_log = logging.getLogger("rolekd.track")
 
 
 @dataclass(frozen=True)
@@ -170,25 +175,57 @@ def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     between its look and its write for longer than anybody waits, took the lock over.
     """
 
+    def held() -> str | None:
+        tags: dict[str, str] = client.get_registered_model(name).tags
+        return tags.get(_LOCK_TAG)
+
     def confirm() -> None:
-        if client.get_registered_model(name).tags.get(_LOCK_TAG) != token:
+        if held() != token:
             raise _busy(name)
 
-    token = f"{uuid.uuid4().hex} {time.time():.0f}"
-    if _is_fresh(client.get_registered_model(name).tags.get(_LOCK_TAG)):
+    if _is_kept(held):
         raise _busy(name)
+    token = f"{uuid.uuid4().hex} {time.time():.0f}"
     client.set_registered_model_tag(name, _LOCK_TAG, token)
     time.sleep(_SETTLE_SECONDS)
     confirm()
     try:
         yield confirm
     finally:
-        if client.get_registered_model(name).tags.get(_LOCK_TAG) == token:
+        if held() == token:
             client.delete_registered_model_tag(name, _LOCK_TAG)
 
 
-def _is_fresh(token: str | None) -> bool:
-    return token is not None and time.time() - float(token.split()[1]) < _LOCK_SECONDS
+def _is_kept(held: Callable[[], str | None]) -> bool:
+    """Tell whether a living process holds the lock; `held` reads the token.
+
+    A token's age is what our clock makes of another machine's: where that says nothing, since it
+    lies in the future or cannot be read, the token is watched. Unchanged for as long as nobody
+    holds the lock, it is a dead one's.
+    """
+    token = held()
+    if token is None:
+        return False
+    age = _age(token)
+    if age is not None and age > -_LOCK_SECONDS:
+        return age < _LOCK_SECONDS
+    _log.warning("the registry's lock %r tells no age; watched for %.0f s", token, _LOCK_SECONDS)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        if held() != token:
+            return held() is not None
+    return False
+
+
+def _age(token: str) -> float | None:
+    """Return the seconds since a token was made, None where it does not tell that."""
+    try:
+        _, made = token.split()
+        age = time.time() - float(made)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) else None
 
 
 def _busy(name: str) -> RunError:

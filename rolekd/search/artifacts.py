@@ -153,9 +153,12 @@ def open_artifacts(address: str, study: str) -> Artifacts:
     missing = optuna.artifacts.exceptions.ArtifactNotFound
     if address.startswith("s3://"):
         import boto3
+        from botocore.config import Config
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        store = optuna.artifacts.Boto3ArtifactStore(bucket, boto3.client("s3"))
+        # five tries of a minute each would be botocore's
+        client = boto3.client("s3", config=Config(connect_timeout=10, retries={"max_attempts": 2}))
+        store = optuna.artifacts.Boto3ArtifactStore(bucket, client)
         begin = "/".join(filter(None, [prefix.strip("/"), study]))
         return Artifacts(store, begin, address, _s3_errors(), missing)
     folder = Path(address)

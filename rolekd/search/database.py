@@ -27,7 +27,11 @@ T = TypeVar("T")
 # Longer than a restart or a failover takes, shorter than a night lost to a dead server.
 PATIENCE_SECONDS = 600.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+_CONNECT_SECONDS = 10
+_SERVERS = ("postgresql", "mysql", "mariadb")
+_WITH_CONNECT_TIMEOUT = ("", "psycopg", "psycopg2", "mysqldb", "pymysql")  # drivers; "": default
 _SQLITE_BUSY = ("database is locked", "database table is locked")
+_SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +67,14 @@ def patiently(
                 _log.warning("database %s: no answer for %.0f s; waiting", redact(url, url), away)
         time.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Return what bounds a connection to a server that does not answer; psycopg's own: 130 s."""
+    database, _, driver = url.partition(":")[0].partition("+")
+    if database in _SERVERS and driver in _WITH_CONNECT_TIMEOUT:
+        return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+    return {}
 
 
 def seconds_silent(engine: Engine, study: str) -> dict[int, float]:
@@ -129,6 +141,11 @@ def _cause(error: BaseException) -> BaseException:
 def _described(error: Exception, url: str, away: float) -> str:
     cause = _cause(error)
     reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    if "sqlite" in url and any(text in reason for text in _SQLITE_DAMAGED):
+        return (
+            f"database {redact(url, url)}: is damaged ({redact(reason, url)}); nothing was "
+            "changed: put a copy in its place, or move it away, and its searches start afresh"
+        )
     since = f" for {away:.0f} s" if away > 1.0 else ""
     return (
         f"database {redact(url, url)}: {redact(reason, url)}{since}; check the address, the "

@@ -4,6 +4,7 @@ Standard library only. On Linux a process is known by its number, the time it wa
 namespace of its numbers; elsewhere, and between machines, heartbeats tell, which takes longer.
 """
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -12,13 +13,21 @@ from pathlib import Path
 def identity(pid: int | None = None) -> str:
     """Return the name of a process of this machine (None: this one): place, number, start."""
     pid = os.getpid() if pid is None else pid
-    return f"{_place()}:{pid}:{_started(pid)}"
+    started = ""
+    with contextlib.suppress(OSError):
+        started = _started(pid)
+    return f"{_place()}:{pid}:{started}"
 
 
 def is_dead(worker: str) -> bool:
     """Tell whether `worker` was a process of this very machine, and is no more."""
     place, pid, started = worker.rsplit(":", 2)
-    return place == _place() and started != "" and _started(int(pid)) != started
+    if place != _place() or not started:
+        return False
+    try:
+        return _started(int(pid)) != started
+    except OSError:  # it cannot be seen; then its heartbeats tell
+        return False
 
 
 def readable(worker: str) -> str:
@@ -36,10 +45,18 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return the start of a process in clock ticks since the boot; "" if it runs no more."""
+    """Return the start of a process in clock ticks since the boot; "" if it runs no more.
+
+    Raises:
+        OSError: It runs, but not for us to see; or this process has no file left to look with.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
+    except (FileNotFoundError, ProcessLookupError):
+        try:
+            os.kill(pid, 0)  # a mount of /proc can hide what there is
+        except ProcessLookupError:
+            return ""
+        raise
     state, *fields = text.rpartition(")")[2].split()  # the name before it may hold blanks
     return "" if state in "ZX" else fields[18]

@@ -48,10 +48,12 @@ T = TypeVar("T")
 
 # A worker that has not been heard of for this many heartbeats is taken for dead.
 _MISSED_BEATS = 6
-_ERRORS = (StorageInternalError, SQLAlchemyError)
+# the last is what Python makes of SQLite's message where that names a damaged table
+_ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _SQLITE = "sqlite:///"
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
 _FIRST_PATIENCE = 1.0
+_SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same file
 
 
 class Ledger:
@@ -275,7 +277,13 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
     with _making(url, create), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         # A heartbeat must be asked for here; the ledger sets the study's own interval.
-        make = partial(RDBStorage, url, heartbeat_interval=1, skip_table_creation=not create)
+        make = partial(
+            RDBStorage,
+            url,
+            engine_kwargs=database.engine_options(url),
+            heartbeat_interval=1,
+            skip_table_creation=not create,
+        )
         try:
             storage = database.patiently(make, url, _ERRORS, patience)
         except ImportError as error:
@@ -296,5 +304,6 @@ def _making(url: str, create: bool) -> Iterator[None]:
     if not create and not file.exists():
         raise InputError(f"storage {url}: no such file; name the storage of the search")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(exclusive(file.with_suffix(".lock"), "the database", wait=True))
+        lock = file.with_suffix(".lock")
+        stack.enter_context(exclusive(lock, "the database", wait=_SECONDS_TO_OPEN))
         yield

@@ -8,6 +8,7 @@ __all__ = [
     "provenance",
     "runs",
     "spool",
+    "sqlite",
     "store",
     "sync",
 ]

@@ -10,10 +10,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekd.errors import RunError, one_line
+from rolekd.errors import RolekdError, RunError, one_line
 from rolekd.secrets import redact
 from rolekd.track import store
-from rolekd.track.spool import Event, Progress, read
+from rolekd.track.events import Event
+from rolekd.track.spool import Progress, read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +42,10 @@ class StoreUnreachable(RunError):  # noqa: N818
     """The MLflow store does not answer, or takes no runs; the records stay in the spool."""
 
 
+class RunRefused(RunError):  # noqa: N818
+    """The store answers, but will never take this run; its records stay in the spool."""
+
+
 class Delivery:
     """Sends the records of one spool folder; `progress` says how far it has come.
 
@@ -50,20 +55,22 @@ class Delivery:
     def __init__(self, folder: Path, uri: str, *, resumed: bool) -> None:
         self.folder = folder
         self.uri = uri
-        self.progress = Progress.load(folder)
+        self.progress = Progress.load(folder) if resumed else Progress()
         self._resumed = resumed
         self._client: MlflowClient | None = None
         self._metrics: dict[str, list[Any]] = {}
 
-    def drain(self) -> None:
-        """Send every complete record that was not sent yet.
+    def drain(self, limit: int | None = None) -> int:
+        """Send the complete records that were not sent yet, at most `limit`; return how many.
 
         Raises:
             StoreUnreachable: the store did not answer; nothing is lost.
+            RunRefused: MLflow will not take the run; nothing is lost.
+            DamagedSpoolError: what follows is no record; it is kept.
         """
-        events, end = read(self.folder, self.progress.offset)
+        events, end = read(self.folder, self.progress.offset, limit)
         if not events:
-            return
+            return 0
         try:
             for event in events:
                 self._send(event)
@@ -73,6 +80,7 @@ class Delivery:
             self._metrics.clear()
         self.progress.offset = end
         self.progress.save(self.folder)
+        return len(events)
 
     def refused(self) -> int:
         """Return the number of records that MLflow will never take."""
@@ -158,11 +166,17 @@ class Delivery:
 
     def _judge(self, error: Exception, *events: Event) -> None:
         """Keep aside what MLflow refuses for good; anything else is a store to be tried again."""
-        code = getattr(error, "error_code", "")
-        if events[0]["event"] == "start" or code not in _REFUSALS:
+        refused = getattr(error, "error_code", "") in _REFUSALS or isinstance(error, _GoneError)
+        if not refused:
             raise StoreUnreachable(redact(_named(error))) from error
+        if events[0]["event"] == "start":
+            raise RunRefused(
+                f"MLflow refuses the run ({redact(_named(error))}); its records are kept in "
+                f"{self.folder}: mend that in MLflow (a deleted experiment can be restored), or "
+                "move the folder away"
+            ) from error
         _log.warning(
-            "MLflow refused %d records (%s, %s); they are kept in %s/refused.jsonl",
+            "%d records are not in MLflow (%s: %s); they are kept in %s/refused.jsonl",
             len(events),
             events[0]["event"],
             redact(_named(error)),
@@ -219,7 +233,13 @@ def _dataset_input(event: Event) -> "DatasetInput":
     return DatasetInput(dataset, [InputTag("mlflow.data.context", event["context"])])
 
 
+class _GoneError(Exception):
+    """A file to send is not in the spool any more."""
+
+
 def _send_artifact(client: "MlflowClient", run_id: str, path: Path, target: str) -> None:
+    if not path.exists():
+        raise _GoneError(f"{path} is missing")
     if path.is_dir():
         client.log_artifacts(run_id, str(path), target or path.name)
     else:
@@ -227,4 +247,6 @@ def _send_artifact(client: "MlflowClient", run_id: str, path: Path, target: str)
 
 
 def _named(error: Exception) -> str:
+    if isinstance(error, RolekdError | _GoneError):
+        return str(error)
     return f"{type(error).__name__}: {one_line(error, 300)}"

@@ -30,7 +30,7 @@ class Provenance:
     Attributes:
         commit: git commit of the work tree; empty outside git.
         dirty: whether the work tree differs from it (`dvc.lock` aside, which DVC writes while
-            the pipeline runs; DVC's experiments do not commit either).
+            the pipeline runs; DVC's experiments do not commit either); None: git cannot tell.
         lock: SHA-256 of requirements.lock; empty where there is none.
         dvc: the tags of DVC's stage, experiment and baseline revision, as far as they are set.
         versions: Python's and the main packages' versions.
@@ -39,7 +39,7 @@ class Provenance:
     """
 
     commit: str
-    dirty: bool
+    dirty: bool | None
     lock: str
     dvc: dict[str, str]
     versions: dict[str, str]
@@ -52,7 +52,8 @@ class Provenance:
 
     def describe(self) -> dict[str, dict[str, str]]:
         """Return heading -> facts for people."""
-        state = "with uncommitted changes" if self.dirty else "clean"
+        states = {True: "with uncommitted changes", False: "clean", None: "changes unknown"}
+        state = states[self.dirty]
         code = {
             "git commit": f"{self.commit}, {state}" if self.commit else "not in a git checkout",
             "requirements.lock, SHA-256": self.lock or "none",
@@ -66,7 +67,7 @@ class Provenance:
             "mlflow.user": self.user,
             "mlflow.source.name": _script(),
             "mlflow.source.type": "LOCAL",
-            "git.dirty": str(self.dirty).lower(),
+            "git.dirty": "" if self.dirty is None else str(self.dirty).lower(),
             "input.requirements.lock": self.lock,
             **self.dvc,
             **{f"version.{name}": version for name, version in self.versions.items()},
@@ -81,9 +82,10 @@ def collect(folder: Path | None = None) -> Provenance:
     """Look around in `folder` (default: the current one), some 30 ms with git."""
     folder = folder or Path.cwd()
     lock = folder / "requirements.lock"
+    changes = _git(folder, "status", "--porcelain", "--", ".", ":!dvc.lock")
     return Provenance(
-        commit=_git(folder, "rev-parse", "HEAD"),
-        dirty=bool(_git(folder, "status", "--porcelain", "--", ".", ":!dvc.lock")),
+        commit=_git(folder, "rev-parse", "HEAD") or "",
+        dirty=None if changes is None else bool(changes),
         lock=files.sha256(lock) if lock.exists() else "",
         dvc={tag: os.environ[name] for name, tag in _DVC_TAGS.items() if os.environ.get(name)},
         versions=_versions(),
@@ -133,15 +135,15 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    """Return what git prints, empty where there is no git or no repository."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints, None where it fails: no git, no repository, or a damaged one."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
         )
     except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _script() -> str:

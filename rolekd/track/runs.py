@@ -148,8 +148,14 @@ class Run:
         self, name: str, experiment: str, parent: str | None, tags: Mapping[str, object]
     ) -> None:
         self._experiment = experiment
-        cleaned = store.clean(tags, _TAG_LIMIT)
-        self._record("start", name=name, experiment=experiment, parent=parent, tags=cleaned)
+        self._record(
+            "start",
+            name=name,
+            experiment=experiment,
+            parent=parent,
+            tags=store.clean(tags, _TAG_LIMIT),
+            store=redact(self._sender.delivery.uri),
+        )
 
     def _record(self, event: str, **content: object) -> None:
         if self._closed:

@@ -5,7 +5,8 @@ import threading
 import time
 
 from rolekd.secrets import redact
-from rolekd.track.delivery import Delivery
+from rolekd.track.backlog import Backlog
+from rolekd.track.delivery import Delivery, StoreUnreachable
 from rolekd.track.spool import Spool
 
 _SECONDS_BETWEEN_SENDS = 1.0
@@ -19,13 +20,15 @@ class Sender(threading.Thread):
     """Delivers a spool while its run goes on. mlflow is imported in this thread, not in the run's.
 
     Records are sent at most once a second, all together, so that a fast training loop does not
-    share the interpreter with one call per epoch. Where somebody waits, it hurries.
+    share the interpreter with one call per epoch. Where somebody waits, it hurries. When the store
+    has answered, the records of earlier runs are sent, too, beside this one's.
     """
 
     def __init__(self, spool: Spool, uri: str) -> None:
         super().__init__(name="rolekd-track", daemon=True)
         self.delivery = Delivery(spool.folder, uri, resumed=False)
         self.problem: Exception | None = None
+        self._backlog = Backlog(spool.folder.parent, uri)
         self._changed = threading.Condition()
         self._pending = False
         self._urgent = False
@@ -63,11 +66,11 @@ class Sender(threading.Thread):
             self._changed.notify_all()
         self.join(timeout)
         if not self.is_alive() and self.problem is None:
+            self._backlog.finish()
             return True
         _log.warning(
-            "%d records are not in MLflow at %s (%s); they are kept in %s, and `rolekd sync` sends "
-            "them when it answers again",
-            self.delivery.rest(),
+            "MLflow at %s does not have all records of this run (%s); they are kept in %s, and "
+            "sent by the next run, or by `rolekd sync`",
             redact(self.delivery.uri),
             redact(str(self.problem or "too slow")),
             self.delivery.folder,
@@ -81,6 +84,8 @@ class Sender(threading.Thread):
                 self._changed.wait_for(lambda: self._pending or self._deadline is not None)
                 self._pending = False
             problem = self._try()
+            if self.delivery.progress.runs and self._backlog.ident is None:  # it has answered
+                self._backlog.start()
             with self._changed:
                 if problem and not self.problem and self._deadline is None:
                     self._warn(problem)
@@ -109,9 +114,11 @@ class Sender(threading.Thread):
         return _SECONDS_BETWEEN_TRIES if self.problem else _SECONDS_BETWEEN_SENDS
 
     def _warn(self, problem: Exception) -> None:
+        fault = "does not answer" if isinstance(problem, StoreUnreachable) else "takes no records"
         _log.warning(
-            "MLflow at %s does not answer (%s); the run goes on, its records wait in %s",
+            "MLflow at %s %s (%s); the run goes on, its records wait in %s",
             redact(self.delivery.uri),
+            fault,
             redact(str(problem)),
             self.delivery.folder,
         )

@@ -4,18 +4,18 @@ No mlflow is imported here: stages call these functions before their own work be
 mlflow's import belongs to the sender's thread.
 """
 
-import contextlib
 import os
 import re
-import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from rolekd import display, processes
 from rolekd.errors import InputError, RolekdError, RunError
 from rolekd.secrets import is_secret, redact, remember
+from rolekd.track import sqlite
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -23,6 +23,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_REMOTE = ("http:", "https:", "databricks")
+_SECONDS_TO_CONNECT = 15.0
+_SECONDS_TO_MAKE = 300.0  # about 10 s on an idle machine
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -80,36 +83,68 @@ def artifact_location(uri: str, experiment: str) -> str | None:
 
 
 def initialise(uri: str) -> None:
-    """Make the tables of an SQLite store, once, whoever comes first; other stores are left alone.
+    """See that the store can be used; make the tables of an SQLite store that is not there yet.
 
-    Two processes that open a fresh file at once corrupt it for good, and making the tables
-    takes seconds in which a process can be killed. So the tables are made under a lock, in a
-    file of another name that takes its place when it is complete.
+    Two processes that make them at once corrupt a file for good, and it takes seconds in which a
+    process can be killed. So they are made under a lock, elsewhere, and copied at a stroke. A
+    file that holds anything is never replaced. A server over HTTP is left to MLflow's own bounds.
 
     Raises:
-        RunError: the tables could not be made.
+        RunError: the store does not answer in time, is damaged or locked, or could not be made.
     """
     path = sqlite_path(uri)
-    if path is None or _has_tables(path):
+    if path is None:
+        if not uri.startswith(_REMOTE):
+            _connect(uri)
         return
-    with processes.exclusive(path.with_name(f"{path.name}.lock"), "MLflow's set-up", wait=True):
-        if _has_tables(path):
+    if sqlite.has_tables(path):
+        return
+    lock = path.with_name(f"{path.name}.lock")
+    with processes.exclusive(lock, "MLflow's set-up", wait=_SECONDS_TO_MAKE):
+        if sqlite.has_tables(path):
             return
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = Path(folder) / "mlflow.db"
+            _make_tables(fresh, path)
+            sqlite.fill(path, fresh)
+
+
+def _make_tables(fresh: Path, path: Path) -> None:
+    """Have MLflow make its tables in the file `fresh`; `path` is what they are for."""
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{fresh}"]
+    try:
         made = subprocess.run(
-            [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{fresh}"],
-            capture_output=True,
-            text=True,
-            check=False,
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS_TO_MAKE
         )
-        if made.returncode:
-            reason = made.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise RunError(
-                f"{path}: MLflow could not make its tables ({reason[0]}); "
-                "check that the folder is writable and the disk has space"
-            )
-        fresh.replace(path)
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            f"{path}: MLflow did not make its tables in {_SECONDS_TO_MAKE:.0f} s; run again "
+            "when the machine is less busy"
+        ) from error
+    if made.returncode:
+        reason = made.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise RunError(
+            f"{path}: MLflow could not make its tables ({reason[0]}); "
+            "check that the folder is writable and the disk has space"
+        )
+
+
+def _connect(uri: str) -> None:
+    """Connect once to a database server: MLflow would try ten times, each up to two minutes."""
+    import sqlalchemy
+
+    def connect() -> None:
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        engine.connect().close()
+
+    try:
+        processes.within(_SECONDS_TO_CONNECT, connect)
+    except Exception as error:  # whatever a driver raises, or that there is none
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise RunError(
+            f"MLflow at {redact(uri)}: does not answer ({redact(reason, uri)}); "
+            "check the address and the server, then run again"
+        ) from error
 
 
 def clean(values: Mapping[str, object], limit: int) -> dict[str, str]:
@@ -120,18 +155,6 @@ def clean(values: Mapping[str, object], limit: int) -> dict[str, str]:
         name = re.sub(r"[^\w\-. :/]", "_", key)
         cleaned[name] = text if len(text) <= limit else text[: limit - 1] + "…"
     return cleaned
-
-
-def _has_tables(path: Path) -> bool:
-    """Tell whether an SQLite file has MLflow's tables, in a complete state."""
-    if not path.exists():
-        return False
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
-            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.Error:
-        return False
-    return len(rows) == 1
 
 
 if __name__ == "__main__":  # `make setup`: seconds that no stage has to wait for

@@ -1,12 +1,18 @@
 """Sending later what MLflow did not take while the runs went on."""
 
-import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rolekd.errors import RunError
 from rolekd.secrets import redact
-from rolekd.track.delivery import Delivery, StoreUnreachable
-from rolekd.track.spool import adopted, end_abandoned, read
+from rolekd.track import spool
+from rolekd.track.delivery import Delivery, RunRefused, StoreUnreachable
+from rolekd.track.events import Event
+from rolekd.track.health import experiments
+
+_RECORDS_AT_ONCE = 500  # between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -14,12 +20,13 @@ class Outcome:
     """What became of one spool folder.
 
     Attributes:
-        run: name of the run.
-        run_id: its id in MLflow; None while it goes on.
+        run: name of the run, the folder's where no record tells it.
+        run_id: its id in MLflow; None where MLflow does not have it, or it goes on.
         records: how many were sent now.
         refused: how many MLflow refused, now or before; they stay in the folder.
         running: its process is alive and sends by itself.
         folder: the spool.
+        problem: why records stay in the folder, with the remedy; None where none do.
     """
 
     run: str
@@ -28,11 +35,14 @@ class Outcome:
     refused: int
     running: bool
     folder: Path
+    problem: str | None = None
 
     def describe(self) -> str:
         """Return one line for people."""
         if self.running:
             return f"{self.run}: still running, sends by itself"
+        if self.problem:
+            return f"{self.run}: {self.records} records sent; {self.problem}"
         line = f"{self.run}: {self.records} records sent, MLflow run {self.run_id}"
         if self.refused:
             line += f"; MLflow refused {self.refused}, see {self.folder}/refused.jsonl"
@@ -43,40 +53,99 @@ class Outcome:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def sync(folder: Path, uri: str) -> list[Outcome]:
+def sync(
+    folder: Path, uri: str, *, seconds: float | None = None, meant: bool = False
+) -> list[Outcome]:
     """Send every spool below `folder` to the store at `uri`; what was sent whole is removed.
 
-    Runs whose process died are ended as KILLED. It may be called at any time and again.
+    Runs whose process died are ended as KILLED. What cannot be sent stays as it is, is told as a
+    problem, and keeps no other from being sent. It may be called at any time and again.
+
+    Args:
+        folder: of the spools.
+        uri: MLflow tracking URI.
+        seconds: after which it stops between two sendings; None: never.
+        meant: leave alone what was recorded for another store.
 
     Raises:
         StoreUnreachable: the store does not answer; nothing is lost.
     """
-    return [
-        _sync_one(spool, uri) for spool in sorted(folder.glob("*/")) if (spool / "lock").exists()
-    ]
+    deadline = None if seconds is None else time.monotonic() + seconds
+    chosen = spool.folders(folder)
+    if meant:
+        chosen = [one for one in chosen if _first(one).get("store") == redact(uri)]
+    return list(_outcomes(chosen, uri, deadline))
 
 
-def _sync_one(folder: Path, uri: str) -> Outcome:
-    with adopted(folder) as ours:
-        if not ours:
-            return Outcome(_name(folder), None, 0, 0, True, folder)
-        end_abandoned(folder)
-        delivery = Delivery(folder, uri, resumed=True)
-        name, waiting = _name(folder), delivery.rest()
+def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator[Outcome]:
+    for one in folders:
         try:
-            delivery.drain()
+            with spool.adopted(one) as ours:
+                yield _send(one, uri, deadline) if ours else _outcome(one, running=True)
+        except spool.GoneError:
+            continue
         except StoreUnreachable as error:
-            raise StoreUnreachable(
-                f"MLflow at {redact(uri)} does not answer ({error}); nothing is lost, "
-                "start it and run `rolekd sync` again"
-            ) from error
-        refused = delivery.refused()
-        if not refused:
-            shutil.rmtree(folder)
-        run_id = delivery.progress.runs.get(folder.name)
-        return Outcome(name, run_id, waiting, refused, False, folder)
+            if not _answers(uri):
+                raise StoreUnreachable(
+                    f"MLflow at {redact(uri)} does not answer ({error}); nothing is lost: see to "
+                    "the store, then run `rolekd sync` again"
+                ) from error
+            yield _outcome(one, problem=f"MLflow failed at its records ({error}); run again")
+        except (spool.DamagedSpoolError, RunRefused) as error:
+            yield _outcome(one, problem=str(error))
+        except (OSError, RunError) as error:
+            yield _outcome(one, problem=f"{one}: cannot be sent ({error}); see to that folder")
+        if _is_over(deadline):
+            return
+
+
+def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
+    """Send the spool, which this process has adopted."""
+    spool.end_abandoned(folder)
+    delivery = Delivery(folder, uri, resumed=True)
+    name, records = _name(folder), 0
+    while sent := delivery.drain(_RECORDS_AT_ONCE):
+        records += sent
+        if _is_over(deadline):
+            break
+    refused, left = delivery.refused(), delivery.rest()
+    if not refused and not left:
+        spool.discard(folder)
+    return Outcome(
+        run=name,
+        run_id=next(iter(delivery.progress.runs.values()), None),
+        records=records,
+        refused=refused,
+        running=False,
+        folder=folder,
+        problem=f"{left} wait for the next time" if left else None,
+    )
+
+
+def _outcome(folder: Path, *, running: bool = False, problem: str | None = None) -> Outcome:
+    return Outcome(_name(folder), None, 0, 0, running, folder, problem)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
 
 
 def _name(folder: Path) -> str:
-    events, _ = read(folder, 0)
-    return str(events[0]["name"]) if events else folder.name
+    return str(_first(folder).get("name", folder.name))
+
+
+def _first(folder: Path) -> Event:
+    """Return the first record, empty where there is none to be read."""
+    try:
+        first, _ = spool.read(folder, 0, limit=1)
+    except (OSError, RunError):
+        return {}
+    return first[0] if first else {}
+
+
+def _answers(uri: str) -> bool:
+    try:
+        experiments(uri)
+    except Exception:  # whatever it is, it is the store's
+        return False
+    return True

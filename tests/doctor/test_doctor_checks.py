@@ -7,7 +7,9 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -167,13 +169,48 @@ def test_a_server_that_is_away_is_a_fault_without_its_password():
     assert "hidden" not in found.found
 
 
-def test_records_that_wait_are_a_fault(project_folder, monkeypatch):
+def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project_folder, monkeypatch):
     monkeypatch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
     with runs.start("train", experiment="e", uri="http://127.0.0.1:9") as run_:
         run_.log_params({"seed": 0})
         assert one(stores.spool(store.spool_folder())).verdict == "ok"  # it sends by itself
     found = one(stores.spool(store.spool_folder()))
-    assert (found.verdict, found.remedy) == ("fault", "rolekd sync")
+    assert found.verdict == "note"
+    assert found.found.startswith("3 records of 1 runs wait")
+    assert found.remedy == "the next stage with their store sends them; or rolekd sync"
+    (spool,) = store.spool_folder().iterdir()
+    (spool / "sent.json").write_text('{"offset": 99999, "runs": {}}')
+    found = one(stores.spool(store.spool_folder()))
+    assert found.verdict == "fault"
+    assert "events.jsonl: sent.json counts 99999 bytes" in found.found
+    assert "mend it" in found.remedy
+
+
+def test_a_damaged_store_is_a_fault_and_stays(project_folder):
+    path = project_folder / "mlflow.db"
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) // 2, len(content), 512):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
+    assert found.verdict == "fault"
+    path.write_bytes(content[:100_000])
+    found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
+    assert (found.verdict, "is damaged" in found.found) == ("fault", True)
+    assert "move it away" in found.remedy
+    assert path.read_bytes() == content[:100_000]
+    found = one(run("Optuna", lambda: stores.searches(f"sqlite:///{path}")))
+    assert (found.verdict, "is damaged" in found.found) == ("fault", True)
+    assert path.read_bytes() == content[:100_000]
+
+
+def test_no_server_is_waited_for_long():
+    begin = time.monotonic()
+    address = "postgresql://me:hidden@127.0.0.1:9/x"
+    found = [one(run("x", partial(look, address))) for look in (stores.runs, stores.searches)]
+    assert [one.verdict for one in found] == ["fault", "fault"]
+    assert "hidden" not in str(found)
+    assert time.monotonic() - begin < 40  # MLflow's own tries take 100 s
 
 
 def test_the_command(project_folder, monkeypatch):

@@ -2,10 +2,10 @@ import sqlite3
 from functools import partial
 
 import pytest
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from rolekd.errors import RunError
-from rolekd.search.database import patiently
+from rolekd.search.database import engine_options, patiently
 
 URL = "postgresql://ann:secret@host/db"
 
@@ -74,4 +74,18 @@ def test_tables_that_two_make_at_once(clock):
 def test_other_errors_pass(clock):
     with pytest.raises(ValueError, match="a bug"):
         patiently(failing(1, ValueError("a bug")), URL, (OperationalError,))
+    assert not clock
+
+
+def test_connections_to_servers_are_bounded():
+    bounded = {"connect_args": {"connect_timeout": 10}}
+    assert engine_options(URL) == engine_options("mysql+pymysql://host/db") == bounded
+    # another driver would not know the argument
+    assert engine_options("postgresql+pg8000://host/db") == engine_options("sqlite:///a") == {}
+
+
+def test_a_damaged_file_is_told_with_a_remedy_that_helps(clock):
+    damaged = DatabaseError("select", {}, sqlite3.DatabaseError("file is not a database"))
+    with pytest.raises(RunError, match=r"sqlite:///x: is damaged .*; nothing was changed: .*away"):
+        patiently(failing(1, damaged), "sqlite:///x", (DatabaseError,))
     assert not clock

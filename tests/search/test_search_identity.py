@@ -1,4 +1,5 @@
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -29,3 +30,26 @@ def test_a_number_that_was_given_to_another_process():
 def test_nothing_is_known_of_other_machines():
     assert not is_dead("elsewhere:4026531836:1:1")
     assert readable("else:where:4026531836:17:1") == "else:where:17"
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), PermissionError(13, "no")])
+def test_what_cannot_be_looked_at_is_not_dead(monkeypatch, error):
+    place, pid, started = identity().rsplit(":", 2)
+
+    def refuse(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(pathlib.Path, "read_text", refuse)
+    assert not is_dead(f"{place}:{pid}:{int(started) - 1}")
+
+
+def test_what_a_mount_hides_is_not_dead(monkeypatch):
+    """With hidepid, /proc does not have the processes of other users."""
+    place, pid, started = identity().rsplit(":", 2)
+
+    def hide(*_arguments, **_options):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(pathlib.Path, "read_text", hide)
+    assert not is_dead(f"{place}:{pid}:{started}")
+    assert is_dead(f"{place}:{2**22 + 1}:1")  # above the largest number of a process

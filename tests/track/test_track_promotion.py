@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,6 +243,34 @@ def test_lock_of_a_dead_promotion_is_overrun(project: Path, uri: str) -> None:
     client.set_registered_model_tag(NAME, "promotion.lock", "dead 1000")
     assert promote(uri).moved
     assert "promotion.lock" not in client.get_registered_model(NAME).tags
+
+
+@pytest.mark.parametrize("token", ["dead 99999999999", "dead", "", "dead nan", "a b c", "dead x"])
+def test_lock_that_tells_no_age_is_watched_and_overrun(
+    project: Path, uri: str, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setattr(promotion, "_LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(promotion, "_LOOK_SECONDS", 0.05)
+    client = MlflowClient(uri)
+    client.create_registered_model(NAME)
+    client.set_registered_model_tag(NAME, "promotion.lock", token)
+    with promotion._locked(client, NAME) as confirm:
+        confirm()
+    assert "promotion.lock" not in client.get_registered_model(NAME).tags
+
+
+def test_lock_of_a_clock_ahead_that_is_alive_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion, "_LOCK_SECONDS", 60.0)
+    monkeypatch.setattr(promotion, "_LOOK_SECONDS", 0.0)
+    tokens = iter(["one 99999999999", "one 99999999999", "two 99999999999", "two 99999999999"])
+    assert promotion._is_kept(lambda: next(tokens))
+    released = iter(["one 99999999999", "one 99999999999", None, None])
+    assert not promotion._is_kept(lambda: next(released))
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0, True), (-50, True), (-70, False), (50, True)])
+def test_lock_whose_age_is_told(seconds: int, kept: bool) -> None:
+    assert promotion._is_kept(lambda: f"x {time.time() + seconds:.0f}") is kept
 
 
 def test_a_lock_that_was_taken_over_moves_nothing_and_is_left_to_its_holder(

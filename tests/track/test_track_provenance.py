@@ -34,9 +34,18 @@ def test_dirty_checkout(repository: Path, name: str, dirty: bool) -> None:
     assert provenance.collect(repository).dirty is dirty
 
 
+def test_what_git_cannot_tell_is_not_called_clean(repository: Path) -> None:
+    (repository / ".git/index").write_text("damaged")
+    found = provenance.collect(repository)
+    assert len(found.commit) == 40
+    assert found.dirty is None
+    assert "git.dirty" not in found.tags()
+
+
 def test_outside_git(tmp_path: Path) -> None:
     found = provenance.collect(tmp_path)
-    assert (found.commit, found.dirty, found.lock) == ("", False, "")
+    assert (found.commit, found.dirty, found.lock) == ("", None, "")
+    assert "git.dirty" not in found.tags()
     assert "mlflow.source.git.commit" not in found.tags()
 
 

@@ -53,15 +53,7 @@ def test_concurrent_first_use(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert len(connection.execute("SELECT * FROM alembic_version").fetchall()) == 1
-    assert not list(tmp_path.glob("*.new*"))
-
-
-def test_half_made_tables_of_a_killed_process_are_made_anew(
-    tmp_path: Path, fresh_store: Path
-) -> None:
-    (tmp_path / "mlflow.db.new").write_bytes(fresh_store.read_bytes()[:5000])
-    store.initialise(f"sqlite:///{tmp_path}/mlflow.db")
-    assert store._has_tables(tmp_path / "mlflow.db")
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 def test_failing_initialisation_is_one_line(
