@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from rolekd import files, params, processes
+from rolekd import files, params, processes, yamlfiles
 from rolekd.errors import InputError
 from rolekd.track import runs, store
 
@@ -127,7 +125,7 @@ def _definition(
     name: str, values: params.Params, matrix: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the parameters and dependencies that dvc.yaml declares for a stage."""
-    stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    stage = yamlfiles.load("dvc.yaml", "run in the project's folder")["stages"][name]
     everything = values.model_dump(mode="json")
     used = {key: _lookup(key, everything) for key in stage.get("params", [])}
     # what DVC interpolates: the items of a matrix, and values of params.yaml

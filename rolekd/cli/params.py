@@ -3,9 +3,9 @@
 import json
 
 import click
-import yaml
 
 from rolekd import params as schema
+from rolekd import yamlfiles
 
 
 @click.command()
@@ -44,7 +44,7 @@ def params(
         _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)
         return
     values = loaded.model_dump(mode="json")
-    text = json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False)
+    text = json.dumps(values, indent=2) if as_json else yamlfiles.dump(values)
     click.echo(text.rstrip())
 
 
