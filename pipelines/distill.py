@@ -17,6 +17,7 @@ def main(arm: str) -> None:
         from rolekd import files, parallel, seeds
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
+        from rolekd.data import fits
         from rolekd.data.batches import Batches, Normalize
         from rolekd.distill.distillation import Distillation
         from rolekd.distill.objective import Objective
@@ -29,6 +30,7 @@ def main(arm: str) -> None:
         device = devices.prepare(params.device, params.threads)
         parallel.join(device)
         dataset = datasets.load(DATA)
+        fits.check(params, dataset.image_size, len(dataset.splits["train"]))
         weights = OUTPUTS / "train_teacher" / "weights.safetensors"
         teacher, teacher_about = roles.load(weights, dataset)
         teacher.to(device)

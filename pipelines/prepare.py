@@ -1,5 +1,7 @@
 """Stage prepare: read the source, split it, compute statistics."""
 
+from functools import partial
+
 import click
 
 from pipelines.stage import DATA, open_stage
@@ -10,13 +12,20 @@ from rolekd.cli import run
 def main() -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     with open_stage("prepare") as stage:
+        from rolekd.data import fits
         from rolekd.data.prepare import prepare_folder
         from rolekd.data.progress import Bar
         from rolekd.train import names
 
         names.check(stage.params)
         with Bar() as bar:
-            dataset, quality = prepare_folder(stage.params.data, stage.params.seed, DATA, bar.show)
+            dataset, quality = prepare_folder(
+                stage.params.data,
+                stage.params.seed,
+                DATA,
+                bar.show,
+                partial(fits.check, stage.params),
+            )
         click.echo(
             f"{quality.images} images of {len(dataset.classes)} classes: "
             f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"

@@ -73,10 +73,12 @@ def main(role: str) -> None:
 def _inputs(stage: Stage, role: str) -> Path:
     """Make the folder of what the search may see: no test image, no image outside the search."""
     from rolekd.data import dataset as datasets
+    from rolekd.data import fits
 
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
     dataset, splits = datasets.load(DATA), ("search_train", "search_val")
+    fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
     for split in splits:
         stage.log_split(dataset, split)
     datasets.save_splits(dataset, splits, folder / "data")

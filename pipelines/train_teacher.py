@@ -13,6 +13,7 @@ def main() -> None:
         from rolekd import files, parallel, seeds
         from rolekd.augment import schedule as schedules
         from rolekd.data import dataset as datasets
+        from rolekd.data import fits
         from rolekd.data.batches import Batches, Normalize
         from rolekd.distill.objective import Objective
         from rolekd.report.datafiles import to_csv
@@ -25,6 +26,7 @@ def main() -> None:
         device = devices.prepare(params.device, params.threads)
         parallel.join(device)
         dataset = datasets.load(DATA)
+        fits.check(params, dataset.image_size, len(dataset.splits["train"]))
         schedule = schedules.load(OUTPUTS / "search_teacher" / "schedule.json")
         seed = seeds.derive(params.seed, "train teacher")
         training = params.teacher.training

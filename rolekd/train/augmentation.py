@@ -7,6 +7,7 @@ from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import RandAugment, TrivialAugment
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
+from rolekd.data import fits
 from rolekd.data.batches import Augment
 from rolekd.data.dataset import Dataset
 from rolekd.train.arms import Arm
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def make_engine(base: "BaseAugmentParams", dataset: Dataset, threads: int) -> Engine:
-    """Build the engine of a data set: it fills with the mean colour of the training images."""
+    """Build the engine of a data set: it fills with the mean colour of the training images.
+
+    Raises:
+        InputError: The padding or Cutout does not fit the size of the images.
+    """
+    fits.check_augment(base, dataset.image_size)
     return Engine(
         dataset.fill,
         crop_padding=base.crop_padding,
