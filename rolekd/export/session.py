@@ -12,9 +12,11 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export import kernels
 
+MOST_BYTES = 2**31 - 1  # of an ONNX file in one piece
 HASH_KEY = "rolekd.sha256"
 IMAGE_KEY = "rolekd.image"
 PAIR_KEY = "rolekd.largest_pair"
@@ -85,7 +87,7 @@ def load(
 def read(path: Path | str, *, sha256: str | None = None) -> bytes:
     """Return a file's content, after checking its hash if one is given."""
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); export it first") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
