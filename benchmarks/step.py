@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks import machine
-from rolekd import presets
+from rolekd import presets, yamlfiles
 from rolekd.augment.handmade import RandAugment
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
@@ -122,9 +122,8 @@ def _interleaved(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict
 
 def _batches(dataset: Dataset, rounds: int, threads: int) -> dict[str, Any]:
     """Time batches (order, augmentation, normalisation) and steps of the small CIFAR student."""
-    import yaml
-
-    params = parse(yaml.safe_load(presets.find("cifar10-small").text), "cifar10-small")
+    preset = presets.find("cifar10-small")
+    params = parse(yamlfiles.parse(preset.text, preset.name), preset.name)
     teacher = roles.teacher(params.teacher, dataset, 0)
     student = roles.student(params.student, dataset, 0, teacher[0])
     objective = Distillation(student, teacher, params.distill, 0)

@@ -5,13 +5,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from rolekd import params
+from rolekd import params, yamlfiles
 from rolekd.cli import root, run
 from rolekd.errors import InputError
 
@@ -44,7 +42,9 @@ def _values(words: tuple[str, ...]) -> dict[str, str]:
 
 def _check(values: dict[str, str]) -> None:
     """Refuse what params.yaml would not take, before DVC writes it there."""
-    content: Any = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")) or {}
+    content: Any = yamlfiles.load("params.yaml", "run in the project's folder") or {}
+    if not isinstance(content, dict):
+        params.parse(content, "params.yaml")
     for key, value in values.items():
         *sections, last = key.split(".")
         place = content
@@ -52,7 +52,7 @@ def _check(values: dict[str, str]) -> None:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise InputError(f"{key}: {section} is no section; `rolekd params` lists the keys")
-        place[last] = yaml.safe_load(value)
+        place[last] = yamlfiles.parse(value, key)
     params.parse(content, "parameters")
 
 

@@ -1,6 +1,7 @@
 """Errors that speak to users: one line with the file or key, what is wrong, and the remedy."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 
 _ALIKE = 0.7  # share of the letters; below it, suggestions are noise
@@ -46,3 +47,19 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     if near := difflib.get_close_matches(name, names, cutoff=_ALIKE):
         return f"did you mean {', '.join(near)}?"
     return otherwise or f"choose one of {few(names, _CHOICES)}"
+
+
+class _Brief(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxstring = 2, 3, 3, 3, 40
+
+    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002
+        # Python refuses to write very long integers in decimal
+        return repr(value) if abs(value) < 10**20 else f"an integer of {value.bit_length()} bits"
+
+
+def brief(value: object) -> str:
+    """Return how a message shows a value: some of a large one, and never written out before."""
+    text = _Brief().repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,19 +1,27 @@
-"""Files that are complete or absent: atomic writes and hashes.
+"""Files that are complete or absent: atomic writes, bounded reads and hashes.
 
-Standard library only; everything in rolekd that writes a result goes through here.
+Standard library only; everything in rolekd that writes a result goes through here, and whatever
+reads a file that somebody else may have put there.
 """
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
+import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RunError, brief
+
+# bytes of a JSON file: parsed, the worst of them is 25 times as large
+MOST_JSON = 2**24
 
 
 @contextlib.contextmanager
@@ -102,10 +110,55 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str) -> Any:
-    """Read a JSON file; a missing or damaged one is an `InputError` that names it."""
+def open_regular(path: Path | str, most: int | None = None) -> io.BufferedReader:
+    """Open for reading a file of which nothing is known: a regular one of at most `most` bytes.
+
+    A FIFO would let the reader wait forever, and a device has no end; a link to one is as bad.
+    They are refused before they are opened, and again after, should they have come between.
+
+    Raises:
+        OSError: as `open` does, and for what is not a regular file or is too large; `strerror`
+            says which.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        _require_regular(Path(path).stat(), path, most)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
+    try:
+        _require_regular(os.fstat(descriptor), path, most)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path | str, most: int) -> bytes:
+    """Read what `open_regular` opens, and raise as it does; a file that grows is bounded too."""
+    with open_regular(path, most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise _too_large(len(content), path, most)
+    return content
+
+
+def _require_regular(status: os.stat_result, path: Path | str, most: int | None) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a regular file", str(path))
+    if most is not None and status.st_size > most:
+        raise _too_large(status.st_size, path, most)
+
+
+def _too_large(size: int, path: Path | str, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"has {size:,} bytes, more than {most:,}", str(path))
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file, with each key once; any fault is an `InputError` that names the file."""
+    try:
+        return json.loads(read_bytes(path, MOST_JSON).decode(), object_pairs_hook=_object)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); run the stage that writes it first"
@@ -114,9 +167,17 @@ def read_json(path: Path | str) -> Any:
         raise InputError(f"{path}: not valid JSON ({error}); write it again") from error
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{brief(key)} is given twice")
+    return content
+
+
 def sha256(path: Path | str) -> str:
     """Return the hex SHA-256 of a file's content."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,6 +1,8 @@
 """The parameters of a run: typed, frozen, unknown keys refused.
 
-`params.yaml` is this schema with its defaults; `rolekd params --schema` prints it. The core
+`params.yaml` is this schema with its defaults; `rolekd params --schema` prints it. Types are
+strict (true is no 1, "3" is no 3) and every number has both bounds, far from what is of use and
+near enough that nothing within them ends a run by its size alone. The core
 packages take single sections and import this module for annotations only, so that they run
 where pydantic is not installed.
 """
@@ -8,9 +10,8 @@ where pydantic is not installed.
 from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,14 +22,42 @@ from pydantic import (
     model_validator,
 )
 
-from rolekd.errors import InputError, did_you_mean, one_line
+from rolekd import yamlfiles
+from rolekd.errors import InputError, brief, did_you_mean
+
+T = TypeVar("T")
+
+
+def _channels(value: object) -> object:
+    """Refuse what is equal to 1 or 3 and no integer: a literal would take it."""
+    if value is not None and type(value) is not int:
+        raise ValueError("input should be 1 or 3")
+    return value
+
+
+def _tuple(value: object) -> object:
+    """Return a list as a tuple; a set, which has no order, stays what it is."""
+    return tuple(value) if isinstance(value, list) else value
+
 
 Role = Literal["teacher", "student"]
 TeacherName = Literal["searched", "plain"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=1)]
+# of a split: nearer to 0 or 1 one of its parts is empty in any data set of ordinary size
+SplitFraction = Annotated[float, Field(ge=0.001, le=0.999)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+Side = Annotated[int, Field(ge=1, le=2048)]  # pixels
+Padding = Annotated[int, Field(ge=0, le=2048)]  # pixels
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Processes = Annotated[int, Field(ge=1, le=256)]
+Images = Annotated[int, Field(ge=1, le=65_536)]
+Points = Annotated[float, Field(ge=0.0, le=100.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Bits = Annotated[int, Field(ge=1, le=8)]
+Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
+# YAML and JSON have lists
+Listed = Annotated[T, BeforeValidator(_tuple)]
 # of a folder below outputs/distill, and of a stage in dvc.yaml
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -48,7 +77,7 @@ REPLACED = {
 class Section(BaseModel):
     """Base of all sections: immutable, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -56,22 +85,20 @@ class DataParams(Section):
 
     source: str = "digits"
     path: Path = Field(
-        Path("data/raw/digits"), description="folder of the raw data; DVC watches it"
+        Path("data/raw/digits"), strict=False, description="folder of the raw data; DVC watches it"
     )
-    image_size: Count | None = Field(
+    image_size: Side | None = Field(
         None, description="side in pixels; null: as the source has it; image files need one"
     )
-    channels: Literal[1, 3] | None = Field(
-        None, description="of image files: 1 gray, 3 RGB; null: RGB"
-    )
+    channels: Channels | None = Field(None, description="of image files: 1 gray, 3 RGB; null: RGB")
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="what an unreadable image does: stop, or be left out and reported"
     )
     balance: Literal["none", "sampling"] = Field(
         "none", description="sampling: an epoch shows each class equally often"
     )
-    test_fraction: OpenFraction = Field(0.2, description="for sources without a test split")
-    search_validation_fraction: OpenFraction = Field(
+    test_fraction: SplitFraction = Field(0.2, description="for sources without a test split")
+    search_validation_fraction: SplitFraction = Field(
         0.7, description="share of the training images on which the search measures accuracy"
     )
 
@@ -84,46 +111,54 @@ class DataParams(Section):
 class BaseAugmentParams(Section):
     """What follows every policy: pad and crop, flip, Cutout. Pixels."""
 
-    crop_padding: Annotated[int, Field(ge=0)] = 1
+    crop_padding: Padding = Field(1, description="less than the image's side")
     horizontal_flip: bool = False
-    cutout: Annotated[int, Field(ge=0)] = Field(0, description="side of the square; 0: none")
+    cutout: Padding = Field(0, description="side of the square, at most the image's; 0: none")
 
 
 class ModelParams(Section):
     """A network by name and width."""
 
     name: str = "resnet8"
-    width: Count = Field(16, description="channels of the first stage; later stages double it")
+    width: Annotated[int, Field(ge=1, le=256)] = Field(
+        16, description="channels of the first stage; later stages double it"
+    )
 
 
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
-    epochs: Count = 24
-    batch_size: Count = Field(64, description="images of an optimiser step, of all processes")
-    accumulate: Count = Field(
+    epochs: Epochs = 24
+    batch_size: Images = Field(
+        64,
+        description="images of an optimiser step, of all processes; at most those to train on",
+    )
+    accumulate: Images = Field(
         1, description="parts that a batch is computed in, for memory; each has its own BatchNorm"
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
         "adam", description="sgd has Nesterov momentum 0.9"
     )
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(3e-3, description="the highest")
+    learning_rate: Annotated[float, Field(ge=1e-9, le=100.0)] = Field(
+        3e-3, description="the highest"
+    )
     schedule: Literal["step", "cosine", "one-cycle"] = "step"
-    warmup_epochs: Annotated[float, Field(ge=0.0)] = Field(
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
         0.0, description="of linear rise before step and cosine; one-cycle has its own"
     )
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
         1e-5, description="of weights; not of biases and BatchNorm"
     )
-    decay_at: tuple[OpenFraction, ...] = Field(
+    decay_at: Listed[tuple[OpenFraction, ...]] = Field(
         (0.5, 0.75, 0.9),
+        max_length=100,
         description="fractions of the epochs after which distill.weight and, with step, the rate "
         "decay",
     )
-    decay_factor: OpenFraction = Field(0.1, description="of the rate at decay_at, with step")
-    clip_norm: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="largest global norm of the gradient; 0: any"
+    decay_factor: Annotated[float, Field(ge=1e-6, lt=1.0)] = Field(
+        0.1, description="of the rate at decay_at, with step"
     )
+    clip_norm: Weight = Field(0.0, description="largest global norm of the gradient; 0: any")
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="of a moving average of the weights, then used and saved; 0: none"
     )
@@ -177,11 +212,11 @@ class StudentParams(Section):
 class TapsParams(Section):
     """Features by module path; the first of the student goes with the first of the teacher."""
 
-    teacher: tuple[str, ...] = Field(min_length=1)
-    student: tuple[str, ...] = Field(min_length=1)
+    teacher: Listed[tuple[str, ...]] = Field(min_length=1, max_length=100)
+    student: Listed[tuple[str, ...]] = Field(min_length=1, max_length=100)
 
 
-LossWeights = dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]]
+LossWeights = dict[str, Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)]]
 
 
 def _check_weights(loss: object) -> object:
@@ -207,17 +242,17 @@ class DistillParams(Section):
     taps: TapsParams | None = Field(
         None, description="features that are compared; null: the networks' defaults"
     )
-    temperature: Annotated[float, Field(gt=0.0)] = 4.0
-    prepare_epochs: Count = Field(
+    temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 4.0
+    prepare_epochs: Epochs = Field(
         2, description="epochs in which mhgd's heads and ft's paraphraser learn from the teacher"
     )
     first_phase_fraction: OpenFraction = Field(
         0.25, description="share of the epochs in which fitnet, fsp or ab prepare the student"
     )
-    weight: Annotated[float, Field(gt=0.0)] = Field(
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
         0.4, description="of all these losses beside the cross-entropy"
     )
-    decay_factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    decay_factor: Annotated[float, Field(ge=1e-6, le=1.0)] = Field(
         0.6, description="of the weight at training.decay_at of the student"
     )
 
@@ -232,17 +267,19 @@ class SearchParams(Section):
     pruner: Literal["none", "median", "hyperband"] = Field(
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
-    population: Annotated[int, Field(ge=2)] = 8
-    epochs: Count = 30
-    interval_epochs: Count = Field(3, description="epochs of a generation")
+    population: Annotated[int, Field(ge=2, le=1000)] = 8
+    epochs: Epochs = 30
+    interval_epochs: Epochs = Field(3, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.25, description="share of members that copy, and of those that are copied from"
     )
     resample_probability: Fraction = Field(
         0.2, description="of each integer, when a copied policy is explored"
     )
-    max_step: Count = Field(3, description="largest move of an integer that is not resampled")
-    threads_per_worker: Count = 1
+    max_step: Annotated[int, Field(ge=1, le=10)] = Field(
+        3, description="largest move of an integer that is not resampled"
+    )
+    threads_per_worker: Threads = 1
 
     @property
     def intervals(self) -> int:
@@ -277,7 +314,7 @@ class SearchParams(Section):
 def _default_arms() -> "dict[str, ArmParams]":
     """Return the arms of the default run, which stand in its params file and nowhere else."""
     text = resources("rolekd.presets").joinpath("digits.yaml").read_text(encoding="utf-8")
-    rows = yaml.safe_load(text)["compare"]["arms"]
+    rows = yamlfiles.parse(text, "digits.yaml")["compare"]["arms"]
     return {name: ArmParams.model_validate(row) for name, row in rows.items()}
 
 
@@ -304,7 +341,7 @@ class ArmParams(Section):
 class CompareParams(Section):
     """The arms, and what is done with them."""
 
-    seeds: Count = Field(3, description="trainings of each arm")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="trainings of each arm")
     baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
     export: str = Field("kd-rolewise", description="the arm whose first seed is exported")
     arms: dict[ArmName, ArmParams] = Field(
@@ -339,17 +376,19 @@ class ExportParams(Section):
 class PromoteParams(Section):
     """What a version must hold to become the champion."""
 
-    accuracy_points_lost: Annotated[float, Field(ge=0.0)] = Field(
+    accuracy_points_lost: Points = Field(
         1.0, description="percentage points that it may lose to the champion"
     )
     significance: OpenFraction = Field(
         0.05, description="level of the paired test below which a loss is no chance"
     )
-    teacher_points_lost: Annotated[float, Field(ge=0.0)] = Field(
+    teacher_points_lost: Points = Field(
         20.0, description="percentage points that it may lose to its teacher"
     )
-    bytes: Count = Field(50_000_000, description="largest file")
-    latency_ratio: Annotated[float, Field(gt=0.0)] = Field(
+    bytes: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
+        50_000_000, description="largest file; ONNX has none of 2 GiB"
+    )
+    latency_ratio: Annotated[float, Field(ge=0.01, le=1000.0)] = Field(
         1.25, description="largest ratio of its latency to the champion's"
     )
 
@@ -371,14 +410,16 @@ class MachineParams(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="of networks and augmentation; auto: a GPU where there is one"
     )
-    workers: Count = Field(2, description="processes of a search")
+    workers: Processes = Field(2, description="processes of a search")
 
 
 class Params(Section):
     """Everything that decides a run."""
 
-    seed: int = 0
-    threads: Count = Field(1, description="of one training; part of what makes a run reproducible")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    threads: Threads = Field(
+        1, description="of one training; part of what makes a run reproducible"
+    )
     data: DataParams = DataParams()
     augment: BaseAugmentParams = BaseAugmentParams()
     search: SearchParams = SearchParams()
@@ -409,15 +450,7 @@ def teacher_name(name: TeacherName) -> str:
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check a params file; every fault is one line that names the file and the key."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); run in the project's folder or name "
-            "the file with --params"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({one_line(error)}); mend the syntax") from error
+    content = yamlfiles.load(path, "run in the project's folder or name the file with --params")
     return parse(content if content is not None else {}, str(path))
 
 
@@ -426,29 +459,44 @@ def parse(content: Any, origin: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{origin}: {'; '.join(_faults(error))}") from error
+        # not its cause: pydantic's own text holds all values, however large and secret
+        raise InputError(f"{origin}: {_faults(error)}") from None
 
 
-def _faults(error: ValidationError) -> list[str]:
-    lines = []
-    for fault in error.errors():
-        key = ".".join(map(str, fault["loc"])) or "the file"
-        if fault["type"] == "extra_forbidden" and key in REPLACED:
-            lines.append(f"{key}: is {REPLACED[key]} now; change the file")
-        elif fault["type"] == "extra_forbidden":
-            *section, name = fault["loc"]
-            hint = did_you_mean(str(name), _known_keys(tuple(section)), "remove it")
-            lines.append(f"{key}: unknown key; {hint}")
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message[0].lower()}{message[1:]} (is {fault['input']!r:.60})")
-    return lines
+_MOST_FAULTS = 10
+_MOST_CHARACTERS = 60
+
+
+def _faults(error: ValidationError) -> str:
+    found = error.errors(include_url=False)
+    lines = [_fault(fault) for fault in found[:_MOST_FAULTS]]
+    if len(found) > len(lines):
+        lines.append(f"and {len(found) - len(lines)} more")
+    return "; ".join(lines)
+
+
+def _fault(fault: Any) -> str:
+    location = fault["loc"]
+    key = ".".join(_cut(str(part)) for part in location) or "the file"
+    if fault["type"] == "extra_forbidden" and key in REPLACED:
+        return f"{key}: is {REPLACED[key]} now; change the file"
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        hint = did_you_mean(_cut(str(location[-1])), known, "remove it")
+        return f"{key}: unknown key; {hint}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]} (is {brief(fault['input'])})"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Params
     for key in location:
-        annotation = model.model_fields[str(key)].annotation
+        field = model.model_fields.get(str(key))
+        annotation = field.annotation if field else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -121,3 +121,71 @@ def test_a_folder_that_is_closed_is_not_left_out_of_a_hash(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"a/b: cannot be read \(Permission denied\)"):
         files.digest_path(tmp_path / "a")
+
+
+def _pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def _link(path, target="/dev/zero"):
+    path.symlink_to(target)
+    return path
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [_pipe, _link], ids=["pipe", "device"])
+def test_what_is_no_regular_file_is_refused_and_never_read(tmp_path, make):
+    path = make(tmp_path / "value.json")
+    for read in (files.open_regular, files.sha256, lambda path: files.read_bytes(path, 10)):
+        with pytest.raises(OSError, match="is a pipe or a device, not a regular file"):
+            read(path)
+    with pytest.raises(InputError, match=r"value\.json: cannot be read \(is a pipe or a device"):
+        files.read_json(path)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_that_takes_the_files_place_in_between_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "value.json"
+    path.write_text("1")
+    opened = os.open
+
+    def exchanged(name, *arguments):
+        path.unlink()
+        return opened(_pipe(path), *arguments)
+
+    monkeypatch.setattr(os, "open", exchanged)
+    with pytest.raises(OSError, match="not a regular file"):
+        files.read_bytes(path, 10)
+
+
+def test_a_link_to_a_regular_file_is_one(tmp_path):
+    (tmp_path / "held").write_bytes(b"content")
+    assert files.read_bytes(_link(tmp_path / "name", tmp_path / "held"), 7) == b"content"
+
+
+def test_sizes_are_bounded_also_of_what_grows(tmp_path, monkeypatch):
+    path = tmp_path / "large"
+    path.write_bytes(bytes(11))
+    with pytest.raises(OSError, match="has 11 bytes, more than 10"):
+        files.open_regular(path, 10)
+    monkeypatch.setattr(files, "_require_regular", lambda *_: None)  # as if it was small before
+    with pytest.raises(OSError, match="has 11 bytes, more than 10"):
+        files.read_bytes(path, 10)
+    with pytest.raises(InputError, match="more than 16,777,216"):
+        monkeypatch.undo()
+        with path.open("wb") as file:
+            file.truncate(files.MOST_JSON + 1)
+        files.read_json(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "zero\0byte", "half\ud800"])
+def test_names_that_no_file_can_have_are_errors_of_the_system(tmp_path, name):
+    with pytest.raises(OSError, match=r"File name too long|no file can have this name"):
+        files.open_regular(tmp_path / name)
+
+
+def test_a_key_that_json_gives_twice_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON \('b' is given twice\)"):
+        files.read_json(tmp_path / "a.json")

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,11 @@ def test_the_commands(tmp_path, monkeypatch):
     assert isinstance(wrong, InputError)
     assert "choose one of cifar10-paper" in str(wrong)
     assert sorted(p.name for p in Path().iterdir()) == ["data", "params.yaml"]
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name, reason in {"pipe.yaml": "is a pipe", ".": "Is a directory"}.items():
+        with pytest.raises(InputError, match=f"cannot be replaced .{reason}"):
+            presets.use("digits", tmp_path / name)

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rolekd.augment.policy import Policy
-from rolekd.augment.schedule import Schedule
-from rolekd.errors import InputError
+from rolekd.augment.schedule import MAX_EPOCHS, Schedule
+from rolekd.errors import InputError, brief
+from rolekd.files import open_regular
 
 MAX_LINE = 100_000  # bytes; released lines have under 2,000
+MAX_FILE = 2**27  # bytes
+_LONGEST_NAME = 40
 _POLICY = "hp_policy"
 
 
@@ -46,7 +49,7 @@ def import_log(path: Path | str, epochs: int) -> Schedule:
         InputError: the file cannot be read, or a line is damaged; names the line.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path, MAX_FILE) as file:
             exploits = list(_exploits(file))
         if not exploits:
             raise InputError("is empty; give a log with one list a line")
@@ -112,14 +115,15 @@ def _exploit(line: int, value: Any) -> _Exploit:
 
 
 def _member(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InputError(f"{name} is {value!r:.40}; give a member's number")
+    known = isinstance(value, str) and len(value) <= _LONGEST_NAME
+    if not known and (type(value) is not int or not 0 <= value < 10**_LONGEST_NAME):
+        raise InputError(f"{name} is {brief(value)}; give a member's number")
     return str(value)
 
 
 def _epoch(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f"{name} is {value!r:.40}; make it an integer of at least 0")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_EPOCHS:
+        raise InputError(f"{name} is {brief(value)}; make it an integer from 0 to {MAX_EPOCHS - 1}")
     return value
 
 

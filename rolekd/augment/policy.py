@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, brief
 
 OPERATIONS = (
     "Rotate",
@@ -89,7 +89,9 @@ def _checked(values: Iterable[int]) -> tuple[int, ...]:
     try:
         given = tuple(values)
     except TypeError:
-        raise InputError(f"policy: is {values!r:.40}, not a list; give {LENGTH} integers") from None
+        raise InputError(
+            f"policy: is {brief(values)}, not a list; give {LENGTH} integers"
+        ) from None
     if len(given) != LENGTH:
         raise InputError(
             f"policy: has {len(given)} integers; give {LENGTH}: "
@@ -105,12 +107,12 @@ def _integer(value: object, index: int) -> int:
         number = operator.index(value)  # type: ignore[arg-type]  # refuses floats, takes numpy's
     except TypeError:
         raise InputError(
-            f"policy: integer {index} ({describe(index)}) is {value!r:.40}; "
+            f"policy: integer {index} ({describe(index)}) is {brief(value)}; "
             f"make it an integer in 0..{limit(index)}"
         ) from None
     if not 0 <= number <= limit(index):
         raise InputError(
-            f"policy: integer {index} ({describe(index)}) is {number}; "
+            f"policy: integer {index} ({describe(index)}) is {brief(number)}; "
             f"make it at least 0 and at most {limit(index)}"
         )
     return number

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rolekd.augment.policy import OPERATIONS, Policy
-from rolekd.errors import InputError
+from rolekd.errors import InputError, brief
 from rolekd.files import read_json, write_json
 
 VERSION = 1
+MAX_EPOCHS = 10_000  # as long as a training of params.yaml
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def _check_keys(content: Any) -> None:
         raise InputError(f"{key}: is missing; write the file with `rolekd schedule import`")
     for key in sorted(content.keys() - keys):
         raise InputError(f"{key!s:.40}: unknown key; remove it")
-    if content["version"] != VERSION:
+    # 1.0 and true are equal to 1, and are no version
+    if type(content["version"]) is not int or content["version"] != VERSION:
         raise InputError(
-            f"version: is {content['version']!r:.40}, this program reads {VERSION}; "
+            f"version: is {brief(content['version'])}, this program reads {VERSION}; "
             "write the file again with this version of rolekd"
         )
     if content["operations"] != list(OPERATIONS):
@@ -152,8 +154,8 @@ def _segment(numbered: tuple[int, Any]) -> tuple[int, Policy]:
 
 
 def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}: is {value!r:.40}; make it an integer of at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_EPOCHS:
+        raise InputError(f"{name}: is {brief(value)}; make it an integer from 1 to {MAX_EPOCHS}")
 
 
 def _check_starts(epochs: object, starts: list[int]) -> None:
@@ -163,7 +165,7 @@ def _check_starts(epochs: object, starts: list[int]) -> None:
         raise InputError("segments: there is none; give at least one that starts at epoch 0")
     for index, start in enumerate(starts):
         if isinstance(start, bool) or not isinstance(start, int):
-            raise InputError(f"segment {index}: start {start!r:.40} is no integer; give an epoch")
+            raise InputError(f"segment {index}: start {brief(start)} is no integer; give an epoch")
         if index == 0 and start != 0:
             raise InputError(f"segment 0: starts at epoch {start}; the first must start at 0")
         if index and start <= starts[index - 1]:

@@ -1,9 +1,9 @@
 """`rolekd params`: check params.yaml; print its values, its schema, or what its networks are."""
 
 import click
-import yaml
 
 from rolekd import params as schema
+from rolekd import yamlfiles
 from rolekd.display import say, say_json
 from rolekd.secrets import blanked
 
@@ -49,7 +49,7 @@ def params(
     if as_json:
         say_json(values)
     else:
-        say(*yaml.safe_dump(blanked(values), sort_keys=False).splitlines())
+        say(*yamlfiles.dump(blanked(values)).splitlines())
 
 
 def _show_networks(

@@ -4,6 +4,7 @@ __all__ = [
     "batches",
     "dataset",
     "download",
+    "fits",
     "images",
     "prepare",
     "quality",

@@ -6,6 +6,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from rolekd.data.pixels import rows
+
 # images that are widened to integers at once
 _ROWS = 256
 
@@ -27,9 +29,10 @@ class Content:
 
     def add(self, images: npt.NDArray[np.uint8]) -> None:
         """Take in images [n, H, W, C]."""
-        for start in range(0, len(images), _ROWS):
-            rows = np.ascontiguousarray(images[start : start + _ROWS])
-            pixels = rows.reshape(len(rows), -1, rows.shape[3])
+        step = rows(images.shape[1:], _ROWS)
+        for start in range(0, len(images), step):
+            part = np.ascontiguousarray(images[start : start + step])
+            pixels = part.reshape(len(part), -1, part.shape[3])
             self._digests += [hashlib.sha256(image.data).digest() for image in pixels]
             # planes first: a sum along the memory is eight times faster
             wide = np.ascontiguousarray(pixels.transpose(0, 2, 1)).astype(np.uint32)

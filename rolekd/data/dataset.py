@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rolekd import files
 from rolekd.data.content import Content
-from rolekd.data.pixels import PixelFile
+from rolekd.data.pixels import PixelFile, rows
 from rolekd.errors import InputError
 
 SPLITS = ("search_train", "search_val", "train", "test")
@@ -123,8 +123,9 @@ def _save(dataset: Dataset, kept: Indices, folder: Path) -> None:
     """Write a data set with the images at `kept`; memory holds a few of them at once."""
     with files.replacing_folder(folder) as temporary:
         with PixelFile(temporary / IMAGES, dataset.images.shape[1:]) as file:
-            for start in range(0, len(kept), _ROWS):
-                file.append(dataset.images[kept[start : start + _ROWS]])
+            step = rows(dataset.images.shape[1:], _ROWS)
+            for start in range(0, len(kept), step):
+                file.append(dataset.images[kept[start : start + step]])
         save_about(dataset, temporary)
 
 
@@ -172,14 +173,14 @@ def load(folder: Path | str) -> Dataset:
 
 def _array(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(
-            path, mmap_mode="r" if mapped else None, allow_pickle=False
-        )
-    except (OSError, ValueError) as error:
+        with files.open_regular(path):
+            # mapped, an array that is larger than its file is refused before memory is taken
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array if mapped else np.array(array)
+    except (OSError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); run the prepare stage again"
         ) from error
-    return array
 
 
 def _digest(

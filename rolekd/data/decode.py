@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd import processes
+from rolekd.data.pixels import rows
 from rolekd.errors import RunError
 
 # uint8 [n, side, side, channels], and place in them -> why that file could not be read
@@ -34,11 +35,13 @@ def blocks(
         paths: Image files.
         side: Height and width of the results, in pixels.
         channels: 1 for gray, 3 for RGB.
-        workers: Processes; None: one for each core, and none for a few files.
+        workers: Processes; None: one for each core, as far as memory goes, and none for a few
+            files. No result depends on it.
     """
-    parts = [paths[i : i + _BLOCK] for i in range(0, len(paths), _BLOCK)]
+    step = rows((side, side, channels), _BLOCK)
+    parts = [paths[i : i + step] for i in range(0, len(paths), step)]
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if len(paths) >= _PARALLEL_FROM else 1
+        workers = _processes() if len(paths) >= _PARALLEL_FROM else 1
     if workers == 1:
         for part in parts:
             yield decode(part, side, channels)
@@ -62,6 +65,16 @@ def blocks(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _processes() -> int:
+    """Return how many processes decode: one for each core, if all may meet the largest image."""
+    import psutil
+
+    from rolekd.data import images
+
+    room = int(psutil.virtual_memory().available // images.PEAK_BYTES)
+    return max(1, min(len(os.sched_getaffinity(0)), room))
 
 
 def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:

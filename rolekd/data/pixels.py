@@ -1,5 +1,6 @@
 """Files of pixels: a .npy array that grows as images come, and is mapped into memory later."""
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -8,6 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd.errors import RunError
+
+# bytes of images that are held at once by what works on a few of them
+_HELD = 2**26
+
+
+def rows(shape: tuple[int, ...], most: int) -> int:
+    """Return how many images of `shape` (H, W, C) to take at once: `most`, or fewer large ones."""
+    return max(1, min(most, _HELD // math.prod(shape)))
 
 
 class PixelFile:

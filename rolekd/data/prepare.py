@@ -10,7 +10,7 @@ import numpy as np
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.data.content import Content
-from rolekd.data.dataset import Dataset, Images
+from rolekd.data.dataset import Dataset, Images, Indices
 from rolekd.data.pixels import PixelFile
 from rolekd.data.quality import Quality, examine
 from rolekd.data.sources import Listing, Source, open_source
@@ -24,49 +24,72 @@ QUALITY = "quality.json"
 
 # (images read, images in all)
 Progress = Callable[[int, int], None]
+# (height and width of the images, number of images to train on): raises what does not fit them
+Check = Callable[[tuple[int, int], int], None]
 
 
 def prepare(params: "DataParams", seed: int) -> Dataset:
     """Read the source that `params` names, split it and compute its statistics, in memory."""
     source = open_source(params)
     parts: list[Images] = []
-    listing, content, _ = _read(source, params, parts.append)
+    listing = _listing(source, params, seed)
+    listing, content, _ = _read(source, listing, params, parts.append)
     return _assemble(params, seed, np.concatenate(parts), listing, content)
 
 
 def prepare_folder(
-    params: "DataParams", seed: int, folder: Path, progress: Progress | None = None
+    params: "DataParams",
+    seed: int,
+    folder: Path,
+    progress: Progress | None = None,
+    check: Check | None = None,
 ) -> tuple[Dataset, Quality]:
     """Do as `prepare`, and write the data set as `datasets.save` would; complete or not at all.
 
     The images go to the disk as they are decoded: memory holds a few blocks of them. What the
-    data are like stands in quality.json beside them.
+    data are like stands in quality.json beside them. `check` is asked before any is decoded, and
+    again when equal and unreadable ones are known.
 
     Raises:
         InputError: The data are not usable.
         RunError: The disk is full.
     """
     source = open_source(params)
+    listing = _listing(source, params, seed, check)
     with files.replacing_folder(folder) as temporary:
         with PixelFile(temporary / datasets.IMAGES, source.shape()) as file:
-            listing, content, unreadable = _read(source, params, file.append, progress)
+            listing, content, unreadable = _read(source, listing, params, file.append, progress)
         images = np.load(temporary / datasets.IMAGES, mmap_mode="r", allow_pickle=False)
         dataset = _assemble(params, seed, images, listing, content)
+        if check is not None:
+            check(dataset.image_size, len(dataset.splits["train"]))
         quality = examine(dataset, content.groups(), listing, unreadable)
         datasets.save_about(dataset, temporary)
         files.write_json(temporary / QUALITY, quality.to_json())
     return datasets.load(folder), quality
 
 
+def _listing(
+    source: Source, params: "DataParams", seed: int, check: Check | None = None
+) -> Listing:
+    """Return what a source holds; refuse what could not be split, before any image is decoded."""
+    listing = source.listing()
+    _check_labels(listing)
+    # as if no two images were equal
+    splits = _split(params, seed, listing, np.arange(len(listing.labels)))
+    if check is not None:
+        check(source.shape()[:2], len(splits["train"]))
+    return listing
+
+
 def _read(
     source: Source,
+    listing: Listing,
     params: "DataParams",
     keep: Callable[[Images], None],
     progress: Progress | None = None,
 ) -> tuple[Listing, Content, dict[str, str]]:
     """Give all readable images to `keep`; return what is known of them, and of the others."""
-    listing = source.listing()
-    _check(listing)
     content = Content()
     faults: dict[int, str] = {}
     done = 0
@@ -91,7 +114,7 @@ def _read(
     return _without(listing, sorted(faults)), content, unreadable
 
 
-def _check(listing: Listing) -> None:
+def _check_labels(listing: Listing) -> None:
     wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= len(listing.classes)))
     if len(wrong):
         raise InputError(
@@ -126,8 +149,18 @@ def _without(listing: Listing, faults: list[int]) -> Listing:
 def _assemble(
     params: "DataParams", seed: int, images: Images, listing: Listing, content: Content
 ) -> Dataset:
-    splits = all_splits(
-        content.groups(),
+    splits = _split(params, seed, listing, content.groups())
+    dataset = datasets.assemble(
+        params.name, images, listing.labels, listing.classes, splits, content
+    )
+    return replace(dataset, balance=params.balance == "sampling")
+
+
+def _split(
+    params: "DataParams", seed: int, listing: Listing, groups: Indices
+) -> dict[str, Indices]:
+    return all_splits(
+        groups,
         listing.labels,
         listing.classes,
         listing.test,
@@ -135,7 +168,3 @@ def _assemble(
         params.search_validation_fraction,
         seed,
     )
-    dataset = datasets.assemble(
-        params.name, images, listing.labels, listing.classes, splits, content
-    )
-    return replace(dataset, balance=params.balance == "sampling")

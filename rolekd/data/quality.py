@@ -75,10 +75,23 @@ class Quality:
             f"fewer than {FEW} images to train on in class {few(self.small_classes)}": (
                 self.small_classes
             ),
+            "classes without an image in a split, where nothing is known of them: "
+            + ", ".join(f"{name} ({split})" for name, split in self._lacking()[:10]): (
+                self._lacking()
+            ),
             f"the largest class has {self.imbalance:.0f} times the images of the smallest; "
             "data.balance: sampling evens that out": self.imbalance >= 10,
         }
         return [text for text, true in found.items() if true]
+
+    def _lacking(self) -> list[tuple[str, str]]:
+        """Return (class, split) where the split has no image of the class."""
+        return [
+            (name, split)
+            for name, counts in self.classes.items()
+            for split, count in counts.items()
+            if not count
+        ]
 
 
 def examine(

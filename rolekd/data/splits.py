@@ -59,6 +59,9 @@ def all_splits(
         test_fraction: See `test`.
         search_validation_fraction: Share of train that becomes search_val.
         seed: The run's base seed.
+
+    Raises:
+        InputError: A class has too few images, or a split would have none.
     """
     _require_enough(labels, classes)
     everything = np.arange(len(labels), dtype=np.int64)
@@ -66,13 +69,33 @@ def all_splits(
         train, test = stratified(
             everything, groups, labels, test_fraction, seeds.derive(seed, "split test")
         )
+        _require_images("test_fraction", test_fraction, train=train, test=test)
+    elif not len(test):
+        raise InputError("data: the test split has no images; fetch the data again")
     else:
         train = np.flatnonzero(~np.isin(groups, groups[test])).astype(np.int64)
         _require_enough(labels[train], classes, " to train on that are not in the test split")
     search_train, search_val = stratified(
         train, groups, labels, search_validation_fraction, seeds.derive(seed, "split search")
     )
+    _require_images(
+        "search_validation_fraction",
+        search_validation_fraction,
+        search_train=search_train,
+        search_val=search_val,
+    )
     return {"search_train": search_train, "search_val": search_val, "train": train, "test": test}
+
+
+def _require_images(key: str, fraction: float, **parts: Indices) -> None:
+    """Refuse a fraction, the parameter `key`, that leaves one of the two parts empty."""
+    images = sum(map(len, parts.values()))
+    for position, (name, part) in enumerate(parts.items()):
+        if not len(part):
+            raise InputError(
+                f"data.{key}: {fraction:g} of {images} images leaves none for the split {name}; "
+                f"make it {('less', 'more')[position]}, or add images"
+            )
 
 
 def _require_enough(labels: Labels, classes: tuple[str, ...], which: str = "") -> None:

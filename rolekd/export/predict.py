@@ -1,7 +1,7 @@
 """Predictions for image files by an exported network: what `rolekd predict` does."""
 
-import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -78,7 +78,8 @@ def classify(
 def expand(paths: Iterable[str]) -> Iterator[str]:
     """Yield the images behind files and folders; a folder gives its image files, sorted."""
     for path in paths:
-        if path != STDIN and Path(path).is_dir():
+        # os.path, unlike Path, answers for names that no file can have
+        if path != STDIN and os.path.isdir(path):  # noqa: PTH112
             found, _ = image_files(Path(path))
             yield from map(str, found) if found else [path]
         else:
@@ -87,13 +88,11 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
 
 def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
     """Return an image uint8 [side, side, channels], or what is wrong with it."""
-    try:
-        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
-        return files.read(io.BytesIO(content), side, channels, resize=resize)
-    except IsADirectoryError:
+    if source != STDIN and os.path.isdir(source):  # noqa: PTH112
         return "holds no JPEG, PNG, WebP or BMP image"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+    try:
+        file = sys.stdin.buffer if source == STDIN else Path(source)
+        return files.read(file, side, channels, resize=resize)
     except files.UnreadableError as error:
         return f"cannot be read: {error}"
     except files.WrongSizeError as error:

@@ -12,9 +12,11 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from rolekd import files
 from rolekd.errors import InputError, one_line
 from rolekd.export import kernels
 
+MOST_BYTES = 2**31 - 1  # of an ONNX file in one piece
 HASH_KEY = "rolekd.sha256"
 IMAGE_KEY = "rolekd.image"
 PAIR_KEY = "rolekd.largest_pair"
@@ -93,7 +95,7 @@ def read(path: Path | str, *, sha256: str | None = None, name: str | None = None
     """Return a file's content, after checking its hash if one is given; `name` as in `load`."""
     origin = name or str(path)
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"{origin}: cannot be read ({error.strerror}); export it first") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:

@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from rolekd import files
+from rolekd import files, yamlfiles
 from rolekd.errors import InputError, did_you_mean
 
 __all__ = ["Preset", "find", "presets", "use"]
@@ -55,13 +55,23 @@ def use(name: str, path: Path, *, force: bool = False) -> None:
         InputError: `path` holds what no preset does, somebody's work, and `force` is False.
     """
     chosen = find(name)
-    if not force and path.exists():
-        text = path.read_text(encoding="utf-8", errors="replace")
+    if not force:
+        text = _present(path)
         if text.strip() and text not in {preset.text for preset in presets()}:
             raise InputError(
                 f"{path}: was changed, and would be lost; keep a copy, then give --force"
             )
     files.write_text(Path(os.path.realpath(path)), chosen.text)
+
+
+def _present(path: Path) -> str:
+    """Return what `path` holds, nothing where there is no file."""
+    try:
+        return files.read_bytes(path, yamlfiles.MOST_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be replaced ({error.strerror}); move it away") from error
 
 
 def _overlays() -> dict[str, str]:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rolekd import files
-from rolekd.errors import InputError
+from rolekd import files, yamlfiles
+from rolekd.errors import InputError, one_line
 from rolekd.export import session
 from rolekd.registry.evidence import FILE as EVIDENCE_FILE
 from rolekd.track.client import reachable
@@ -22,7 +20,6 @@ GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 _DESCRIPTION_FILE = "MLmodel"
 _DESCRIPTION_BYTES = 2**16  # ours have 2 kB
-_DESCRIPTION_BRACKETS = 500  # and 20 of these; to read N open ones takes N^2 steps
 # what MLflow reads of each flavor to load it; the flavors are these two and no other
 _FLAVORS: dict[str, dict[str, str | None]] = {
     "onnx": {"data": GRAPH_FILE, "code": None},
@@ -106,29 +103,15 @@ def fetch_address(address: str, folder: Path, uri: str) -> Fetched:
     return fetch(found["name"], found["alias"] or found["version"], folder, uri)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values only: aliases could make a small file a large value."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has aliases")
-        return super().compose_node(parent, index)
-
-
 def _description(path: Path, origin: str) -> Any:
     """Return what a version's MLmodel says, as plain values."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_DESCRIPTION_BYTES + 1)
-        if len(content) > _DESCRIPTION_BYTES:
-            raise ValueError(f"it is larger than {_DESCRIPTION_BYTES:,} bytes")
-        if content.count(b"[") + content.count(b"{") > _DESCRIPTION_BRACKETS:
-            raise ValueError("it has too many brackets")
-        return yaml.load(content, _Loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
+        text = files.read_bytes(path, _DESCRIPTION_BYTES).decode()
+        return yamlfiles.parse(text, _DESCRIPTION_FILE)
+    except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(
-            f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({reason}); register it again"
+            f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({one_line(error, 200)}); "
+            "register it again"
         ) from error
 
 

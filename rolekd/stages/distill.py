@@ -12,6 +12,7 @@ from rolekd.augment import named
 from rolekd.augment.engine import Engine
 from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
+from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
@@ -95,6 +96,7 @@ def _common(stage: Stage, name: str) -> Common:
     device = devices.prepare(params.machine.device, params.threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)
+    fits.check(params, dataset.image_size, len(dataset.splits["train"]))
     stage.log_split(dataset, "train")
     teacher, about = roles.load(outputs.teacher(arm.teacher), dataset)
     return Common(

@@ -1,5 +1,8 @@
 """Stage prepare: read the source, split it, compute statistics."""
 
+from functools import partial
+
+from rolekd.data import fits
 from rolekd.data.prepare import Progress, prepare_folder
 from rolekd.display import say
 from rolekd.outputs import PrepareMetrics
@@ -11,7 +14,13 @@ def prepare(stage: Stage, progress: Progress | None = None) -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     names.check(stage.params)
     outputs = stage.outputs
-    dataset, quality = prepare_folder(stage.params.data, stage.params.seed, outputs.data, progress)
+    dataset, quality = prepare_folder(
+        stage.params.data,
+        stage.params.seed,
+        outputs.data,
+        progress,
+        partial(fits.check, stage.params),
+    )
     say(
         f"{quality.images} images of {len(dataset.classes)} classes: "
         f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rolekd import files
 from rolekd.data import dataset as datasets
+from rolekd.data import fits
 from rolekd.outputs import Lineage, SearchMetrics
 from rolekd.params import Role
 from rolekd.report import histories, style
@@ -71,6 +72,7 @@ def _inputs(stage: Stage, role: Role) -> Path:
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)
+    fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
     for split in SPLITS:
         stage.log_split(dataset, split)
     datasets.save_splits(dataset, SPLITS, folder / DATA)

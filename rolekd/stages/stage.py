@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rolekd import files, params, processes
+from rolekd import files, params, processes, yamlfiles
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.errors import InputError
@@ -147,7 +145,7 @@ def _definition(
 
 def _interpolated(name: str, variant: str | None, values: params.Params) -> dict[str, Any]:
     """Return what dvc.yaml declares for a stage, with the values that DVC puts into it."""
-    stage = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    stage = yamlfiles.load("dvc.yaml", "run in the project's folder")["stages"][name]
     known: dict[str, Any] = values.model_dump(mode="json")
     if variant is not None:
         items = stage["foreach"]

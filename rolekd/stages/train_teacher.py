@@ -3,6 +3,7 @@
 from rolekd import files, parallel, seeds
 from rolekd.augment.named import NamedAugmentation, resolve
 from rolekd.data import dataset as datasets
+from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.objective import Objective
 from rolekd.outputs import TrainingMetrics
@@ -22,6 +23,7 @@ def train_teacher(stage: Stage, teacher: TeacherName) -> None:
     device = devices.prepare(stage.params.machine.device, threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)
+    fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
     augmentation = NamedAugmentation("none")
     if teacher == "searched":
         augmentation = resolve("teacher-schedule", outputs.schedule)

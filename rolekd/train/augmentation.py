@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rolekd.augment.engine import Engine
 from rolekd.augment.recipe import Augmentation
+from rolekd.data import fits
 from rolekd.data.batches import Augment
 from rolekd.data.dataset import Dataset
 
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def make_engine(base: "BaseAugmentParams", dataset: Dataset, threads: int) -> Engine:
-    """Build the engine of a data set: it fills with the mean colour of the training images."""
+    """Build the engine of a data set: it fills with the mean colour of the training images.
+
+    Raises:
+        InputError: The padding or Cutout does not fit the size of the images.
+    """
+    fits.check_augment(base, dataset.image_size)
     return Engine(
         dataset.fill,
         crop_padding=base.crop_padding,

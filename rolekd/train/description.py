@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rolekd.errors import InputError
-from rolekd.params import Bits, Count, Fraction
+from rolekd.params import Bits, Fraction
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Network(BaseModel):

@@ -116,6 +116,11 @@ def test_damage_is_one_line_with_its_number(tmp_path, log, said):
         (b"[" * 90_000, "line 1: is neither JSON"),
         (b"-" * 90_000 + b"1", "line 1: is neither JSON"),
         (b" " * (MAX_LINE + 2), "is empty"),
+        # Python reads such integers, and refuses to write them
+        (b"[0x" + b"f" * 50_000 + b", 1, 1, 1, {}, {}]", "line 1: target is an integer of 200000"),
+        (b"[1, 1, 0x" + b"f" * 50_000 + b", 1, {}, {}]", "line 1: target epoch is an integer of"),
+        (b"['" + b"x" * 50_000 + b"', 1, 1, 1, {}, {}]", "line 1: target is 'xxx"),
+        (b"[1, 1, 1, 10000, {}, {}]", "line 1: clone epoch is 10000; .* from 0 to 9999"),
         (b"[" + b"0" * MAX_LINE, "line 1: is longer"),
     ],
 )

@@ -123,7 +123,13 @@ def test_damaged_and_missing_files(tmp_path):
         schedules.load(tmp_path / "cut.json")
 
 
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_stretching_to_nothing_is_refused(epochs):
-    with pytest.raises(InputError, match="at least 1"):
+@pytest.mark.parametrize("version", [True, 1.0, "1", 10**400])
+def test_a_version_is_an_integer(version):
+    with pytest.raises(InputError, match="version: is"):
+        schedules.parse(SCHEDULE.to_json() | {"version": version}, "s")
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 10**30])
+def test_stretching_to_nothing_or_without_end_is_refused(epochs):
+    with pytest.raises(InputError, match="from 1 to 10000"):
         SCHEDULE.stretch(epochs)

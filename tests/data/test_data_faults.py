@@ -2,10 +2,12 @@ import gzip
 import os
 import pickle
 import resource
+import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import data_files
 import numpy as np
@@ -283,9 +285,9 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
     data_files.idx(tmp_path / "a")
     (tmp_path / "b").mkdir()
     for path in (tmp_path / "a").iterdir():
-        source = path if "labels" not in path.name else path.with_name("t10k-labels-idx1-ubyte.gz")
+        source = path if "labels" in path.name else path.with_name("train-images-idx3-ubyte.gz")
         (tmp_path / "b" / path.name).write_bytes(source.read_bytes())
-    _fails(DataParams(source="fashion-mnist", path=tmp_path / "b"), "150 images for 60 labels")
+    _fails(DataParams(source="fashion-mnist", path=tmp_path / "b"), "240 images for 150 labels")
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
@@ -315,3 +317,65 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
     assert datasets.load(tmp_path / "data").digest == held.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "raw"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 8192
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_devices_among_the_images_cost_a_line_each(tmp_path):
+    clean = prepare(_folder(data_files.photos(tmp_path / "raw")), 0)
+    os.mkfifo(tmp_path / "raw/cat/pipe.png")
+    (tmp_path / "raw/dog/device.jpg").symlink_to("/dev/zero")
+    _fails(_folder(tmp_path / "raw"), "2 unreadable images", "pipe.png (is a pipe", "device.jpg (")
+    held, quality = prepare_folder(_folder(tmp_path / "raw", on_error="skip"), 0, tmp_path / "data")
+    assert held.digest == clean.digest
+    assert len(quality.unreadable) == 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("source", ["csv", "cifar10", "cifar100", "fashion-mnist"])
+def test_pipes_in_the_place_of_files_are_refused(tmp_path, source):
+    make = {
+        "csv": data_files.table,
+        "fashion-mnist": lambda root: data_files.idx(root, packed=False),
+        "cifar10": lambda root: data_files.cifar(root, "cifar10", pickled=False),
+        "cifar100": lambda root: data_files.cifar(root, "cifar100", pickled=True),
+    }[source]
+    make(tmp_path)
+    for pattern in ("labels.csv", "train-labels*", "data_batch_3*", "meta", "train"):
+        for path in tmp_path.rglob(pattern):
+            path.unlink()
+            os.mkfifo(path)
+    params = DataParams(source=source, path=tmp_path, image_size=8 if source == "csv" else None)
+    with pytest.raises(InputError, match=r"cannot be read \(.*not a regular file|cannot be read"):
+        prepare(params, 0)
+
+
+def test_an_idx_header_of_any_size_takes_no_memory(tmp_path):
+    data_files.idx(tmp_path, packed=False)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3) + bytes(100))
+    _fails(DataParams(source="fashion-mnist", path=tmp_path), "79,228,162,458", "fetch it again")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "zero\0byte"])
+def test_a_folder_that_cannot_be_is_refused(tmp_path, name):
+    _fails(_folder(tmp_path / name), "does not exist")
+
+
+def test_an_array_that_claims_more_than_its_file_has_is_refused(tmp_path):
+    prepare_folder(_folder(data_files.photos(tmp_path / "raw")), 0, tmp_path / "data")
+    path = tmp_path / "data/labels.npy"
+    path.write_bytes(path.read_bytes().replace(b"(24,), }", b"(10000000000000,), }"))
+    with pytest.raises(InputError, match=r"labels\.npy: cannot be read"):
+        datasets.load(tmp_path / "data")
+
+
+def test_as_many_processes_as_memory_holds_decode(monkeypatch):
+    import psutil
+
+    from rolekd.data import decode, images
+
+    for free, cores, expected in ((0, 8, 1), (3.5, 8, 3), (64, 8, 8)):
+        memory = SimpleNamespace(available=int(free * images.PEAK_BYTES))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
+        assert decode._processes() == expected

@@ -1,9 +1,13 @@
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rolekd.data import images
 from rolekd.data.images import UnreadableError, WrongSizeError, read
 
 
@@ -132,3 +136,94 @@ def test_damaged_bytes_are_unreadable_or_an_image_never_another_error():
             except UnreadableError as error:
                 assert str(error)
                 assert "\n" not in str(error)
+
+
+@pytest.mark.timeout(20)
+def test_pipes_devices_and_impossible_names_are_unreadable(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    for name, reason in {
+        "pipe.png": "is a pipe or a device",
+        "device.png": "is a pipe or a device",
+        "x" * 300: "File name too long",
+        "zero\0byte.png": "no file can have this name",
+        ".": "Is a directory",
+    }.items():
+        with pytest.raises(UnreadableError, match=reason):
+            read(tmp_path / name, 8, 3)
+
+
+def test_files_of_any_kind_are_bounded(tmp_path, monkeypatch):
+    content = _file(_gradient(20, 20)).getvalue()
+    (tmp_path / "a.png").write_bytes(content)
+    monkeypatch.setattr(images, "MOST_BYTES", len(content) - 1)
+    for file in (tmp_path / "a.png", io.BytesIO(content)):
+        with pytest.raises(UnreadableError, match=r"has .* bytes"):
+            read(file, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "progressive", "scaled"])
+def test_pixels_are_bounded_before_they_are_decoded(monkeypatch, kind):
+    options = {"progressive": True} if kind == "progressive" else {}
+    file = _file(
+        _gradient(640, 400), "JPEG" if kind in ("progressive", "scaled") else kind, **options
+    )
+    read(file, 8, 3)
+    # a JPEG is decoded at an eighth, unless it is progressive
+    monkeypatch.setattr(images, "MOST_PIXELS", 80 * 50 - 1 if kind == "scaled" else 640 * 400 - 1)
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("was decoded"))
+    with pytest.raises(UnreadableError, match=r"is \d+x\d+ pixels, more than .*; scale it down"):
+        read(file, 8, 3)
+
+
+def test_a_large_baseline_jpeg_is_read_for_it_is_decoded_small(monkeypatch):
+    monkeypatch.setattr(images, "MOST_PIXELS", 80 * 50)
+    assert read(_file(_gradient(640, 400), "JPEG"), 8, 3).shape == (8, 8, 3)
+
+
+def test_a_progressive_jpeg_of_many_scans_is_refused():
+    content = _file(_gradient(20, 20), "JPEG", progressive=True).getvalue()
+    last = content.rindex(b"\xff\xda")
+    with pytest.raises(UnreadableError, match=r"progressive JPEG of \d+ scans"):
+        read(io.BytesIO(content[:last] + content[last:-2] * 200 + content[-2:]), 8, 3)
+
+
+def test_another_size_is_refused_without_decoding(monkeypatch):
+    file = _file(_gradient(640, 400))
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("was decoded"))
+    with pytest.raises(WrongSizeError, match="is 640x400 pixels, not 8x8"):
+        read(file, 8, 3, resize=False)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "L", "CMYK"])
+def test_many_rows_are_made_plain_as_few_are(monkeypatch, mode):
+    gray = Image.fromarray((np.arange(300 * 7) * 31 % 65536).astype(np.uint16).reshape(300, 7))
+    colours = _gradient(7, 300).convert("RGBA")
+    colours.putalpha(Image.linear_gradient("L").resize((7, 300)))
+    image = gray if mode == "I;16" else colours.convert("RGB" if mode == "CMYK" else "RGBA")
+    image = image if mode in ("I;16", "RGBA") else image.convert(mode)
+    file = _file(image, "JPEG" if mode == "CMYK" else "PNG")
+    few = [read(file, 7, channels) for channels in (1, 3)]
+    monkeypatch.setattr(images, "_ROWS", 10_000)
+    for one, channels in zip(few, (1, 3), strict=True):
+        assert np.array_equal(one, read(file, 7, channels))
+
+
+_MEMORY = """
+import re, sys
+from pathlib import Path
+from rolekd.data import images
+images.read(Path(sys.argv[1]), 32, 3)
+print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
+"""
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("WEBP", "RGB")])
+def test_the_largest_image_takes_no_more_memory_than_is_said(tmp_path, kind, mode):
+    path = tmp_path / "large"
+    options = {"lossless": True, "method": 0} if kind == "WEBP" else {"compress_level": 1}
+    Image.new(mode, (8000, 5000)).save(path, kind, **options)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY, path], capture_output=True, text=True, check=False
+    )
+    assert 4 * images.MOST_PIXELS < int(done.stdout) < images.PEAK_BYTES, done.stderr

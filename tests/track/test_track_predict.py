@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,27 @@ def test_a_folder_is_predicted_as_the_arrays_are(
     probabilities = [float(row["probability"]) for row in found]
     np.testing.assert_allclose(probabilities, shares.max(1), atol=1e-6)
     assert [Path(row["image"]).name for row in found] == [f"{n}.png" for n in range(7)]
+
+
+@pytest.mark.timeout(60)
+def test_pipes_devices_and_long_names_are_told_and_the_rest_goes_on(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    result = call("x" * 300, str(folder / "pipe.png"), str(folder))
+    assert result.exit_code == 1
+    errors = [row["error"] for row in rows(result)]
+    assert errors[0] == "cannot be read: File name too long"
+    pipe = "cannot be read: is a pipe or a device, not a regular file"
+    assert errors.count(pipe) == 3
+    assert errors.count("") == 7
+    assert "4 of the images" in result.stderr
+
+
+@pytest.mark.timeout(60)
+def test_a_model_that_is_a_pipe_is_refused(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.onnx")
+    with pytest.raises(InputError, match=r"pipe\.onnx: cannot be read \(is a pipe"):
+        session.load(folder / "pipe.onnx")
 
 
 def test_broken_images_are_told_and_the_rest_goes_on(

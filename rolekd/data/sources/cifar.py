@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rolekd import files
 from rolekd.data.dataset import Images, Labels
 from rolekd.data.sources import pickles
 from rolekd.data.sources.files import required_folder
@@ -98,7 +99,7 @@ class Cifar:
         if self._layout.names_key:
             return tuple(pickles.load(path).get(self._layout.names_key, ()))
         try:
-            return tuple(path.read_text(encoding="utf-8").split())
+            return tuple(files.read_bytes(path, pickles.MOST_BYTES).decode().split())
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
 
@@ -119,7 +120,7 @@ def _read(path: Path, label: str | int) -> tuple[Images, Labels]:
 def _binary(path: Path, labels: int) -> tuple[Images, Labels]:
     """Read records of `labels` bytes and 3,072 pixels: red, green and blue planes."""
     try:
-        content = np.fromfile(path, np.uint8)
+        content = np.frombuffer(files.read_bytes(path, pickles.MOST_BYTES), np.uint8)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error
     if len(content) == 0 or len(content) % (labels + _PIXELS):

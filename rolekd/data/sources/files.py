@@ -25,8 +25,9 @@ def required_shape(params: "DataParams") -> tuple[int, int, int]:
 
 def required_folder(params: "DataParams") -> Path:
     """Return the folder that `params` names."""
-    if not params.path.is_dir():
-        what = "is no folder" if params.path.exists() else "does not exist"
+    # os.path answers for names that no file can have, too
+    if not os.path.isdir(params.path):  # noqa: PTH112
+        what = "is no folder" if os.path.exists(params.path) else "does not exist"  # noqa: PTH110
         raise InputError(
             f"data.path: {params.path} {what}; put the raw data there, or bring it with dvc pull"
         )

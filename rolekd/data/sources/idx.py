@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rolekd import files
 from rolekd.data.dataset import Images
 from rolekd.data.sources.files import required_folder
 from rolekd.data.sources.source import Block, Listing, check_native_size
@@ -27,6 +29,7 @@ _CLASSES = (
 _PLACES = (".", "raw", "FashionMNIST/raw")
 _PARTS = ("train", "t10k")
 _UNSIGNED_BYTE = 8  # the idx format's number for the type
+_MOST_BYTES = 2**27  # of a file, unpacked; the official ones have 47 million
 
 
 class FashionMnist:
@@ -82,8 +85,11 @@ def _read(folder: Path, name: str, dimensions: int) -> Images:
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.is_file() else packed
     try:
-        with path.open("rb") if path is plain else gzip.open(path) as file:
-            return _parse(file, dimensions, path)
+        with (
+            files.open_regular(path, _MOST_BYTES) as file,
+            file if path is plain else gzip.open(file) as content,
+        ):
+            return _parse(content, dimensions, path)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
 
@@ -93,7 +99,9 @@ def _parse(file: io.BufferedIOBase, dimensions: int, path: Path) -> Images:
     if magic != (0, _UNSIGNED_BYTE, dimensions):
         raise InputError(f"{path}: is no idx file of {dimensions} dimensions; fetch it again")
     sizes = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-    count = int(np.prod(sizes, dtype=np.int64))
+    count = math.prod(sizes)
+    if count > _MOST_BYTES:
+        raise InputError(f"{path}: says that it holds {count:,} values; fetch it again")
     # one more than there should be: what is too long is told, and never read whole
     content = file.read(count + 1)
     if len(content) != count:

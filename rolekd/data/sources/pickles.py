@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rolekd import files
 from rolekd.errors import InputError, one_line
 
+MOST_BYTES = 2**28  # of a file; the largest official one has 155 million
 # an array's own account of how it is made anew; its module has moved between versions of numpy
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _FROM_BUFFER = np.empty(1).__reduce_ex__(5)[0]
@@ -60,12 +62,13 @@ def load(path: Path) -> dict[str, Any]:
         InputError: The file is damaged, or asks for anything else.
     """
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path, MOST_BYTES) as file:
             content = _Arrays(file, encoding="latin1").load()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except _BROKEN as error:
         raise InputError(f"{path}: cannot be read ({one_line(error)}); fetch it again") from error
-    if not isinstance(content, dict):
+    # other keys could be nested without end, and to hash or write them takes as long
+    if not isinstance(content, dict) or not all(isinstance(key, str | bytes) for key in content):
         raise InputError(f"{path}: holds no dict of arrays; fetch it again")
-    return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in content.items()}
+    return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in content.items()}

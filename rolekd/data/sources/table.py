@@ -1,12 +1,14 @@
 """A table of images: labels.csv with the columns path, label and, if there is one, split."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rolekd import files
 from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
 from rolekd.data.sources.source import Block, Listing, check_class_name
 from rolekd.errors import InputError, few
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 TABLE = "labels.csv"
+_MOST_BYTES = 2**28  # about three million rows
 _SPLITS = ("train", "val", "test")
 
 
@@ -57,7 +60,10 @@ class Table:
 
 def _read(path: Path) -> list[tuple[str, str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            files.open_regular(path, _MOST_BYTES) as binary,
+            io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file,
+        ):
             reader = csv.DictReader(file, strict=True)
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
