@@ -99,8 +99,8 @@ def prepare(folder: Path, processes: int) -> int:
     Like the stage, it takes as many processes as there are cores, whatever `processes`.
     """
     del processes
-    from rolekd.data.prepare import prepare_folder
     from rolekd.params import DataParams
+    from rolekd.sources.prepare import prepare_folder
 
     params = DataParams(source="image-folder", path=folder / "photos", image_size=SIDE)
     return len(prepare_folder(params, 0, folder / "data")[0].labels)

@@ -196,7 +196,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
 
 def _write_digits(params: Params, inputs: Path) -> None:
     from rolekd.data import dataset
-    from rolekd.data.prepare import prepare
+    from rolekd.sources.prepare import prepare
 
     whole = prepare(params.data, params.seed)
     dataset.save_splits(whole, ("search_train", "search_val"), inputs / "data")

@@ -19,10 +19,10 @@ from benchmarks import machine
 from rolekd import presets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
-from rolekd.data.prepare import prepare
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.params import Params, TrainingParams, parse
+from rolekd.sources.prepare import prepare
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from rolekd import presets
 from rolekd.cli.preset import preset
-from rolekd.data.sources import SOURCES
 from rolekd.distill import registry
 from rolekd.errors import InputError
 from rolekd.models.zoo import build
 from rolekd.params import Params, parse
+from rolekd.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"digits", "fashion-mnist", "cifar10-small", "cifar10-paper", "cifar100-paper"}

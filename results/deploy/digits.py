@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
-from rolekd.data.prepare import prepare
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.params import DataParams
 from rolekd.quantize import convert, lower
+from rolekd.sources.prepare import prepare
 
 STEPS, BATCH = 300, 64
 

@@ -151,8 +151,8 @@ def _kept(path: Path, function: Any, *arguments: Any) -> dict[str, Any]:
 
 def _prepare(raw: Path, state: Path) -> dict[str, Any]:
     from rolekd.data import dataset as datasets
-    from rolekd.data.prepare import prepare
     from rolekd.params import DataParams
+    from rolekd.sources.prepare import prepare
 
     params = DataParams(source="cifar10", path=raw, search_validation_fraction=0.92)
     whole = prepare(params, seed=0)

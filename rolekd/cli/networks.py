@@ -10,7 +10,6 @@ from torch import nn
 
 from rolekd.console import console
 from rolekd.data import dataset as datasets
-from rolekd.data.sources import open_source
 from rolekd.display import shown
 from rolekd.errors import InputError
 from rolekd.models import features, zoo
@@ -18,6 +17,7 @@ from rolekd.outputs import Outputs
 from rolekd.params import DataParams, Params, Role
 from rolekd.quantize.size import Size, layers
 from rolekd.quantize.size import size as size_of
+from rolekd.sources import open_source
 from rolekd.train import roles
 
 _DATA = Outputs().data

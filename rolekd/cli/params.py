@@ -36,12 +36,10 @@ def params(
     if show_schema:
         say_json(schema.Params.model_json_schema())
         return
-    from rolekd.stages import plan
-    from rolekd.train import names
+    from rolekd.stages import checks
 
     loaded = schema.load(file or path)
-    plan.check(loaded.compare)
-    names.check(loaded)
+    checks.check(loaded)
     if taps or size:
         _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)
         return

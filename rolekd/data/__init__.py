@@ -1,12 +1,3 @@
-"""Images: sources, splits, batches."""
+"""Prepared images: the data set, its batches; the way to it is `rolekd.sources`."""
 
-__all__ = [
-    "batches",
-    "dataset",
-    "download",
-    "fits",
-    "images",
-    "prepare",
-    "quality",
-    "sources",
-]
+__all__ = ["batches", "content", "dataset", "fits", "pixels"]

@@ -45,7 +45,7 @@ def data(root: Path, params: "Params") -> Iterator[Finding]:
 
 def missing_raw_data(params: "Params") -> Finding:
     """Tell where data of the params' source come from."""
-    from rolekd.data import download
+    from rolekd.sources import download
 
     source, path = params.data.source, params.data.path
     ways = [f"dvc pull {path}, if you versioned it", "put the data there (docs/own-data.md)"]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rolekd.data import images as files
-from rolekd.data.sources.files import image_files
 from rolekd.errors import InputError
 from rolekd.export.session import Session
+from rolekd.sources import images as files
+from rolekd.sources.files import image_files
 
 STDIN = "-"
 _CLASSES_KEY = "classes"
@@ -52,7 +52,7 @@ def classify(
         sources: paths of images, or "-" for one image from standard input; see `expand`.
         batch: images in one run.
         resize: bring images of another size to the network's, by the rule of training
-            (`rolekd.data.images`), instead of reporting them.
+            (`rolekd.sources.images`), instead of reporting them.
 
     Raises:
         InputError: the network does not name its classes, or takes no square images.

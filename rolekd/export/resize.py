@@ -1,7 +1,7 @@
 """Images of any size to the network's own, as the training images were: Pillow's arithmetic.
 
 The largest centred box of the network's proportions, resized by Pillow's antialiased bicubic
-filter (`rolekd.data.images`), bit for bit: the filter's weights in 22-bit fixed point, first the
+filter (`rolekd.sources.images`), bit for bit: the filter's weights in 22-bit fixed point, first the
 rows, then the columns, each rounded to bytes. onnxruntime's own Resize has the same arithmetic,
 but no box that begins between two pixels, and its filter stops at the box where Pillow's sees
 the pixels around it.

@@ -13,7 +13,6 @@ from rolekd.augment import schedule as schedules
 from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
-from rolekd.data.quality import Quality
 from rolekd.errors import InputError
 from rolekd.outputs import Lineage, Outputs, Verification, run_ids
 from rolekd.report import genealogy, histories, plots
@@ -22,6 +21,7 @@ from rolekd.report.datafiles import load_predictions
 from rolekd.report.page import Content
 from rolekd.report.sheets import policy_sheet
 from rolekd.report.tables import Floats, summarise
+from rolekd.sources.quality import Quality
 from rolekd.train.augmentation import make_engine
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 __all__ = [
     "augmentations",
+    "checks",
     "distill",
     "evaluate",
     "export",

@@ -22,8 +22,9 @@ from rolekd.distill.taps import Described
 from rolekd.outputs import TrainingMetrics
 from rolekd.params import ArmParams, Params
 from rolekd.report.datafiles import to_csv
+from rolekd.stages import checks
 from rolekd.stages.stage import Stage
-from rolekd.train import devices, names, roles, state
+from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.fit import fit
 from rolekd.train.training import Training
@@ -91,7 +92,7 @@ def distill(stage: Stage, name: str) -> None:
 
 def _common(stage: Stage, name: str) -> Common:
     params, outputs = stage.params, stage.outputs
-    names.check(params)
+    checks.check(params)
     arm = params.compare.arms[name]
     device = devices.prepare(params.machine.device, params.threads)
     parallel.join(device)

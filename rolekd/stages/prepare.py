@@ -3,16 +3,16 @@
 from functools import partial
 
 from rolekd.data import fits
-from rolekd.data.prepare import Progress, prepare_folder
 from rolekd.display import say
 from rolekd.outputs import PrepareMetrics
+from rolekd.sources.prepare import Progress, prepare_folder
+from rolekd.stages import checks
 from rolekd.stages.stage import Stage
-from rolekd.train import names
 
 
 def prepare(stage: Stage, progress: Progress | None = None) -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
-    names.check(stage.params)
+    checks.check(stage.params)
     outputs = stage.outputs
     dataset, quality = prepare_folder(
         stage.params.data,

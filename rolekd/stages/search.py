@@ -16,10 +16,10 @@ from rolekd.search import history, runner
 from rolekd.search.member import DATA, TEACHER, training
 from rolekd.search.observers import Observer
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.track import store
 from rolekd.track.observers import SearchRuns
-from rolekd.train import names
 
 SPLITS = ("search_train", "search_val")
 
@@ -27,7 +27,7 @@ SPLITS = ("search_train", "search_val")
 def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None:
     """Search the schedule of one role."""
     params = stage.params
-    names.check(params)
+    checks.check(params)
     inputs = _inputs(stage, role)
     spec = SearchSpec(
         seed=params.seed,

@@ -9,8 +9,9 @@ from rolekd.distill.objective import Objective
 from rolekd.outputs import TrainingMetrics
 from rolekd.params import TeacherName
 from rolekd.report.datafiles import to_csv
+from rolekd.stages import checks
 from rolekd.stages.stage import Stage
-from rolekd.train import devices, names, roles, state
+from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.fit import fit
 from rolekd.train.training import Training
@@ -19,7 +20,7 @@ from rolekd.train.training import Training
 def train_teacher(stage: Stage, teacher: TeacherName) -> None:
     """Train the teacher with the schedule that was searched for it, or with no policy."""
     outputs, threads = stage.outputs, stage.params.threads
-    names.check(stage.params)
+    checks.check(stage.params)
     device = devices.prepare(stage.params.machine.device, threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)

@@ -5,7 +5,6 @@ __all__ = [
     "devices",
     "evaluate",
     "fit",
-    "names",
     "roles",
     "state",
     "training",

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from rolekd.cli.params import params
 from rolekd.data import dataset as datasets
-from rolekd.data.prepare import prepare
 from rolekd.errors import InputError
 from rolekd.params import DataParams, Params
+from rolekd.sources.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,9 +7,9 @@ import torch
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.prepare import prepare
 from rolekd.errors import InputError
 from rolekd.params import DataParams
+from rolekd.sources.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ import data_files
 import numpy as np
 import pytest
 
-from rolekd.data import decode, fits
-from rolekd.data.prepare import prepare, prepare_folder
-from rolekd.data.splits import all_splits
+from rolekd.data import fits
 from rolekd.errors import InputError
 from rolekd.params import BaseAugmentParams, DataParams, Params
+from rolekd.sources import decode
+from rolekd.sources.prepare import prepare, prepare_folder
+from rolekd.sources.splits import all_splits
 from rolekd.train.augmentation import make_engine
 
 

@@ -12,13 +12,13 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import rolekd.data.batches
-import rolekd.data.download
-import rolekd.data.prepare
+import rolekd.sources.download
+import rolekd.sources.prepare
 from types import SimpleNamespace
 from pathlib import Path
 params = SimpleNamespace(source="cifar10", path=Path(sys.argv[1]), name="cifar10", image_size=None,
     on_error="fail", balance="none", test_fraction=0.2, search_validation_fraction=0.5)
-print(len(rolekd.data.prepare.prepare(params, 0).labels))
+print(len(rolekd.sources.prepare.prepare(params, 0).labels))
 """
 
 

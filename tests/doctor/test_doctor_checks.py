@@ -114,7 +114,7 @@ def test_errors_of_a_check_are_findings():
 
 
 def test_data_that_are_not_those_that_were_prepared(tmp_path):
-    from rolekd.data.prepare import prepare_folder
+    from rolekd.sources.prepare import prepare_folder
 
     params = Params(data=DataParams(path=tmp_path / "digits"))
     assert [f.verdict for f in project.data(tmp_path, params)] == ["fault", "note"]

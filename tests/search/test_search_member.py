@@ -3,13 +3,13 @@
 import pytest
 
 from rolekd.data import dataset as datasets
-from rolekd.data.prepare import prepare
 from rolekd.errors import RunError
 from rolekd.files import sha256
 from rolekd.params import DataParams, Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, training
 from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.sources.prepare import prepare
 from rolekd.train import roles, state
 
 NOTHING = (0,) * 60

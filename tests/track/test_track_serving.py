@@ -21,11 +21,11 @@ from torch import nn
 
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
-from rolekd.data.prepare import prepare
 from rolekd.export.write import export
 from rolekd.params import DataParams, Params
 from rolekd.quantize.lower import lower
 from rolekd.registry import versions
+from rolekd.sources.prepare import prepare
 from rolekd.track import runs
 from rolekd.train import roles
 from rolekd.train.evaluate import predict_integers

@@ -12,13 +12,13 @@ import torch
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.prepare import prepare
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
+from rolekd.sources.prepare import prepare
 from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
@@ -145,7 +145,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 import test_train_fit as t
-from rolekd.data.prepare import prepare
+from rolekd.sources.prepare import prepare
 from rolekd.train import fit as fits
 fits._SECONDS_BETWEEN_SAVES = 0.0
 digits = prepare(t.DataParams(), seed=0)

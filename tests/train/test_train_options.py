@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.prepare import prepare
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError
@@ -21,6 +20,7 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
+from rolekd.sources.prepare import prepare
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.average import Average

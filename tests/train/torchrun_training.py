@@ -8,7 +8,6 @@ import torch
 
 from rolekd import parallel, processes
 from rolekd.data.batches import Batches, Normalize
-from rolekd.data.prepare import prepare
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.params import (
@@ -20,6 +19,7 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
+from rolekd.sources.prepare import prepare
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.fit import fit

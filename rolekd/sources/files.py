@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rolekd.data import decode
-from rolekd.data.sources.source import Block
 from rolekd.errors import InputError
+from rolekd.sources import decode
+from rolekd.sources.source import Block
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams

@@ -71,7 +71,7 @@ def _processes() -> int:
     """Return how many processes decode: one for each core, if all may meet the largest image."""
     import psutil
 
-    from rolekd.data import images
+    from rolekd.sources import images
 
     room = int(psutil.virtual_memory().available // images.PEAK_BYTES)
     return max(1, min(len(os.sched_getaffinity(0)), room))
@@ -79,7 +79,7 @@ def _processes() -> int:
 
 def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:
     """Return the images of `paths`, zeros for those that could not be read, and why not."""
-    from rolekd.data import images  # Pillow, which the training core does without
+    from rolekd.sources import images  # Pillow, which the training core does without
 
     pixels = np.zeros((len(paths), side, side, channels), np.uint8)
     faults = {}

@@ -8,10 +8,10 @@ import data_files
 import pytest
 
 from rolekd import files
-from rolekd.data import download as downloads
-from rolekd.data.prepare import prepare
 from rolekd.errors import InputError, RunError
 from rolekd.params import DataParams
+from rolekd.sources import download as downloads
+from rolekd.sources.prepare import prepare
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekd.data.splits import all_splits, stratified
 from rolekd.errors import InputError
+from rolekd.sources.splits import all_splits, stratified
 
 
 def _groups(count: int, distinct: int, seed: int) -> np.ndarray:

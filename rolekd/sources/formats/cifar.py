@@ -9,10 +9,10 @@ import numpy as np
 
 from rolekd import files
 from rolekd.data.dataset import Images, Labels
-from rolekd.data.sources import pickles
-from rolekd.data.sources.files import required_folder
-from rolekd.data.sources.source import Block, Listing, check_native_size
 from rolekd.errors import InputError
+from rolekd.sources import pickles
+from rolekd.sources.files import required_folder
+from rolekd.sources.source import Block, Listing, check_native_size
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -145,3 +145,6 @@ def _pickled(path: Path, key: str) -> tuple[Images, Labels]:
 
 def _images(planes: Images) -> Images:
     return planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+
+
+SOURCES = {"cifar10": Cifar, "cifar100": Cifar}

@@ -1,18 +1,19 @@
-"""Can networks be built as the parameters say? Asked before any work begins.
+"""Do the names in the parameters exist, and can the student be deployed? Asked before any work.
 
-Names of sources, networks, losses and modules must exist; a student of others' making must have an
-integer form.
+Names are of augmentations, sources, networks, losses and modules; a student of others' making must
+have an integer form.
 """
 
 from typing import TYPE_CHECKING
 
 import torch
 
-from rolekd.data.sources import find
 from rolekd.distill import registry, taps
 from rolekd.errors import InputError
 from rolekd.models import zoo
 from rolekd.quantize.lower import lower
+from rolekd.sources import find
+from rolekd.stages import plan
 from rolekd.train import roles
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _ANY_SIDE = 32  # pixels, where only the data know
 
 def check(params: "Params") -> None:
     """Raise `InputError` for a name that does not exist, or a student without an integer form."""
+    plan.check(params.compare)
     find(params.data.source)
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)

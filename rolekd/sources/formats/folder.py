@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rolekd.data.sources.files import (
+from rolekd.errors import InputError, few
+from rolekd.sources.files import (
     decoded,
     image_files,
     required_folder,
     required_shape,
     shown,
 )
-from rolekd.data.sources.source import Block, Listing, check_class_name
-from rolekd.errors import InputError, few
+from rolekd.sources.source import Block, Listing, check_class_name
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -141,3 +141,6 @@ def _require_same(found: dict[str, Path], classes: list[str], part: Path) -> Non
             f"{part}: its classes are not those of train; only in one of them: "
             f"{few(different)}; make them the same"
         )
+
+
+SOURCES = {"image-folder": ImageFolder}

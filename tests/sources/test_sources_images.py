@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rolekd.data import images
-from rolekd.data.images import UnreadableError, WrongSizeError, read
+from rolekd.sources import images
+from rolekd.sources.images import UnreadableError, WrongSizeError, read
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
@@ -212,7 +212,7 @@ def test_many_rows_are_made_plain_as_few_are(monkeypatch, mode):
 _MEMORY = """
 import re, sys
 from pathlib import Path
-from rolekd.data import images
+from rolekd.sources import images
 images.read(Path(sys.argv[1]), 32, 3)
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]))
 """

@@ -12,10 +12,10 @@ from rolekd.data import dataset as datasets
 from rolekd.data.content import Content
 from rolekd.data.dataset import Dataset, Images, Indices
 from rolekd.data.pixels import PixelFile
-from rolekd.data.quality import Quality, examine
-from rolekd.data.sources import Listing, Source, open_source
-from rolekd.data.splits import all_splits
 from rolekd.errors import InputError, few
+from rolekd.sources import Listing, Source, open_source
+from rolekd.sources.quality import Quality, examine
+from rolekd.sources.splits import all_splits
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rolekd import files
-from rolekd.data.prepare import QUALITY, prepare_folder
 from rolekd.params import DataParams
+from rolekd.sources.prepare import QUALITY, prepare_folder
 
 
 def _prepare(root, folder, **values):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rolekd import files
-from rolekd.data.sources.files import decoded, required_folder, required_shape, shown
-from rolekd.data.sources.source import Block, Listing, check_class_name
 from rolekd.errors import InputError, few
+from rolekd.sources.files import decoded, required_folder, required_shape, shown
+from rolekd.sources.source import Block, Listing, check_class_name
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -98,3 +98,6 @@ def _require_trained(
     if absent:
         names = few([classes[i] for i in absent])
         raise InputError(f"{path}: no image to train on in class {names}; add some or remove it")
+
+
+SOURCES = {"csv": Table}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rolekd.data import dataset as datasets
-from rolekd.data.prepare import prepare, prepare_folder
-from rolekd.data.sources import SOURCES, open_source
 from rolekd.errors import InputError
 from rolekd.params import DataParams
+from rolekd.sources import SOURCES, open_source
+from rolekd.sources.prepare import prepare, prepare_folder
 
 # name of the case -> (source, what makes its raw data in a folder, parameters)
 CASES: dict[str, tuple[str, Callable[[Path], object], dict[str, object]]] = {

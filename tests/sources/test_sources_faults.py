@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from rolekd.data import dataset as datasets
-from rolekd.data.prepare import prepare, prepare_folder
 from rolekd.errors import InputError
 from rolekd.params import DataParams
+from rolekd.sources.prepare import prepare, prepare_folder
 
 
 def _folder(root: Path, **values: object) -> DataParams:
@@ -103,7 +103,7 @@ def test_broken_test_images_leave_the_split_right(tmp_path):
 
 
 def test_parallel_decoding_tells_the_same(tmp_path):
-    from rolekd.data.decode import blocks
+    from rolekd.sources.decode import blocks
 
     data_files.photos(tmp_path, count=70)
     _break(tmp_path)
@@ -296,7 +296,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from rolekd.data.prepare import prepare_folder\n"
+        "from rolekd.sources.prepare import prepare_folder\n"
         "from rolekd.params import DataParams\n"
         "from rolekd.errors import RunError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -372,7 +372,7 @@ def test_an_array_that_claims_more_than_its_file_has_is_refused(tmp_path):
 def test_as_many_processes_as_memory_holds_decode(monkeypatch):
     import psutil
 
-    from rolekd.data import decode, images
+    from rolekd.sources import decode, images
 
     for free, cores, expected in ((0, 8, 1), (3.5, 8, 3), (64, 8, 8)):
         memory = SimpleNamespace(available=int(free * images.PEAK_BYTES))

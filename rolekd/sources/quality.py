@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rolekd.data.dataset import Dataset, Indices
-from rolekd.data.sources import Listing
 from rolekd.errors import few
+from rolekd.sources import Listing
 
 # a class with fewer images to train on is named
 FEW = 20

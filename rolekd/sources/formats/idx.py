@@ -13,9 +13,9 @@ import numpy as np
 
 from rolekd import files
 from rolekd.data.dataset import Images
-from rolekd.data.sources.files import required_folder
-from rolekd.data.sources.source import Block, Listing, check_native_size
 from rolekd.errors import InputError
+from rolekd.sources.files import required_folder
+from rolekd.sources.source import Block, Listing, check_native_size
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -108,3 +108,6 @@ def _parse(file: io.BufferedIOBase, dimensions: int, path: Path) -> Images:
         more = "more" if len(content) > count else "less"
         raise InputError(f"{path}: holds {more} than its header says; fetch it again")
     return np.frombuffer(content, np.uint8).reshape(sizes)
+
+
+SOURCES = {"fashion-mnist": FashionMnist}

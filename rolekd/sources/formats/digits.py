@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rolekd.data.sources.source import Block, Listing, check_native_size
 from rolekd.errors import InputError
+from rolekd.sources.source import Block, Listing, check_native_size
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -45,3 +45,6 @@ class Digits:
         """Yield all images at once, their 0..16 spread over 0..255."""
         images = np.round(self._digits.images * (255 / 16)).astype(np.uint8)
         yield Block(images[..., np.newaxis])
+
+
+SOURCES = {"digits": Digits}

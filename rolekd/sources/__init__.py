@@ -1,0 +1,36 @@
+"""Sources of images, by name, and the way from them to a prepared data set."""
+
+from typing import TYPE_CHECKING
+
+from rolekd.errors import InputError, did_you_mean
+from rolekd.sources.formats import SOURCES
+from rolekd.sources.source import Block, Listing, Source
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
+
+__all__ = [
+    "SOURCES",
+    "Block",
+    "Listing",
+    "Source",
+    "download",
+    "files",
+    "find",
+    "images",
+    "open_source",
+    "prepare",
+    "quality",
+]
+
+
+def open_source(params: "DataParams") -> Source:
+    """Return the source that `params` names."""
+    return find(params.source)(params)
+
+
+def find(name: str) -> type[Source]:
+    """Look a source up; an unknown one is an `InputError`."""
+    if name not in SOURCES:
+        raise InputError(f"data.source: no source {name!r}; {did_you_mean(name, SOURCES)}")
+    return SOURCES[name]
