@@ -1,0 +1,290 @@
+"""Fuzzing: a target's examples are damaged, read twice in a child process, and judged.
+
+A case is a folder of files. It is a function of target, seed and number, so that one number is
+enough to have it again: `make fuzz TARGET=params SEED=0 CASE=123`.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+SECONDS = 5.0  # of a processor, for one case
+WAIT = 20.0  # seconds for one case in all: one that uses no processor waits for something
+MEMORY = 1 << 30  # bytes that one case may add to its process
+RECYCLE = 400  # cases of one process
+TARGETS = {  # name -> share of the cases
+    **{"params": 20, "schedules": 20, "logs": 15, "weights": 10, "states": 4},
+    **{"spools": 6, "graphs": 8, "images": 10, "requests": 10, "names": 2},
+}
+
+
+class Refused(Exception):  # noqa: N818
+    """A reader's answer that the input is none; the message is what a user would see."""
+
+
+@dataclass(frozen=True)
+class Special:
+    """Something that is not a regular file: a FIFO, or a link to somewhere."""
+
+    link: str | None = None
+
+    def make(self, path: Path) -> None:
+        """Put it there."""
+        if self.link is None:
+            os.mkfifo(path)
+        else:
+            path.symlink_to(self.link)
+
+
+Case = Mapping[str, bytes | Special]  # name in the folder -> content
+
+
+class Target(Protocol):
+    """How to make inputs of one reader, and how to read them.
+
+    Attributes:
+        origin: what a message must name; the file, for readers of files.
+        named: inputs that were once found to do harm; the first cases.
+    """
+
+    origin: str
+    named: Mapping[str, Case]
+
+    def case(self, chance: random.Random) -> Case:
+        """Return a damaged example."""
+
+    def read(self, folder: Path) -> Any:
+        """Read it, and return an answer that two reads can be compared by.
+
+        Raises:
+            RolekdError: it is refused; also `Refused`.
+            AssertionError: it was accepted as something that it is not.
+        """
+
+
+@dataclass
+class Result:
+    """What came of a target's cases; `faults` are (number, kind, cause)."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[tuple[int, str, str]] = field(default_factory=list)
+    longest: float = 0.0  # seconds of a processor
+    largest: int = 0  # bytes
+
+    def add(self, number: int, kind: str, cause: str, seconds: float, size: int) -> None:
+        """Count a case."""
+        self.counts[kind] += 1
+        self.longest, self.largest = max(self.longest, seconds), max(self.largest, size)
+        if kind not in ("accepted", "refused"):
+            self.faults.append((number, kind, cause))
+
+
+def load(name: str) -> Target:
+    """Make a target; it may take seconds and is done in the process that reads."""
+    made: Target = importlib.import_module(f"fuzz.targets.{name}").Target()
+    return made
+
+
+def make_case(target: Target, name: str, seed: int, number: int) -> Case:
+    """Return a case; the first ones are the named ones, whatever the seed."""
+    if number < len(target.named):
+        return list(target.named.values())[number]
+    return target.case(random.Random(f"{name} {seed} {number}"))
+
+
+def lay(case: Case, folder: Path) -> None:
+    """Write a case's files."""
+    for name, content in case.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content.make(path) if isinstance(content, Special) else path.write_bytes(content)
+
+
+def judge(target: Target, case: Case) -> tuple[str, str]:
+    """Read a case twice; return what came of it, and the cause where that is a fault."""
+    answers = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as place:
+            folder = Path(place)
+            lay(case, folder)
+            kind, answer = _read(target, folder)
+            answers.append((kind, str(answer).replace(place, "")))
+        if kind not in ("accepted", "refused"):
+            return kind, answer
+    if answers[0] != answers[1]:
+        return "differs", f"{answers[0][1]:.200} | {answers[1][1]:.200}"
+    if kind == "refused" and (wrong := _wrong_message(answers[0][1], target.origin)):
+        return "message", f"{wrong}: {answers[0][1]!r:.300}"
+    return kind, ""
+
+
+def _read(target: Target, folder: Path) -> tuple[str, Any]:
+    from rolekd.display import ERROR_LENGTH, shown
+    from rolekd.errors import RolekdError
+
+    try:
+        return "accepted", target.read(folder)
+    except (RolekdError, Refused) as error:
+        return "refused", shown(error, ERROR_LENGTH)
+    except AssertionError as error:
+        return "wrong", " ".join(str(error).split())[:300] or _where(error)
+    except Exception as error:
+        return "unexpected", f"{type(error).__name__}: {str(error)[:200]!r} {_where(error)}"
+
+
+def _where(error: BaseException) -> str:
+    """Return the innermost line of ours that an error came through."""
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if "/rolekd/" in f.filename]
+    return f"({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else "(not in rolekd)"
+
+
+def _wrong_message(message: str, origin: str) -> str | None:
+    """Return what is wrong with a message that a user would see; None: nothing."""
+    from rolekd.display import ERROR_LENGTH
+
+    if len(message) > ERROR_LENGTH:
+        return f"{len(message)} characters"
+    if not message.isprintable():
+        return "holds controls"
+    if origin not in message:
+        return f"does not name {origin}"
+    return None
+
+
+def work(name: str, seed: int, numbers: list[int], pipe: Connection) -> None:
+    """Judge cases in this process; say of each when it begins and what came of it."""
+    os.environ.update(OMP_NUM_THREADS="1", COLUMNS="100")
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    target = load(name)
+    for number in numbers:
+        case = make_case(target, name, seed, number)
+        before = _reset_peak()
+        pipe.send((number, None))
+        began = time.process_time()
+        kind, cause = judge(target, case)
+        seconds, grown = time.process_time() - began, _peak() - before
+        if kind in ("accepted", "refused") and grown > MEMORY:
+            kind, cause = "memory", f"{grown >> 20} MB"
+        if kind in ("accepted", "refused") and seconds > 2 * SECONDS:  # it was read twice
+            kind, cause = "hang", f"{seconds / 2:.1f} s"
+        pipe.send((number, (kind, cause, seconds / 2, grown)))
+    pipe.send(None)
+
+
+def _reset_peak() -> int:
+    """Return the resident bytes of this process, and begin to watch their peak anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _field("self", "VmRSS")
+
+
+def _peak() -> int:
+    return _field("self", "VmHWM")
+
+
+def _field(process: object, name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def _seconds(pid: int) -> float:
+    """Return the seconds of a processor that a process has used."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def fuzz(name: str, seed: int, numbers: Iterable[int]) -> Result:
+    """Judge cases of a target, in processes that are ended where a case does not end."""
+    result = Result()
+    waiting = list(numbers)
+    while waiting:
+        part = waiting[:RECYCLE]
+        for number, kind, cause, seconds, size in _in_a_process(name, seed, part):
+            result.add(number, kind, cause, seconds, size)
+            waiting.remove(number)
+    return result
+
+
+def _in_a_process(
+    name: str, seed: int, numbers: list[int]
+) -> Iterator[tuple[int, str, str, float, int]]:
+    """Yield what came of cases, till they end or one has to be ended with its process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(name, seed, numbers, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    number, began, used, size = None, 0.0, 0.0, 0
+    try:
+        while True:
+            if ours.poll(0.2):
+                try:
+                    message = ours.recv()
+                except EOFError:
+                    process.join()
+                    if number is None:
+                        raise RuntimeError(f"target {name} cannot be made") from None
+                    yield number, "crash", f"exit code {process.exitcode}", 0.0, 0
+                    return
+                if message is None:
+                    return
+                number, outcome = message
+                if outcome is not None:
+                    yield number, *outcome
+                    continue
+                began, used = time.monotonic(), _seconds(process.pid or 0)
+                size = _field(process.pid, "VmRSS")
+            elif number is not None:
+                seconds = _seconds(process.pid or 0) - used
+                grown = _field(process.pid, "VmRSS") - size
+                if grown > 2 * MEMORY:
+                    yield number, "memory", f"over {grown >> 20} MB", seconds, grown
+                    return
+                if seconds > 2 * SECONDS or time.monotonic() - began > WAIT:
+                    yield number, "hang", f"{seconds:.1f} s of a processor", seconds, grown
+                    return
+    finally:
+        process.kill()
+        process.join()
+
+
+def keep(name: str, seed: int, number: int, why: str, folder: Path) -> None:
+    """Save a case that failed, with why."""
+    place = folder / f"{name}-{seed}-{number}"
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "files").mkdir(parents=True)
+    (place / "why.txt").write_text(
+        f"{why}\nmake fuzz TARGET={name} SEED={seed} CASE={number}\n", errors="replace"
+    )
+    lay(make_case(load(name), name, seed, number), place / "files")
+
+
+def table(results: Mapping[str, Result]) -> str:
+    """Return the counts of all targets as text."""
+    kinds = ["accepted", "refused", "unexpected", "message", "wrong", "differs"]
+    kinds += ["hang", "memory", "crash"]
+    rows = [["target", "cases", *kinds, "longest s", "largest MB"]]
+    for name, result in results.items():
+        counts = [result.counts[kind] for kind in kinds]
+        largest = f"{result.largest >> 20}"
+        rows.append([name, sum(counts), *counts, f"{result.longest:.2f}", largest])
+    numbers = [row[1:-2] for row in rows[1:]]
+    rows.append(["all", *map(sum, zip(*numbers, strict=True)), "", ""])
+    return "\n".join("".join(f"{cell!s:>11}" for cell in row) for row in rows)

@@ -1,0 +1,170 @@
+"""Names of classes: through the report, its tables, the plots' page and the model card."""
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+from dvc_render.html import render_html
+from dvc_render.vega import VegaRenderer
+from markdown_it import MarkdownIt
+
+from fuzz import examples, mutations
+from fuzz.harness import Case
+from rolekd.data.sources.source import check_class_name
+from rolekd.report import page, plots, tables, terminal
+from rolekd.track.card import card
+from rolekd.track.evidence import Evidence
+
+FILE = "classes.json"
+PLOTS = Path(__file__).parents[3] / ".dvc" / "plots"
+PLAIN = ("cat", "dog", "fish")
+_LABELS = np.arange(48) % 3
+_NAMED = {
+    **{"a formula": "$^$", "prices": "cost $5 or $6", "a fraction": "$\\frac{1}{0}$"},
+    **{"a comment and a script": "<!--<script>", "the end of a script": "</script>"},
+    **{"an image": "<img src=x onerror=alert(1)>", "markup": "[/x]", "more markup": "[red]"},
+    **{"a template": "{{ 7 * 7 }}", "a link": "[x](javascript:alert(1))", "a heading": "# x"},
+    **{
+        "a code": "`x`",
+        "an underlined line": "---",
+        "a table": "| a | b |",
+        "entities": "&lt;b&gt;",
+    },
+    **{"an accent": "größe", "wide": "日本語", "a smile": "😀", "braces": "{scripts}"},
+    **{"stars": "**x**", "an address": "https://a:hunter2secret@b/", "a blank": " x"},
+    **{"emphasis": "_x_ *y*", "an escape": "\\", "a dollar": "$", "two": "$$", "an e": "<e@x.org>"},
+}
+
+
+class Target:
+    """Three names, one of them foreign."""
+
+    origin = FILE
+
+    def __init__(self) -> None:
+        self.named: Mapping[str, Case] = {
+            name: {FILE: json.dumps(["cat", text, "fish"]).encode()}
+            for name, text in _NAMED.items()
+        }
+        self._plain = _Shapes.of(*_documents(PLAIN))
+
+    def case(self, chance: random.Random) -> Case:
+        """Return names, one or all of them foreign."""
+        names = list(PLAIN)
+        for index in chance.choice(((0,), (1,), (2,), (0, 1, 2))):
+            if chance.random() < 0.5:
+                names[index] = mutations.in_text(names[index], chance)
+            else:
+                names[index] = "".join(chr(chance.choice(_LETTERS)) for _ in range(8))
+        return {FILE: json.dumps(names).encode()}
+
+    def read(self, folder: Path) -> str:
+        """Write everything; it has the parts that it has with plain names, and says the names."""
+        names = tuple(json.loads((folder / FILE).read_bytes()))
+        for name in names:
+            check_class_name(name, folder / FILE)
+        if len(set(names)) < len(names):
+            return "not three"
+        documents = _documents(names)
+        found = _Shapes.of(*documents)
+        assert found.tags == self._plain.tags, (
+            f"other elements on the page: {_less(found.tags, self._plain.tags)}"
+        )
+        assert found.scripts == self._plain.scripts, "other scripts on the page of plots"
+        assert found.parts == self._plain.parts, (
+            f"other parts of the card: {_less(found.parts, self._plain.parts)}"
+        )
+        return " ".join(str(hash(document)) for document in documents)
+
+
+_LETTERS = [*range(32, 127), *range(0xA0, 0x250), *range(0x590, 0x600), *range(0x4E00, 0x4E20)]
+
+
+def _documents(classes: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return the report, the page of `dvc plots` and the model card."""
+    logits = {}
+    for arm, wrong in (("kd", 9), ("kd-rolewise", 4)):
+        one_hot = 4 * np.eye(3)[_LABELS]
+        one_hot[:wrong] = np.roll(one_hot[:wrong], 1, axis=1)
+        logits[arm] = np.stack([one_hot, one_hot])
+    evaluation = tables.summarise(logits, _LABELS, classes)
+    images = np.zeros((48, 8, 8, 1), np.uint8)
+    mistakes = plots.mistakes_figure(images, _LABELS, logits["kd"][0], classes)
+    content = page.Content(dataset="noise", evaluation=evaluation, mistakes=mistakes)
+    terminal.render_text(evaluation)
+    return page.build(content), _plots(classes), _card(classes)
+
+
+def _plots(classes: tuple[str, ...]) -> str:
+    import tempfile
+
+    pairs = [(actual, predicted) for actual in classes for predicted in classes]
+    rows = [
+        {"arm": "kd", "actual": a, "predicted": b, "count": "3", "rev": "workspace"}
+        for a, b in pairs
+    ]
+    renderer = VegaRenderer(
+        rows, "counts", template="counts", template_dir=str(PLOTS), x="predicted", y="actual"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plots.html"
+        render_html([renderer], path, PLOTS / "page.html")
+        return path.read_text()
+
+
+def _card(classes: tuple[str, ...]) -> str:
+    evidence = Evidence("d" * 64, (0, 1), (0, 1), 0.5, 2, 2, 100, "s" * 64, "kd", (0.5,))
+    return card(evidence, examples.dataset(classes), {"git_commit": "c"}, "rolekd-noise-student")
+
+
+@dataclass
+class _Shapes:
+    """What three documents consist of, without their texts."""
+
+    tags: Counter[str] = field(default_factory=Counter)
+    scripts: int = 0
+    parts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, report: str, plots_page: str, model_card: str) -> "_Shapes":
+        reader = _Reader()
+        # a figure may break a long name into lines
+        reader.feed(re.sub(r"<svg.*?</svg>", _outline, report, flags=re.DOTALL))
+        parts = []
+        for token in MarkdownIt().enable("table").parse(model_card):
+            inner = [child.type for child in token.children or ()]
+            parts += [token.type, *[kind for kind in inner if kind not in ("text", "softbreak")]]
+        # in a script, these leave a state that only the same words end
+        marks = len(re.findall(r"<!--|<script|</script", plots_page, flags=re.IGNORECASE))
+        return cls(reader.tags, marks, parts)
+
+
+def _outline(svg: "re.Match[str]") -> str:
+    """Return what may run of a figure, which must be nothing."""
+    return "".join(re.findall(r"<(?:script|foreignObject|image|a|style)\b", svg[0])) + "<svg></svg>"
+
+
+class _Reader(HTMLParser):
+    """Counts elements with their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[" ".join([tag, *sorted(name for name, _ in attrs)])] += 1
+
+    def handle_comment(self, data: str) -> None:
+        self.tags["comment"] += 1
+
+
+def _less(found: object, plain: object) -> str:
+    """Return what one has and the other has not."""
+    one, other = Counter(found), Counter(plain)  # type: ignore[call-overload]
+    return f"{dict(one - other)} more, {dict(other - one)} less"
