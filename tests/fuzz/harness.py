@@ -170,11 +170,13 @@ def work(name: str, seed: int, numbers: list[int], pipe: Connection) -> None:
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     target = load(name)
     for number in numbers:
-        case = make_case(target, name, seed, number)
         before = _reset_peak()
         pipe.send((number, None))
         began = time.process_time()
-        kind, cause = judge(target, case)
+        try:
+            kind, cause = judge(target, make_case(target, name, seed, number))
+        except Exception as error:
+            kind, cause = "unexpected", f"{type(error).__name__}: {error} (of the harness)"
         seconds, grown = time.process_time() - began, _peak() - before
         if kind in ("accepted", "refused") and grown > MEMORY:
             kind, cause = "memory", f"{grown >> 20} MB"
