@@ -14,28 +14,30 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--target", choices=list(harness.TARGETS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=10_000, help="of all targets")
+    parser.add_argument("--share", type=float, default=1.0, help="of the 10,000 cases")
     parser.add_argument("--case", type=int, help="only this one of a target")
     chosen = parser.parse_args()
-    names = [chosen.target] if chosen.target else list(harness.TARGETS)
-    shares = {name: harness.TARGETS[name] for name in names}
     results = {}
-    for name in names:
-        count = -(-chosen.cases * shares[name] // sum(shares.values()))
-        numbers = range(count) if chosen.case is None else [chosen.case]
-        results[name] = harness.fuzz(name, chosen.seed, numbers)
-        for number, kind, cause in results[name].faults:
-            harness.keep(name, chosen.seed, number, f"{kind}: {cause}", FAILURES)
-            sys.stdout.write(f"{name} {number}: {kind}: {cause}\n")
-            sys.stdout.flush()
+    for name in [chosen.target] if chosen.target else harness.TARGETS:
+        if chosen.case is not None:
+            results[name] = harness.fuzz(name, chosen.seed, range(chosen.case, chosen.case + 1))
+        else:
+            count = round(chosen.share * harness.TARGETS[name])
+            results[name] = harness.fuzz(name, chosen.seed, harness.cases(count))
+        tell(name, chosen.seed, results[name])
     sys.stdout.write(harness.table(results) + "\n")
-    faults = sum(len(result.faults) for result in results.values())
-    if faults:
-        sys.stdout.write(
-            f"{faults} cases failed; their files are in {FAILURES}; again: "
-            f"make fuzz TARGET=... SEED={chosen.seed} CASE=...\n"
-        )
-    return bool(faults)
+    return int(any(result.faults for result in results.values()))
+
+
+def tell(name: str, seed: int, result: harness.Result) -> None:
+    """Print the faults of a target and keep their files."""
+    for number, kind, cause in result.faults:
+        again = f"make fuzz TARGET={name} SEED={seed} CASE={number}"
+        harness.keep(name, seed, number, f"{kind}: {cause}\n{again}\n", FAILURES)
+        sys.stdout.write(f"{name} {number}: {kind}: {cause}\n")
+    if result.faults:
+        sys.stdout.write(f"their files are in {FAILURES}; once more: {again}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,9 +25,20 @@ SECONDS = 5.0  # of a processor, for one case
 WAIT = 20.0  # seconds for one case in all: one that uses no processor waits for something
 MEMORY = 1 << 30  # bytes that one case may add to its process
 RECYCLE = 400  # cases of one process
-TARGETS = {  # name -> share of the cases
-    **{"params": 20, "schedules": 20, "logs": 15, "weights": 10, "states": 4},
-    **{"spools": 6, "graphs": 8, "images": 10, "requests": 10, "names": 2},
+FAULTS = ("unexpected", "message", "wrong", "differs", "hang", "memory", "crash")
+MOST_NAMED = 100
+# name -> cases that `make fuzz` makes of 10,000, the named ones not counted
+TARGETS = {
+    "params": 2400,
+    "schedules": 2400,
+    "logs": 1600,
+    "weights": 900,
+    "states": 300,
+    "spools": 300,
+    "graphs": 700,
+    "images": 800,
+    "requests": 600,
+    "names": 30,
 }
 
 
@@ -91,16 +102,30 @@ class Result:
         if kind not in ("accepted", "refused"):
             self.faults.append((number, kind, cause))
 
+    def update(self, other: "Result") -> None:
+        """Count the cases of another one too."""
+        self.counts += other.counts
+        self.faults += other.faults
+        self.longest = max(self.longest, other.longest)
+        self.largest = max(self.largest, other.largest)
+
 
 def load(name: str) -> Target:
     """Make a target; it may take seconds and is done in the process that reads."""
-    made: Target = importlib.import_module(f"fuzz.targets.{name}").Target()
+    module, _, argument = name.partition(":")
+    kind = importlib.import_module(f"fuzz.{module}" if argument else f"fuzz.targets.{module}")
+    made: Target = kind.Target(argument) if argument else kind.Target()
     return made
 
 
+def cases(count: int) -> range:
+    """Return the numbers of all named cases, which are negative, and of `count` others."""
+    return range(-MOST_NAMED, count)
+
+
 def make_case(target: Target, name: str, seed: int, number: int) -> Case:
-    """Return a case; the first ones are the named ones, whatever the seed."""
-    if number < len(target.named):
+    """Return a case; the negative ones are the named ones, whatever the seed."""
+    if number < 0:
         return list(target.named.values())[number]
     return target.case(random.Random(f"{name} {seed} {number}"))
 
@@ -133,6 +158,7 @@ def judge(target: Target, case: Case) -> tuple[str, str]:
 
 def _read(target: Target, folder: Path) -> tuple[str, Any]:
     from rolekd.display import ERROR_LENGTH, shown
+
     from rolekd.errors import RolekdError
 
     try:
@@ -164,12 +190,17 @@ def _wrong_message(message: str, origin: str) -> str | None:
     return None
 
 
-def work(name: str, seed: int, numbers: list[int], pipe: Connection) -> None:
-    """Judge cases in this process; say of each when it begins and what came of it."""
+def work(name: str, seed: int, numbers: range, done: set[int], pipe: Connection) -> None:
+    """Judge cases in this process; say of each when it begins and what came of it.
+
+    The last message is whether any are left.
+    """
     os.environ.update(OMP_NUM_THREADS="1", COLUMNS="100")
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     target = load(name)
-    for number in numbers:
+    # only here it is known how many named ones there are
+    left = [n for n in numbers if n not in done and n >= -len(target.named)]
+    for number in left[:RECYCLE]:
         before = _reset_peak()
         pipe.send((number, None))
         began = time.process_time()
@@ -183,7 +214,7 @@ def work(name: str, seed: int, numbers: list[int], pipe: Connection) -> None:
         if kind in ("accepted", "refused") and seconds > 2 * SECONDS:  # it was read twice
             kind, cause = "hang", f"{seconds / 2:.1f} s"
         pipe.send((number, (kind, cause, seconds / 2, grown)))
-    pipe.send(None)
+    pipe.send(len(left) > RECYCLE)
 
 
 def _reset_peak() -> int:
@@ -204,6 +235,32 @@ def _field(process: object, name: str) -> int:
     return 0
 
 
+class Watch:
+    """What a process has used since this was made."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began = time.monotonic()
+        self._seconds = _seconds(pid)
+        self._size = _field(pid, "VmRSS")
+
+    def seconds(self) -> float:
+        """Return the seconds of a processor."""
+        return _seconds(self._pid) - self._seconds
+
+    def grown(self) -> int:
+        """Return the bytes."""
+        return _field(self._pid, "VmRSS") - self._size
+
+    def fault(self) -> tuple[str, str] | None:
+        """Return why the process has to be ended, if it has."""
+        if self.grown() > 2 * MEMORY:
+            return "memory", f"over {self.grown() >> 20} MB"
+        if self.seconds() > 2 * SECONDS or time.monotonic() - self._began > WAIT:
+            return "hang", f"{self.seconds():.1f} s of a processor"
+        return None
+
+
 def _seconds(pid: int) -> float:
     """Return the seconds of a processor that a process has used."""
     with contextlib.suppress(OSError):
@@ -212,81 +269,84 @@ def _seconds(pid: int) -> float:
     return 0.0
 
 
-def fuzz(name: str, seed: int, numbers: Iterable[int]) -> Result:
-    """Judge cases of a target, in processes that are ended where a case does not end."""
+def fuzz(name: str, seed: int, numbers: range) -> Result:
+    """Judge cases of a target, in processes that are ended where a case does not end.
+
+    Args:
+        name: of the target.
+        seed: of its cases.
+        numbers: of them; see `cases`.
+    """
     result = Result()
-    waiting = list(numbers)
-    while waiting:
-        part = waiting[:RECYCLE]
-        for number, kind, cause, seconds, size in _in_a_process(name, seed, part):
-            result.add(number, kind, cause, seconds, size)
-            waiting.remove(number)
+    done: set[int] = set()
+    while _in_a_process(name, seed, numbers, done, result):
+        pass
     return result
 
 
-def _in_a_process(
-    name: str, seed: int, numbers: list[int]
-) -> Iterator[tuple[int, str, str, float, int]]:
-    """Yield what came of cases, till they end or one has to be ended with its process."""
+def _in_a_process(name: str, seed: int, numbers: range, done: set[int], result: Result) -> bool:
+    """Judge cases that are not done, till one has to be ended; return whether any may be left."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(name, seed, numbers, theirs), daemon=True)
+    process = context.Process(target=work, args=(name, seed, numbers, done, theirs), daemon=True)
     process.start()
     theirs.close()
-    number, began, used, size = None, 0.0, 0.0, 0
+    number, watch = None, Watch(process.pid or 0)
+
+    def add(kind: str, cause: str, seconds: float, size: int) -> None:
+        assert number is not None, f"target {name} cannot be made: {kind}"
+        result.add(number, kind, cause, seconds, size)
+        done.add(number)
+
     try:
         while True:
-            if ours.poll(0.2):
-                try:
-                    message = ours.recv()
-                except EOFError:
-                    process.join()
-                    if number is None:
-                        raise RuntimeError(f"target {name} cannot be made") from None
-                    yield number, "crash", f"exit code {process.exitcode}", 0.0, 0
-                    return
-                if message is None:
-                    return
-                number, outcome = message
-                if outcome is not None:
-                    yield number, *outcome
-                    continue
-                began, used = time.monotonic(), _seconds(process.pid or 0)
-                size = _field(process.pid, "VmRSS")
-            elif number is not None:
-                seconds = _seconds(process.pid or 0) - used
-                grown = _field(process.pid, "VmRSS") - size
-                if grown > 2 * MEMORY:
-                    yield number, "memory", f"over {grown >> 20} MB", seconds, grown
-                    return
-                if seconds > 2 * SECONDS or time.monotonic() - began > WAIT:
-                    yield number, "hang", f"{seconds:.1f} s of a processor", seconds, grown
-                    return
+            if not ours.poll(0.2):
+                if number is not None and (fault := watch.fault()):
+                    add(*fault, watch.seconds(), watch.grown())
+                    return True
+                continue
+            try:
+                message = ours.recv()
+            except EOFError:
+                process.join()
+                add("crash", f"exit code {process.exitcode}", 0.0, 0)
+                return True
+            if isinstance(message, bool):
+                return message
+            if message[1] is None:
+                number, watch = message[0], Watch(process.pid or 0)
+            else:
+                add(*message[1])
     finally:
         process.kill()
         process.join()
 
 
 def keep(name: str, seed: int, number: int, why: str, folder: Path) -> None:
-    """Save a case that failed, with why."""
+    """Save a case that failed, with why; what it takes to make it ends with a process."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_keep, args=(name, seed, number, why, folder))
+    process.start()
+    process.join()
+
+
+def _keep(name: str, seed: int, number: int, why: str, folder: Path) -> None:
     place = folder / f"{name}-{seed}-{number}"
     shutil.rmtree(place, ignore_errors=True)
     (place / "files").mkdir(parents=True)
-    (place / "why.txt").write_text(
-        f"{why}\nmake fuzz TARGET={name} SEED={seed} CASE={number}\n", errors="replace"
-    )
+    (place / "why.txt").write_text(why, errors="replace")
     lay(make_case(load(name), name, seed, number), place / "files")
 
 
 def table(results: Mapping[str, Result]) -> str:
     """Return the counts of all targets as text."""
-    kinds = ["accepted", "refused", "unexpected", "message", "wrong", "differs"]
-    kinds += ["hang", "memory", "crash"]
+    kinds = ["accepted", "refused", *FAULTS]
     rows = [["target", "cases", *kinds, "longest s", "largest MB"]]
-    for name, result in results.items():
+    whole = Result()
+    for name, result in [*results.items(), ("all", whole)]:
         counts = [result.counts[kind] for kind in kinds]
-        largest = f"{result.largest >> 20}"
-        rows.append([name, sum(counts), *counts, f"{result.longest:.2f}", largest])
-    numbers = [row[1:-2] for row in rows[1:]]
-    rows.append(["all", *map(sum, zip(*numbers, strict=True)), "", ""])
-    return "\n".join("".join(f"{cell!s:>11}" for cell in row) for row in rows)
+        if result is not whole:
+            whole.update(result)
+        most = f"{result.longest:.2f}", f"{result.largest >> 20}"
+        rows.append([name, *map(str, [sum(counts), *counts]), *most])
+    return "\n".join("".join(f"{cell:>11}" for cell in row) for row in rows)

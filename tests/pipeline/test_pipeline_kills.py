@@ -35,8 +35,8 @@ FOLDER = ROOT / "build" / "test-kill"
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 TINY = {
     "search": {"population": 4, "epochs": 8, "interval_epochs": 1, "workers": 2},
-    "teacher": {"training": {"epochs": 30}},
-    "student": {"training": {"epochs": 30}},
+    "teacher": {"training": {"epochs": 20}},
+    "student": {"training": {"epochs": 20}},
 }
 TRAININGS = [f"distill {arm}" for arm in ARMS]
 # stage -> share of the kills in which no student is trained

@@ -26,7 +26,9 @@ class _Network:
     """What `classify` needs of an exported network."""
 
     image_shape = (SIDE, SIDE, 3)
-    metadata = {"classes": '["dark", "light"]'}
+
+    def __init__(self) -> None:
+        self.metadata = {"classes": '["dark", "light"]'}
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         share = images.reshape(len(images), -1).mean(1) / 255
@@ -47,9 +49,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _bomb(width: int, height: int, bits: int, colour: int, channels: int) -> bytes:
     """Return a PNG of zeros, which is small."""
     row = 1 + -(-width * channels * bits // 8)
-    packer, parts = zlib.compressobj(9), []
-    for _ in range(height):
-        parts.append(packer.compress(bytes(row)))
+    packer = zlib.compressobj(9)
+    parts = [packer.compress(bytes(row)) for _ in range(height)]
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"

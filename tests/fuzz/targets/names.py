@@ -1,5 +1,6 @@
 """Names of classes: through the report, its tables, the plots' page and the model card."""
 
+import hashlib
 import json
 import random
 import re
@@ -17,61 +18,53 @@ from markdown_it import MarkdownIt
 from fuzz import examples, mutations
 from fuzz.harness import Case
 from rolekd.data.sources.source import check_class_name
+from rolekd.errors import InputError
 from rolekd.report import page, plots, tables, terminal
 from rolekd.track.card import card
 from rolekd.track.evidence import Evidence
 
 FILE = "classes.json"
 PLOTS = Path(__file__).parents[3] / ".dvc" / "plots"
-PLAIN = ("cat", "dog", "fish")
-_LABELS = np.arange(48) % 3
-_NAMED = {
-    **{"a formula": "$^$", "prices": "cost $5 or $6", "a fraction": "$\\frac{1}{0}$"},
-    **{"a comment and a script": "<!--<script>", "the end of a script": "</script>"},
-    **{"an image": "<img src=x onerror=alert(1)>", "markup": "[/x]", "more markup": "[red]"},
-    **{"a template": "{{ 7 * 7 }}", "a link": "[x](javascript:alert(1))", "a heading": "# x"},
-    **{
-        "a code": "`x`",
-        "an underlined line": "---",
-        "a table": "| a | b |",
-        "entities": "&lt;b&gt;",
-    },
-    **{"an accent": "größe", "wide": "日本語", "a smile": "😀", "braces": "{scripts}"},
-    **{"stars": "**x**", "an address": "https://a:hunter2secret@b/", "a blank": " x"},
-    **{"emphasis": "_x_ *y*", "an escape": "\\", "a dollar": "$", "two": "$$", "an e": "<e@x.org>"},
-}
+COUNT = 10
+PLAIN = tuple(f"class {number}" for number in range(COUNT))
+_LABELS = np.arange(4 * COUNT) % COUNT
+_NAMED = (
+    *("$^$", "cost $5 or $6", "$\\frac{1}{0}$", "$", "$$", "\\", "_x_ *y*", "**x**"),
+    *("<!--<script>", "<script>", "<!--", "-->", "<img src=x onerror=alert(1)>", "&lt;b&gt;"),
+    *("[x]", "[red]", "{{ 7 * 7 }}", "{% raw %}", "{scripts}", "%s", "[x](javascript:alert(1))"),
+    *("# x", "`x`", "---", "| a | b |", "<e@x.org>", "https://a:hunter2secret@b", "1. x", "> x"),
+    *("größe", "日本語", "😀", " x", "x ", "שלום", "e\u0301", "~~x~~", "![x](y)", "x" * 100),
+)
 
 
 class Target:
-    """Three names, one of them foreign."""
+    """Names, some of them foreign."""
 
     origin = FILE
 
     def __init__(self) -> None:
+        parts = [_NAMED[start : start + COUNT] for start in range(0, len(_NAMED), COUNT)]
         self.named: Mapping[str, Case] = {
-            name: {FILE: json.dumps(["cat", text, "fish"]).encode()}
-            for name, text in _NAMED.items()
+            f"names like {part[0]}": {FILE: json.dumps(part).encode()} for part in parts
         }
         self._plain = _Shapes.of(*_documents(PLAIN))
 
     def case(self, chance: random.Random) -> Case:
-        """Return names, one or all of them foreign."""
+        """Return names, about half of them foreign."""
         names = list(PLAIN)
-        for index in chance.choice(((0,), (1,), (2,), (0, 1, 2))):
-            if chance.random() < 0.5:
+        for index in range(COUNT):
+            kind = chance.random()
+            if kind < 0.4:
                 names[index] = mutations.in_text(names[index], chance)
-            else:
+            elif kind < 0.6:
                 names[index] = "".join(chr(chance.choice(_LETTERS)) for _ in range(8))
         return {FILE: json.dumps(names).encode()}
 
     def read(self, folder: Path) -> str:
-        """Write everything; it has the parts that it has with plain names, and says the names."""
-        names = tuple(json.loads((folder / FILE).read_bytes()))
-        for name in names:
-            check_class_name(name, folder / FILE)
-        if len(set(names)) < len(names):
-            return "not three"
-        documents = _documents(names)
+        """Write everything; it has the parts that it has with plain names."""
+        names = [_usable(name, folder) for name in json.loads((folder / FILE).read_bytes())]
+        distinct = dict.fromkeys([*filter(None, names), *PLAIN])
+        documents = _documents(tuple(distinct)[:COUNT])
         found = _Shapes.of(*documents)
         assert found.tags == self._plain.tags, (
             f"other elements on the page: {_less(found.tags, self._plain.tags)}"
@@ -80,7 +73,16 @@ class Target:
         assert found.parts == self._plain.parts, (
             f"other parts of the card: {_less(found.parts, self._plain.parts)}"
         )
-        return " ".join(str(hash(document)) for document in documents)
+        return hashlib.sha256("".join(documents).encode()).hexdigest()
+
+
+def _usable(name: str, folder: Path) -> str | None:
+    """Return a name that prepare lets in; None for others."""
+    try:
+        return check_class_name(name, folder / FILE)
+    except InputError as error:
+        assert len(str(error)) < 1000
+        return None
 
 
 _LETTERS = [*range(32, 127), *range(0xA0, 0x250), *range(0x590, 0x600), *range(0x4E00, 0x4E20)]
@@ -90,11 +92,11 @@ def _documents(classes: tuple[str, ...]) -> tuple[str, str, str]:
     """Return the report, the page of `dvc plots` and the model card."""
     logits = {}
     for arm, wrong in (("kd", 9), ("kd-rolewise", 4)):
-        one_hot = 4 * np.eye(3)[_LABELS]
+        one_hot = 4 * np.eye(COUNT)[_LABELS]
         one_hot[:wrong] = np.roll(one_hot[:wrong], 1, axis=1)
         logits[arm] = np.stack([one_hot, one_hot])
     evaluation = tables.summarise(logits, _LABELS, classes)
-    images = np.zeros((48, 8, 8, 1), np.uint8)
+    images = np.zeros((len(_LABELS), 8, 8, 1), np.uint8)
     mistakes = plots.mistakes_figure(images, _LABELS, logits["kd"][0], classes)
     content = page.Content(dataset="noise", evaluation=evaluation, mistakes=mistakes)
     terminal.render_text(evaluation)
@@ -160,7 +162,7 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[" ".join([tag, *sorted(name for name, _ in attrs)])] += 1
 
-    def handle_comment(self, data: str) -> None:
+    def handle_comment(self, _: str) -> None:
         self.tags["comment"] += 1
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rolekd.track.connections import Limits
 
 from fuzz import mutations
 from fuzz.harness import Case, Refused
 from fuzz.targets import graphs
 from rolekd.export import session
 from rolekd.track import serving
-from rolekd.track.connections import Limits
 
 BODY, HEAD = "body", "head.json"
 LIMITS = Limits(body=8 << 20, connections=8, seconds=20.0)
@@ -115,11 +115,18 @@ class Target:
     async def _ask(self, head: dict[str, Any], body: bytes) -> tuple[int, bytes]:
         path, _, query = head["path"].partition("?")
         scope = {
-            **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1"},
-            **{"method": head["method"], "path": path, "raw_path": path.encode()},
-            **{"root_path": "", "scheme": "http", "query_string": query.encode()},
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": head["method"],
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": query.encode(),
             "headers": [(k.encode(), v.encode("latin-1")) for k, v in head["headers"].items()],
-            **{"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)},
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
         }
         parts = [body[at : at + 65_536] for at in range(0, len(body), 65_536)] or [b""]
         sent: list[dict[str, Any]] = []

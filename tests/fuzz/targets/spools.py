@@ -1,4 +1,4 @@
-"""Spools: `rolekd sync` on a damaged one beside a whole one; a store in memory takes the records."""
+"""Spools: `rolekd sync` on a damaged one beside a whole one; a store in memory takes them."""
 
 import json
 import random
@@ -58,11 +58,11 @@ class _Store:
     def get_experiment_by_name(self, name: str) -> SimpleNamespace:
         return SimpleNamespace(experiment_id=f"experiment {name}")
 
-    def search_runs(self, experiments: list[str], query: str, max_results: int) -> list[Any]:
+    def search_runs(self, _: list[str], query: str, **__: Any) -> list[Any]:
         found = [run for key, run in self.runs.items() if f"'{key}'" in query]
         return [SimpleNamespace(info=SimpleNamespace(run_id=run)) for run in found]
 
-    def create_run(self, experiment: str, time: int, tags: dict[str, str], run_name: str) -> Any:
+    def create_run(self, _: str, __: int, tags: dict[str, str], **___: Any) -> SimpleNamespace:
         key = tags["rolekd.key"]
         self.runs[key] = f"id of {key}"
         return SimpleNamespace(info=SimpleNamespace(run_id=self.runs[key]))

@@ -108,7 +108,7 @@ class _Kept:
         self.path = path
         self.content = b""
 
-    def epoch(self, metrics: Mapping[str, float], step: int) -> None:
+    def epoch(self, _: Mapping[str, float], step: int) -> None:
         """Read the state when the second epoch is over, before it is saved."""
         if step == 1:
             self.content = self.path.read_bytes()
