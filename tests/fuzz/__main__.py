@@ -32,11 +32,12 @@ def main() -> int:
 def tell(name: str, seed: int, result: harness.Result) -> None:
     """Print the faults of a target and keep their files."""
     for number, kind, cause in result.faults:
-        again = f"make fuzz TARGET={name} SEED={seed} CASE={number}"
-        harness.keep(name, seed, number, f"{kind}: {cause}\n{again}\n", FAILURES)
         sys.stdout.write(f"{name} {number}: {kind}: {cause}\n")
     if result.faults:
-        sys.stdout.write(f"their files are in {FAILURES}; once more: {again}\n")
+        again = f"make fuzz TARGET={name} SEED={seed} CASE={result.faults[0][0]}"
+        sys.stdout.write(f"their files are in {FAILURES}; the first once more: {again}\n")
+        sys.stdout.flush()
+        harness.keep(name, seed, result, FAILURES)
     sys.stdout.flush()
 
 

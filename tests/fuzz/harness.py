@@ -337,20 +337,22 @@ def _in_a_process(name: str, seed: int, numbers: range, done: set[int], result: 
         process.join()
 
 
-def keep(name: str, seed: int, number: int, why: str, folder: Path) -> None:
-    """Save a case that failed, with why; what it takes to make it ends with a process."""
+def keep(name: str, seed: int, result: Result, folder: Path) -> None:
+    """Save the cases that failed, with why; what it takes to make them ends with a process."""
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_keep, args=(name, seed, number, why, folder))
+    process = context.Process(target=_keep, args=(name, seed, result, folder))
     process.start()
     process.join()
 
 
-def _keep(name: str, seed: int, number: int, why: str, folder: Path) -> None:
-    place = folder / f"{name}-{seed}-{number}"
-    shutil.rmtree(place, ignore_errors=True)
-    (place / "files").mkdir(parents=True)
-    (place / "why.txt").write_text(why, errors="replace")
-    lay(make_case(load(name), name, seed, number), place / "files")
+def _keep(name: str, seed: int, result: Result, folder: Path) -> None:
+    target = load(name)
+    for number, kind, cause in result.faults:
+        place = folder / f"{name}-{seed}-{number}"
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "files").mkdir(parents=True)
+        (place / "why.txt").write_text(f"{kind}: {cause}\n", errors="replace")
+        lay(make_case(target, name, seed, number), place / "files")
 
 
 def table(results: Mapping[str, Result]) -> str:

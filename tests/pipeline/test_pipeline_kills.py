@@ -34,7 +34,7 @@ ROUNDS = 2  # of the pipeline, from nothing to the end
 FOLDER = ROOT / "build" / "test-kill"
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 TINY = {
-    "search": {"population": 4, "epochs": 8, "interval_epochs": 1, "workers": 2},
+    "search": {"population": 2, "epochs": 8, "interval_epochs": 1, "workers": 2},
     "teacher": {"training": {"epochs": 20}},
     "student": {"training": {"epochs": 20}},
 }
