@@ -173,7 +173,10 @@ def _places(root: list[Any]) -> list[tuple[Any, Any]]:
 
 def _damage(holder: Any, key: Any, chance: Chance) -> None:
     kind = chance.randrange(8)
-    if kind == 0:
+    number = isinstance(holder[key], int | float) and not isinstance(holder[key], bool)
+    if number and chance.random() < 0.5:  # what may still be right, or just not
+        holder[key] += chance.choice((-1, 1, 1, 2, 10))
+    elif kind == 0:
         del holder[key]
     elif kind == 1 and isinstance(holder, dict):
         holder[chance.choice(TEXTS)] = holder.pop(key)
@@ -181,8 +184,8 @@ def _damage(holder: Any, key: Any, chance: Chance) -> None:
         holder[chance.choice((*TEXTS, *map(str, holder)))] = some_value(chance)
     elif kind == 3 and isinstance(holder, list):
         holder.insert(key, copy.deepcopy(holder[key]))
-    elif kind == 4 and isinstance(holder[key], int | float):
-        holder[key] = chance.choice((-1, 10, 1e6, 0.5)) * holder[key]
+    elif kind == 4 and number:
+        holder[key] = chance.choice((-1, 10, 10**6)) * holder[key]
     elif kind == 5:
         holder[key] = chance.choice(([holder[key]], {"x": holder[key]}, str(holder[key])))
     else:
