@@ -10,11 +10,13 @@ from rolekd.cli import run
 def main() -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     with open_stage("prepare") as stage:
+        from rolekd import files
         from rolekd.data.prepare import prepare_folder
         from rolekd.data.progress import Bar
         from rolekd.train import names
 
         names.check(stage.params)
+        files.clear_unfinished(DATA)
         with Bar() as bar:
             dataset, quality = prepare_folder(stage.params.data, stage.params.seed, DATA, bar.show)
         click.echo(

@@ -4,6 +4,7 @@ Standard library only; everything in rolekd that writes a result goes through he
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from rolekd.errors import InputError, RunError
+
+# what is written is called so until it is complete: tempfile's eight letters, before the suffix
+_TEMPORARY = ".*-????????*"
 
 
 @contextlib.contextmanager
@@ -59,6 +63,28 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Return what `replacing` and `replacing_folder` have not finished below `folder`, outermost.
+
+    It is being written, or was when its process was killed.
+    """
+    found = sorted(folder.rglob(_TEMPORARY))
+    return [path for path in found if not any(other in path.parents for other in found)]
+
+
+def clear_unfinished(path: Path) -> None:
+    """Remove what killed processes have left of `path`, and of what is below it.
+
+    Only for who alone writes there.
+    """
+    beside = path.parent.glob(f".{glob.escape(path.name)}-????????")
+    for left in [*beside, *unfinished(path)]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

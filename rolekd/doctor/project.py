@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rolekd.params import Params
 
 _NAMED = 3
-# what `files.replacing` calls a file until it is complete
-_TEMPORARY = ".*-????????*"
 
 
 def data(root: Path, params: "Params") -> Iterator[Finding]:
@@ -89,9 +87,7 @@ def leftovers(root: Path) -> Iterator[Finding]:
     running = {path.with_suffix("") for path in folder.glob("*.lock") if processes.is_held(path)}
     locks = [path for path in folder.glob("*.lock") if path.with_suffix("") not in running]
     states = [path for path in sorted(folder.glob("*/")) if path not in running]
-    unfinished = [
-        path for path in (root / "outputs").rglob(_TEMPORARY) if not running and path.exists()
-    ]
+    unfinished = [] if running else files.unfinished(root / "outputs")
     if running:
         yield Finding("running", "note", f"{_few(sorted(path.name for path in running))}")
     if states:
