@@ -69,7 +69,8 @@ class Target:
         assert found.tags == self._plain.tags, (
             f"other elements on the page: {_less(found.tags, self._plain.tags)}"
         )
-        assert found.scripts == self._plain.scripts, "other scripts on the page of plots"
+        assert found.around == self._plain.around, "other elements on the page of plots"
+        assert found.classes == set(tuple(distinct)[:COUNT]), "other names in the figure of plots"
         assert found.parts == self._plain.parts, (
             f"other parts of the card: {_less(found.parts, self._plain.parts)}"
         )
@@ -130,7 +131,8 @@ class _Shapes:
     """What three documents consist of, without their texts."""
 
     tags: Counter[str] = field(default_factory=Counter)
-    scripts: int = 0
+    around: str = ""  # of the page of plots, without its figure
+    classes: set[str] = field(default_factory=set)  # that the figure names
     parts: list[str] = field(default_factory=list)
 
     @classmethod
@@ -142,9 +144,15 @@ class _Shapes:
         for token in MarkdownIt().enable("table").parse(model_card):
             inner = [child.type for child in token.children or ()]
             parts += [token.type, *[kind for kind in inner if kind not in ("text", "softbreak")]]
-        # in a script, these leave a state that only the same words end
-        marks = len(re.findall(r"<!--|<script|</script", plots_page, flags=re.IGNORECASE))
-        return cls(reader.tags, marks, parts)
+        # how the page itself finds a figure in the text that DVC has put at its end
+        head, _, text = plots_page.partition("<plaintext hidden>")
+        pattern = re.search(r"^const FIGURE = /(.*)/g;$", head, flags=re.MULTILINE)
+        assert pattern, "the page of plots takes what DVC writes for more than text"
+        figure = re.search(pattern[1], text)
+        assert figure, "no figure on the page of plots"
+        rows = json.loads(figure[1])["data"]["values"]
+        around = head + text[: figure.start()] + text[figure.end() :]
+        return cls(reader.tags, around, {row["actual"] for row in rows}, parts)
 
 
 def _outline(svg: "re.Match[str]") -> str:
