@@ -114,23 +114,23 @@ def test_the_plan_is_what_was_asked_for():
 class Killing:
     """Kills of one project; `log` keeps what was done."""
 
-    def __init__(self, project: Project, log: Path) -> None:
-        self.project = project
+    def __init__(self, folder: Path, environment: dict[str, str], log: Path) -> None:
+        self.folder = folder
         self.log = log
         self.mark = uuid.uuid4().hex
-        project.environment[lives.MARK] = self.mark
+        self.environment = {**environment, lives.MARK: self.mark}
 
     def repro(self, waiting: list[Kill]) -> bool:
         """Run the pipeline till its end or a kill that ends it; True at its end.
 
         A kill that was carried out is taken from `waiting`.
         """
-        output = self.project.folder.with_suffix(".log")
+        output = FOLDER / "dvc.log"
         with output.open("wb") as file:
             dvc = subprocess.Popen(
                 ["dvc", "repro"],
-                cwd=self.project.folder,
-                env=self.project.environment,
+                cwd=self.folder,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -188,7 +188,7 @@ class Killing:
 
     def _has_begun(self, kill: Kill, began: float) -> bool:
         """Tell whether the phase of a kill has begun in the stage process that began then."""
-        root, (stage, *variant) = self.project.folder, kill.place.split(" ")
+        root, (stage, *variant) = self.folder, kill.place.split(" ")
         name = "_".join([stage, *variant]) if stage == "search" else "-".join([stage, *variant])
         folder = root / "outputs" / ("data" if stage == "prepare" else name.replace("-", "/", 1))
         if kill.phase == "start":
@@ -205,7 +205,7 @@ class Killing:
         """Return the keys of the runs that MLflow must hear of: what waits in the spool."""
         return sorted(
             path.parent.name
-            for path in self.project.folder.glob(".rolekd/spool/*/events.jsonl")
+            for path in self.folder.glob(".rolekd/spool/*/events.jsonl")
             if b"\n" in path.read_bytes()
         )
 
@@ -223,8 +223,8 @@ def _time(path: Path) -> float:
 
 def new_project(name: str, store: Path) -> Project:
     """Make a project of tiny trainings that are saved after every epoch."""
-    folder = FOLDER / name
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(FOLDER / name, ignore_errors=True)
+    folder = FOLDER / name / "project"  # others make folders beside it
     folder.mkdir(parents=True)
     project = make_project(folder, store)
     project.set(**TINY)
@@ -238,10 +238,9 @@ def new_project(name: str, store: Path) -> Project:
     return project
 
 
-def outputs(project: Project) -> dict[str, str]:
+def outputs(folder: Path) -> dict[str, str]:
     """Return output file -> hash of what is in it, without ids of runs and measured times."""
-    folder = project.folder / "outputs"
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in (folder / "outputs").rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(_lasting(path)).hexdigest()
         for path in paths
@@ -261,12 +260,12 @@ def _lasting(path: Path) -> bytes:
     return content
 
 
-def complaints(project: Project) -> list[dict[str, str]]:
+def complaints(killing: Killing) -> list[dict[str, str]]:
     """Return what doctor says of the project that is not ok."""
     done = subprocess.run(
         [*ROLEKD, "doctor", "--json"],
-        cwd=project.folder,
-        env=project.environment,
+        cwd=killing.folder,
+        env=killing.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -283,7 +282,7 @@ def undisturbed(store: Path) -> dict[str, str]:
     if not kept.exists():
         project = new_project("undisturbed", store)
         project.run("dvc", "repro")
-        files.write_json(kept, outputs(project))
+        files.write_json(kept, outputs(project.folder))
     return json.loads(kept.read_text())
 
 
@@ -295,7 +294,7 @@ def test_killed_at_random_instants(store, undisturbed):
         rest = plan(KILLS, SEED)
         for kill, _ in done:
             rest.remove(kill)
-        killing = Killing(killed_project(store, len(done)), log)
+        killing = Killing(*killed_project(store, len(done)), log)
         waiting = rest[: -(-KILLS // ROUNDS)]
         while not killing.repro(waiting):
             pass
@@ -308,14 +307,22 @@ def test_killed_at_random_instants(store, undisturbed):
     sys.stdout.write(summary(log))
 
 
-def killed_project(store: Path, done: int) -> Project:
-    """Make the project of a round; where a round was interrupted, return that of it."""
+def killed_project(store: Path, done: int) -> tuple[Path, dict[str, str]]:
+    """Make the project of a round, or go on in that of one that was interrupted.
+
+    Returns:
+        Its folder, and the environment of its commands.
+    """
     unfinished = FOLDER / "round.json"
-    if unfinished.exists():
-        return Project(FOLDER / "killed")
-    project = new_project("killed", store)
-    files.write_json(unfinished, {"kills_before": done})
-    return project
+    if not unfinished.exists():
+        project = new_project("killed", store)
+        ours = project.environment.items() - os.environ.items()  # the rest is nobody's business
+        names = sorted(project.environment)
+        kept = {"kills_before": done, "names": names, "environment": dict(sorted(ours))}
+        files.write_json(unfinished, kept)
+    kept = json.loads(unfinished.read_text())
+    outer = {name: value for name, value in os.environ.items() if name in kept["names"]}
+    return FOLDER / "killed" / "project", outer | kept["environment"]
 
 
 def read(log: Path) -> list[tuple[Kill, list[str]]]:
@@ -328,12 +335,11 @@ def check(
     killing: Killing, undisturbed: dict[str, str], done: list[tuple[Kill, list[str]]]
 ) -> None:
     """Compare a project whose pipeline came to its end after kills with one without any."""
-    project = killing.project
     assert lives.until(lambda: not lives.marked(killing.mark), 30), lives.marked(killing.mark)
-    assert outputs(project) == undisturbed
-    assert complaints(project) == []
+    assert outputs(killing.folder) == undisturbed
+    assert complaints(killing) == []
     assert killing.waiting() == []
-    with sqlite3.connect(project.folder / "mlflow.db") as connection:
+    with sqlite3.connect(killing.folder / "mlflow.db") as connection:
         statuses = {status for (status,) in connection.execute("select status from runs")}
         keys = {
             key for (key,) in connection.execute("select value from tags where key = 'rolekd.key'")
