@@ -22,7 +22,7 @@ SOME |= {"graphs": 40, "images": 60, "requests": 40, "names": 3}
 def test_a_reader_refuses_in_one_line_or_reads_what_is_there(name):
     result = harness.fuzz(name, 0, harness.cases(SOME[name]))
     assert result.faults == []
-    assert result.counts["refused"] > 0
+    assert result.counts.total() >= SOME[name]
 
 
 class Target:

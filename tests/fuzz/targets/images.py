@@ -49,7 +49,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _bomb(width: int, height: int, bits: int, colour: int, channels: int) -> bytes:
     """Return a PNG of zeros, which is small."""
     row = 1 + -(-width * channels * bits // 8)
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     parts = [packer.compress(bytes(row)) for _ in range(height)]
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return (
