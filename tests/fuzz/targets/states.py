@@ -1,11 +1,11 @@
-"""Training states: `rolekd.train.fit.fit`, which must end in the same weights whatever it finds."""
+"""Training states: `rolekd.train.fit`, which must end in the same weights whatever it finds."""
 
 import json
 import random
 import struct
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,9 +15,10 @@ from fuzz.targets.weights import _packed, _split
 from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.objective import Objective
 from rolekd.params import BaseAugmentParams
-from rolekd.train import fit as fitting
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.fit import fit
+from rolekd.train.training import Training
 
 FILE = "training.safetensors"
 
@@ -29,9 +30,10 @@ class Target:
 
     def __init__(self) -> None:
         torch.set_num_threads(1)
-        fitting._SECONDS_BETWEEN_SAVES = -1.0
         self._dataset = examples.dataset()
-        self._wanted, self._state = self._after_first(0)
+        self._state = self._after_first(0)
+        with tempfile.TemporaryDirectory() as folder:
+            self._wanted = self._train(Path(folder) / FILE)
         header, _ = _split(self._state)
         headers = {
             "nearly done": _of_training(self._state, "epoch", 999),
@@ -45,7 +47,7 @@ class Target:
             **{name: {FILE: content} for name, content in headers.items()},
             "whole": {FILE: self._state},
             "none": {},
-            "of another seed": {FILE: self._after_first(1)[1]},
+            "of another seed": {FILE: self._after_first(1)},
             "weights alone": {FILE: _packed(json.dumps({**header, "__metadata__": {}}).encode())},
             "a header of 2**63 bytes": {FILE: struct.pack("<Q", 2**63) + self._state[8:]},
             "nothing": {FILE: b""},
@@ -74,44 +76,36 @@ class Target:
 
     def read(self, folder: Path) -> str:
         """Train from it; the end must be that of a training that nothing disturbed."""
-        found = self._train(folder / FILE, 0)
+        found = self._train(folder / FILE)
         assert found == self._wanted, "other weights than those of an undisturbed training"
         return "the same weights"
 
-    def _train(self, path: Path, seed: int, reporters: tuple[Any, ...] = ()) -> dict[str, bytes]:
+    def _training(self, seed: int) -> Training:
         network, _ = roles.teacher(examples.TEACHER, self._dataset, seed)
-        training = examples.TRAINING
-        fitting.fit(
+        size, normalize = examples.TRAINING.batch_size, Normalize(self._dataset)
+        return Training(
             network,
-            Batches(self._dataset, "train", training.batch_size, seed, Normalize(self._dataset)),
-            constant(make_engine(BaseAugmentParams(), self._dataset, 1), None),
             Objective(),
-            training,
-            state_file=path,
-            reporters=reporters,
+            Batches(self._dataset, "train", size, seed, normalize),
+            constant(make_engine(BaseAugmentParams(), self._dataset, 1), None),
+            examples.TRAINING,
         )
-        return {name: value.numpy().tobytes() for name, value in network.state_dict().items()}
 
-    def _after_first(self, seed: int) -> tuple[dict[str, bytes], bytes]:
-        """Train undisturbed; return the weights, and the state after the first epoch."""
-        import tempfile
+    def _train(self, path: Path) -> dict[str, bytes]:
+        """Train to the end; return the weights."""
+        training = self._training(0)
+        fit(training, path)
+        weights = training.network.state_dict()
+        return {name: value.numpy().tobytes() for name, value in weights.items()}
 
+    def _after_first(self, seed: int) -> bytes:
+        """Return the state of a training after its first epoch."""
+        training = self._training(seed)
+        training.prepare()
+        training.run_epoch()
         with tempfile.TemporaryDirectory() as folder:
-            kept = _Kept(Path(folder) / FILE)
-            return self._train(kept.path, seed, (kept,)), kept.content
-
-
-class _Kept:
-    """A reporter that keeps the state of the first epoch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.content = b""
-
-    def epoch(self, _: Mapping[str, float], step: int) -> None:
-        """Read the state when the second epoch is over, before it is saved."""
-        if step == 1:
-            self.content = self.path.read_bytes()
+            training.save(Path(folder) / FILE)
+            return (Path(folder) / FILE).read_bytes()
 
 
 def _of_training(content: bytes, key: str, value: object) -> bytes:
