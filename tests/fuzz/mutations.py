@@ -79,7 +79,7 @@ def some_value(chance: Chance) -> Any:
     if kind < 8:
         return chance.choice(TEXTS)
     if kind == 8:
-        return nested(chance.choice((2, 50, 500)))
+        return nested(chance.choice((2, 50, 200)))
     return chance.choice((chance.randint(-10, 100), chance.random(), round(chance.random(), 2)))
 
 
