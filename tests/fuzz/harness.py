@@ -159,7 +159,6 @@ def judge(target: Target, case: Case) -> tuple[str, str]:
 
 def _read(target: Target, folder: Path) -> tuple[str, Any]:
     from rolekd.display import ERROR_LENGTH, shown
-
     from rolekd.errors import RolekdError
 
     try:
