@@ -4,7 +4,6 @@ A case is a folder of files. It is a function of target, seed and number, so tha
 enough to have it again: `make fuzz TARGET=params SEED=0 CASE=123`.
 """
 
-import contextlib
 import importlib
 import multiprocessing
 import os
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
+
+from fuzz import usage
 
 # for one case: of a processor, or in which it waits for anything but one; where others want the
 # processors too, it takes longer, and that says nothing of it
@@ -143,7 +144,7 @@ def judge(target: Target, case: Case) -> tuple[str, str]:
     """Read a case twice; return what came of it, and the cause where that is a fault."""
     answers = []
     for _ in range(2):
-        with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as place:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
             folder = Path(place)
             lay(case, folder)
             kind, answer = _read(target, folder)
@@ -159,6 +160,7 @@ def judge(target: Target, case: Case) -> tuple[str, str]:
 
 def _read(target: Target, folder: Path) -> tuple[str, Any]:
     from rolekd.display import ERROR_LENGTH, shown
+
     from rolekd.errors import RolekdError
 
     try:
@@ -190,97 +192,34 @@ def _wrong_message(message: str, origin: str) -> str | None:
     return None
 
 
-def work(name: str, seed: int, numbers: range, done: set[int], pipe: Connection) -> None:
+def work(
+    name: str, seed: int, numbers: range, done: set[int], folder: str, pipe: Connection
+) -> None:
     """Judge cases in this process; say of each when it begins and what came of it.
 
     The last message is whether any are left.
     """
     os.environ.update(OMP_NUM_THREADS="1", COLUMNS="100")
+    tempfile.tempdir = folder
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     target = load(name)
     # only here it is known how many named ones there are
     left = [n for n in numbers if n not in done and n >= -len(target.named)]
     for number in left[:RECYCLE]:
-        before = _reset_peak()
+        before = usage.mark_peak()
         pipe.send((number, None))
         began = time.process_time()
         try:
             kind, cause = judge(target, make_case(target, name, seed, number))
         except Exception as error:
             kind, cause = "unexpected", f"{type(error).__name__}: {error} (of the harness)"
-        seconds, grown = time.process_time() - began, _peak() - before
+        seconds, grown = time.process_time() - began, usage.peak() - before
         if kind in ("accepted", "refused") and grown > MEMORY:
             kind, cause = "memory", f"{grown >> 20} MB"
         if kind in ("accepted", "refused") and seconds > 2 * SECONDS:  # it was read twice
             kind, cause = "hang", f"{seconds / 2:.1f} s"
         pipe.send((number, (kind, cause, seconds / 2, grown)))
     pipe.send(len(left) > RECYCLE)
-
-
-def _reset_peak() -> int:
-    """Return the resident bytes of this process, and begin to watch their peak anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _field("self", "VmRSS")
-
-
-def _peak() -> int:
-    return _field("self", "VmHWM")
-
-
-def _field(process: object, name: str) -> int:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) << 10
-    return 0
-
-
-class Watch:
-    """What a process has used since this was made."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._active = time.monotonic()
-        self._seconds = _seconds(pid)
-        self._size = _field(pid, "VmRSS")
-
-    def seconds(self) -> float:
-        """Return the seconds of a processor."""
-        return _seconds(self._pid) - self._seconds
-
-    def grown(self) -> int:
-        """Return the bytes."""
-        return _field(self._pid, "VmRSS") - self._size
-
-    def fault(self) -> tuple[str, str] | None:
-        """Return why the process has to be ended, if it has."""
-        if self.grown() > 2 * MEMORY:
-            return "memory", f"over {self.grown() >> 20} MB"
-        if _is_active(self._pid):
-            self._active = time.monotonic()
-        if time.monotonic() - self._active > SECONDS:
-            return "hang", "waits"
-        if self.seconds() > 2 * SECONDS:  # it is read twice
-            return "hang", f"{self.seconds() / 2:.1f} s of a processor"
-        return None
-
-
-def _is_active(pid: int) -> bool:
-    """Tell whether a thread of a process uses, or waits for, a processor or a disk."""
-    with contextlib.suppress(OSError):
-        return any(
-            (thread / "stat").read_text().rpartition(")")[2].split()[0] in "RD"
-            for thread in Path(f"/proc/{pid}/task").iterdir()
-        )
-    return False
-
-
-def _seconds(pid: int) -> float:
-    """Return the seconds of a processor that a process has used."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
 
 
 def fuzz(name: str, seed: int, numbers: range) -> Result:
@@ -293,19 +232,23 @@ def fuzz(name: str, seed: int, numbers: range) -> Result:
     """
     result = Result()
     done: set[int] = set()
-    while _in_a_process(name, seed, numbers, done, result):
-        pass
+    # what ended processes leave goes with it
+    with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as folder:
+        while _in_a_process(name, seed, numbers, done, folder, result):
+            pass
     return result
 
 
-def _in_a_process(name: str, seed: int, numbers: range, done: set[int], result: Result) -> bool:
+def _in_a_process(
+    name: str, seed: int, numbers: range, done: set[int], folder: str, result: Result
+) -> bool:
     """Judge cases that are not done, till one has to be ended; return whether any may be left."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(name, seed, numbers, done, theirs), daemon=True)
+    process = context.Process(target=work, args=(name, seed, numbers, done, folder, theirs))
     process.start()
     theirs.close()
-    number, watch = None, Watch(process.pid or 0)
+    number, watch = None, usage.Watch(process.pid or 0)
 
     def add(kind: str, cause: str, seconds: float, size: int) -> None:
         assert number is not None, f"target {name} cannot be made: {kind}"
@@ -315,7 +258,7 @@ def _in_a_process(name: str, seed: int, numbers: range, done: set[int], result: 
     try:
         while True:
             if not ours.poll(0.2):
-                if number is not None and (fault := watch.fault()):
+                if number is not None and (fault := _fault(watch)):
                     add(*fault, watch.seconds(), watch.grown())
                     return True
                 continue
@@ -328,12 +271,24 @@ def _in_a_process(name: str, seed: int, numbers: range, done: set[int], result: 
             if isinstance(message, bool):
                 return message
             if message[1] is None:
-                number, watch = message[0], Watch(process.pid or 0)
+                number, watch = message[0], usage.Watch(process.pid or 0)
             else:
                 add(*message[1])
+                number = None
     finally:
         process.kill()
         process.join()
+
+
+def _fault(watch: usage.Watch) -> tuple[str, str] | None:
+    """Return why a case has to be ended with its process, if it has."""
+    if watch.grown() > 2 * MEMORY:
+        return "memory", f"over {watch.grown() >> 20} MB"
+    if watch.idle() > SECONDS:
+        return "hang", "waits"
+    if watch.seconds() > 2 * SECONDS:  # it is read twice
+        return "hang", f"{watch.seconds() / 2:.1f} s of a processor"
+    return None
 
 
 def keep(name: str, seed: int, result: Result, folder: Path) -> None:
