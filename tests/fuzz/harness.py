@@ -201,7 +201,9 @@ def work(
     """
     os.environ.update(OMP_NUM_THREADS="1", COLUMNS="100")
     tempfile.tempdir = folder
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # native code writes there too
+        os.dup2(silence, stream.fileno())
     target = load(name)
     # only here it is known how many named ones there are
     left = [n for n in numbers if n not in done and n >= -len(target.named)]
