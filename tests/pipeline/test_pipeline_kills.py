@@ -97,10 +97,11 @@ def _kill(place: str, victim: str, chance: random.Random) -> Kill:
         phase = chance.choice(["start", "work", "work", "end"])
     else:
         phase = chance.choice(["start", "start", "end"])
-    if victim == "other":
+    if victim == "other" and searching:
+        victim = chance.choice(["worker", "worker", "stage"])
+        phase = "work" if victim == "worker" else phase
+    elif victim == "other":
         victim = chance.choice(["stage", "all"])
-        if searching and phase == "work" and chance.random() < 0.7:
-            victim = "worker"
     return Kill(place, victim, phase, round(chance.uniform(0, LONGEST[phase]), 3))
 
 
@@ -110,6 +111,7 @@ def test_the_plan_is_what_was_asked_for():
     assert sum(kill.place in TRAININGS for kill in planned) == 50
     assert sum(kill.victim == "dvc" for kill in planned) == 34
     assert {kill.place for kill in planned} == {*TRAININGS, *OTHERS}
+    assert {kill.victim for kill in planned} == set(VICTIMS)
 
 
 class Killing:
@@ -204,15 +206,19 @@ class Killing:
 
     def waiting(self) -> list[str]:
         """Return the keys of the runs that MLflow must hear of: what waits in the spool."""
-        return sorted(
-            path.parent.name
-            for path in self.folder.glob(".rolekd/spool/*/events.jsonl")
-            if b"\n" in path.read_bytes()
-        )
+        spools = self.folder.glob(".rolekd/spool/[!.]*")
+        return sorted(spool.name for spool in spools if b"\n" in _content(spool / "events.jsonl"))
 
 
 def _next(waiting: list[Kill], stage: lives.Process) -> Kill | None:
     return next((kill for kill in waiting if kill.place == stage.stage), None)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # removed meanwhile
+        return b""
 
 
 def _time(path: Path) -> float:
