@@ -17,7 +17,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup repro check test test-slow bench ui lock clean
+.PHONY: help setup repro check test test-slow test-kill fuzz bench ui lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,10 +47,18 @@ check: setup  ## ruff, mypy, import-linter
 
 # one thread each: two processes that both use two cores wait for each other
 test: check  ## check, then every test that is not marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" -n 2 --dist loadfile
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+test-kill: setup  ## 100 kills over the whole pipeline (KILLS, SEED); resumes where it was ended
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_pipeline_kills.py
+
+# TARGET=params SEED=0 CASE=123: one case again; SHARE=10: ten times as many
+fuzz: setup  ## 10,000 damaged inputs of every reader; those that fail are kept in build/fuzz
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case=$(CASE)) $(if $(SHARE),--share $(SHARE))
 
 bench: setup  ## all benchmarks, as tables
 	set -e; for name in augment data step search infer; do $(BIN)/rolekd bench $$name; done

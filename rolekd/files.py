@@ -6,6 +6,7 @@ reads a file that somebody else may have put there.
 
 import contextlib
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -22,6 +23,9 @@ from rolekd.errors import InputError, RunError, brief
 
 # bytes of a JSON file: parsed, the worst of them is 25 times as large
 MOST_JSON = 2**24
+
+# what is written is called so until it is complete: tempfile's eight letters, before the suffix
+_TEMPORARY = ".*-????????*"
 
 
 @contextlib.contextmanager
@@ -67,6 +71,28 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Return what `replacing` and `replacing_folder` have not finished below `folder`, outermost.
+
+    It is being written, or was when its process was killed.
+    """
+    found = sorted(folder.rglob(_TEMPORARY))
+    return [path for path in found if not any(other in path.parents for other in found)]
+
+
+def clear_unfinished(path: Path) -> None:
+    """Remove what killed processes have left of `path`, and of what is below it.
+
+    Only for who alone writes there.
+    """
+    beside = path.parent.glob(f".{glob.escape(path.name)}-????????")
+    for left in [*beside, *unfinished(path)]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

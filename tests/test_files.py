@@ -32,6 +32,25 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["two"]
 
 
+def test_what_killed_processes_left_is_found_and_removed(tmp_path):
+    done = tmp_path / "outputs" / "data"
+    with files.replacing_folder(done) as folder:
+        (folder / "images.npy").write_text("whole")
+    for name in (done.with_name("other.json"), done / "about.json", done / "a" / "b.json"):
+        files.write_json(name, 1)
+    kept = sorted(tmp_path.rglob("*"))
+    if not (child := os.fork()):
+        with files.replacing_folder(done) as folder, files.replacing(done / "a" / "b.json"):
+            (folder / "images.npy").write_text("half")
+            os._exit(0)  # as a kill: nothing after it happens
+    os.waitpid(child, 0)
+    left = files.unfinished(tmp_path)
+    assert sorted({*tmp_path.rglob("*")} - {*kept, left[0] / "images.npy"}) == left
+    assert len(left) == 2
+    files.clear_unfinished(done)
+    assert sorted(tmp_path.rglob("*")) == kept
+
+
 def test_a_full_disk_is_told_in_one_line_for_files_and_folders(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for replacing in (files.replacing, files.replacing_folder):

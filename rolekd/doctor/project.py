@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekd import processes
+from rolekd import files, processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import RunError, few
 from rolekd.outputs import Outputs, PrepareMetrics
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from rolekd.params import Params
 
 _NAMED = 3
-# what `files.replacing` calls a file until it is complete
-_TEMPORARY = ".*-????????*"
 
 
 def data(root: Path, params: "Params") -> Iterator[Finding]:
@@ -97,9 +95,7 @@ def leftovers(root: Path) -> Iterator[Finding]:
     running = {path.with_suffix("") for path in held if processes.is_held(path)}
     locks = [path for path in held if path.with_suffix("") not in running]
     states = [path for path in entries if path.is_dir() and path not in running]
-    unfinished = [
-        path for path in (root / "outputs").rglob(_TEMPORARY) if not running and path.exists()
-    ]
+    unfinished = [] if running else files.unfinished(root / "outputs")
     if running:
         yield Finding("running", "note", few(sorted(path.name for path in running), _NAMED))
     if states:

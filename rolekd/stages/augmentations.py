@@ -2,13 +2,14 @@
 
 from rolekd import params
 from rolekd.augment import named
-from rolekd.files import replacing_folder
+from rolekd.files import clear_unfinished, replacing_folder
 from rolekd.outputs import Outputs
 
 
 def augmentations(outputs: Outputs) -> None:
     """Write what augments the images of each arm."""
     arms = params.load().compare.arms
+    clear_unfinished(outputs.stage("augmentations"))  # of a killed process
     with replacing_folder(outputs.stage("augmentations")) as folder:
         for name, arm in arms.items():
             found = named.resolve(arm.augmentation, outputs.schedule)

@@ -8,6 +8,7 @@ asks for the same makes no search and no teacher stale.
 from rolekd import params
 from rolekd.augment import named
 from rolekd.errors import InputError
+from rolekd.files import clear_unfinished
 from rolekd.outputs import Outputs, Wanted
 from rolekd.params import CompareParams
 
@@ -25,6 +26,7 @@ def plan(outputs: Outputs) -> None:
     compare = params.load().compare
     check(compare)
     found = wanted(compare)
+    clear_unfinished(outputs.stage("plan"))  # of a killed process
     for stage in STAGES:
         Wanted(wanted=stage in found).save(outputs.wanted(*stage))
 

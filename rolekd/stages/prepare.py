@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from rolekd import files
 from rolekd.data import fits
 from rolekd.display import say
 from rolekd.outputs import PrepareMetrics
@@ -14,6 +15,7 @@ def prepare(stage: Stage, progress: Progress | None = None) -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     checks.check(stage.params)
     outputs = stage.outputs
+    files.clear_unfinished(outputs.data)
     dataset, quality = prepare_folder(
         stage.params.data,
         stage.params.seed,

@@ -117,6 +117,7 @@ def open_stage(
             system_metrics=values.track.system_metrics,
         ) as run,
     ):
+        files.clear_unfinished(folder)  # of a killed process; the lock makes this the only one
         yield Stage(values, run, outputs, folder, state, leads=True)
 
 

@@ -1,9 +1,7 @@
 import os
-import signal
 import subprocess
-import time
-from pathlib import Path
 
+import lives
 import pytest
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,6 +80,7 @@ def test_an_output_folder_that_is_a_file_is_named(fresh):
 def test_killing_dvc_leaves_no_stage_writing(fresh):
     fresh.set(search={"epochs": 400, "interval_epochs": 1}, machine={"workers": 2})
     fresh.run("dvc", "repro", "prepare")
+    fresh.environment[lives.MARK] = mark = "dvc is killed"
     process = subprocess.Popen(
         ["dvc", "repro", "search_teacher"],
         cwd=fresh.folder,
@@ -90,34 +89,10 @@ def test_killing_dvc_leaves_no_stage_writing(fresh):
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert _wait(lambda: len(_stage_processes(fresh.folder)) >= 2, 120)
+        assert lives.until(
+            lambda: sum(one.stage is not None for one in lives.marked(mark)) > 1, 120
+        )
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
-    assert _wait(lambda: not _stage_processes(fresh.folder), 20)
-
-
-def _stage_processes(folder: Path) -> list[int]:
-    """Processes that run a stage script in `folder`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and b"pipelines." in (entry / "cmdline").read_bytes()
-                and b"python" in (entry / "cmdline").read_bytes().split(b"\0")[0]
-                and (entry / "cwd").resolve() == folder.resolve()
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-def _wait(condition, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
+    assert lives.until(lambda: not lives.marked(mark), 20)

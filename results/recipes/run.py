@@ -1,0 +1,199 @@
+"""Train recipes of teacher and student side by side on validation images, seed by seed.
+
+    python -m results.recipes.run digits results/recipes/digits.yaml
+    python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar
+    python -m results.recipes.run /tmp/cifar results/recipes/cifar10.yaml
+
+A file of recipes names parameters that differ from the preset `digits`: `base` those of all,
+`recipes` those of each. Every (recipe, seed) is one row of the CSV file beside it, written as soon
+as it is there: call it again to continue. Trainings see a part of the official training images and
+are measured on another part; test images decide nothing. One thread for each, two at a time.
+"""
+
+import csv
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from rolekd import presets, yamlfiles
+
+PLACES = ("digits", "test")
+COLUMNS = ("recipe", "seed", "validation", "training", "seconds")
+
+
+def params_of(*changes: dict[str, Any]) -> Any:
+    """Return the parameters of the preset digits with changes, given by dotted keys."""
+    from rolekd.params import parse
+
+    values = yamlfiles.parse(presets.find("digits").text, "digits")
+    for key, value in (item for change in changes for item in change.items()):
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return parse(values, "the recipe")
+
+
+def dataset_of(place: str, train: int, validation: int) -> Any:
+    """Return a data set whose search splits are drawn anew from the training images, stratified."""
+    from rolekd.data import dataset as datasets
+    from rolekd.params import DataParams
+    from rolekd.sources.prepare import prepare
+
+    source = DataParams()
+    if place != "digits":
+        source = DataParams(source="cifar10", path=Path(place))
+    whole = prepare(source, 0)
+    images, labels = whole.split("train")
+    generator = np.random.default_rng(0)
+    picked: dict[str, list[int]] = {"search_train": [], "search_val": []}
+    for label in range(len(whole.classes)):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        share = len(members) / len(labels)
+        first, more = round(train * share), round(validation * share)
+        picked["search_train"] += members[:first].tolist()
+        picked["search_val"] += members[first : first + more].tolist()
+    splits = {name: np.sort(np.array(indices)) for name, indices in picked.items()}
+    splits |= {"train": splits["search_train"], "test": splits["search_val"]}
+    return datasets.assemble(whole.name, images, labels, whole.classes, splits)
+
+
+def train_one(
+    place: str, content: dict[str, Any], name: str, seed: int, folder: str
+) -> dict[str, Any]:
+    """Train one recipe with one seed, its teacher first where it has none yet; return the row."""
+    import torch
+
+    from rolekd.data.batches import Batches, Normalize
+    from rolekd.distill.distillation import Distillation
+    from rolekd.distill.objective import Objective
+    from rolekd.train import devices, roles
+    from rolekd.train.augmentation import constant, make_engine
+    from rolekd.train.evaluate import accuracy, predict, predict_integers
+    from rolekd.train.fit import fit
+    from rolekd.train.state import save_weights
+    from rolekd.train.training import Training
+
+    torch.set_num_threads(1)
+    devices.keep_memory()
+    changes = content["recipes"][name] or {}
+    special = {key: changes[key] for key in ("role", "distilled") if key in changes}
+    params = params_of(
+        content.get("base", {}), {k: v for k, v in changes.items() if k not in special}
+    )
+    data = dataset_of(place, content["train"], content["validation"])
+    normalize = Normalize(data)
+    engine = make_engine(params.augment, data, 1)
+
+    def trained(network: Any, objective: Any, training: Any) -> tuple[float, float]:
+        began = time.process_time()
+        batches = Batches(data, "search_train", training.batch_size, seed, normalize)
+        with tempfile.TemporaryDirectory() as state:
+            run = Training(network, objective, batches, constant(engine, None), training)
+            history = fit(run, Path(state) / "state")
+        return history[-1]["accuracy"], time.process_time() - began
+
+    teacher_file = Path(folder) / f"teacher-{seed}.safetensors"
+    if special.get("role") == "teacher" or not teacher_file.exists():
+        own = params if special.get("role") == "teacher" else params_of(content.get("base", {}))
+        network, about = roles.teacher(own.teacher, data, seed)
+        share, seconds = trained(network, Objective(), own.teacher.training)
+        if special.get("role") == "teacher":
+            images, labels = data.split("search_val")
+            found = accuracy(predict(network, images, normalize), labels)
+            return dict(zip(COLUMNS, (name, seed, found, share, round(seconds, 1)), strict=True))
+        save_weights(teacher_file, network, about)
+    teacher = roles.load(teacher_file, data)
+    student = roles.student(params.student, data, seed, None)
+    objective = Objective()
+    if special.get("distilled", True):
+        objective = Distillation(student, teacher, params.distill, seed)
+    share, seconds = trained(student[0], objective, params.student.training)
+    images, labels = data.split("search_val")
+    is_float = params.student.overrides == {"*": "float"}
+    logits = (
+        predict(student[0], images, normalize)
+        if is_float
+        else predict_integers(student[0], images, data)
+    )
+    return dict(
+        zip(COLUMNS, (name, seed, accuracy(logits, labels), share, round(seconds, 1)), strict=True)
+    )
+
+
+@click.command()
+@click.argument("place")
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option("--workers", default=2, show_default=True)
+@click.option("--only", help="Recipes whose name begins so.", default="")
+def main(place: str, file: Path, workers: int, only: str) -> None:
+    """Train what is not in the CSV file yet, then print the table."""
+    content = yamlfiles.load(file)
+    rows_file = file.with_suffix(".csv")
+    rows = list(csv.DictReader(rows_file.open())) if rows_file.exists() else []
+    done = {(row["recipe"], int(row["seed"])) for row in rows}
+    folder = file.parent / f".{file.stem}"
+    folder.mkdir(exist_ok=True)
+    wanted = [
+        (name, seed)
+        for seed in range(content["seeds"])
+        for name in content["recipes"]
+        if (name, seed) not in done and name.startswith(only)
+    ]
+    os.nice(10)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        tasks = [pool.submit(train_one, place, content, *task, str(folder)) for task in wanted]
+        for task in as_completed(tasks):
+            row = task.result()
+            fresh = not rows_file.exists()
+            with rows_file.open("a", newline="") as out:
+                writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+            rows.append(row)
+    sys.stdout.write(table(content, rows))
+
+
+def table(content: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return the table: mean and deviation, paired difference to the recipe `reference`."""
+    values: dict[str, dict[int, tuple[float, float, float]]] = {}
+    for row in rows:
+        numbers = (float(row["validation"]), float(row["training"]), float(row["seconds"]))
+        values.setdefault(row["recipe"], {})[int(row["seed"])] = numbers
+    reference = values.get(content["reference"], {})
+    lines = [
+        "| recipe | seeds | validation accuracy % | training % | paired difference | CPU s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in content["recipes"]:
+        found = values.get(name, {})
+        if not found:
+            continue
+        scores = [100 * v[0] for v in found.values()]
+        gaps = [100 * (v[0] - reference[s][0]) for s, v in found.items() if s in reference]
+        gap = "—"
+        if name != content["reference"] and len(gaps) > 1:
+            error = statistics.stdev(gaps) / len(gaps) ** 0.5
+            gap = f"{statistics.mean(gaps):+.2f} ± {error:.2f}"
+        deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        lines.append(
+            f"| {name} | {len(scores)} | {statistics.mean(scores):.2f} ± {deviation:.2f} | "
+            f"{100 * statistics.mean(v[1] for v in found.values()):.1f} | {gap} | "
+            f"{statistics.mean(v[2] for v in found.values()):.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
