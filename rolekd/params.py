@@ -49,6 +49,7 @@ SplitFraction = Annotated[float, Field(ge=0.001, le=0.999)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Side = Annotated[int, Field(ge=1, le=2048)]  # pixels
 Padding = Annotated[int, Field(ge=0, le=2048)]  # pixels
+Width = Annotated[int, Field(ge=1, le=256)]  # channels of the first stage
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Processes = Annotated[int, Field(ge=1, le=256)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
@@ -120,9 +121,7 @@ class ModelParams(Section):
     """A network by name and width."""
 
     name: str = "resnet8"
-    width: Annotated[int, Field(ge=1, le=256)] = Field(
-        16, description="channels of the first stage; later stages double it"
-    )
+    width: Width = Field(16, description="channels of the first stage; later stages double it")
 
 
 class TrainingParams(Section):

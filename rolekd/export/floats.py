@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rolekd import files
+from rolekd.export.form import CLASSES_KEY
 from rolekd.export.session import RUNTIME_KEY, seal
 
 _OPSET, _RUNTIME = 21, "1.20.0"
@@ -65,7 +66,7 @@ def export_float(
     )
     assert program is not None
     proto = program.model_proto
-    entries = {**metadata, "classes": json.dumps(list(classes)), RUNTIME_KEY: _RUNTIME}
+    entries = {**metadata, CLASSES_KEY: json.dumps(list(classes)), RUNTIME_KEY: _RUNTIME}
     files.write_bytes(path, seal(proto, entries))
 
 

@@ -1,6 +1,5 @@
 """Predictions for image files by an exported network: what `rolekd predict` does."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,6 @@ from rolekd.sources import images as files
 from rolekd.sources.files import image_files
 
 STDIN = "-"
-_CLASSES_KEY = "classes"
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,11 @@ def classify(
     """
     side, width, channels = network.image_shape
     if side != width:
-        raise InputError(f"the model takes images of {width}x{side}; only square ones are read")
-    classes = _classes(network)
+        raise InputError(
+            f"{network.origin}: takes images of {width}x{side}; only square ones are read, so "
+            "train with square ones"
+        )
+    classes = network.classes
     pending = iter(sources)
     while chunk := list(islice(pending, batch)):
         read = [_read(source, side, channels, resize) for source in chunk]
@@ -97,10 +98,3 @@ def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uin
         return f"cannot be read: {error}"
     except files.WrongSizeError as error:
         return f"{error}; give --resize to crop and scale it as in training"
-
-
-def _classes(network: Session) -> list[str]:
-    try:
-        return [str(name) for name in json.loads(network.metadata[_CLASSES_KEY])]
-    except (KeyError, ValueError) as error:
-        raise InputError("the model does not name its classes; export it again") from error

@@ -1,7 +1,7 @@
 """Opening an exported network: checked before it runs."""
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from rolekd import files
 from rolekd.errors import InputError, one_line
 from rolekd.export import kernels
+from rolekd.export.form import INPUT, OUTPUTS, form
 
 MOST_BYTES = 2**31 - 1  # of an ONNX file in one piece
 HASH_KEY = "rolekd.sha256"
-IMAGE_KEY = "rolekd.image"
 PAIR_KEY = "rolekd.largest_pair"
 RUNTIME_KEY = "rolekd.onnxruntime"
 _GRAPH_KEY = "rolekd.graph_sha256"  # in files of older exports: the graph's hash alone
@@ -36,34 +36,42 @@ class Session:
     """An exported network, loaded.
 
     Attributes:
+        origin: what errors call the file.
         metadata: class names, bits, hashes and accuracy, as `export` wrote them.
         runtime: the onnxruntime session.
+        accepted_shape: (height, width, channels) of the images that it takes; None: of any size.
+        image_shape: (height, width, channels) for which the network was trained.
+
+    Raises:
+        InputError: It takes no images, or its metadata do not fit it.
     """
 
-    def __init__(self, runtime: onnxruntime.InferenceSession, metadata: dict[str, str]) -> None:
-        self.runtime = runtime
-        self.metadata = metadata
+    def __init__(
+        self, runtime: onnxruntime.InferenceSession, metadata: dict[str, str], origin: str
+    ) -> None:
+        self.runtime, self.metadata, self.origin = runtime, metadata, origin
+        found = form(runtime, metadata, origin)
+        self.accepted_shape, self.image_shape = found.accepted, found.image
+        self._classes = found.classes
 
     @property
-    def accepted_shape(self) -> tuple[int | None, ...]:
-        """(height, width, channels) of the images that the file takes; None: of any size."""
-        shape = self.runtime.get_inputs()[0].shape[1:]
-        return tuple(size if isinstance(size, int) else None for size in shape)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) for which the network was trained."""
-        shape = [size for size in self.accepted_shape if size is not None]
-        if len(shape) < len(self.accepted_shape):
-            shape = json.loads(self.metadata[IMAGE_KEY])
-        height, width, channels = shape
-        return height, width, channels
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; a file that does not tell them is an `InputError`."""
+        if self._classes is None:
+            raise InputError(f"{self.origin}: does not name its classes; export it again")
+        return self._classes
 
     def __call__(
         self, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Map uint8 images [N, *image_shape] to float32 logits and probabilities [N, classes]."""
-        logits, probabilities = self.runtime.run(["logits", "probabilities"], {"image": images})
+        try:
+            logits, probabilities = self.runtime.run(list(OUTPUTS), {INPUT: images})
+        except _REFUSALS as error:  # a graph that starts may still not fit together
+            raise InputError(
+                f"{self.origin}: onnxruntime cannot run it ({one_line(error, 300)}); "
+                "export it again"
+            ) from error
         return logits, probabilities
 
 
@@ -88,7 +96,7 @@ def load(
     content = read(path, sha256=sha256, name=origin)
     model = parse(content, origin)
     runtime = start(content, origin, threads=threads)
-    return Session(runtime, {entry.key: entry.value for entry in model.metadata_props})
+    return Session(runtime, {entry.key: entry.value for entry in model.metadata_props}, origin)
 
 
 def read(path: Path | str, *, sha256: str | None = None, name: str | None = None) -> bytes:
@@ -138,6 +146,8 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
     convolutions are taken for the larger kind.
     """
     if PAIR_KEY in metadata:
+        if not re.fullmatch(r"\d{1,18}", metadata[PAIR_KEY]):
+            raise InputError(f"{origin}: its metadata {PAIR_KEY} is no number; export it again")
         needed, will, made = int(metadata[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
     else:
         needed = any(node.op_type == "QLinearConv" for node in model.graph.node)

@@ -8,8 +8,9 @@ from pathlib import Path
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export.builder import RUNTIME
+from rolekd.export.form import CLASSES_KEY, IMAGE_KEY
 from rolekd.export.graph import Target, build
-from rolekd.export.session import IMAGE_KEY, PAIR_KEY, RUNTIME_KEY, seal, start
+from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal, start
 from rolekd.quantize.integer import IntegerModel
 
 
@@ -59,7 +60,7 @@ def export(
         raise InputError(f"classes: {len(classes)} names for {logits} logits; give one each")
     entries = {
         **metadata,
-        "classes": json.dumps(list(classes)),
+        CLASSES_KEY: json.dumps(list(classes)),
         IMAGE_KEY: json.dumps(model.image_shape),
         PAIR_KEY: str(graph.largest_pair),
         RUNTIME_KEY: RUNTIME,

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rolekd import files
 from rolekd.errors import RolekdError, RunError, one_line
 from rolekd.secrets import redact
 from rolekd.track import store
@@ -85,7 +86,10 @@ class Delivery:
     def refused(self) -> int:
         """Return the number of records that MLflow will never take."""
         path = self.folder / "refused.jsonl"
-        return len(path.read_bytes().splitlines()) if path.exists() else 0
+        if not path.exists():
+            return 0
+        with files.open_regular(path) as file:
+            return sum(1 for _ in file)
 
     def rest(self) -> int:
         """Return the number of records that MLflow has not taken."""
@@ -240,6 +244,9 @@ class _GoneError(Exception):
 def _send_artifact(client: "MlflowClient", run_id: str, path: Path, target: str) -> None:
     if not path.exists():
         raise _GoneError(f"{path} is missing")
+    parts = [path, *path.rglob("*")] if path.is_dir() else [path]
+    if not all(part.is_file() or part.is_dir() for part in parts):
+        raise _GoneError(f"{path} has a pipe or a device in it")
     if path.is_dir():
         client.log_artifacts(run_id, str(path), target or path.name)
     else:

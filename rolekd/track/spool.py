@@ -20,14 +20,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from rolekd import files, processes
 from rolekd.errors import RunError
 from rolekd.track import events
 from rolekd.track.events import Event
 
+_MOST_PROGRESS = 2**24  # bytes of sent.json: a line for each run
 _EVENTS = "events.jsonl"
 _SENT = ".sent"
 
@@ -116,7 +118,7 @@ class Progress:
         runs: key of each run that was started in them -> its MLflow id.
     """
 
-    offset: NonNegativeInt = 0
+    offset: Annotated[int, Field(ge=0, le=2**62)] = 0  # more is no place in a file
     runs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -128,7 +130,7 @@ class Progress:
         """
         path = folder / "sent.json"
         try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
+            return TypeAdapter(cls).validate_json(files.read_bytes(path, _MOST_PROGRESS))
         except FileNotFoundError:
             return cls()
         except OSError as error:
@@ -155,12 +157,14 @@ def read(folder: Path, offset: int, limit: int | None = None) -> tuple[list[Even
     path = folder / _EVENTS
     lines: list[bytes] = []
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             file.seek(max(offset - 1, 0))
             behind_one = offset == 0 or file.read(1) == b"\n"
             lines += itertools.islice(file, limit)
     except (FileNotFoundError, NotADirectoryError):
         behind_one = offset == 0
+    except OSError as error:
+        raise _damaged(path, error.strerror or "cannot be read") from error
     if not behind_one:
         raise _damaged(path, f"sent.json counts {offset} bytes, and no record ends there")
     found = []
@@ -186,7 +190,9 @@ def examine(folder: Path) -> tuple[list[Event], Progress]:
     if not path.exists():
         raise _damaged(path, "is missing")
     found, end = read(folder, 0)
-    rest = path.read_bytes()[end:]
+    with files.open_regular(path) as file:
+        file.seek(end)
+        rest = file.read()
     if not (rest.startswith(b'{"event"') or b'{"event"'.startswith(rest)):
         raise _damaged(path, f"what follows byte {end} is no record that a kill cut short")
     if not found and (folder / "artifacts").exists():
@@ -243,6 +249,8 @@ def adopted(folder: Path) -> Iterator[bool]:
         GoneError: It was sent and removed meanwhile.
     """
     path = folder / "lock"
+    if path.exists() and not path.is_file():  # to open a pipe could wait for ever
+        raise _damaged(path, "is no regular file")
     try:
         lock = path.open("a")
     except FileNotFoundError as error:

@@ -138,7 +138,7 @@ def _first(folder: Path) -> Event:
     """Return the first record, empty where there is none to be read."""
     try:
         first, _ = spool.read(folder, 0, limit=1)
-    except (OSError, RunError):
+    except (OSError, RunError, spool.DamagedSpoolError):
         return {}
     return first[0] if first else {}
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rolekd.errors import InputError
-from rolekd.params import Bits, Fraction
+from rolekd.params import Bits, Channels, Fraction, Side, Width
 
-Count = Annotated[int, Field(ge=1)]
+# images of more classes than these would be sheets of names
+Classes = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class _Network(BaseModel):
@@ -21,10 +22,10 @@ class _Network(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1)]
-    width: Count
-    classes: Count
-    channels: Count
-    image_size: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    width: Width
+    classes: Classes
+    channels: Channels
+    image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
 class _Teacher(_Network):

@@ -65,7 +65,10 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
                 f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
                 "train again on this data"
             )
-    network = build(about, seed=0)
+    try:
+        network = build(about, seed=0)
+    except InputError as error:  # of a name in the file, which does not know its file
+        raise InputError(f"{path}: {error}") from error
     state.set_weights(network, tensors, path)
     return network.eval(), about
 

@@ -95,11 +95,11 @@ def test_latency_of_one_image_is_that_of_each_network_on_its_own_shape(
 
     class Watched(Session):
         def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            seen[self.metadata["name"]].append(images)
+            seen[self.origin].append(images)
             return super().__call__(images)
 
-    runtime = load(exported[1]).runtime
-    networks = {name: Watched(runtime, {"name": name}) for name in seen}
+    one = load(exported[1])
+    networks = {name: Watched(one.runtime, one.metadata, name) for name in seen}
     found = measure.of_one_image(networks, seconds=0.0)
     assert found.keys() == seen.keys()
     for name, images in seen.items():

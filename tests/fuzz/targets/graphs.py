@@ -11,11 +11,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rolekd.track.predict import classify
 
 from fuzz import examples, mutations
 from fuzz.harness import Case, Refused, Special
 from rolekd.export import session
+from rolekd.export.predict import classify
 from rolekd.export.write import export
 from rolekd.quantize.lower import lower
 from rolekd.train import roles

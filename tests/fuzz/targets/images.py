@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rolekd.track.predict import classify, expand
 
 from fuzz import mutations
 from fuzz.harness import Case, Refused, Special
-from rolekd.data import decode
+from rolekd.export.predict import classify, expand
+from rolekd.sources import decode
 
 FILE = "image.png"
 ALSO = "also.txt"  # further names that are asked for, one a line

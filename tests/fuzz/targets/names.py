@@ -11,15 +11,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from comparisons import comparing
 from dvc_render.html import render_html
 from dvc_render.vega import VegaRenderer
 from markdown_it import MarkdownIt
-from rolekd.track.card import card
-from rolekd.track.evidence import Evidence
 
 from fuzz import examples, mutations
 from fuzz.harness import Case
 from rolekd.errors import InputError
+from rolekd.registry.card import card
+from rolekd.registry.evidence import Evidence
 from rolekd.report import page, plots, tables, terminal
 from rolekd.sources.source import check_class_name
 
@@ -96,7 +97,7 @@ def _documents(classes: tuple[str, ...]) -> tuple[str, str, str]:
         one_hot = 4 * np.eye(COUNT)[_LABELS]
         one_hot[:wrong] = np.roll(one_hot[:wrong], 1, axis=1)
         logits[arm] = np.stack([one_hot, one_hot])
-    evaluation = tables.summarise(logits, _LABELS, classes)
+    evaluation = tables.summarise(logits, _LABELS, classes, comparing(logits))
     images = np.zeros((len(_LABELS), 8, 8, 1), np.uint8)
     mistakes = plots.mistakes_figure(images, _LABELS, logits["kd"][0], classes)
     content = page.Content(dataset="noise", evaluation=evaluation, mistakes=mistakes)
