@@ -3,6 +3,7 @@
 A teacher is exported this way; both are the peers against which integer graphs are measured.
 """
 
+import contextlib
 import json
 import logging
 import tempfile
@@ -53,17 +54,17 @@ def export_float(
     """Write a float network in evaluation mode as one ONNX file that takes raw images."""
     deployed = Deployed(model, mean, std).eval()
     blank = torch.zeros(2, *image_size, len(mean), dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    program = torch.onnx.export(
-        deployed,
-        (blank,),
-        dynamo=True,
-        verbose=False,
-        opset_version=_OPSET,
-        input_names=["image"],
-        output_names=["logits", "probabilities"],
-        dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-    )
+    with _errors_only("torch.onnx"):
+        program = torch.onnx.export(
+            deployed,
+            (blank,),
+            dynamo=True,
+            verbose=False,
+            opset_version=_OPSET,
+            input_names=["image"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+        )
     assert program is not None
     proto = program.model_proto
     entries = {**metadata, CLASSES_KEY: json.dumps(list(classes)), RUNTIME_KEY: _RUNTIME}
@@ -87,8 +88,7 @@ def quantize_statically(source: Path | str, path: Path | str, images: NDArray[np
             batch = next(self._batches, None)
             return None if batch is None else {"image": batch}
 
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
+    with _errors_only(None), tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         with files.replacing(path) as temporary:
@@ -102,6 +102,18 @@ def quantize_statically(source: Path | str, path: Path | str, images: NDArray[np
                 op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool"],
                 nodes_to_exclude=_preprocessing(prepared),
             )
+
+
+@contextlib.contextmanager
+def _errors_only(name: str | None) -> Iterator[None]:
+    """Keep a logger, None: all that log through the root's, from warning while the block runs."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _preprocessing(path: Path) -> list[str]:

@@ -28,7 +28,8 @@ class _Network:
     image_shape = (SIDE, SIDE, 3)
 
     def __init__(self) -> None:
-        self.metadata = {"classes": '["dark", "light"]'}
+        self.classes = ("dark", "light")
+        self.origin = "network"
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         share = images.reshape(len(images), -1).mean(1) / 255

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rolekd.track.connections import Limits
 
 from fuzz import mutations
 from fuzz.harness import Case, Refused
 from fuzz.targets import graphs
 from rolekd.export import session
-from rolekd.track import serving
+from rolekd.registry import serving
+from rolekd.registry.connections import Limits
 
 BODY, HEAD = "body", "head.json"
 LIMITS = Limits(body=8 << 20, connections=8, seconds=20.0)
