@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -296,6 +297,18 @@ def test_search_history_is_read(tmp_path: Path) -> None:
         histories.read_search(path)
     with pytest.raises(InputError, match="run the stage that writes it"):
         histories.read_search(tmp_path / "none.csv")
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "epochs.csv"
+    path.write_bytes(b"arm,epoch\n\xff,0\n")
+    with pytest.raises(InputError, match=r"epochs\.csv: not a table"):
+        histories.read_rows(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"epochs\.csv: cannot be read \(is a pipe"):
+        histories.read_rows(path)
 
 
 @pytest.fixture
