@@ -63,7 +63,7 @@ def test_a_preset_is_put_to_use_and_exchanged(tmp_path):
 def test_changed_parameters_are_kept_unless_forced(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(presets.find("digits").text + "# mine\n")
-    with pytest.raises(InputError, match="was changed, and would be lost"):
+    with pytest.raises(InputError, match="has local changes; back it up"):
         presets.use("cifar10-small", path)
     assert path.read_text().endswith("# mine\n")
     presets.use("cifar10-small", path, force=True)

@@ -45,7 +45,7 @@ def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: st
     if as_json:
         say_json([asdict(finding) for finding in found])
     elif not only_faults:
-        say(f"{len(found)} lines, {faults} faults" if faults else "no faults")
+        say(f"{len(found)} checks, {faults} fault{'' if faults == 1 else 's'}")
     if faults:
         context.exit(1)
 

@@ -141,7 +141,7 @@ def test_page_is_the_same_every_time() -> None:
     [
         ([8, 9, 11], [1, 2, 2], "beat the teacher's by"),
         ([1, 2, 2], [8, 9, 11], "lost to the teacher's by"),
-        ([1, 9, 2], [3, 2, 8], "do not tell the student's own schedule from the teacher's"),
+        ([1, 9, 2], [3, 2, 8], "cannot distinguish the student's own schedule from the teacher's"),
         ([2], [1], "gave more accuracy than the teacher's"),
         ([1], [2], "gave less accuracy than the teacher's"),
         ([1], [1], "gave the same accuracy"),
@@ -166,7 +166,7 @@ def test_remarks_sort_the_arms() -> None:
     arms = evaluation(plain=[20, 21, 23], kd=[2, 1, 3], kd_shared=[2, 1, 3], kd_rolewise=[2, 2, 2])
     text = " ".join(findings.remarks(arms))
     assert "Clearly below the baseline: the same student without distillation." in text
-    assert "Not told apart from it by these seeds" in text
+    assert "These seeds cannot distinguish from it" in text
     assert "gave the same predictions" in text
     assert "One test image more or less is 1.25 points." in text
 
