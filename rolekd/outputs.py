@@ -6,7 +6,7 @@ everything else that one stage writes and another reads is declared here.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Self, get_args
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
@@ -50,7 +50,7 @@ class Outputs:
 
     def searched(self) -> list[Role]:
         """The roles whose schedules were searched: those that an arm asked for."""
-        return [role for role in get_args(Role) if self.schedule(role).read_bytes()]
+        return [role for role in get_args(Role) if _has_content(self.schedule(role))]
 
     def lineage(self, role: Role) -> Path:
         """The winner of a search and its ancestors."""
@@ -312,12 +312,29 @@ class Lineage(RootModel[list[LineageRow]], _File):
     """search_teacher, search_student: the winner's line, oldest first."""
 
 
+class _AnyMetrics(Metrics):
+    """metrics.json of whichever stage."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
 def run_ids(outputs: Outputs) -> dict[str, str]:
     """Return stage -> id of the MLflow run that made its outputs, also where DVC restored them."""
     paths = sorted(p for way in ("*", "*/*") for p in outputs.root.glob(f"{way}/metrics.json"))
-    contents: dict[str, Any] = {
-        "@".join(path.parent.relative_to(outputs.root).parts): files.read_json(path)
+    found = {
+        "@".join(path.parent.relative_to(outputs.root).parts): _AnyMetrics.load(path).mlflow_run_id
         for path in paths
     }
     # a stage that no arm asked for had no run
-    return {name: content["mlflow_run_id"] for name, content in contents.items() if content}
+    return {name: run for name, run in found.items() if run}
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        with files.open_regular(path) as file:
+            return bool(file.read(1))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); run the stage that writes it first "
+            "(dvc repro)"
+        ) from error

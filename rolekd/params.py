@@ -7,6 +7,7 @@ packages take single sections and import this module for annotations only, so th
 where pydantic is not installed.
 """
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
@@ -23,9 +24,11 @@ from pydantic import (
 )
 
 from rolekd import yamlfiles
-from rolekd.errors import InputError, brief, did_you_mean
+from rolekd.errors import InputError, brief, did_you_mean, few
 
 T = TypeVar("T")
+
+_ARM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 def _channels(value: object) -> object:
@@ -38,6 +41,25 @@ def _channels(value: object) -> object:
 def _tuple(value: object) -> object:
     """Return a list as a tuple; a set, which has no order, stays what it is."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _arm_name(name: object) -> object:
+    """Refuse what is no name of a folder below outputs/distill, and of a stage in dvc.yaml."""
+    if not isinstance(name, str) or re.fullmatch(_ARM_NAME, name) is None:
+        raise ValueError(
+            "not a name of an arm; begin with a letter or digit, then up to 63 letters, digits, "
+            "- and _"
+        )
+    if name == teacher_name("searched"):
+        raise ValueError("the teacher stands beside the arms under this name; choose another")
+    return name
+
+
+def _arms(arms: object) -> object:
+    """Refuse a comparison of nothing."""
+    if arms == {}:
+        raise ValueError("no arms; name at least one, as docs/compare.md shows")
+    return arms
 
 
 Role = Literal["teacher", "student"]
@@ -59,8 +81,7 @@ Bits = Annotated[int, Field(ge=1, le=8)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 # YAML and JSON have lists
 Listed = Annotated[T, BeforeValidator(_tuple)]
-# of a folder below outputs/distill, and of a stage in dvc.yaml
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+ArmName = Annotated[str, BeforeValidator(_arm_name), Field(pattern=f"^{_ARM_NAME}$")]
 
 # a key of an older params.yaml -> what stands in its place
 REPLACED = {
@@ -157,7 +178,7 @@ class TrainingParams(Section):
     decay_factor: Annotated[float, Field(ge=1e-6, lt=1.0)] = Field(
         0.1, description="of the rate at decay_at, with step"
     )
-    clip_norm: Weight = Field(0.0, description="largest global norm of the gradient; 0: any")
+    clip_norm: Weight = Field(0.0, description="gradient norm is clipped to this; 0: no clipping")
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="of a moving average of the weights, then used and saved; 0: none"
     )
@@ -334,7 +355,9 @@ class ArmParams(Section):
     starts_from: Literal["teacher", "scratch"] = Field(
         description="teacher: its weights where shapes agree"
     )
-    label: str = Field("", description="in sentences and tables; empty: made of the other keys")
+    label: str = Field(
+        "", max_length=200, description="in sentences and tables; empty: made of the other keys"
+    )
 
 
 class CompareParams(Section):
@@ -343,7 +366,7 @@ class CompareParams(Section):
     seeds: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="trainings of each arm")
     baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
     export: str = Field("kd-rolewise", description="the arm whose first seed is exported")
-    arms: dict[ArmName, ArmParams] = Field(
+    arms: Annotated[dict[ArmName, ArmParams], BeforeValidator(_arms)] = Field(
         default_factory=_default_arms, min_length=1, description="name -> arm"
     )
 
@@ -357,7 +380,8 @@ class CompareParams(Section):
         for key in ("baseline", "export"):
             if getattr(self, key) not in self.arms:
                 raise ValueError(
-                    f"{key} {getattr(self, key)!r} is no arm; name one of {', '.join(self.arms)}"
+                    f"{key} {getattr(self, key)!r} is not an arm; name one of "
+                    f"{few(list(self.arms), 20)}"
                 )
         return self
 
@@ -476,7 +500,9 @@ def _faults(error: ValidationError) -> str:
 
 def _fault(fault: Any) -> str:
     location = fault["loc"]
-    key = ".".join(_cut(str(part)) for part in location) or "the file"
+    # pydantic's word for a key that is wrong itself; the key stands before it
+    parts = [part for part in location if part != "[key]"]
+    key = ".".join(_cut(str(part)) for part in parts) or "the file"
     if fault["type"] == "extra_forbidden" and key in REPLACED:
         return f"{key}: is {REPLACED[key]} now; change the file"
     if fault["type"] == "extra_forbidden":
@@ -484,7 +510,10 @@ def _fault(fault: Any) -> str:
         hint = did_you_mean(_cut(str(location[-1])), known, "remove it")
         return f"{key}: unknown key; {hint}"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]} (is {brief(fault['input'])})"
+    text = f"{key}: {message[0].lower()}{message[1:]}"
+    if fault["type"] in ("value_error", "missing") and isinstance(fault["input"], dict):
+        return text  # of a section, in which the message names what is wrong
+    return f"{text} (is {brief(fault['input'])})"
 
 
 def _cut(text: str) -> str:

@@ -45,3 +45,22 @@ def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):
     outputs.metrics("train_teacher", "plain").write_text("{}")
     SearchMetrics(accuracy=0.5, mlflow_run_id="d").save(outputs.metrics("distill", "kd"))
     assert run_ids(outputs) == {"distill@kd": "d", "search_teacher": "abc"}
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"mlflow_run_id": 3}', '"abc"'])
+def test_metrics_without_a_run_id_are_named(tmp_path, text):
+    outputs = Outputs(tmp_path)
+    outputs.metrics("evaluate").parent.mkdir()
+    outputs.metrics("evaluate").write_text(text)
+    with pytest.raises(InputError, match=r"evaluate/metrics.json: .*dvc repro"):
+        run_ids(outputs)
+
+
+def test_searched_are_the_roles_whose_schedules_hold_something(tmp_path):
+    outputs = Outputs(tmp_path)
+    with pytest.raises(InputError, match=r"search_teacher/schedule.json: cannot be read"):
+        outputs.searched()
+    for role, text in {"teacher": "{}", "student": ""}.items():
+        outputs.schedule(role).parent.mkdir()
+        outputs.schedule(role).write_text(text)
+    assert outputs.searched() == ["teacher"]

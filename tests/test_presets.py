@@ -35,18 +35,6 @@ def test_a_preset_is_complete_valid_and_names_what_exists(name):
     values = parse(content, name)
     expected = _keys(Params().model_dump(mode="json"))
     for section in expected.keys() - {"track"}:  # where runs are recorded is the machine's matter
-        if name == "digits":
-            continue  # the file with the defaults leaves out what is null
-        if section == "distill":  # the loss is the preset's own
-            assert content[section].keys() == expected[section].keys()
-        elif section == "student":  # activation_bits follows bits
-            assert content[section].keys() | {"activation_bits"} == expected[section].keys()
-        else:
-            assert _keys(content[section]) == expected[section], section
-    values = parse(content, name)
-    expected = _keys(Params().model_dump(mode="json"))
-    optional = {"track"}  # where runs are recorded: the machine's matter
-    for section in expected.keys() - optional:
         if section in ("student", "distill"):
             # activation_bits follows bits; the loss is the preset's own
             assert content[section].keys() | {"activation_bits"} >= expected[section].keys()
@@ -75,7 +63,7 @@ def test_a_preset_is_put_to_use_and_exchanged(tmp_path):
 def test_changed_parameters_are_kept_unless_forced(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(presets.find("digits").text + "# mine\n")
-    with pytest.raises(InputError, match="was changed, and would be lost"):
+    with pytest.raises(InputError, match="has local changes; back it up"):
         presets.use("cifar10-small", path)
     assert path.read_text().endswith("# mine\n")
     presets.use("cifar10-small", path, force=True)

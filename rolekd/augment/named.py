@@ -79,7 +79,7 @@ def check(name: str, project: Path = Path()) -> None:
     if not name.endswith(".json"):
         known = [*HANDMADE, *SEARCHED]
         hint = did_you_mean(name, [*known, f"{FOLDER}/FILE.json"])
-        raise InputError(f"{name!r} is no augmentation; {hint}")
+        raise InputError(f"{name!r} is not an augmentation; {hint}")
     path = PurePosixPath(name)
     if path.parent != PurePosixPath(FOLDER):
         # DVC watches that folder: a schedule elsewhere could change unnoticed

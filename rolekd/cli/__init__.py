@@ -82,7 +82,7 @@ def run(command: click.Command, name: str) -> None:
     try:
         code = command(prog_name=name, standalone_mode=False)
     except click.Abort:
-        display.say_error("interrupted; run it again to go on")
+        display.say_error("interrupted; run the same command to resume")
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
         display.say(*error.format_message().splitlines())

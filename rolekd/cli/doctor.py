@@ -1,5 +1,6 @@
 """`rolekd doctor`: what is wrong here, and what to do about it."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -12,6 +13,7 @@ from rolekd.display import say, say_json, shown
 
 if TYPE_CHECKING:
     from rolekd.doctor.finding import Finding
+    from rolekd.params import Params
 
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
 
@@ -43,7 +45,7 @@ def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: st
     if as_json:
         say_json([asdict(finding) for finding in found])
     elif not only_faults:
-        say(f"{len(found)} lines, {faults} faults" if faults else "no faults")
+        say(f"{len(found)} checks, {faults} fault{'' if faults == 1 else 's'}")
     if faults:
         context.exit(1)
 
@@ -64,6 +66,7 @@ def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
         values = schema.Params()
     searches = storage or f"sqlite:///{root / '.rolekd' / 'optuna.db'}"
     checks: dict[str, Check] = {
+        "names": partial(_names, root, values),
         "python": installation.python,
         "packages": partial(installation.packages, root),
         "threads": partial(installation.threads, values),
@@ -79,6 +82,16 @@ def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
     }
     for name, check in checks.items():
         yield from run(name, check)
+
+
+def _names(root: Path, values: "Params") -> Iterator["Finding"]:
+    """Look whether what the params name exists: augmentations, sources, networks, losses."""
+    from rolekd.doctor.finding import Finding
+    from rolekd.stages import checks
+
+    with contextlib.chdir(root):  # files are named from there
+        checks.check(values)
+    yield Finding("names", "ok", "all that params.yaml names exists")
 
 
 def _show(finding: "Finding") -> None:

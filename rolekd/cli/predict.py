@@ -26,7 +26,9 @@ _COLUMNS = ("image", "class", "probability", "error")
     help="models:/NAME@ALIAS, models:/NAME/VERSION, or a .onnx file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each line, not CSV.")
-@click.option("--batch", default=64, show_default=True, type=click.IntRange(1), help="At once.")
+@click.option(
+    "--batch", default=64, show_default=True, type=click.IntRange(1, 65_536), help="At once."
+)
 @click.option("--resize", is_flag=True, help="Crop and scale other sizes as in training.")
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")
 @click.pass_context

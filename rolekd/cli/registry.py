@@ -30,7 +30,7 @@ def _shared(command: Command) -> Command:
 
 
 @click.command()
-@click.option("--version", type=click.IntRange(1), help="Default: the challenger.")
+@click.option("--version", type=click.IntRange(1, 2**31 - 1), help="Default: the challenger.")
 @click.option("--dry-run", is_flag=True, help="Judge only.")
 @click.option(
     "--data",

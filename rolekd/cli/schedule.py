@@ -15,7 +15,7 @@ from rolekd.console import console
 from rolekd.display import say, say_json
 from rolekd.errors import InputError
 
-_EPOCHS = click.option("--epochs", type=click.IntRange(min=1), required=True)
+_EPOCHS = click.option("--epochs", type=click.IntRange(1, 10_000), required=True)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -16,26 +16,28 @@ from rolekd.display import say
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5001, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes."
+)
 @click.option(
     "--megabytes",
     default=8,
     show_default=True,
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1024),
     help="Largest body of a request.",
 )
 @click.option(
     "--connections",
     default=100,
     show_default=True,
-    type=click.IntRange(1),
+    type=click.IntRange(1, 65_536),
     help="Open at once, for each of the processes.",
 )
 @click.option(
     "--seconds",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(0.1),
+    type=click.FloatRange(0.1, 3600.0),
     help="For a request to arrive and its turn to come.",
 )
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")

@@ -26,7 +26,7 @@ def sync(context: click.Context, uri: str | None, params_file: str, as_json: boo
     if as_json:
         say_json([outcome.to_json() for outcome in outcomes])
     elif not outcomes:
-        say(f"nothing to send: MLflow at {address} has every record")
+        say(f"nothing to send: no record waits in {store.spool_folder()}")
     else:
         for outcome in outcomes:
             say(outcome.describe())

@@ -10,10 +10,12 @@ import click
 
 from rolekd.display import say
 
+_PORT = click.IntRange(1, 65_535)
+
 
 @click.command()
-@click.option("--mlflow-port", default=5000, show_default=True)
-@click.option("--optuna-port", default=8080, show_default=True)
+@click.option("--mlflow-port", default=5000, show_default=True, type=_PORT)
+@click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 def ui(mlflow_port: int, optuna_port: int) -> None:
     """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
     from rolekd import params

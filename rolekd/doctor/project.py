@@ -87,7 +87,7 @@ def stages(root: Path) -> Iterator[Finding]:
 
 
 def leftovers(root: Path) -> Iterator[Finding]:
-    """Look for what killed processes left: locks, states to go on from, unfinished files."""
+    """Look for what killed processes left: locks, states to resume, unfinished files."""
     folder = root / ".rolekd" / "state"
     # unlike glob, this fails where the folder cannot be read
     entries = sorted(folder.iterdir()) if folder.exists() else []
@@ -105,7 +105,7 @@ def leftovers(root: Path) -> Iterator[Finding]:
             "note",
             f"{len(states)} of stages that were stopped, the oldest {days:.0f} days old: "
             f"{few([path.name for path in states], _NAMED)}",
-            f"dvc repro goes on from one that still fits; else rm -r {states[0]}",
+            f"dvc repro resumes one that still fits; else rm -r {states[0]}",
         )
     rest = [*locks, *unfinished]
     if rest:

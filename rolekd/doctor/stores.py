@@ -47,7 +47,7 @@ def searches(storage: str) -> Iterator[Finding]:
             "Optuna",
             "note",
             f"{found}; unfinished: {', '.join(unfinished)}",
-            "`rolekd status` shows them; dvc repro goes on where they stopped",
+            "`rolekd status` shows them; dvc repro continues where they stopped",
         )
     else:
         yield Finding("Optuna", "ok", found)

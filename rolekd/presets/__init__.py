@@ -58,9 +58,7 @@ def use(name: str, path: Path, *, force: bool = False) -> None:
     if not force:
         text = _present(path)
         if text.strip() and text not in {preset.text for preset in presets()}:
-            raise InputError(
-                f"{path}: was changed, and would be lost; keep a copy, then give --force"
-            )
+            raise InputError(f"{path}: has local changes; back it up, then pass --force")
     files.write_text(Path(os.path.realpath(path)), chosen.text)
 
 

@@ -53,7 +53,7 @@ def _verdict(shared: Arm) -> str:
     interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}"
     if not gap.is_clear:
         return (
-            "These runs do not tell the student's own schedule from the teacher's: "
+            "These runs cannot distinguish the student's own schedule from the teacher's: "
             f"{_points(-gap.mean)} points, {interval}."
         )
     verb = "beat" if gap.mean < 0 else "lost to"
@@ -68,14 +68,21 @@ def _place(evaluation: Evaluation) -> str:
     equal = [label(arm.name) for arm in others if abs(arm.mean - baseline.mean) <= _TIE]
     text = (
         f"{_sentence(label(baseline.name))} reached {100 * baseline.mean:.1f} % on "
-        f"{evaluation.images} test images, place {len(better) + 1} of {len(evaluation.arms)}"
+        f"{evaluation.images} test images and ranks {_ordinal(len(better) + 1)} of "
+        f"{len(evaluation.arms)}"
     )
     if equal:
-        text += f" with {_list(equal)}"
+        text += f", together with {_list(equal)}"
     if not better:
         return text + "."
     best = max(better, key=lambda arm: arm.mean)
-    return f"{text}; the highest mean has {label(best.name)}, {100 * best.mean:.1f} %."
+    return f"{text}; {label(best.name)} has the highest mean, {100 * best.mean:.1f} %."
+
+
+def _ordinal(number: int) -> str:
+    """Return 1st, 2nd, 3rd, 4th, 11th, 21st..."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if 10 <= number % 100 <= 20 else ends.get(number % 10, 'th')}"
 
 
 def _points(share: float) -> str:
@@ -84,7 +91,7 @@ def _points(share: float) -> str:
 
 
 def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
-    """Sort the arms into clearly worse, clearly better and not told apart."""
+    """Sort the arms into clearly worse, clearly better and not to be distinguished."""
     sides: dict[str, list[str]] = {"below": [], "above": [], "open": []}
     for arm in others:
         assert arm.difference is not None
@@ -98,7 +105,7 @@ def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
     if better:
         lines.append(f"Clearly above the baseline: {_list(better)}.")
     if open_:
-        lines.append(f"Not told apart from it by these seeds: {_list(open_)}.")
+        lines.append(f"These seeds cannot distinguish from it: {_list(open_)}.")
     return lines
 
 

@@ -102,7 +102,10 @@ def sample_sheet(
 
 def _curves(outputs: Outputs) -> dict[str, list[dict[str, str]]]:
     curves: dict[str, list[dict[str, str]]] = {}
-    for row in histories.read_rows(outputs.epochs("evaluate")):
+    path = outputs.epochs("evaluate")
+    for row in histories.read_rows(path):
+        if "arm" not in row:
+            raise InputError(f"{path}: has no column arm; dvc repro evaluate")
         curves.setdefault(row["arm"], []).append(row)
     return curves
 

@@ -1,6 +1,7 @@
 """Figures of what happened over the epochs: searches and trainings."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rolekd import files
 from rolekd.errors import InputError
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
 
 _WIDTH = 4.6  # inches
+_MOST_BYTES = 2**28  # of a table; some million epochs
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,16 @@ def read_search(path: Path) -> list[Slot]:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header; a missing one is an `InputError`."""
+    """Read a CSV file with a header; a missing or damaged one is an `InputError`."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        text = files.read_bytes(path, _MOST_BYTES).decode()
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); run the stage that writes it first"
         ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table ({error}); run its stage again") from error
 
 
 def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:

@@ -1,4 +1,4 @@
-"""What a source is: three methods. Every source passes tests/data/test_data_contract.py."""
+"""What a source is: three methods. Every source passes tests/sources/test_sources_contract.py."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,5 +1,6 @@
 """Stage evaluate: every network once on the test images; nothing is selected by what it says."""
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
+from rolekd.display import say
 from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
 from rolekd.params import CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, to_csv, write_tables
@@ -23,6 +25,7 @@ def evaluate(stage: Stage) -> None:
     """Compare the arms on the test images."""
     params, outputs = stage.params, stage.outputs
     compare = params.compare
+    drop_former(outputs, compare)
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
     images, labels = dataset.split("test")
@@ -51,6 +54,18 @@ def evaluate(stage: Stage) -> None:
             arms={arm: ArmMetrics(**found) for arm, found in evaluation.metrics().items()},
         )
     )
+
+
+def drop_former(outputs: Outputs, compare: CompareParams) -> None:
+    """Remove the students of arms that params.yaml no longer has; DVC leaves them where they are.
+
+    They would be part of what this stage depends on here and nowhere else: a clone, which lacks
+    them, would have it stale. DVC's cache keeps them.
+    """
+    for folder in outputs.stage("distill").iterdir():
+        if folder.name not in compare.arms:
+            say(f"{folder}: is no longer an arm; removed (in DVC's cache until dvc gc)")
+            shutil.rmtree(folder)
 
 
 def _teacher_accuracy(stage: Stage, dataset: Dataset, name: TeacherName) -> float:

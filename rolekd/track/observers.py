@@ -9,7 +9,7 @@ from rolekd.track.runs import Run
 
 
 class SearchRuns:
-    """Observer of a search (`rolekd.search.runner.Observer`).
+    """Observer of a search (`rolekd.search.observers.Observer`).
 
     The sender's thread starts when the search has started, since the search forks its workers
     before that: open the run with `runs.start(..., send=False)`.

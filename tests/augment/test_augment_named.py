@@ -36,7 +36,7 @@ def test_a_schedule_is_stretched_over_the_training():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("randaugmnt", "'randaugmnt' is no augmentation; did you mean randaugment"),
+        ("randaugmnt", "'randaugmnt' is not an augmentation; did you mean randaugment"),
         ("mine.json", r"put the file into schedules/ and name it schedules/mine\.json"),
         ("../mine.json", "put the file into schedules/"),
         ("schedules/other.json", r"schedules/other\.json: no such file"),

@@ -221,6 +221,12 @@ def test_the_command(project_folder, monkeypatch):
     assert told.exit_code == 0, told.output
     assert found["MLflow"] == "ok"
     assert found["outputs"] == "note"
+    (project_folder / "params.yaml").write_text("data: {source: digit}")
+    told = CliRunner().invoke(doctor, ["--faults"], catch_exceptions=False)
+    assert told.exit_code == 1
+    assert "fault names             data.source: no source 'digit' -> did you mean digits?" in (
+        told.output
+    )
     (project_folder / "params.yaml").write_text("serach: {}")
     told = CliRunner().invoke(doctor, catch_exceptions=False)
     assert told.exit_code == 1

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -140,7 +141,7 @@ def test_page_is_the_same_every_time() -> None:
     [
         ([8, 9, 11], [1, 2, 2], "beat the teacher's by"),
         ([1, 2, 2], [8, 9, 11], "lost to the teacher's by"),
-        ([1, 9, 2], [3, 2, 8], "do not tell the student's own schedule from the teacher's"),
+        ([1, 9, 2], [3, 2, 8], "cannot distinguish the student's own schedule from the teacher's"),
         ([2], [1], "gave more accuracy than the teacher's"),
         ([1], [2], "gave less accuracy than the teacher's"),
         ([1], [1], "gave the same accuracy"),
@@ -165,7 +166,7 @@ def test_remarks_sort_the_arms() -> None:
     arms = evaluation(plain=[20, 21, 23], kd=[2, 1, 3], kd_shared=[2, 1, 3], kd_rolewise=[2, 2, 2])
     text = " ".join(findings.remarks(arms))
     assert "Clearly below the baseline: the same student without distillation." in text
-    assert "Not told apart from it by these seeds" in text
+    assert "These seeds cannot distinguish from it" in text
     assert "gave the same predictions" in text
     assert "One test image more or less is 1.25 points." in text
 
@@ -296,6 +297,18 @@ def test_search_history_is_read(tmp_path: Path) -> None:
         histories.read_search(path)
     with pytest.raises(InputError, match="run the stage that writes it"):
         histories.read_search(tmp_path / "none.csv")
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "epochs.csv"
+    path.write_bytes(b"arm,epoch\n\xff,0\n")
+    with pytest.raises(InputError, match=r"epochs\.csv: not a table"):
+        histories.read_rows(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=r"epochs\.csv: cannot be read \(is a pipe"):
+        histories.read_rows(path)
 
 
 @pytest.fixture

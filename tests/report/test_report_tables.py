@@ -181,4 +181,4 @@ def test_a_tie_is_no_place_lost_and_no_signed_zero() -> None:
     found = tables.summarise(arms, labels(), CLASSES, comparing(arms))
     assert "schedule from the teacher's: +0.0 points" in findings.headline(found)
     place = findings.remarks(found)[0]
-    assert place.endswith("place 1 of 3 with distillation with the teacher's schedule.")
+    assert place.endswith("ranks 1st of 3, together with distillation with the teacher's schedule.")

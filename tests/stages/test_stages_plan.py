@@ -1,10 +1,15 @@
+import re
+from pathlib import Path
+
 import pytest
 
+from rolekd import params
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs, Wanted
 from rolekd.params import ArmParams, CompareParams, Params
 from rolekd.stages import plan
 
+ROOT = Path(__file__).parents[2]
 SEARCHED = ("train_teacher", "searched")
 ALL = {("search_teacher", None), ("search_student", None), SEARCHED}
 
@@ -54,3 +59,38 @@ def test_the_files_do_not_change_with_an_arm_that_asks_for_the_same(tmp_path, mo
 def test_an_augmentation_that_does_not_exist_is_named_with_its_arm():
     with pytest.raises(InputError, match=r"params.yaml: compare\.arms\.one\.augmentation: 'rnd'"):
         plan.check(_compare(one=("rnd", "plain")))
+
+
+ROW = {"distilled": True, "augmentation": "none", "teacher": "plain", "starts_from": "teacher"}
+# what docs/compare.md calls wrong -> the change of params.yaml
+WRONG = {
+    "an augmentation that does not exist": {
+        "arms": {"heavy": ROW | {"augmentation": "randaugmnt"}}
+    },
+    "a file that does not exist": {"arms": {"heavy": ROW | {"augmentation": "schedules/own.json"}}},
+    "a file outside `schedules/`": {"arms": {"heavy": ROW | {"augmentation": "own.json"}}},
+    "a teacher that does not exist": {"arms": {"heavy": ROW | {"teacher": "best"}}},
+    "a baseline or export that is not an arm": {"export": "kd-best"},
+    "a name that cannot be a folder's": {"arms": {"a/b": ROW}},
+    "a name that is taken": {"arms": {"teacher": ROW}},
+    "no arms": None,
+}
+
+
+def _messages() -> dict[str, str]:
+    text = (ROOT / "docs/compare.md").read_text()
+    return dict(re.findall(r"^\| (.+?) \| `(params\.yaml: .+)` \|$", text, re.MULTILINE))
+
+
+def test_every_message_of_the_docs_is_tried():
+    assert _messages().keys() == WRONG.keys()
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_docs_hold_what_is_said_of_wrong_arms(wrong):
+    changes = WRONG[wrong] or {}
+    arms = {} if WRONG[wrong] is None else {"plain": ROW, "kd": ROW, **changes.get("arms", {})}
+    content = {"compare": {"baseline": "kd", "export": "kd", **changes, "arms": arms}}
+    with pytest.raises(InputError) as raised:
+        plan.check(params.parse(content, "params.yaml").compare)
+    assert str(raised.value) == _messages()[wrong]
