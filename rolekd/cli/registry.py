@@ -40,9 +40,7 @@ def _shared(command: Command) -> Command:
     help="Prepared data, to test an older champion on new data.",
 )
 @_shared
-@click.pass_context
 def promote(
-    context: click.Context,
     version: int | None,
     dry_run: bool,
     data: Path,
@@ -65,7 +63,7 @@ def promote(
     else:
         _show(decision, dry_run)
     if decision.refused:
-        context.exit(1)
+        click.get_current_context().exit(1)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,10 +45,8 @@ def serve(
     host: str,
     port: int,
     workers: int,
-    megabytes: int,
-    connections: int,
-    seconds: float,
     params_file: str,
+    **limits: Any,
 ) -> None:
     """Answer predictions over HTTP in the protocol of `mlflow models serve`.
 
@@ -66,5 +65,6 @@ def serve(
         version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
         say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
-        limits = Limits(megabytes * 2**20, connections, seconds)
-        serving.serve(version, host, port, workers, limits)
+        size = limits["megabytes"] * 2**20
+        kept = Limits(size, limits["connections"], limits["seconds"])
+        serving.serve(version, host, port, workers, kept)

@@ -20,7 +20,7 @@ from rolekd.doctor import installation, project, stores
 from rolekd.doctor.finding import Finding, run
 from rolekd.errors import InputError
 from rolekd.outputs import PrepareMetrics
-from rolekd.params import DataParams, Params
+from rolekd.params import DataParams, Params, TrackParams
 from rolekd.track import runs, store
 
 
@@ -171,7 +171,7 @@ def test_a_server_that_is_away_is_a_fault_without_its_password():
 
 def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project_folder, monkeypatch):
     monkeypatch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
-    with runs.start("train", experiment="e", uri="http://127.0.0.1:9") as run_:
+    with runs.start("train", experiment="e", track=TrackParams(uri="http://127.0.0.1:9")) as run_:
         run_.log_params({"seed": 0})
         assert one(stores.spool(store.spool_folder())).verdict == "ok"  # it sends by itself
     found = one(stores.spool(store.spool_folder()))

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from track_models import linear_model
 
 from rolekd import files
+from rolekd.params import TrackParams
 from rolekd.registry import versions
 from rolekd.registry.evidence import Evidence
 from rolekd.track import runs, store
@@ -72,7 +73,7 @@ Path(gate, version).touch()
 while len(list(Path(gate).iterdir())) < 3:
     time.sleep(0.001)
 try:
-    promotion.promote("student", PromoteParams(latency_ratio=1e9), uri=uri, data=Path("none"),
+    promotion.promote("student", PromoteParams(latency_ratio=1000.0), uri=uri, data=Path("none"),
                       version=int(version))
     print("won")
 except RunError as error:
@@ -90,11 +91,11 @@ def test_of_promotions_by_three_processes_one_wins_and_the_others_are_told(
     path = linear_model(project / "student.onnx")
     facts = evidence(files.sha256(path))
     for _ in range(3):
-        with runs.start("register", experiment="e", uri=uri) as run:
+        with runs.start("register", experiment="e", track=TrackParams(uri=uri)) as run:
             image = np.zeros((1, 8, 8, 1), np.uint8)
             versions.register(
-                path, name="student", run_id=run.run_id(), example=image, tags={},
-                evidence=facts, uri=uri,
+                path, name="student", run_id=run.run_id(), example=image,
+                description=versions.Description(evidence=facts), uri=uri,
             )  # fmt: skip
     processes = [
         subprocess.Popen(
@@ -123,7 +124,7 @@ def test_server_that_is_killed_and_comes_back(
     server: servers.Tracking, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("rolekd.track.sender._SECONDS_BETWEEN_TRIES", 1.0)
-    with runs.start("train", experiment="e", uri=server.uri) as run:
+    with runs.start("train", experiment="e", track=TrackParams(uri=server.uri)) as run:
         run.epoch({"loss": 0.0}, 0)
         assert run.run_id()
         server.kill()
@@ -142,7 +143,7 @@ def test_server_that_is_killed_and_comes_back(
 def test_server_that_never_comes_back(
     server: servers.Tracking, project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with runs.start("train", experiment="e", uri=server.uri) as run:
+    with runs.start("train", experiment="e", track=TrackParams(uri=server.uri)) as run:
         assert run.run_id()
         server.kill()
         for epoch in range(50):
