@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from rolekd import params
 from rolekd.display import say
+from rolekd.track import store
 
 
 @click.command()
@@ -54,10 +56,8 @@ def serve(
 
     The version is looked up once: start it again after a promotion.
     """
-    from rolekd import params
     from rolekd.registry import fetch, serving, versions
     from rolekd.registry.connections import Limits
-    from rolekd.track import store
 
     values = params.load(params_file)
     address = address or f"models:/{versions.model_name(values.data.name)}@{versions.CHAMPION}"
