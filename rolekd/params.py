@@ -484,7 +484,15 @@ def _fault(fault: Any) -> str:
         known = _known_keys(location[:-1])
         hint = did_you_mean(_cut(str(location[-1])), known, "remove it")
         return f"{key}: unknown key; {hint}"
+    if location[-1:] == ("[key]",):  # of a mapping whose keys the user names
+        section = ".".join(map(str, location[:-2]))
+        return (
+            f"{section}: {brief(fault['input'])} is no name; take letters, digits, - and _, at "
+            "most 64, and no - or _ first"
+        )
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
+        return f"{key}: {message}"  # it says which of the section's keys
     return f"{key}: {message[0].lower()}{message[1:]} (is {brief(fault['input'])})"
 
 

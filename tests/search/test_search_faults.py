@@ -117,7 +117,7 @@ def test_another_search_in_the_study_is_refused_with_the_difference(
             tmp_path,
             storage=NAMED,
         )
-    assert "settings.population: 4 there, 6 here" in str(caught.value)
+    assert "search.population: 4 there, 6 here" in str(caught.value)
     assert "seed: 0 there, 3 here" in str(caught.value)
     assert "training" not in str(caught.value)
 

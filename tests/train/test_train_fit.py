@@ -17,8 +17,7 @@ from rolekd.distill.objective import Objective
 from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 from rolekd.errors import InputError
 from rolekd.files import sha256
-from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
-from rolekd.sources.prepare import prepare
+from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams
 from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
@@ -31,19 +30,6 @@ TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate":
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 WIDER = TEACHER.model_copy(update={"model": ModelParams(width=6)})
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return prepare(DataParams(), seed=0)
 
 
 def _batches(digits, seed=0):

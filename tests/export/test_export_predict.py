@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from onnx_models import linear_model
 from PIL import Image
-from track_models import linear_model
 
 from rolekd import files
 from rolekd.cli.predict import predict

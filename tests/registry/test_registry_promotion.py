@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from onnx_models import linear_model
 from scipy.stats import binom
-from track_models import linear_model
 
 from rolekd import files
 from rolekd.cli import registry as commands

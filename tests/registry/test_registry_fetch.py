@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from track_models import linear_model
+from onnx_models import linear_model
 
 from rolekd import files
 from rolekd.cli.predict import predict

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
-from track_models import linear_model
+from onnx_models import linear_model
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
