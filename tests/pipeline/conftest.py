@@ -22,3 +22,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Proj
 def fresh(tmp_path: Path, fresh_store: Path) -> Project:
     """A project in which nothing has run."""
     return make_project(tmp_path, fresh_store)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Project:
+    """A project in which nothing has run; tests must leave it as they find it."""
+    folder = tmp_path_factory.mktemp("bare") / "project"
+    folder.mkdir()
+    return make_project(folder, fresh_store)

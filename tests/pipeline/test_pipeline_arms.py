@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from projects import Project, make_project
+from projects import Project, copied
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,29 +33,23 @@ def test_an_arm_more_trains_that_arm_alone_and_an_arm_less_trains_nothing(projec
     assert _arms(project) == before
 
 
-def test_without_an_arm_that_asks_for_it_nothing_is_searched(fresh):
-    values = yaml.safe_load((fresh.folder / "params.yaml").read_text())
+def test_without_an_arm_that_asks_for_it_nothing_is_searched(project, tmp_path):
+    own = copied(project, tmp_path)
+    values = yaml.safe_load((own.folder / "params.yaml").read_text())
     values["compare"] |= {"baseline": "only", "export": "only", "arms": {"only": PLAIN}, "seeds": 1}
-    (fresh.folder / "params.yaml").write_text(yaml.safe_dump(values))
-    output = fresh.run("dvc", "repro")
+    (own.folder / "params.yaml").write_text(yaml.safe_dump(values))
+    studies = (own.folder / ".rolekd/optuna.db").read_bytes()
+    output = own.run("dvc", "repro")
     for stage in ("search_teacher", "search_student", "train_teacher@searched"):
         assert f"{stage}: no arm of params.yaml asks for it; nothing to do" in output
-    outputs = fresh.folder / "outputs"
+    assert (own.folder / ".rolekd/optuna.db").read_bytes() == studies
+    outputs = own.folder / "outputs"
     assert [path.stat().st_size for path in outputs.glob("search_*/schedule.json")] == [0, 0]
     assert not (outputs / "train_teacher/searched/weights.safetensors").stat().st_size
     assert (outputs / "train_teacher/plain/weights.safetensors").stat().st_size
-    assert _arms(fresh) == ["only"]
+    assert _arms(own) == ["only"]
     assert (outputs / "report/index.html").exists()
-    assert json.loads((outputs / "register/version.json").read_text())["version"] == 1
-    assert not list((fresh.folder / ".rolekd").glob("optuna.db"))
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory, fresh_store) -> Project:
-    """A project in which nothing runs."""
-    folder = tmp_path_factory.mktemp("bare") / "project"
-    folder.mkdir()
-    return make_project(folder, fresh_store)
+    assert json.loads((outputs / "register/version.json").read_text())["version"] == 2
 
 
 def _own(name: str = "own", **changes: object) -> dict:
@@ -82,9 +76,8 @@ def test_a_bad_arm_is_one_line_and_leaves_nothing(bare, change, message):
 
 def test_no_arms_at_all_are_refused(bare):
     kept = (bare.folder / "params.yaml").read_text()
-    values = yaml.safe_load(kept)
-    values["compare"]["arms"] = {}
-    (bare.folder / "params.yaml").write_text(yaml.safe_dump(values))
+    bare.set(compare={"arms": None})
+    bare.set(compare={"arms": {}})
     try:
         _refuse(bare, {}, "compare.arms: dictionary should have at least 1 item")
     finally:
@@ -109,13 +102,8 @@ def test_an_old_file_is_told_key_by_key_what_replaced_it(bare):
 
 
 def _refuse(project: Project, change: dict, message: str) -> str:
-    """See that the first stage refuses changed parameters; put them back."""
-    kept = (project.folder / "params.yaml").read_text()
-    project.set(**change)
-    try:
-        output = project.run("python", "-m", "pipelines.plan", code=2)
-    finally:
-        (project.folder / "params.yaml").write_text(kept)
+    """See that the first stage refuses changed parameters."""
+    output = project.run_with(change, "python", "-m", "pipelines.plan", code=2)
     assert output.startswith("error: params.yaml: ")
     assert output.count("\n") == 1
     assert message in output

@@ -72,6 +72,15 @@ class Project:
         assert done.returncode == code, f"{command} gave {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def run_with(self, change: dict, *command: str, code: int = 0) -> str:
+        """Run a command with changed parameters; put them back."""
+        kept = (self.folder / "params.yaml").read_text()
+        self.set(**change)
+        try:
+            return self.run(*command, code=code)
+        finally:
+            (self.folder / "params.yaml").write_text(kept)
+
     def traced(self, *command: str) -> list[str]:
         """Return the command so that every connection of its processes is written down."""
         file = self.traces / str(len(list(self.traces.iterdir())))
