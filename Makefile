@@ -47,7 +47,7 @@ check: setup  ## ruff, mypy, import-linter
 
 # one thread each: two processes that both use two cores wait for each other
 test: check  ## check, then every test that is not marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" -n 2 --dist worksteal
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -46,15 +46,21 @@ class _Subject:
     trained: bool
 
 
+class Trained(TypedDict, total=False):
+    """Files of trained networks, all three or none: weights, and the prepared data of both."""
+
+    student: Path | None
+    float_network: Path | None
+    data: Path | None
+
+
 def run(
     seconds: float = 3.0,
-    student: Path | None = None,
-    float_network: Path | None = None,
-    data: Path | None = None,
     bits: int = 2,
     batches: tuple[int, ...] = (1, 8, 64),
     threads: tuple[int, ...] = (1, 2),
     target: Target = "cpu",
+    **trained: Unpack[Trained],
 ) -> dict[str, Any]:
     """Measure; `seconds` for each network, batch size and number of threads.
 
@@ -65,8 +71,7 @@ def run(
     Raises:
         InputError: some of the three are missing, or they do not belong together.
     """
-    trained = (student, float_network, data)
-    subject = _trained(*trained) if any(trained) else _untrained(bits)
+    subject = _trained(**trained) if any(trained.values()) else _untrained(bits)
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             name: Path(folder) / f"{index}.onnx" for index, name in enumerate((OURS, FLOAT, STATIC))
@@ -80,7 +85,9 @@ def run(
     return {**head, **exported, "cases": cases, "files": files}
 
 
-def _trained(student: Path | None, float_network: Path | None, data: Path | None) -> _Subject:
+def _trained(
+    student: Path | None = None, float_network: Path | None = None, data: Path | None = None
+) -> _Subject:
     if student is None or float_network is None or data is None:
         raise InputError(
             "bench infer: give --student, --float-network and --data together, or none of them"

@@ -19,7 +19,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.machine import describe
-from rolekd.params import Params, SearchParams, parse
+from rolekd.params import Params, SearchParams, TrackParams, parse
 from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
@@ -175,7 +175,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
     store.initialise(uri)  # as `make setup` does
     clock = _Clock()
     begin = time.perf_counter()
-    with runs.start("search", experiment="bench", uri=uri, send=False) as run:
+    with runs.start("search", experiment="bench", track=TrackParams(uri=uri), send=False) as run:
         found = search(spec, inputs, state, [clock, SearchRuns(run)], workers=workers)
     seconds = time.perf_counter() - begin
     startup = clock.started_at - begin

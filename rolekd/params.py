@@ -511,7 +511,7 @@ def _fault(fault: Any) -> str:
         return f"{key}: unknown key; {hint}"
     message = fault["msg"].removeprefix("Value error, ")
     text = f"{key}: {message[0].lower()}{message[1:]}"
-    if fault["type"] in ("value_error", "missing") and isinstance(fault["input"], dict):
+    if fault["type"] in ("value_error", "missing") and isinstance(fault["input"], Mapping):
         return text  # of a section, in which the message names what is wrong
     return f"{text} (is {brief(fault['input'])})"
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
+from rich.text import Text
 
+from rolekd import params
+from rolekd.console import console
 from rolekd.display import say_json, shown
-
-if TYPE_CHECKING:
-    from rolekd.track.compare import Comparison
+from rolekd.track import compare as comparing
+from rolekd.track import store
 
 
 @click.command()
@@ -22,10 +24,6 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
 
     `rolekd compare evaluate` shows the latest evaluation; give two ids for a comparison.
     """
-    from rolekd import params
-    from rolekd.track import compare as comparing
-    from rolekd.track import store
-
     values = params.load(params_file)
     found = comparing.compare(
         runs,
@@ -38,12 +36,7 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
         _show(found)
 
 
-def _show(found: "Comparison") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from rolekd.console import console
-
+def _show(found: comparing.Comparison) -> None:
     terminal = console()
     for title, rows in (("Metrics", found.metrics), ("What differs", found.differences)):
         if not rows:

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from rich.text import Text
 
+from rolekd import params as schema
+from rolekd.console import console
 from rolekd.display import say, say_json, shown
-
-if TYPE_CHECKING:
-    from rolekd.doctor.finding import Finding
-    from rolekd.params import Params
+from rolekd.doctor import installation, project, stores
+from rolekd.doctor.finding import Check, Finding, run
+from rolekd.errors import InputError
+from rolekd.track import store
 
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
 
@@ -32,8 +34,6 @@ def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: st
 
     Nothing is changed. The exit code is 1 if something will fail.
     """
-    from rolekd.track import store
-
     found = []
     for finding in _findings(store.project_root(), storage):
         if only_faults and finding.verdict != "fault":
@@ -50,14 +50,8 @@ def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: st
         context.exit(1)
 
 
-def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
+def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
     """Yield what the checks find, one after the other; some take seconds."""
-    from rolekd import params as schema
-    from rolekd.doctor import installation, project, stores
-    from rolekd.doctor.finding import Check, Finding, run
-    from rolekd.errors import InputError
-    from rolekd.track import store
-
     try:
         values = schema.load(root / "params.yaml")
         yield Finding("params.yaml", "ok", f"{root / 'params.yaml'} is valid")
@@ -84,9 +78,8 @@ def _findings(root: Path, storage: str | None) -> Iterator["Finding"]:
         yield from run(name, check)
 
 
-def _names(root: Path, values: "Params") -> Iterator["Finding"]:
+def _names(root: Path, values: schema.Params) -> Iterator[Finding]:
     """Look whether what the params name exists: augmentations, sources, networks, losses."""
-    from rolekd.doctor.finding import Finding
     from rolekd.stages import checks
 
     with contextlib.chdir(root):  # files are named from there
@@ -94,11 +87,7 @@ def _names(root: Path, values: "Params") -> Iterator["Finding"]:
     yield Finding("names", "ok", "all that params.yaml names exists")
 
 
-def _show(finding: "Finding") -> None:
-    from rich.text import Text
-
-    from rolekd.console import console
-
+def _show(finding: Finding) -> None:
     verdict = (f"{finding.verdict:5}", _COLOURS[finding.verdict])
     remedy = f" -> {finding.remedy}" if finding.remedy else ""
     line = f" {finding.check:17} {shown(f'{finding.found}{remedy}')}"

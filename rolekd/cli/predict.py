@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekd import params
 from rolekd.display import say, say_json, shown
+from rolekd.track import store
 
 if TYPE_CHECKING:
     from rolekd.export.predict import Prediction
@@ -75,9 +77,7 @@ def _open(address: str, params_file: str) -> "Session":
 
     if not address.startswith("models:"):
         return session.load(Path(address))
-    from rolekd import params
     from rolekd.registry import fetch
-    from rolekd.track import store
 
     uri = store.resolve(params.load(params_file).track.uri)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from rolekd import presets
+from rolekd import params, presets
 from rolekd.display import say, say_json
+from rolekd.doctor import project
 
 
 @click.group()
@@ -32,9 +33,6 @@ def list_presets(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Overwrite a changed file.")
 def use(name: str, path: str, force: bool) -> None:
     """Write preset NAME to params.yaml."""
-    from rolekd import params
-    from rolekd.doctor import project
-
     presets.use(name, Path(path), force=force)
     values = params.load(path)
     if Path(values.data.path).exists():

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.table import Table
+from rich.text import Text
 
+from rolekd import params
+from rolekd.console import console
 from rolekd.display import say, say_json
 from rolekd.outputs import Outputs
+from rolekd.track import store
 
 if TYPE_CHECKING:
-    from rolekd.params import Params
     from rolekd.registry.promotion import Decision
 
 Command = Callable[..., Any]
@@ -40,9 +44,7 @@ def _shared(command: Command) -> Command:
     help="Prepared data, to test an older champion on new data.",
 )
 @_shared
-@click.pass_context
 def promote(
-    context: click.Context,
     version: int | None,
     dry_run: bool,
     data: Path,
@@ -52,7 +54,6 @@ def promote(
     as_json: bool,
 ) -> None:
     """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
-    from rolekd import params
     from rolekd.registry import promotion
 
     values = params.load(params_file)
@@ -65,14 +66,13 @@ def promote(
     else:
         _show(decision, dry_run)
     if decision.refused:
-        context.exit(1)
+        click.get_current_context().exit(1)
 
 
 @click.command()
 @_shared
 def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> None:
     """Make the previous champion the champion again."""
-    from rolekd import params
     from rolekd.registry import promotion
 
     name, uri = _place(name, params.load(params_file))
@@ -83,20 +83,14 @@ def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> Non
         say(f"{name}: version {now} is the champion again, instead of version {left}")
 
 
-def _place(name: str | None, values: "Params") -> tuple[str, str]:
+def _place(name: str | None, values: params.Params) -> tuple[str, str]:
     """Return the registered name and the tracking URI."""
     from rolekd.registry import versions
-    from rolekd.track import store
 
     return name or versions.model_name(values.data.name), store.resolve(values.track.uri)
 
 
 def _show(decision: "Decision", dry_run: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from rolekd.console import console
-
     against = f"version {decision.previous}" if decision.previous else "no champion"
     table = Table(
         title=f"{decision.name} version {decision.version} against {against}",

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rolekd import files, params
 from rolekd.display import say
+from rolekd.outputs import Outputs
+from rolekd.track import provenance, store
 
 if TYPE_CHECKING:
-    from rolekd.outputs import Outputs
-    from rolekd.params import Params
     from rolekd.report.costs import Cost
 
 
@@ -35,12 +36,9 @@ if TYPE_CHECKING:
 @click.option("--registry", is_flag=True, help="Set the registered versions beside it.")
 def report(outputs: Path, params_file: str, target: Path, registry: bool) -> None:
     """Write the self-contained HTML report of the last `dvc repro`."""
-    from rolekd import files, params
-    from rolekd.outputs import Outputs
     from rolekd.report.gather import gather
     from rolekd.report.measured import costs
     from rolekd.report.page import build
-    from rolekd.track import provenance
 
     values, written = params.load(params_file), Outputs(outputs)
     teacher = values.compare.arms[values.compare.export].teacher
@@ -50,7 +48,7 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     say(f"{target}: open it in a browser")
 
 
-def _registered(outputs: "Outputs", values: "Params") -> list["Cost"]:
+def _registered(outputs: Outputs, values: params.Params) -> list["Cost"]:
     """Return what the registered versions cost that were tested on the same images.
 
     Their latencies were measured when they were registered, maybe on another machine.
@@ -58,7 +56,6 @@ def _registered(outputs: "Outputs", values: "Params") -> list["Cost"]:
     from rolekd.data import dataset as datasets
     from rolekd.registry import versions
     from rolekd.report.costs import Cost
-    from rolekd.track import store
 
     digest = datasets.load(outputs.data).digest
     found = versions.versions(

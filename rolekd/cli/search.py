@@ -4,15 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich.table import Table
 
+from rolekd.console import console
 from rolekd.display import say_json
 from rolekd.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _DEFAULT_STORAGE = "sqlite:///.rolekd/optuna.db"
 
@@ -78,8 +77,6 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     if as_json:
         say_json(found)
         return
-    from rolekd.console import console
-
     terminal = console()
     for each in found:
         terminal.print(_line(each), soft_wrap=True)
@@ -118,9 +115,7 @@ def _line(found: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _table(found: dict[str, Any]) -> "Table":
-    from rich.table import Table
-
+def _table(found: dict[str, Any]) -> Table:
     at_work = {worker["member"]: worker for worker in found["workers"]}
     table = Table("member", "parent", "state", "accuracy", "worker", "last seen")
     for member in found["members"]:

@@ -2,10 +2,13 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
+from rolekd import params
 from rolekd.display import say
+from rolekd.track import store
 
 
 @click.command()
@@ -46,10 +49,8 @@ def serve(
     host: str,
     port: int,
     workers: int,
-    megabytes: int,
-    connections: int,
-    seconds: float,
     params_file: str,
+    **limits: Any,
 ) -> None:
     """Answer predictions over HTTP in the protocol of `mlflow models serve`.
 
@@ -57,10 +58,8 @@ def serve(
 
     The version is looked up once: start it again after a promotion.
     """
-    from rolekd import params
     from rolekd.registry import fetch, serving, versions
     from rolekd.registry.connections import Limits
-    from rolekd.track import store
 
     values = params.load(params_file)
     address = address or f"models:/{versions.model_name(values.data.name)}@{versions.CHAMPION}"
@@ -68,5 +67,6 @@ def serve(
         version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
         say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
-        limits = Limits(megabytes * 2**20, connections, seconds)
-        serving.serve(version, host, port, workers, limits)
+        size = limits["megabytes"] * 2**20
+        kept = Limits(size, limits["connections"], limits["seconds"])
+        serving.serve(version, host, port, workers, kept)

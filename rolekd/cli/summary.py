@@ -2,6 +2,7 @@
 
 import click
 
+from rolekd import params
 from rolekd.console import console
 from rolekd.display import say, say_json
 from rolekd.outputs import Arms, EvaluateMetrics, ExportMetrics, Outputs, Version
@@ -19,7 +20,6 @@ def summary(as_json: bool) -> None:
         facts = {"teacher_accuracy": teacher, "exported": exported.model_dump()}
         say_json({**arms.model_dump(), **facts, "model": version.model_dump()})
         return
-    from rolekd import params
     from rolekd.data import dataset as datasets
     from rolekd.report.datafiles import load_predictions
     from rolekd.report.findings import headline, remarks

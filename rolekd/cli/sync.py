@@ -2,7 +2,10 @@
 
 import click
 
+from rolekd import params
 from rolekd.display import say, say_json
+from rolekd.track import store
+from rolekd.track import sync as spools
 
 
 @click.command()
@@ -17,10 +20,6 @@ def sync(context: click.Context, uri: str | None, params_file: str, as_json: boo
 
     The next stage does so by itself. The exit code is 1 if records stay that cannot be sent.
     """
-    from rolekd import params
-    from rolekd.track import store
-    from rolekd.track import sync as spools
-
     address = store.resolve(uri or params.load(params_file).track.uri)
     outcomes = spools.sync(store.spool_folder(), address)
     if as_json:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
+from rolekd import params
 from rolekd.display import say
+from rolekd.track import store
 
 _PORT = click.IntRange(1, 65_535)
 
@@ -18,9 +20,6 @@ _PORT = click.IntRange(1, 65_535)
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 def ui(mlflow_port: int, optuna_port: int) -> None:
     """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
-    from rolekd import params
-    from rolekd.track import store
-
     root = store.project_root()
     uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
     studies = root / ".rolekd" / "optuna.db"

@@ -29,11 +29,6 @@ def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    facts = "\n".join(
-        f"- {_text(key)}: {_text(value)}"
-        for key, value in blanked(about).items()
-        if key not in _TOLD_APART
-    )
     address = shlex.quote(shown(f"models:/{name}@champion"))
     return f"""# {_text(name)}
 
@@ -57,7 +52,7 @@ preprocessing is inside. Out come logits and probabilities over {len(dataset.cla
 
 ## Where it comes from
 - data: {_text(dataset.name)}, digest {evidence.data_digest}
-{facts}
+{_facts(about)}
 
 ## Use and limits
 Meant for images like those of its data set ({_text(dataset.name)}): same size, same kind, one of
@@ -72,6 +67,14 @@ The first two check the file and run nothing else; MLflow runs whatever a versio
 
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.
 """
+
+
+def _facts(about: Mapping[str, object]) -> str:
+    return "\n".join(
+        f"- {_text(key)}: {_text(value)}"
+        for key, value in blanked(about).items()
+        if key not in _TOLD_APART
+    )
 
 
 def _text(foreign: object) -> str:

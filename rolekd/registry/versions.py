@@ -7,7 +7,7 @@ import importlib.metadata
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,25 @@ class Version:
         return f"models:/{self.name}/{self.number}"
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a version says of its graph.
+
+    Attributes:
+        tags: of the version: data hash, schedule hashes, bits, accuracy, commit, run ids.
+        metrics: numbers of the logged model, linked to version and run.
+        params: parameters of the logged model.
+        evidence: what gates judge a version by; without it, it cannot be promoted.
+        card: the model card, Markdown: MLflow's description of the version, and a file beside it.
+    """
+
+    tags: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    card: str | None = None
+
+
 def model_name(dataset: str) -> str:
     """Return the registered name of a dataset's student."""
     return f"rolekd-{dataset}-student"
@@ -60,28 +79,18 @@ def register(
     name: str,
     run_id: str | None,
     example: NDArray[np.uint8],
-    tags: Mapping[str, object],
-    metrics: Mapping[str, float] | None = None,
-    params: Mapping[str, object] | None = None,
-    evidence: Evidence | None = None,
-    card: str | None = None,
-    alias: str = CHALLENGER,
+    description: Description | None = None,
     uri: str | None = None,
 ) -> Version:
-    """Log an ONNX file as a model of a run, register it as a new version, give it the alias.
+    """Log an ONNX file as a model of a run, register it as a new version: the challenger.
 
     Args:
         onnx_path: the exported graph, one file, uint8 [N, H, W, C] in.
         name: registered name, see `model_name`.
         run_id: MLflow run that the model belongs to, from `Run.run_id`.
         example: uint8 [n, H, W, C] images, kept beside the model as input example.
-        tags: of the version: data hash, schedule hashes, bits, accuracy, commit, run ids.
-        metrics: numbers of the logged model, linked to version and run.
-        params: parameters of the logged model.
-        evidence: what gates judge a version by; without it, it cannot be promoted.
-        card: the model card, Markdown: the version's description, and a file beside it.
-        alias: moved to the new version.
-        uri: MLflow tracking URI; None as in `runs.start`.
+        description: what the version says of the graph.
+        uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
 
     Raises:
         InputError: the graph has no uint8 [N, H, W, C] input that fits the example.
@@ -90,7 +99,7 @@ def register(
     import mlflow
     import onnx
 
-    uri = store.resolve(uri)
+    description, uri = description or Description(), store.resolve(uri)
     if run_id is None:
         raise RunError(
             f"register: the run of this stage never reached MLflow at {redact(uri)}; "
@@ -98,7 +107,7 @@ def register(
         )
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
-    cleaned = {**store.clean(tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
+    cleaned = {**store.clean(description.tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
     with reachable(uri), tracking(uri):
         client = mlflow.MlflowClient(uri)
         model = client.create_logged_model(
@@ -106,29 +115,29 @@ def register(
             name=name,
             source_run_id=run_id,
             tags=cleaned,
-            params=store.clean(params or {}, _PARAM_LIMIT),
+            params=store.clean(description.params, _PARAM_LIMIT),
         )
         with tempfile.TemporaryDirectory() as folder:
-            beside = _files_beside(Path(folder), evidence, card)
+            beside = _files_beside(Path(folder), description)
             _log_graph(graph, signature, example, model.model_id, run_id, beside)
-        _log_metrics(client, run_id, model.model_id, metrics or {})
+        _log_metrics(client, run_id, model.model_id, description.metrics)
         made = mlflow.register_model(
             f"models:/{model.model_id}", name, tags={**cleaned, "model_id": model.model_id}
         )
         number = int(made.version)
-        if card:
-            client.update_model_version(name, str(number), card)
-        client.set_registered_model_alias(name, alias, str(number))
+        if description.card:
+            client.update_model_version(name, str(number), description.card)
+        client.set_registered_model_alias(name, CHALLENGER, str(number))
     return Version(name, number, model.model_id)
 
 
-def _files_beside(folder: Path, evidence: Evidence | None, card: str | None) -> list[Path]:
+def _files_beside(folder: Path, description: Description) -> list[Path]:
     written = []
-    if evidence is not None:
-        files.write_json(folder / EVIDENCE_FILE, evidence.to_json())
+    if description.evidence is not None:
+        files.write_json(folder / EVIDENCE_FILE, description.evidence.to_json())
         written.append(folder / EVIDENCE_FILE)
-    if card:
-        files.write_text(folder / "MODEL_CARD.md", card)
+    if description.card:
+        files.write_text(folder / "MODEL_CARD.md", description.card)
         written.append(folder / "MODEL_CARD.md")
     return written
 

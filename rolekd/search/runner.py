@@ -44,6 +44,23 @@ _LOCK_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
+class Storage:
+    """Where a search is kept, for its workers here and elsewhere.
+
+    Attributes:
+        url: Of the database; None: SQLite in the search's state.
+        artifacts: s3://BUCKET/PREFIX or a folder; None: a folder in the search's state.
+        study: Name of the study; None: role and fingerprint.
+        heartbeat_seconds: Sign of life of a worker; silent for six of them, it is taken for dead.
+    """
+
+    url: str | None = None
+    artifacts: str | None = None
+    study: str | None = None
+    heartbeat_seconds: int = 10
+
+
+@dataclass(frozen=True)
 class Found:
     """What a search found.
 
@@ -70,10 +87,7 @@ def run(
     observers: Sequence[Observer] = (),
     *,
     workers: int = 1,
-    storage: str | None = None,
-    artifacts: str | None = None,
-    study: str | None = None,
-    heartbeat_seconds: int = 10,
+    storage: Storage | None = None,
 ) -> Found:
     """Run a search, or continue it, to its end.
 
@@ -85,29 +99,27 @@ def run(
         state: Folder for the state of this search and no other; locked meanwhile.
         observers: Told of every result.
         workers: Processes on this machine, this one included; changes no result.
-        storage: URL of the database; None: SQLite in `state`.
-        artifacts: s3://BUCKET/PREFIX or a folder; None: a folder in `state`.
-        study: Name of the study; None: role and fingerprint.
-        heartbeat_seconds: Sign of life of a worker; silent for six of them, it is taken for dead.
+        storage: Database and artifact store, if not in `state`.
 
     Raises:
         InputError: The study holds another search, or the libraries are others.
         RunError: The database or the artifact store failed for good, or every member diverged.
     """
-    storage = storage or f"sqlite:///{(state / 'study.db').resolve()}"
-    artifacts = absolute(artifacts or str(state / "artifacts"))
-    study = study or spec.name
+    storage = storage or Storage()
+    url = storage.url or f"sqlite:///{(state / 'study.db').resolve()}"
+    artifacts = absolute(storage.artifacts or str(state / "artifacts"))
+    study = storage.study or spec.name
     with _locked(state):
         refuse_other_versions(spec)
         find_trainer(spec.trainer)  # imports what the forked workers need
         scratch = _clean_scratch(state)
-        ledger = Ledger.create(storage, spec, study, heartbeat_seconds)
+        ledger = Ledger.create(url, spec, study, storage.heartbeat_seconds)
         store = open_artifacts(artifacts, study)
         if ledger.artifacts != artifacts:
             store.put_inputs(inputs, spec.inputs)
             ledger.publish(artifacts)
         ledger.close()  # a connection must not be shared through a fork
-        with Team(workers - 1, storage, artifacts, study, inputs, scratch) as team:
+        with Team(workers - 1, url, artifacts, study, inputs, scratch) as team:
             tell = Telling(observers, spec.search)
 
             def pulse(board: Board) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from rolekd import files
 from rolekd.data import dataset as datasets
@@ -52,17 +53,7 @@ def export(stage: Stage) -> None:
             metadata=_metadata(outputs, arm, dataset, about),
         )
         checked = _verified(unproven, integers, dataset, outputs.graph)
-    cost = size(network, (dataset.channels, *dataset.image_size))
-    metrics = ExportMetrics(
-        bytes=summary.bytes,
-        images=checked.images,
-        argmax_equal=checked.argmax_equal,
-        largest_logit_difference=checked.largest_difference,
-        accuracy=float((checked.predictions == dataset.split("test")[1]).mean()),
-        parameters=cost.parameters,
-        bits_per_parameter=cost.bits_per_parameter,
-        bit_operations=cost.bit_operations,
-    )
+    metrics = _metrics(summary.bytes, checked, network, dataset)
     Verification(
         **metrics.model_dump(exclude={"mlflow_run_id"}),
         sha256=summary.sha256,
@@ -74,6 +65,22 @@ def export(stage: Stage) -> None:
     say(
         f"{outputs.graph}: {summary.bytes} bytes, equal to the integer evaluation on "
         f"{checked.argmax_equal} of {checked.images} test images"
+    )
+
+
+def _metrics(
+    length: int, checked: verify.Verification, network: nn.Module, dataset: Dataset
+) -> ExportMetrics:
+    cost = size(network, (dataset.channels, *dataset.image_size))
+    return ExportMetrics(
+        bytes=length,
+        images=checked.images,
+        argmax_equal=checked.argmax_equal,
+        largest_logit_difference=checked.largest_difference,
+        accuracy=float((checked.predictions == dataset.split("test")[1]).mean()),
+        parameters=cost.parameters,
+        bits_per_parameter=cost.bits_per_parameter,
+        bit_operations=cost.bit_operations,
     )
 
 

@@ -45,14 +45,16 @@ def register(stage: Stage) -> None:
         name=name,
         run_id=stage.run.run_id(),
         example=dataset.split("test")[0][:_EXAMPLES],
-        tags=about,
-        metrics={
-            "accuracy": exported.accuracy,
-            "teacher_accuracy": found.teacher_accuracy,
-            "bytes": exported.bytes,
-        },
-        evidence=found,
-        card=card(found, dataset, about, name),
+        description=versions.Description(
+            tags=about,
+            metrics={
+                "accuracy": exported.accuracy,
+                "teacher_accuracy": found.teacher_accuracy,
+                "bytes": exported.bytes,
+            },
+            evidence=found,
+            card=card(found, dataset, about, name),
+        ),
         uri=params.track.uri,
     )
     Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)

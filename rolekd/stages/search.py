@@ -47,8 +47,10 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
         [*observers, SearchRuns(stage.run)],
         workers=params.machine.workers,
         # set by `rolekd search` for a database that other machines reach
-        storage=os.environ.get("ROLEKD_STORAGE", f"sqlite:///{home / 'optuna.db'}"),
-        artifacts=os.environ.get("ROLEKD_ARTIFACTS", str(artifacts)),
+        storage=runner.Storage(
+            os.environ.get("ROLEKD_STORAGE", f"sqlite:///{home / 'optuna.db'}"),
+            os.environ.get("ROLEKD_ARTIFACTS", str(artifacts)),
+        ),
     )
     _write(stage, role, found)
     shutil.rmtree(artifacts, ignore_errors=True)

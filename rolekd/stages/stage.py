@@ -13,7 +13,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.errors import InputError
 from rolekd.outputs import Metrics, Outputs, Wanted
-from rolekd.track import runs, store
+from rolekd.track import provenance, runs, store
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def open_stage(
             "dependencies": {str(path): files.digest_path(path) for path in dependencies},
         }
     )
+    inputs = [path for path in dependencies if path.parts[0] == Outputs().root.name]
     full_name = name if variant is None else f"{name}-{variant}"
     state = store.project_root() / ".rolekd" / "state" / f"{full_name}-{fingerprint[:16]}"
     outputs = Outputs()
@@ -110,11 +111,9 @@ def open_stage(
             experiment=f"rolekd-{values.data.name}",
             variant=variant,
             params=used,
-            tags={"fingerprint": fingerprint, **(tags or {})},
-            inputs=[path for path in dependencies if path.parts[0] == outputs.root.name],
-            uri=values.track.uri,
+            tags={**provenance.input_tags(inputs), "fingerprint": fingerprint, **(tags or {})},
+            track=values.track,
             send=not forks,
-            system_metrics=values.track.system_metrics,
         ) as run,
     ):
         files.clear_unfinished(folder)  # of a killed process; the lock makes this the only one

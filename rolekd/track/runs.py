@@ -14,11 +14,12 @@ import itertools
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rolekd.params import TrackParams
 from rolekd.secrets import redact
 from rolekd.track import provenance, store
 from rolekd.track.machine import SystemMetrics
@@ -200,10 +201,8 @@ def start(
     variant: str | None = None,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
-    inputs: Iterable[Path | str] = (),
-    uri: str | None = None,
+    track: TrackParams | None = None,
     send: bool = True,
-    system_metrics: bool = False,
 ) -> Run:
     """Open the run of a stage.
 
@@ -212,17 +211,16 @@ def start(
         experiment: the MLflow experiment, one per dataset, as in "rolekd-digits".
         variant: the arm or the role that the stage was started for.
         params: parameters to record.
-        tags: what to filter by, as in arm, bits, role, seeds, schedule.
-        inputs: files and folders whose hashes become tags `input.<path>`.
-        uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
+        tags: what to filter by, as in arm, bits, role, seeds, and `provenance.input_tags`.
+        track: where it is recorded, and whether what the machine does meanwhile is too; without
+            a URI: the environment's, else `mlflow.db` of the project.
         send: False leaves it to `Run.send` to start the sender, for a process that still forks.
-        system_metrics: record what the machine does meanwhile, every ten seconds.
 
     Raises:
-        InputError: the URI is none that MLflow takes, or an input is missing.
+        InputError: the URI is none that MLflow takes.
     """
-    root = store.project_root()
-    uri = store.resolve(uri, root)
+    root, track = store.project_root(), track or TrackParams()
+    uri = store.resolve(track.uri, root)
     key = uuid.uuid4().hex
     spool = Spool(store.spool_folder(root) / key)
     run = Run(spool, Sender(spool, uri), key)
@@ -230,16 +228,11 @@ def start(
         stage if variant is None else f"{stage}@{variant}",
         experiment,
         os.environ.get("MLFLOW_RUN_ID"),  # `mlflow run` made that one: ours becomes its child
-        {
-            "stage": stage,
-            **provenance.collect().tags(),
-            **provenance.input_tags(inputs),
-            **(tags or {}),
-        },
+        {"stage": stage, **provenance.collect().tags(), **(tags or {})},
     )
     if params:
         run.log_params(params)
-    if system_metrics:
+    if track.system_metrics:
         run._system = SystemMetrics(run.epoch)
     if send:
         run.send()

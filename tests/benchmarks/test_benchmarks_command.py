@@ -33,9 +33,9 @@ def test_a_checkout_has_them_whatever_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [(), ("--help",), ("augment", "--json")])
 def test_an_installed_library_says_that_it_has_none(words: tuple[str, ...], tmp_path: Path) -> None:
     installed = tmp_path / "site-packages"
-    for name in ("cli/__init__.py", "cli/bench.py", "__init__.py", "errors.py"):
-        (installed / "rolekd" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "rolekd" / name, installed / "rolekd" / name)
+    shutil.copytree(
+        ROOT / "rolekd", installed / "rolekd", ignore=shutil.ignore_patterns("__pycache__")
+    )
     done = bench(installed, tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1

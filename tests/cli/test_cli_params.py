@@ -10,8 +10,7 @@ from click.testing import CliRunner
 from rolekd.cli.params import params
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
-from rolekd.params import DataParams, Params
-from rolekd.sources.prepare import prepare
+from rolekd.params import Params
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,10 +77,15 @@ def test_sizes_layer_by_layer(project: Path) -> None:
     assert "all + BatchNorm" in text
 
 
-def test_the_shape_is_that_of_the_prepared_data_unless_they_are_others(project: Path) -> None:
-    data = prepare(DataParams(), seed=0)
+def test_the_shape_is_that_of_the_prepared_data_unless_they_are_others(
+    project: Path, digits: datasets.Dataset
+) -> None:
     padded = datasets.assemble(
-        "digits", data.images.repeat(2, axis=1), data.labels, data.classes, data.splits
+        "digits",
+        digits.images.repeat(2, axis=1),
+        digits.labels,
+        digits.classes,
+        digits.splits,
     )
     datasets.save(padded, project / "outputs/data")
     assert _json("--taps")["student"]["image_size"] == [16, 8]

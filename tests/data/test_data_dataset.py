@@ -12,11 +12,6 @@ from rolekd.params import DataParams
 from rolekd.sources.prepare import prepare
 
 
-@pytest.fixture(scope="module")
-def digits() -> datasets.Dataset:
-    return prepare(DataParams(), seed=0)
-
-
 def test_digits_are_whole_and_split_as_promised(digits):
     assert digits.images.shape == (1797, 8, 8, 1)
     assert digits.images.dtype == np.uint8

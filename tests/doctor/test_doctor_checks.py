@@ -20,7 +20,7 @@ from rolekd.doctor import installation, project, stores
 from rolekd.doctor.finding import Finding, run
 from rolekd.errors import InputError
 from rolekd.outputs import PrepareMetrics
-from rolekd.params import DataParams, Params
+from rolekd.params import DataParams, Params, TrackParams
 from rolekd.track import runs, store
 
 
@@ -154,8 +154,8 @@ def test_stores_that_are_not_there_yet(tmp_path):
     assert one(stores.spool(tmp_path / "spool")).verdict == "ok"
 
 
-def test_a_store_of_another_mlflow_is_a_fault(project_folder):
-    path = project_folder / "mlflow.db"
+def test_a_store_of_another_mlflow_is_a_fault(project):
+    path = project / "mlflow.db"
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'ab12'")
     found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
@@ -169,9 +169,9 @@ def test_a_server_that_is_away_is_a_fault_without_its_password():
     assert "hidden" not in found.found
 
 
-def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project_folder, monkeypatch):
+def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project, monkeypatch):
     monkeypatch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
-    with runs.start("train", experiment="e", uri="http://127.0.0.1:9") as run_:
+    with runs.start("train", experiment="e", track=TrackParams(uri="http://127.0.0.1:9")) as run_:
         run_.log_params({"seed": 0})
         assert one(stores.spool(store.spool_folder())).verdict == "ok"  # it sends by itself
     found = one(stores.spool(store.spool_folder()))
@@ -186,8 +186,8 @@ def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project_folder,
     assert "mend it" in found.remedy
 
 
-def test_a_damaged_store_is_a_fault_and_stays(project_folder):
-    path = project_folder / "mlflow.db"
+def test_a_damaged_store_is_a_fault_and_stays(project):
+    path = project / "mlflow.db"
     content = bytearray(path.read_bytes())
     for place in range(len(content) // 2, len(content), 512):
         content[place] ^= 0xFF
@@ -213,21 +213,21 @@ def test_no_server_is_waited_for_long():
     assert time.monotonic() - begin < 40  # MLflow's own tries take 100 s
 
 
-def test_the_command(project_folder, monkeypatch):
+def test_the_command(project, monkeypatch):
     monkeypatch.delenv("ROLEKD_STORAGE", raising=False)
-    (project_folder / "data/raw/digits").mkdir(parents=True)
+    (project / "data/raw/digits").mkdir(parents=True)
     told = CliRunner().invoke(doctor, ["--json"], catch_exceptions=False)
     found = {line["check"]: line["verdict"] for line in json.loads(told.output)}
     assert told.exit_code == 0, told.output
     assert found["MLflow"] == "ok"
     assert found["outputs"] == "note"
-    (project_folder / "params.yaml").write_text("data: {source: digit}")
+    (project / "params.yaml").write_text("data: {source: digit}")
     told = CliRunner().invoke(doctor, ["--faults"], catch_exceptions=False)
     assert told.exit_code == 1
     assert "fault names             data.source: no source 'digit' -> did you mean digits?" in (
         told.output
     )
-    (project_folder / "params.yaml").write_text("serach: {}")
+    (project / "params.yaml").write_text("serach: {}")
     told = CliRunner().invoke(doctor, catch_exceptions=False)
     assert told.exit_code == 1
     assert "fault params.yaml" in told.output

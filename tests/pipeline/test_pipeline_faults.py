@@ -27,24 +27,23 @@ pytestmark = pytest.mark.timeout(300)
         ({"data": {"path": "nowhere"}}, "nowhere: is missing"),
     ],
 )
-def test_bad_parameters_are_one_line_and_leave_nothing(fresh, change, message):
-    fresh.set(**change)
-    output = fresh.run("python", "-m", "pipelines.prepare", code=2)
+def test_bad_parameters_are_one_line_and_leave_nothing(bare, change, message):
+    output = bare.run_with(change, "python", "-m", "pipelines.prepare", code=2)
     assert message in output
     assert len([line for line in output.splitlines() if line.startswith("error: ")]) == 1
     assert "Traceback" not in output
-    assert not (fresh.folder / "outputs").exists()
+    assert not (bare.folder / "outputs").exists()
 
 
-def test_a_wrong_role_and_a_wrong_arm_are_refused(fresh):
-    output = fresh.run("python", "-m", "pipelines.search", "--role", "coach", code=2)
+def test_a_wrong_role_and_a_wrong_arm_are_refused(bare):
+    output = bare.run("python", "-m", "pipelines.search", "--role", "coach", code=2)
     assert output.startswith("error: Invalid value for '--role': 'coach' is not one of")
-    output = fresh.run("python", "-m", "pipelines.distill", "--arm", "kd-nothing", code=2)
+    output = bare.run("python", "-m", "pipelines.distill", "--arm", "kd-nothing", code=2)
     assert output.startswith("error: stage distill: no 'kd-nothing' among plain, kd")
 
 
-def test_a_stage_without_its_inputs_names_them(fresh):
-    output = fresh.run("python", "-m", "pipelines.train_teacher", code=2)
+def test_a_stage_without_its_inputs_names_them(bare):
+    output = bare.run("python", "-m", "pipelines.train_teacher", code=2)
     assert "error: outputs/plan/train_teacher_searched.json: cannot be read" in output
     assert "Traceback" not in output
 

@@ -5,16 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from conftest import GUARDED, Project, can_trace
+from projects import Project, can_trace
 
 
 @pytest.fixture
 def guarded(tmp_path) -> Project:
     """A project without files."""
     (tmp_path / "project").mkdir()
-    made = Project(tmp_path / "project")
-    made.environment["PYTHONPATH"] = str(GUARDED)
-    return made
+    return Project(tmp_path / "project")
 
 
 @pytest.mark.parametrize(

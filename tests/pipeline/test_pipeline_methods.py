@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from conftest import make_project
+from projects import make_project
 
 from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 
@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def fresh(store, tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("methods"), store)
+def fresh(fresh_store, tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("methods"), fresh_store)
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, *COMBINATIONS])

@@ -6,8 +6,8 @@ import time
 
 import pytest
 import servers
-from conftest import make_project
 from mlflow import MlflowClient
+from projects import make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -16,7 +16,7 @@ EPOCHS = 400
 
 
 @pytest.fixture
-def server(store, tmp_path):
+def server(tmp_path):
     running = servers.Tracking(tmp_path)
     yield running
     running.kill()
@@ -31,9 +31,9 @@ def wait(condition, seconds=300):
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_a_training_goes_on_without_mlflow_and_no_number_is_lost(
-    store, server, tmp_path, comes_back
+    fresh_store, server, tmp_path, comes_back
 ):
-    project = make_project(tmp_path / "project", store)
+    project = make_project(tmp_path / "project", fresh_store)
     project.environment["MLFLOW_TRACKING_URI"] = server.uri
     # long enough for the outage, where the server comes back
     epochs = EPOCHS if comes_back else 20

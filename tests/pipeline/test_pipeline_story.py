@@ -17,7 +17,7 @@ LENIENT = {
     "teacher_points_lost": 100.0,
     "accuracy_points_lost": 100.0,
     "significance": 1e-9,
-    "latency_ratio": 1e9,
+    "latency_ratio": 1000.0,
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rolekd.params import SearchParams
-from rolekd.search.runner import run
+from rolekd.search.runner import Storage, run
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
 HERE = Path(__file__).parent
@@ -118,7 +118,9 @@ def start(trainers, inputs, digest, tmp_path):
     started = []
 
     def search(spec, state, workers, options, answer):
-        answer.write_text(digest(run(spec, inputs, state, workers=workers, **options)))
+        answer.write_text(
+            digest(run(spec, inputs, state, workers=workers, storage=Storage(**options)))
+        )
 
     def begin(spec, state, workers=1, **options):
         answer = tmp_path / f"answer-{len(started)}"

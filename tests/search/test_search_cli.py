@@ -14,7 +14,7 @@ from rolekd.cli import root
 from rolekd.errors import InputError, RunError
 from rolekd.search.artifacts import open_artifacts
 from rolekd.search.planner import make_planner
-from rolekd.search.runner import run
+from rolekd.search.runner import Storage, run
 from rolekd.search.study import Ledger
 
 
@@ -62,7 +62,7 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     while not json.loads(call("status", "--storage", url, "--json"))[0]["workers"]:
         assert worker.poll() is None
         time.sleep(0.05)
-    found = run(spec, inputs, tmp_path / "state", storage=url, artifacts=store)
+    found = run(spec, inputs, tmp_path / "state", storage=Storage(url, store))
     assert digest(found) == wanted
     _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0, errors
@@ -80,7 +80,7 @@ def test_a_bucket_that_is_not_there(trainers, inputs, make_spec, tmp_path, s3):
     with pytest.raises(
         RunError, match=r"artifact store s3://none: writing failed \(.*NoSuchBucket"
     ):
-        run(make_spec(), inputs, tmp_path, artifacts="s3://none")
+        run(make_spec(), inputs, tmp_path, storage=Storage(artifacts="s3://none"))
 
 
 def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):

@@ -13,11 +13,12 @@ from rolekd.search.artifacts import open_artifacts
 from rolekd.search.board import State
 from rolekd.search.joining import join
 from rolekd.search.planner import make_planner
-from rolekd.search.runner import run
+from rolekd.search.runner import Storage, run
 from rolekd.search.study import Ledger
 from rolekd.search.worker import Worker
 
 STUDY = "teacher-test"
+NAMED = Storage(study=STUDY)
 
 
 @pytest.fixture
@@ -85,9 +86,9 @@ def test_a_store_on_a_full_disk(
 def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, digest, tmp_path):
     spec = make_spec()
     with pytest.raises(RunError, match=r"/sys: writing failed \((Permission|Operation|Read-only)"):
-        run(spec, inputs, tmp_path, artifacts="/sys")
+        run(spec, inputs, tmp_path, storage=Storage(artifacts="/sys"))
     with pytest.raises(InputError, match="/proc/artifacts: cannot be made"):
-        run(spec, inputs, tmp_path, artifacts="/proc/artifacts")
+        run(spec, inputs, tmp_path, storage=Storage(artifacts="/proc/artifacts"))
     assert run(spec, inputs, tmp_path).line
 
 
@@ -108,10 +109,15 @@ def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_pa
 def test_another_search_in_the_study_is_refused_with_the_difference(
     trainers, inputs, make_spec, tmp_path
 ):
-    run(make_spec(population=4, seconds=0.0), inputs, tmp_path, study=STUDY)
+    run(make_spec(population=4, seconds=0.0), inputs, tmp_path, storage=NAMED)
     with pytest.raises(InputError) as caught:
-        run(make_spec(population=6, seconds=0.0, seed=3), inputs, tmp_path, study=STUDY)
-    assert "settings.population: 4 there, 6 here" in str(caught.value)
+        run(
+            make_spec(population=6, seconds=0.0, seed=3),
+            inputs,
+            tmp_path,
+            storage=NAMED,
+        )
+    assert "search.population: 4 there, 6 here" in str(caught.value)
     assert "seed: 0 there, 3 here" in str(caught.value)
     assert "training" not in str(caught.value)
 
@@ -156,7 +162,7 @@ def test_a_silent_worker_of_another_machine_is_given_up(
     entry = ledger.read().waiting()[1]
     assert ledger.claim(entry, "elsewhere:1:2:3")
     ledger.close()
-    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
     assert found.history[0][1].trial > 3
 
@@ -180,7 +186,7 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     ledger.finish = overtaken
     slow._advance_one(ledger.read())
     assert not list((tmp_path / "state" / "artifacts").iterdir())
-    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
 
 
@@ -193,7 +199,7 @@ def test_duplicates_of_two_planners_are_trained_once(
     planned = make_planner(ledger.spec)([])
     ledger.enqueue(planned[:3])
     ledger.enqueue(planned)
-    found = run(spec, inputs, tmp_path / "state", study=STUDY)
+    found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
     states = [entry.state for entry in ledger.read().entries]
     assert states.count(State.DUPLICATE) == 3

@@ -76,6 +76,6 @@ def test_nothing_outgrown_is_left(start, spec, undisturbed, tmp_path):
     kept = [file.name for file in (state / "artifacts").iterdir()]
     assert len([name for name in kept if ".input-" in name]) == len(spec.inputs)
     states = [name for name in kept if ".input-" not in name]
-    assert len(states) == spec.settings.population
+    assert len(states) == spec.search.population
     assert all(".g0004-" in name for name in states)
     assert not (state / "scratch").exists()

@@ -5,23 +5,21 @@ import pytest
 from rolekd.data import dataset as datasets
 from rolekd.errors import RunError
 from rolekd.files import sha256
-from rolekd.params import DataParams, Params, TeacherParams, parse
+from rolekd.params import Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, training
 from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
-from rolekd.sources.prepare import prepare
 from rolekd.train import roles, state
 
 NOTHING = (0,) * 60
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory, digits):
     folder = tmp_path_factory.mktemp("inputs")
-    whole = prepare(DataParams(), seed=0)
-    datasets.save_splits(whole, ("search_train", "search_val"), folder / DATA)
+    datasets.save_splits(digits, ("search_train", "search_val"), folder / DATA)
     section = {"model": {"name": "resnet8", "width": 6}}
-    network, about = roles.teacher(TeacherParams.model_validate(section), whole, 0)
+    network, about = roles.teacher(TeacherParams.model_validate(section), digits, 0)
     state.save_weights(folder / TEACHER, network, about)
     return folder
 

@@ -7,20 +7,14 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.errors import InputError
 from rolekd.files import sha256
-from rolekd.params import DataParams, parse
+from rolekd.params import parse
 from rolekd.search.member import DATA, Member, training
 from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
-from rolekd.sources.prepare import prepare
 from rolekd.train import roles, state
 from rolekd.train.evaluate import accuracy, predict
 
 NOTHING = (0,) * 60
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return prepare(DataParams(), seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from postgres import ESCAPED, PASSWORD, Server
 
 from rolekd.errors import RolekdError
-from rolekd.search.runner import run
+from rolekd.search.runner import Storage, run
 from rolekd.search.study import Ledger
 
 
@@ -39,20 +39,20 @@ def on_sqlite(trainers, inputs, spec, digest, tmp_path):
 
 
 def test_the_result_is_that_of_sqlite(inputs, spec, url, on_sqlite, digest, tmp_path):
-    found = run(spec, inputs, tmp_path / "state", workers=2, storage=url)
+    found = run(spec, inputs, tmp_path / "state", workers=2, storage=Storage(url))
     assert digest(found) == on_sqlite
 
 
 def test_kill_and_resume(start, spec, url, on_sqlite, tmp_path):
-    searching = start(spec, tmp_path / "state", workers=2, storage=url)
+    searching = start(spec, tmp_path / "state", workers=2, url=url)
     time.sleep(0.7)
     searching.kill()
     searching.process.join()
-    assert start(spec, tmp_path / "state", workers=2, storage=url).result() == on_sqlite
+    assert start(spec, tmp_path / "state", workers=2, url=url).result() == on_sqlite
 
 
 def outage(server, start, spec, url, tmp_path, seconds) -> str:
-    searching = start(spec, tmp_path / "state", workers=2, storage=url)
+    searching = start(spec, tmp_path / "state", workers=2, url=url)
     ledger = None
     while ledger is None or ledger.read().slots_done < 3:
         assert searching.process.is_alive()
@@ -77,12 +77,12 @@ def test_a_server_away_for_half_a_minute(server, start, spec, url, on_sqlite, tm
 
 
 def test_the_password_is_nowhere(server, inputs, spec, url, on_sqlite, tmp_path, caplog, capfd):
-    run(spec, inputs, tmp_path / "state", storage=url)
+    run(spec, inputs, tmp_path / "state", storage=Storage(url))
     wrong = url.replace(f":{ESCAPED}@", ":wr0ngsecret@")
     messages = []
     for address in (wrong, url.replace(str(server.port), "1"), url + "nonsense"):
         with pytest.raises(RolekdError) as caught:
-            run(spec, inputs, tmp_path / "state", storage=address)
+            run(spec, inputs, tmp_path / "state", storage=Storage(address))
         messages.append(str(caught.value))
     with psycopg.connect(url) as connection:
         rows = [

@@ -19,7 +19,7 @@ def resident_kib(pids):
 @pytest.mark.slow
 def test_five_hundred_slots_with_four_workers(start, make_spec, tmp_path):
     spec = make_spec(population=20, epochs=50, seconds=0.05, size=20_000)
-    assert spec.settings.slots == 500
+    assert spec.search.slots == 500
     state = tmp_path / "state"
     searching = start(spec, state, workers=4)
     url = f"sqlite:///{state}/study.db"

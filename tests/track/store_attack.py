@@ -27,6 +27,7 @@ from pathlib import Path
 import mlflow  # noqa: F401  # once, before the forks: it takes seconds
 
 from rolekd.errors import RunError
+from rolekd.params import TrackParams
 from rolekd.track import runs, sqlite, store
 from rolekd.track.sync import sync
 
@@ -73,7 +74,7 @@ class Attack:
         sqlite.SECONDS_FOR_A_LOCK = 0.2
 
     def record(self, name: str) -> int:
-        with runs.start(name, experiment="e", uri=self.uri) as run:
+        with runs.start(name, experiment="e", track=TrackParams(uri=self.uri)) as run:
             run.log_metrics({"accuracy": 0.5})
         return OK
 
@@ -81,7 +82,7 @@ class Attack:
         """Record the runs that must never be fewer."""
 
         def many() -> int:
-            with runs.start("before 0", experiment="e", uri=self.uri) as run:
+            with runs.start("before 0", experiment="e", track=TrackParams(uri=self.uri)) as run:
                 for number in range(1, RUNS_BEFORE):
                     run.child(f"before {number}").close()
             return OK

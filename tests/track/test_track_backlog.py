@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from rolekd.errors import RunError
+from rolekd.params import TrackParams
 from rolekd.track import runs, store
 
 KILLED = """
@@ -72,7 +73,7 @@ def test_what_was_meant_for_another_store_is_left_alone(project: Path) -> None:
     other = f"sqlite:///{project}/other.db"
     (project / "other.db").write_bytes((project / "mlflow.db").read_bytes())
     lose("lost")
-    with runs.start("elsewhere", experiment="e", uri=other):
+    with runs.start("elsewhere", experiment="e", track=TrackParams(uri=other)):
         pass
     assert len(spools(project)) == 1
     assert recorded(project) == {}

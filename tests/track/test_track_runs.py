@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from rolekd.errors import InputError
-from rolekd.params import SearchParams
+from rolekd.params import SearchParams, TrackParams
 from rolekd.search.population import Result, Slot, Task
-from rolekd.track import delivery, runs, store
+from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
 from rolekd.track.sync import sync
@@ -62,8 +62,7 @@ def test_a_stage_as_mlflow_shows_it(project: Path, monkeypatch: pytest.MonkeyPat
         experiment="rolekd-digits",
         variant="kd",
         params={"student": {"bits": 2, "model": {"name": "resnet8"}}, "seed": 0},
-        tags={"arm": "kd"},
-        inputs=["schedule.json"],
+        tags={"arm": "kd", **provenance.input_tags(["schedule.json"])},
     ) as run:
         with run.child("seed 0") as child:
             for epoch in range(3):
@@ -126,7 +125,9 @@ def test_system_metrics_go_through_the_spool(
 ) -> None:
     monkeypatch.setattr("rolekd.track.machine._SECONDS_BETWEEN_SAMPLES", 0.2)
     with runs.start(
-        "train", experiment="rolekd-digits", uri=lost_store, system_metrics=True
+        "train",
+        experiment="rolekd-digits",
+        track=TrackParams(uri=lost_store, system_metrics=True),
     ) as run:
         while not any("system/" in str(event) for event in read(run._spool.folder, 0)[0]):
             time.sleep(0.05)
@@ -143,7 +144,9 @@ def test_system_metrics_that_fail_are_told_once(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("rolekd.track.machine._meters", lambda: 1 // 0)
-    with runs.start("train", experiment="rolekd-digits", system_metrics=True) as run:
+    with runs.start(
+        "train", experiment="rolekd-digits", track=TrackParams(system_metrics=True)
+    ) as run:
         run.log_metrics({"accuracy": 1.0})
     assert recorded(project)["train"].data.metrics == {"accuracy": 1.0}
     assert caplog.text.count("system metrics stop here") == 1
@@ -159,7 +162,7 @@ def test_closed_run_takes_nothing_more(project: Path) -> None:
 def test_lost_store_costs_nothing_and_sync_sends_it_later(
     project: Path, lost_store: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with runs.start("train", experiment="rolekd-digits", uri=lost_store) as run:
+    with runs.start("train", experiment="rolekd-digits", track=TrackParams(uri=lost_store)) as run:
         run.log_params({"seed": 0})
         for epoch in range(5):
             run.epoch({"loss": float(epoch)}, epoch)
@@ -213,7 +216,7 @@ def test_store_that_comes_back_while_the_run_goes_on(
 @pytest.mark.parametrize("cut", ["after every record", "progress lost"])
 def test_sending_twice_records_once(project: Path, lost_store: str, cut: str) -> None:
     """A delivery that is cut off anywhere and begun again leaves the same runs."""
-    with runs.start("search", experiment="rolekd-digits", uri=lost_store) as run:
+    with runs.start("search", experiment="rolekd-digits", track=TrackParams(uri=lost_store)) as run:
         for member in range(2):
             child = run.child(f"member {member}", {"member": member})
             for epoch in range(3):
@@ -237,8 +240,10 @@ def test_sending_twice_records_once(project: Path, lost_store: str, cut: str) ->
 def test_killed_process_is_recorded_as_killed(project: Path) -> None:
     script = """
 import sys, time
+from rolekd.params import TrackParams
 from rolekd.track import runs
-run = runs.start("train", experiment="rolekd-digits", uri="http://127.0.0.1:9", send=False)
+lost = TrackParams(uri="http://127.0.0.1:9")
+run = runs.start("train", experiment="rolekd-digits", track=lost, send=False)
 child = run.child("seed 0")
 child.epoch({"loss": 1.0}, 0)
 print("ready", flush=True)

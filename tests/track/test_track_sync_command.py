@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 
 from rolekd.cli.sync import sync
 from rolekd.errors import RolekdError
+from rolekd.params import TrackParams
 from rolekd.track import runs
 
 
@@ -14,7 +15,7 @@ from rolekd.track import runs
 def waiting(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a run that never reached its store."""
     monkeypatch.setattr("rolekd.track.sender._SECONDS_OF_GRACE", 0.0)
-    with runs.start("train", experiment="e", uri="http://127.0.0.1:9") as run:
+    with runs.start("train", experiment="e", track=TrackParams(uri="http://127.0.0.1:9")) as run:
         run.log_params({"seed": 0})
     return project
 

@@ -1,10 +1,6 @@
-import json
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +13,8 @@ from rolekd.distill.objective import Objective
 from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 from rolekd.errors import InputError
 from rolekd.files import sha256
-from rolekd.params import DataParams, DistillParams, ModelParams, StudentParams, TeacherParams
-from rolekd.sources.prepare import prepare
+from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams
+from rolekd.train import fit as fits
 from rolekd.train import roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_integers
@@ -31,19 +27,6 @@ TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate":
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 WIDER = TEACHER.model_copy(update={"model": ModelParams(width=6)})
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return prepare(DataParams(), seed=0)
 
 
 def _batches(digits, seed=0):
@@ -139,28 +122,21 @@ def test_interrupted_at_an_epoch_it_ends_in_the_same_bytes(digits, tmp_path, los
     assert sha256(tmp_path / "whole") == sha256(tmp_path / "parts")
 
 
-_PROGRAM = """
-import json, sys, torch
-from pathlib import Path
-torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[1])
-import test_train_fit as t
-from rolekd.sources.prepare import prepare
-from rolekd.train import fit as fits
-fits._SECONDS_BETWEEN_SAVES = 0.0
-digits = prepare(t.DataParams(), seed=0)
-network, about = t.roles.teacher(t.TEACHER, digits, 0)
-params = t.TINY.model_copy(update={"epochs": 10, **json.loads(sys.argv[4])})
-print("begin", flush=True)
-fits.fit(t._training(digits, network, params=params), Path(sys.argv[2]))
-t.state.save_weights(Path(sys.argv[3]), network, about)
-"""
+def _train(digits, state_file, weights, options, begun):
+    torch.set_num_threads(1)
+    fits._SECONDS_BETWEEN_SAVES = 0.0
+    network, about = roles.teacher(TEACHER, digits, 0)
+    params = TINY.model_copy(update={"epochs": 10, **options})
+    training = _training(digits, network, params=params)
+    begun.set()
+    fits.fit(training, state_file)
+    state.save_weights(weights, network, about)
 
 
 @pytest.mark.parametrize(
     ("kills", "options"),
     [
-        (3, {}),
+        (3, {"epochs": 6}),
         pytest.param(
             10,
             {"ema_decay": 0.9, "schedule": "one-cycle", "clip_norm": 1, "precision": "bfloat16"},
@@ -168,26 +144,31 @@ t.state.save_weights(Path(sys.argv[3]), network, about)
         ),
     ],
 )
-def test_killed_at_random_instants_it_ends_in_the_same_bytes(tmp_path, kills, options):
-    def start(name):
-        command = [sys.executable, "-c", _PROGRAM, str(Path(__file__).parent)]
-        command += [str(tmp_path / f"{name}.state"), str(tmp_path / f"{name}.weights")]
-        command.append(json.dumps(options))
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def test_killed_at_random_instants_it_ends_in_the_same_bytes(digits, tmp_path, kills, options):
+    context = multiprocessing.get_context("fork")  # quick, since all is imported
 
-    with start("whole") as whole:
-        whole.stdout.readline()
-        training = time.monotonic()
-        assert whole.wait() == 0
-    length = time.monotonic() - training
+    def start(name):
+        begun = context.Event()
+        files = (tmp_path / f"{name}.state", tmp_path / f"{name}.weights")
+        process = context.Process(target=_train, args=(digits, *files, options, begun))
+        process.start()
+        assert begun.wait(60)
+        return process
+
+    begin = time.monotonic()
+    whole = start("whole")
+    whole.join()
+    assert whole.exitcode == 0
+    length = time.monotonic() - begin
     rng = random.Random(3)
     for _ in range(kills):
-        with start("killed") as process:
-            process.stdout.readline()
-            time.sleep(rng.uniform(0, 1.5 * length / kills))
-            process.send_signal(signal.SIGKILL)
-    with start("killed") as process:
-        assert process.wait() == 0
+        killed = start("killed")
+        time.sleep(rng.uniform(0, 1.5 * length / kills))
+        killed.kill()
+        killed.join()
+    last = start("killed")
+    last.join()
+    assert last.exitcode == 0
     assert sha256(tmp_path / "whole.weights") == sha256(tmp_path / "killed.weights")
 
 

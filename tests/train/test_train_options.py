@@ -12,7 +12,6 @@ from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import (
     BaseAugmentParams,
-    DataParams,
     DistillParams,
     ModelParams,
     Params,
@@ -20,7 +19,6 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
-from rolekd.sources.prepare import prepare
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.average import Average
@@ -32,19 +30,6 @@ TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
 START = Progress(0, 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return prepare(DataParams(), seed=0)
 
 
 def _batches(digits, batch_size=64):

@@ -22,7 +22,7 @@ from torch import nn
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.export.write import export
-from rolekd.params import DataParams, Params
+from rolekd.params import DataParams, Params, TrackParams
 from rolekd.quantize.lower import lower
 from rolekd.registry import versions
 from rolekd.sources.prepare import prepare
@@ -66,10 +66,8 @@ def student(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Stud
     uri = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        with runs.start("register", experiment="rolekd-digits", uri=uri) as run:
-            versions.register(
-                path, name=NAME, run_id=run.run_id(), example=images[:2], tags={}, uri=uri
-            )
+        with runs.start("register", experiment="rolekd-digits", track=TrackParams(uri=uri)) as run:
+            versions.register(path, name=NAME, run_id=run.run_id(), example=images[:2], uri=uri)
     return Student(folder, images, predict_integers(network, images, dataset).argmax(1))
 
 

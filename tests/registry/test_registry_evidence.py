@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from track_models import linear_model
+from onnx_models import linear_model
 
 from rolekd import files
 from rolekd.data import dataset as datasets

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from onnx_models import linear_model
 from scipy.stats import binom
-from track_models import linear_model
 
 from rolekd import files
 from rolekd.cli import registry as commands
@@ -27,7 +27,7 @@ NAME = "rolekd-digits-student"
 IMAGES = 200
 LABELS = tuple(int(label) for label in np.random.default_rng(0).integers(0, 10, IMAGES))
 # latency of two processes on a shared machine says nothing here; its gate has a test of its own
-LIMITS = PromoteParams(latency_ratio=1e9)
+LIMITS = PromoteParams(latency_ratio=1000.0)
 
 
 def measured(wrong: int, sha256: str = "ab", first: int = 0) -> Evidence:
@@ -122,8 +122,9 @@ def register(project: Path, wrong: int | None) -> int:
             name=NAME,
             run_id=run.run_id(),
             example=np.zeros((1, 8, 8, 1), np.uint8),
-            tags={},
-            evidence=None if wrong is None else measured(wrong, files.sha256(path)),
+            description=versions.Description(
+                evidence=None if wrong is None else measured(wrong, files.sha256(path))
+            ),
         ).number
 
 
@@ -186,8 +187,7 @@ def test_evidence_of_another_file_is_refused(project: Path, uri: str) -> None:
             name=NAME,
             run_id=run.run_id(),
             example=np.zeros((1, 8, 8, 1), np.uint8),
-            tags={},
-            evidence=measured(1, "0" * 64),
+            description=versions.Description(evidence=measured(1, "0" * 64)),
         )
     with pytest.raises(InputError, match="another file"):
         promote(uri)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
-from track_models import linear_model
+from onnx_models import linear_model
 
 from rolekd import files
 from rolekd.cli.predict import predict
 from rolekd.cli.registry import promote
 from rolekd.cli.serve import serve
 from rolekd.errors import InputError
+from rolekd.params import TrackParams
 from rolekd.registry import fetch, serving, versions
 from rolekd.registry.evidence import Evidence
 from rolekd.track import runs
@@ -27,14 +28,15 @@ ADDRESS = f"models:/{NAME}@challenger"
 
 
 def register(path: Path, uri: str) -> None:
-    with runs.start("register", experiment="rolekd-digits", uri=uri) as run:
+    with runs.start("register", experiment="rolekd-digits", track=TrackParams(uri=uri)) as run:
         versions.register(
             path,
             name=NAME,
             run_id=run.run_id(),
             example=np.zeros((1, 8, 8, 1), np.uint8),
-            tags={},
-            evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,)),
+            description=versions.Description(
+                evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,))
+            ),
             uri=uri,
         )
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from onnx_models import linear_model
 from PIL import Image
-from track_models import linear_model
 
 from rolekd import files
 from rolekd.cli.predict import predict
@@ -150,7 +150,6 @@ def test_registered_model(folder: Path) -> None:
             name="rolekd-digits-student",
             run_id=run.run_id(),
             example=np.zeros((1, 8, 8, 1), np.uint8),
-            tags={},
         )
     for address in ("models:/rolekd-digits-student@challenger", "models:/rolekd-digits-student/1"):
         result = CliRunner().invoke(predict, ["--model", address, str(folder)])
@@ -168,8 +167,9 @@ def test_a_version_for_other_processors_is_neither_run_nor_served_nor_promoted(
             name="rolekd-digits-student",
             run_id=run.run_id(),
             example=np.zeros((1, 8, 8, 1), np.uint8),
-            tags={},
-            evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,)),
+            description=versions.Description(
+                evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,))
+            ),
         )
     monkeypatch.setattr(kernels, "exact", lambda: False)
     monkeypatch.setattr(serving, "serve", lambda *_: pytest.fail("it is served"))

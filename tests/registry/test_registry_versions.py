@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
-from track_models import linear_model
+from onnx_models import linear_model
 
 from rolekd import files
 from rolekd.errors import InputError, RunError
@@ -30,10 +30,12 @@ def register(path: Path, images: NDArray[np.uint8], **more: object) -> versions.
             name=NAME,
             run_id=run.run_id(),
             example=images[:2],
-            tags={"bits": 2, "data": "ab12", "token": "hidden"},
-            metrics={"test_accuracy": 0.875},
-            params={"bits": 2},
-            card="# Card",
+            description=versions.Description(
+                tags={"bits": 2, "data": "ab12", "token": "hidden"},
+                metrics={"test_accuracy": 0.875},
+                params={"bits": 2},
+                card="# Card",
+            ),
         )
 
 
@@ -96,6 +98,6 @@ def test_graph_with_another_input_is_refused(project: Path, images: NDArray[np.u
 def test_store_without_the_run(project: Path, images: NDArray[np.uint8]) -> None:
     path = linear_model(project / "student.onnx")
     with pytest.raises(RunError, match="rolekd sync"):
-        versions.register(path, name=NAME, run_id=None, example=images, tags={})
+        versions.register(path, name=NAME, run_id=None, example=images)
     with pytest.raises(RunError, match="MLflow at sqlite"):
-        versions.register(path, name=NAME, run_id="f" * 32, example=images, tags={})
+        versions.register(path, name=NAME, run_id="f" * 32, example=images)

@@ -1,0 +1,111 @@
+"""Arms as rows of params.yaml: one more, one less, none that asks for a search, and bad ones."""
+
+import json
+
+import pytest
+import yaml
+from projects import Project, copied
+
+pytestmark = pytest.mark.timeout(600)
+
+PLAIN = {"distilled": False, "augmentation": "none", "teacher": "plain", "starts_from": "scratch"}
+HEAVY = "{distilled: true, augmentation: randaugment, teacher: searched, starts_from: scratch}"
+
+
+def _stages(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def _arms(project: Project) -> list[str]:
+    found = json.loads((project.folder / "outputs/evaluate/arms.json").read_text())
+    return [row["arm"] for row in found["arms"]]
+
+
+def test_an_arm_more_trains_that_arm_alone_and_an_arm_less_trains_nothing(project):
+    kept, before = (project.folder / "params.yaml").read_text(), _arms(project)
+    settings = (f"+compare.arms.heavy={HEAVY}", "~compare.arms.kd-trivialaugment")
+    words = (word for setting in settings for word in ("-S", setting))
+    output = project.run("dvc", "exp", "run", *words)
+    assert _stages(output) == {"plan", "augmentations", "distill@heavy", "evaluate", "report"}
+    assert _arms(project) == [name for name in before if name != "kd-trivialaugment"] + ["heavy"]
+    (project.folder / "params.yaml").write_text(kept)
+    assert "> python" not in project.run("dvc", "repro")  # all of it is in the cache
+    assert _arms(project) == before
+
+
+def test_without_an_arm_that_asks_for_it_nothing_is_searched(project, tmp_path):
+    own = copied(project, tmp_path)
+    values = yaml.safe_load((own.folder / "params.yaml").read_text())
+    values["compare"] |= {"baseline": "only", "export": "only", "arms": {"only": PLAIN}, "seeds": 1}
+    (own.folder / "params.yaml").write_text(yaml.safe_dump(values))
+    studies = (own.folder / ".rolekd/optuna.db").read_bytes()
+    output = own.run("dvc", "repro")
+    for stage in ("search_teacher", "search_student", "train_teacher@searched"):
+        assert f"{stage}: no arm of params.yaml asks for it; nothing to do" in output
+    assert (own.folder / ".rolekd/optuna.db").read_bytes() == studies
+    outputs = own.folder / "outputs"
+    assert [path.stat().st_size for path in outputs.glob("search_*/schedule.json")] == [0, 0]
+    assert not (outputs / "train_teacher/searched/weights.safetensors").stat().st_size
+    assert (outputs / "train_teacher/plain/weights.safetensors").stat().st_size
+    assert _arms(own) == ["only"]
+    assert (outputs / "report/index.html").exists()
+    assert json.loads((outputs / "register/version.json").read_text())["version"] == 2
+
+
+def _own(name: str = "own", **changes: object) -> dict:
+    return {"compare": {"arms": {name: PLAIN | changes}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_own(augmentation="randaugmnt"), "arms.own.augmentation: 'randaugmnt' is no augmentation"),
+        (_own(augmentation="schedules/x.json"), "augmentation: schedules/x.json: no such file"),
+        (_own(augmentation="../x.json"), "augmentation: ../x.json: put the file into schedules/"),
+        (_own(teacher="best"), "arms.own.teacher: input should be 'searched' or 'plain'"),
+        (_own("a/b"), "compare.arms: 'a/b' is no name"),
+        (_own("../x"), "compare.arms: '../x' is no name"),
+        ({"compare": {"baseline": "kdd"}}, "compare: baseline 'kdd' is no arm; name one of plain"),
+        ({"compare": {"export": "kdd"}}, "compare: export 'kdd' is no arm; name one of plain"),
+        ({"compare": {"arms": None}}, "compare.arms: input should be a valid dictionary"),
+    ],
+)
+def test_a_bad_arm_is_one_line_and_leaves_nothing(bare, change, message):
+    _refuse(bare, change, message)
+
+
+def test_no_arms_at_all_are_refused(bare):
+    kept = (bare.folder / "params.yaml").read_text()
+    bare.set(compare={"arms": None})
+    bare.set(compare={"arms": {}})
+    try:
+        _refuse(bare, {}, "compare.arms: dictionary should have at least 1 item")
+    finally:
+        (bare.folder / "params.yaml").write_text(kept)
+
+
+def test_an_old_file_is_told_key_by_key_what_replaced_it(bare):
+    old = {
+        "device": "cpu",
+        "search": {"workers": 2},
+        "distill": {"seeds": 3, "method": "ii", "terms": {}, "scale": 0.4},
+    }
+    output = _refuse(bare, old, "device: is machine.device now; change the file")
+    for text in (
+        "search.workers: is machine.workers now",
+        "distill.seeds: is compare.seeds now",
+        "distill.method: is distill.loss now",
+        "distill.terms: is distill.loss now",
+        "distill.scale: is distill.weight now",
+    ):
+        assert text in output
+
+
+def _refuse(project: Project, change: dict, message: str) -> str:
+    """See that the first stage refuses changed parameters."""
+    output = project.run_with(change, "python", "-m", "pipelines.plan", code=2)
+    assert output.startswith("error: params.yaml: ")
+    assert output.count("\n") == 1
+    assert message in output
+    assert not (project.folder / "outputs").exists()
+    return output
