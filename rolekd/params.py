@@ -162,6 +162,11 @@ class TrainingParams(Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="of a moving average of the weights, then used and saved; 0: none"
     )
+    reestimate_batchnorm: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+        0,
+        description="training images over which the statistics of BatchNorm are computed anew "
+        "after the last epoch; 0: they stay the training's",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the networks in training; losses and weights are float32"
     )
@@ -180,6 +185,11 @@ class TrainingParams(Section):
             raise ValueError(
                 f"accumulate {self.accumulate} leaves parts of one image of batch_size "
                 f"{self.batch_size}; BatchNorm needs two: make it at most {self.batch_size // 2}"
+            )
+        if 0 < self.reestimate_batchnorm < self.batch_size:
+            raise ValueError(
+                f"reestimate_batchnorm {self.reestimate_batchnorm} is less than a batch of "
+                f"{self.batch_size} images; make it at least {self.batch_size}, or 0"
             )
         return self
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from rolekd.train.average import Average
 from rolekd.train.onednn import shield
 from rolekd.train.optimizer import make_optimizer
 from rolekd.train.state import Row
+from rolekd.train.statistics import reestimate
 from rolekd.train.synced import synchronise
 
 if TYPE_CHECKING:
@@ -93,11 +94,6 @@ class Training:
     def finished(self) -> bool:
         """Whether the last epoch is done."""
         return self.epoch == self.params.epochs
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The network to evaluate: the average of the weights where one is kept."""
-        return self.network if self._average is None else self._average.network
 
     def resume(self, path: Path, *, any_seed: bool = False) -> bool:
         """Go on where `save` wrote `path`; False: there is no such file.
@@ -200,6 +196,28 @@ class Training:
             torch.nn.utils.clip_grad_norm_(learned, self.params.clip_norm)
         self.optimizer.step()
         return sums
+
+    def conclude(self) -> nn.Module:
+        """Return the network to evaluate; the training does not continue after it.
+
+        It is the average of the weights where one is kept. With `params.reestimate_batchnorm` its
+        BatchNorm statistics are those of its own weights, over whole batches of that many images
+        at most, with the augmentation of the last epoch.
+        """
+        network = self.network if self._average is None else self._average.network
+        if self.params.reestimate_batchnorm:
+            synchronise(network)  # an average is built without
+            reestimate(network, self._images_anew())
+        return network.eval()
+
+    def _images_anew(self) -> Iterator[Tensor]:
+        """Yield this process's images of the batches that follow the last epoch's, in parts."""
+        augment = self._augment_at(self.epoch - 1)
+        epochs = (self._batches.epoch(epoch, augment) for epoch in itertools.count(self.epoch))
+        count = self.params.reestimate_batchnorm // self.params.batch_size
+        for images, _ in itertools.islice(itertools.chain.from_iterable(epochs), count):
+            for part in _parts(len(images), self.params.accumulate):
+                yield images[part][parallel.share(part.stop - part.start)]
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return all that has weights or statistics, by the prefix of their names in a state."""
