@@ -35,6 +35,13 @@ def _channels(value: object) -> object:
     return value
 
 
+def _ends(value: object) -> object:
+    """Refuse what is equal to 8 and no integer: a literal would take it."""
+    if value != "float" and type(value) is not int:
+        raise ValueError("input should be 'float' or 8")
+    return value
+
+
 def _tuple(value: object) -> object:
     """Return a list as a tuple; a set, which has no order, stays what it is."""
     return tuple(value) if isinstance(value, list) else value
@@ -55,6 +62,7 @@ Images = Annotated[int, Field(ge=1, le=65_536)]
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Bits = Annotated[int, Field(ge=1, le=8)]
+Ends = Annotated[Literal["float", 8], BeforeValidator(_ends)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 # YAML and JSON have lists
 Listed = Annotated[T, BeforeValidator(_tuple)]
@@ -215,6 +223,10 @@ class StudentParams(Section):
         {},
         description="path of a convolution, or pattern of paths -> bits of its weights and input, "
         "or float",
+    )
+    ends: Ends = Field(
+        "float",
+        description="first convolution and classifier: float, or 8 bits of weights and inputs",
     )
     training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 
