@@ -27,6 +27,7 @@ _TAKEN = (
     "cross_entropy",
     "accuracy",
     "learning_rate",
+    "levels_changed",
     "images_per_second",
 )
 

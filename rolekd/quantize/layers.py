@@ -83,7 +83,9 @@ def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> 
     path = str(node.target)
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
-    return _convolved(walk, path, module, source, module.weight_quantizer.integers(module.weight))
+    return _convolved(
+        walk, path, module, source, module.weight_quantizer.integers(module.weights())
+    )
 
 
 def _convolved(
@@ -217,7 +219,7 @@ def _quantized_linear(walk: "Walk", node: fx.Node, module: QuantLinear) -> Symbo
     path = str(node.target)
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
-    integers, step = module.weight_quantizer.integers(module.weight)
+    integers, step = module.weight_quantizer.integers(module.weights())
     largest, bound = _reach(source, integers, path)
     walk.writer.emit(operations.IntegerLinear(path, (source.name,), integers, largest, bound))
     scale = (step * source.step).expand(module.out_features)

@@ -35,7 +35,11 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map quantised activations [N, I, H, W] to [N, O, H', W']."""
-        return self._convolve(input, self.weight_quantizer(self.weight), self.bias)
+        return self._convolve(input, self.weight_quantizer(self.weights()), self.bias)
+
+    def weights(self) -> Tensor:
+        """Return the float weights as the quantiser takes them, of the shape of `weight`."""
+        return self.weight
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -89,7 +93,11 @@ class QuantLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map quantised activations [N, I] to [N, O]."""
-        return F.linear(input, self.weight_quantizer(self.weight), self.bias)
+        return F.linear(input, self.weight_quantizer(self.weights()), self.bias)
+
+    def weights(self) -> Tensor:
+        """Return the float weights as the quantiser takes them, of the shape of `weight`."""
+        return self.weight
 
 
 def quantized(network: nn.Module) -> Iterator[tuple[str, QuantConv2d | QuantLinear]]:

@@ -29,6 +29,10 @@ class WeightQuantizer(nn.Module, ABC):
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return (int32 weights of the same shape, float64 step): their product is `forward`."""
 
+    def levels(self, weight: Tensor) -> Tensor:
+        """Return the integers alone, also where no batch has passed yet."""
+        return self.integers(weight)[0]
+
 
 class ActivationQuantizer(nn.Module, ABC):
     """Maps activations to a few equidistant levels, differentiably.

@@ -14,6 +14,7 @@ from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
+from rolekd.quantize.changes import levels, share_changed
 from rolekd.train import devices, fingerprint, rates, state
 from rolekd.train.average import Average
 from rolekd.train.onednn import shield
@@ -130,7 +131,8 @@ class Training:
 
         Returns:
             Means over its images of the losses by name, of their weighted total "loss" and of
-            "accuracy"; the last "learning_rate"; "images_per_second".
+            "accuracy"; the last "learning_rate"; of a low-bit network "levels_changed", the share
+            of its weights that end the epoch on another level; "images_per_second".
 
         Raises:
             DivergedError: The loss is not finite.
@@ -138,6 +140,7 @@ class Training:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        before = levels(self.network)
         self.network.train()
         self.objective.train()
         sums: dict[str, Tensor] = {}
@@ -163,6 +166,8 @@ class Training:
             )
         speed = batches.images_per_epoch / (time.perf_counter() - began)
         metrics = {**means, "learning_rate": rate}
+        if before:
+            metrics["levels_changed"] = share_changed(before, levels(self.network))
         self.history.append({"epoch": epoch, **metrics})
         return {**metrics, "images_per_second": speed}
 
