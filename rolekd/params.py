@@ -228,6 +228,11 @@ class StudentParams(Section):
         "float",
         description="first convolution and classifier: float, or 8 bits of weights and inputs",
     )
+    damping: Weight = Field(
+        0.0,
+        description="weight, late in a training, of a loss that draws weights to the centres of "
+        "their levels; 0: none",
+    )
     training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 
 

@@ -26,6 +26,7 @@ _TAKEN = (
     "loss",
     "cross_entropy",
     "accuracy",
+    "damping",
     "learning_rate",
     "levels_changed",
     "images_per_second",

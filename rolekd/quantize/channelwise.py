@@ -44,6 +44,10 @@ class ChannelWeight(WeightQuantizer):
         """Return the quantised weights, of the shape and dtype of `weight`."""
         return _Rounded.apply(weight, self._highest)  # type: ignore[no-any-return]
 
+    def distance(self, weight: Tensor) -> Tensor:
+        """Return the sum of squared distances of w to its levels, a scalar."""
+        return (weight - self(weight).detach()).square().sum()
+
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return int32 integers of the shape of `weight` [O, ...], and their steps [O]."""

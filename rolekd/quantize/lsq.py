@@ -129,6 +129,12 @@ class LSQWeight(_Learned, WeightQuantizer):
         size = self._size()
         return self._on(weight, size), size
 
+    def distance(self, weight: Tensor) -> Tensor:
+        """Return the sum of squared distances of w, clipped to the range, to the levels."""
+        centres = self(weight).detach()
+        size = self.step.detach().abs().clamp_min(_TINY)
+        return (weight.clamp(size * self._low, size * self._high) - centres).square().sum()
+
     @torch.no_grad()
     def levels(self, weight: Tensor) -> Tensor:
         """Return the integers alone; before the first batch those that it begins with."""

@@ -13,7 +13,7 @@ from rolekd.models import zoo
 from rolekd.models.weights import copy_matching
 from rolekd.quantize.convert import convert
 from rolekd.quantize.modules import set_pixels
-from rolekd.train import state
+from rolekd.train import damping, state
 
 if TYPE_CHECKING:
     from rolekd.params import StudentParams, TeacherParams
@@ -40,6 +40,7 @@ def student(
     about = describe_student(params, shape_of(dataset))
     network = build(about, seed)
     set_pixels(network, dataset.mean, dataset.std)
+    damping.damp(network, params.damping)
     copied = set() if teacher is None else set(copy_matching(network, teacher))
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     # told, since with other widths next to nothing agrees

@@ -15,7 +15,7 @@ from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
 from rolekd.quantize.changes import levels, share_changed
-from rolekd.train import devices, fingerprint, rates, state
+from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
 from rolekd.train.onednn import shield
 from rolekd.train.optimizer import make_optimizer
@@ -75,6 +75,7 @@ class Training:
         self.network, self.objective, self.params = network, objective, params
         self._batches, self._augment_at = batches, augment_at
         self._owner = fingerprint.of(network, objective, batches, params)
+        self._damping = damping.weight_of(network)
         self._average = Average(network, params.ema_decay) if params.ema_decay else None
         for module in (network, objective):
             synchronise(module)
@@ -179,7 +180,7 @@ class Training:
 
         Returns:
             Sums over the images: the losses by name, their weighted total "loss", and hits as
-            "accuracy".
+            "accuracy"; "damping", where there is one, is a loss, too.
         """
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -195,12 +196,22 @@ class Training:
             measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
             for name, value in (losses.parts | measured).items():
                 sums[name] = sums.get(name, 0) + value * count
+        if self._damping:
+            self._damp(progress, len(labels), sums)
         learned = [p for group in self.optimizer.param_groups for p in group["params"]]
         parallel.average([p.grad for p in learned if p.grad is not None])
         if self.params.clip_norm:
             torch.nn.utils.clip_grad_norm_(learned, self.params.clip_norm)
         self.optimizer.step()
         return sums
+
+    def _damp(self, progress: Progress, count: int, sums: dict[str, Tensor]) -> None:
+        """Add the gradient of the damping, the same in all processes, and what there is to know."""
+        distance = damping.distance(self.network)
+        weighted = self._damping * damping.share(progress) * distance
+        torch.autograd.backward(weighted)
+        sums["damping"] = distance.detach() * count
+        sums["loss"] = sums["loss"] + weighted.detach() * count
 
     def conclude(self) -> nn.Module:
         """Return the network to evaluate; the training does not continue after it.
