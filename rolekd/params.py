@@ -38,6 +38,13 @@ def _channels(value: object) -> object:
     return value
 
 
+def _ends(value: object) -> object:
+    """Refuse what is equal to 8 and no integer: a literal would take it."""
+    if value != "float" and type(value) is not int:
+        raise ValueError("input should be 'float' or 8")
+    return value
+
+
 def _tuple(value: object) -> object:
     """Return a list as a tuple; a set, which has no order, stays what it is."""
     return tuple(value) if isinstance(value, list) else value
@@ -78,6 +85,7 @@ Images = Annotated[int, Field(ge=1, le=65_536)]
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Bits = Annotated[int, Field(ge=1, le=8)]
+Ends = Annotated[Literal["float", 8], BeforeValidator(_ends)]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 # YAML and JSON have lists
 Listed = Annotated[T, BeforeValidator(_tuple)]
@@ -182,6 +190,11 @@ class TrainingParams(Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="of a moving average of the weights, then used and saved; 0: none"
     )
+    reestimate_batchnorm: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
+        0,
+        description="training images over which the statistics of BatchNorm are computed anew "
+        "after the last epoch; 0: they stay the training's",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the networks in training; losses and weights are float32"
     )
@@ -200,6 +213,11 @@ class TrainingParams(Section):
             raise ValueError(
                 f"accumulate {self.accumulate} leaves parts of one image of batch_size "
                 f"{self.batch_size}; BatchNorm needs two: make it at most {self.batch_size // 2}"
+            )
+        if 0 < self.reestimate_batchnorm < self.batch_size:
+            raise ValueError(
+                f"reestimate_batchnorm {self.reestimate_batchnorm} is less than a batch of "
+                f"{self.batch_size} images; make it at least {self.batch_size}, or 0"
             )
         return self
 
@@ -225,6 +243,15 @@ class StudentParams(Section):
         {},
         description="path of a convolution, or pattern of paths -> bits of its weights and input, "
         "or float",
+    )
+    ends: Ends = Field(
+        "float",
+        description="first convolution and classifier: float, or 8 bits of weights and inputs",
+    )
+    damping: Weight = Field(
+        0.0,
+        description="weight, late in a training, of a loss that draws weights to the centres of "
+        "their levels; 0: none",
     )
     training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
 

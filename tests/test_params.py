@@ -50,6 +50,8 @@ def test_the_defaults_of_the_schema_are_those_of_params_yaml():
         ({"distill": {"weight": True}}, "distill.weight", "valid number (is True)"),
         ({"distill": {"weight": "1"}}, "distill.weight", "valid number (is '1')"),
         ({"data": {"channels": True}}, "data.channels", "1 or 3 (is True)"),
+        ({"student": {"ends": 8.0}}, "student.ends", "'float' or 8 (is 8.0)"),
+        ({"student": {"ends": 4}}, "student.ends", "'float' or 8 (is 4)"),
         ({"data": {"path": 3}}, "data.path", "path"),
         ({"augment": {"horizontal_flip": "yes"}}, "horizontal_flip", "boolean (is 'yes')"),
         ({"augment": {"horizontal_flip": 1}}, "horizontal_flip", "boolean (is 1)"),

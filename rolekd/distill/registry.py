@@ -26,7 +26,9 @@ _TAKEN = (
     "loss",
     "cross_entropy",
     "accuracy",
+    "damping",
     "learning_rate",
+    "levels_changed",
     "images_per_second",
 )
 

@@ -5,6 +5,7 @@ integer matrix, scaled to floats; `floats`, float32 convolutions or products who
 split into digits, so that every sum stays below 2^24.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from rolekd.export.maps import Stored
 from rolekd.export.patches import matrix, patches
 from rolekd.export.weights import unpacked, unpacked_digits
 from rolekd.quantize.integer import digits
-from rolekd.quantize.operations import Convolution, FloatConvolution, Requantize
+from rolekd.quantize.operations import Convolution, FloatConvolution, IntegerLinear, Requantize
 
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # height and width of the input, of the output
 
@@ -103,9 +104,22 @@ def matmul(
     Raises:
         InputError: the kernel's sums, which hold the zero points as well, could leave 32 bits.
     """
+    columns = patches(builder, source, operation, *sizes, np.uint8(stored.zero))
     weights = matrix(operation.weight).astype(np.int32)
+    return product(builder, columns, operation.name, weights, scale, bias, stored)
+
+
+def product(
+    builder: Builder,
+    columns: str,
+    name: str,
+    weights: NDArray[np.int32],
+    scale: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    stored: Stored,
+) -> str:
+    """Append float32(columns @ weights) * scale + bias; weights [I, O], see `matmul`."""
     none = np.uint8(stored.zero)
-    columns = patches(builder, source, operation, *sizes, none)
     if np.abs(weights).max() > _INT8_MAX:
         total = _wide_product(builder, columns, weights, none)
         scaled = builder.node("Mul", [total, builder.constant(scale)])
@@ -115,9 +129,7 @@ def matmul(
     kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
     reach = stored.largest * int(np.abs(weights + zero, dtype=np.int64).sum(0).max())
     if reach > _INT32_MAX:
-        raise InputError(
-            f"layer {operation.name}: its sums reach {reach}, beyond 32 bits; use fewer bits"
-        )
+        raise InputError(f"layer {name}: its sums reach {reach}, beyond 32 bits; use fewer bits")
     inputs = [
         columns,
         unpacked(builder, weights, np.ones(1, np.int32), kind, zero),
@@ -154,26 +166,50 @@ def floats(
 
     Powers of two go into the weights, since they round nothing.
     """
-    parts_of_weight = digits(operation.weight, operation.largest)
-    if parts_of_weight is None:
+    parts_of_weight = _digits(operation)
+    if operation.groups == 1:
+        x = patches(builder, source, operation, *sizes, np.float32(0))
+        return _float_product(builder, x, [matrix(digit) for digit in parts_of_weight], scale)
+    x = maps.channels_first(builder, source)
+    sums = [float_convolution(builder, x, operation, digit) for digit in parts_of_weight]
+    # Rounding keeps onnxruntime from moving what follows into the convolution.
+    whole = [builder.node("Round", [total]) for total in sums]
+    total = _sum(builder, [maps.channels_last(builder, total) for total in whole])
+    return builder.node("Mul", [total, builder.constant(scale)])
+
+
+def float_linear(
+    builder: Builder, source: str, operation: IntegerLinear, scale: NDArray[np.float32]
+) -> str:
+    """Append float32(sum) * scale of a linear layer, on float32 integers; see `floats`."""
+    weights = [digit.numpy().T for digit in _digits(operation)]
+    return _float_product(builder, source, weights, scale)
+
+
+def _float_product(
+    builder: Builder,
+    source: str,
+    weights: Sequence[NDArray[np.generic]],
+    scale: NDArray[np.float32],
+) -> str:
+    folds = bool((np.frexp(scale)[0] == 0.5).all())
+    inside = scale if folds else np.ones_like(scale)
+    constants = [builder.constant(digit.astype(np.float32) * inside) for digit in weights]
+    total = _sum(builder, [builder.node("MatMul", [source, name]) for name in constants])
+    return total if folds else builder.node("Mul", [total, builder.constant(scale)])
+
+
+def _digits(operation: Convolution | IntegerLinear) -> list[torch.Tensor]:
+    found = digits(operation.weight, operation.largest)
+    if found is None:
         raise InputError(
             f"layer {operation.name}: its sums have no exact form; use fewer bits for it"
         )
-    if operation.groups == 1:
-        folds = bool((np.frexp(scale)[0] == 0.5).all())
-        inside = scale if folds else np.ones_like(scale)
-        x = patches(builder, source, operation, *sizes, np.float32(0))
-        weights = [matrix(digit).astype(np.float32) * inside for digit in parts_of_weight]
-        parts = [builder.node("MatMul", [x, builder.constant(weight)]) for weight in weights]
-    else:
-        folds = False
-        x = maps.channels_first(builder, source)
-        sums = [float_convolution(builder, x, operation, digit) for digit in parts_of_weight]
-        # Rounding keeps onnxruntime from moving what follows into the convolution.
-        whole = [builder.node("Round", [total]) for total in sums]
-        parts = [maps.channels_last(builder, total) for total in whole]
-    total = parts[0] if len(parts) == 1 else builder.node("Add", parts)
-    return total if folds else builder.node("Mul", [total, builder.constant(scale)])
+    return found
+
+
+def _sum(builder: Builder, parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else builder.node("Add", parts)
 
 
 def float_convolution(

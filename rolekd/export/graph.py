@@ -107,7 +107,11 @@ class _Writer:
         match operation:
             case operations.Pixels():
                 made = maps.pixels(self.builder, sources[0])
-            case operations.Convolution():
+            case operations.CentredPixels():
+                made = sources[0]
+                zero = operation.zero
+                self._stored[operation.name] = Stored(-zero, operations.WHITE - zero, 1, zero)
+            case operations.Convolution() | operations.IntegerLinear():
                 made = ""  # written where its sums are used
             case operations.Requantize():
                 made = self._requantize(operation)
@@ -167,10 +171,29 @@ class _Writer:
             self.forms[name] = "float"
             source = self._as_float(made.inputs[0])
             x = convolution.floats(self.builder, source, made, sizes, scale)
+        elif isinstance(made, operations.IntegerLinear):
+            if self._target != "float":
+                return self._linear(made, scale, bias)
+            self.forms[name] = "float"
+            x = convolution.float_linear(self.builder, self._as_float(made.inputs[0]), made, scale)
         else:
             x = self._as_float(name)
             x = self.builder.node("Mul", [x, self.builder.constant(scale)])
         return x if bias is None else self.builder.node("Add", [x, self.builder.constant(bias)])
+
+    def _linear(
+        self,
+        operation: operations.IntegerLinear,
+        scale: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+    ) -> str:
+        """Append the 8-bit form of a linear layer."""
+        self.forms[operation.name] = "matmul"
+        source, stored = self.tensors[operation.inputs[0]], self._stored[operation.inputs[0]]
+        weights = operation.weight.numpy().T
+        return convolution.product(
+            self.builder, source, operation.name, weights, scale, bias, stored
+        )
 
     def _as_float(self, name: str) -> str:
         stored = self._stored.get(name)

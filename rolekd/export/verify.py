@@ -79,7 +79,7 @@ def verify(
         expected.append(values[model.output].numpy())
         actual.append(logits)
         for name, found in zip(names, levels, strict=True):
-            wanted = values[name].permute(0, 2, 3, 1).numpy()
+            wanted = values[name].movedim(1, -1).numpy()
             if not np.array_equal(found.astype(np.float32) - zeros[name], wanted):
                 different.add(name)
     reference, got = np.concatenate(expected), np.concatenate(actual)

@@ -5,4 +5,14 @@ from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.lower import lower
 from rolekd.quantize.size import Size, size
 
-__all__ = ["IntegerModel", "Size", "convert", "integer", "lower", "operations", "size"]
+__all__ = [
+    "IntegerModel",
+    "Size",
+    "changes",
+    "convert",
+    "integer",
+    "lower",
+    "modules",
+    "operations",
+    "size",
+]

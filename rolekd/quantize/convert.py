@@ -1,25 +1,28 @@
 """Conversion of a float network into a quantised one, by surgery on its torch.fx graph.
 
-The first convolution and the classifier stay float; every other convolution quantises its
-weights, and its input passes through an activation quantiser. A value that several layers use is
-quantised once for each width that they ask for.
+Every convolution but the first quantises its weights, and its input passes through an activation
+quantiser. A value that several layers use is quantised once for each width that they ask for. The
+ends, which are the first convolution and the linear layers of the classifier, stay float or have 8
+bits.
 """
 
 import copy
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import fx, nn
 
 from rolekd.errors import InputError, one_line
 from rolekd.quantize import overrides as own
 from rolekd.quantize import relus, signs
+from rolekd.quantize.channelwise import ChannelWeight
 from rolekd.quantize.dorefa import DoReFaActivation, DoReFaWeight
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
+from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 
 Residual = Literal["quantized", "float"]
+Ends = Literal["float", 8]
 
 # name -> (weights of some bits, activations of some bits that may be negative or not)
 _QUANTIZERS: dict[
@@ -39,41 +42,6 @@ _UNSUPPORTED = (
 )
 
 
-class QuantConv2d(nn.Conv2d):
-    """A convolution that uses quantised weights; `weight` keeps the float ones.
-
-    Takes over the parameters of `source`, so names in the state dict stay as they were.
-    """
-
-    def __init__(self, source: nn.Conv2d, weight_quantizer: WeightQuantizer) -> None:
-        super().__init__(
-            source.in_channels,
-            source.out_channels,
-            source.kernel_size,  # type: ignore[arg-type]
-            source.stride,  # type: ignore[arg-type]
-            source.padding,  # type: ignore[arg-type]
-            source.dilation,  # type: ignore[arg-type]
-            source.groups,
-            bias=source.bias is not None,
-            device="meta",
-        )
-        self.weight = source.weight
-        self.bias = source.bias
-        self.weight_quantizer = weight_quantizer
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Map quantised activations [N, I, H, W] to [N, O, H', W']."""
-        return F.conv2d(
-            input,
-            self.weight_quantizer(self.weight),
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
-
-
 def convert(
     model: nn.Module,
     *,
@@ -82,6 +50,7 @@ def convert(
     residual: Residual = "quantized",
     quantizer: str = "dorefa",
     overrides: Mapping[str, own.Width] | None = None,
+    ends: Ends = "float",
 ) -> fx.GraphModule:
     """Return a quantised copy of a float network; the given one stays as it is.
 
@@ -97,6 +66,8 @@ def convert(
         quantizer: "dorefa" or "lsq".
         overrides: other bits of single convolutions, see `rolekd.quantize.overrides`. Where the
             convolutions of one value differ, the residual addition takes the finest levels.
+        ends: 8: the first convolution has 8-bit weights and acts on the pixels themselves (see
+            `rolekd.quantize.modules.set_pixels`), linear layers have 8-bit weights and inputs.
 
     Raises:
         InputError: bits, quantiser or path are unknown, or a layer cannot be quantised.
@@ -108,6 +79,8 @@ def convert(
         raise InputError(f"quantizer {quantizer}: unknown; choose {', '.join(_QUANTIZERS)}")
     if residual not in ("quantized", "float"):
         raise InputError(f"residual {residual}: unknown; choose quantized or float")
+    if ends not in ("float", 8):
+        raise InputError(f"ends {ends}: unknown; choose float or 8")
     make_weight, make_activation = _QUANTIZERS[quantizer]
     graph_module = _trace(copy.deepcopy(model))
     calls = _convolutions(graph_module)
@@ -127,10 +100,36 @@ def convert(
         signed = not signs.never_negative(value, graph_module)
         for bits, users in _by_width(value, chosen, residual).items():
             _insert(graph_module, value, users, make_activation(bits, signed))
+    if ends == 8:
+        _quantize_ends(graph_module, str(calls[0].target))
     relus.lead(graph_module)
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module
+
+
+def _quantize_ends(graph_module: fx.GraphModule, first: str) -> None:
+    """Give 8 bits to the first convolution and to all linear layers, with their inputs."""
+    source = graph_module.get_submodule(first)
+    assert isinstance(source, nn.Conv2d)
+    if source.groups != 1:
+        raise InputError(
+            f"layer {first}: a grouped first convolution has no 8-bit form; set ends to float"
+        )
+    graph_module.set_submodule(first, PixelConv2d(source))
+    users: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph_module.graph.nodes:
+        if node.op != "call_module":
+            continue
+        layer = graph_module.get_submodule(str(node.target))
+        if isinstance(layer, nn.Linear):
+            if not isinstance(layer, QuantLinear):
+                linear = QuantLinear(layer, ChannelWeight(8))
+                graph_module.set_submodule(str(node.target), linear)
+            users.setdefault(node.all_input_nodes[0], []).append(node)
+    for value, linears in users.items():
+        signed = not signs.never_negative(value, graph_module)
+        _insert(graph_module, value, linears, LSQActivation(8, signed=signed))
 
 
 def _by_width(

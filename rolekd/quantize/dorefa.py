@@ -90,6 +90,15 @@ class DoReFaWeight(WeightQuantizer):
             return _BinaryWeight.apply(weight)  # type: ignore[no-any-return]
         return _QuantizedWeight.apply(weight, 2**self.bits - 1)  # type: ignore[no-any-return]
 
+    def distance(self, weight: Tensor) -> Tensor:
+        """Return the sum of squared distances to the levels, of tanh(w) / max|tanh(w)|."""
+        centres = self(weight).detach()
+        if self.bits == 1:
+            return (weight - centres).square().sum()
+        squashed = weight.tanh()
+        largest = squashed.detach().abs().amax().clamp_min(_TINY)
+        return (squashed / largest - centres).square().sum()
+
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the odd integers 2q - n (int32, the shape of `weight`) and their step 1 / n."""

@@ -20,12 +20,14 @@ from rolekd.quantize.operations import (
     WHITE,
     AddLevels,
     Affine,
+    CentredPixels,
     Convolution,
     Flatten,
     FloatConvolution,
     GlobalAveragePool,
     HardSigmoid,
     HardSwish,
+    IntegerLinear,
     Linear,
     MaxPool,
     Multiply,
@@ -98,9 +100,13 @@ def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
     match operation:
         case Pixels():
             return _pixels(x)
+        case CentredPixels():
+            return x.permute(0, 3, 1, 2).float().sub_(operation.zero)
         case Convolution():
-            exact = torch.float32 if operation.bound < _FLOAT32_EXACT else torch.float64
-            return _convolve(operation, x.to(exact))
+            return _convolve(operation, x.to(_exact_type(operation.bound)))
+        case IntegerLinear():
+            x = x.to(_exact_type(operation.bound))
+            return F.linear(x, operation.weight.to(x.dtype))
         case FloatConvolution():
             return _convolve(operation, x.float())
         case Requantize():
@@ -157,6 +163,10 @@ def _exact(weight: Tensor, largest: int) -> bool:
     return largest * int(weight.abs().flatten(1).sum(1).max()) < _FLOAT32_EXACT
 
 
+def _exact_type(bound: int) -> torch.dtype:
+    return torch.float32 if bound < _FLOAT32_EXACT else torch.float64
+
+
 def _hard_sigmoid(x: Tensor) -> Tensor:
     return (x + 3).clamp_(0, 6).mul_(SIXTH)
 
@@ -188,10 +198,11 @@ def _convolve(operation: Convolution | FloatConvolution, x: Tensor) -> Tensor:
 
 def _affine(operation: Affine, inputs: Sequence[Tensor]) -> Tensor:
     """Scale the first input, add the bias, then the other inputs, each scaled."""
+    shape = (-1,) + (1,) * (inputs[0].ndim - 2)
     first, *others = (
-        x.float() * scale.view(-1, 1, 1) for x, scale in zip(inputs, operation.scales, strict=True)
+        x.float() * scale.view(shape) for x, scale in zip(inputs, operation.scales, strict=True)
     )
-    total = first.add_(operation.bias.view(-1, 1, 1))
+    total = first.add_(operation.bias.view(shape))
     for term in others:
         total.add_(term)
     return total

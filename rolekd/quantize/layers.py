@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.quantize import operations, pointwise
-from rolekd.quantize.convert import QuantConv2d
 from rolekd.quantize.first import Filters
-from rolekd.quantize.quantizer import ActivationQuantizer
+from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear
+from rolekd.quantize.quantizer import ActivationQuantizer, Levels
 from rolekd.quantize.symbolic import (
     Combination,
     Image,
@@ -59,15 +59,45 @@ def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
     return Combination((Term(path, one, filters=filters),), _bias(module))
 
 
+def _pixel_convolution(walk: "Walk", node: fx.Node, module: PixelConv2d) -> Symbol:
+    path = str(node.target)
+    if not isinstance(walk.symbol(node), Image):
+        raise InputError(f"layer {path}: is not on the image, so it has no 8-bit form")
+    for name, values in (("mean", walk.mean), ("std", walk.std)):
+        own = module.get_buffer(name).double()
+        if own.shape != values.shape or not torch.allclose(own, values, rtol=1e-5):
+            raise InputError(
+                f"layer {path}: was trained on images of another {name}; lower it with that one"
+            )
+    zero = int(module.zero_point())
+    levels = Levels(1 / operations.WHITE, -zero, operations.WHITE - zero)
+    source = LevelMap("pixels", module.in_channels, levels, 1)
+    if not any(operation.name == source.name for operation in walk.writer.operations):
+        walk.writer.emit(operations.CentredPixels(source.name, ("image",), zero))
+    integers, step = module.weight_quantizer.integers(module.weights())
+    rest = (integers * module.rest().double()).sum((1, 2, 3)) * step
+    return _shifted(_convolved(walk, path, module, source, (integers, step)), rest)
+
+
 def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> Symbol:
     path = str(node.target)
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
-    integers, step = module.weight_quantizer.integers(module.weight)
-    largest = source.unit * max(abs(source.levels.low), abs(source.levels.high))
-    bound = int(integers.double().abs().sum((1, 2, 3)).max()) * largest
-    if bound > _INT32_MAX:
-        raise InputError(f"layer {path}: its sums reach {bound}, beyond 32 bits; use fewer bits")
+    return _convolved(
+        walk, path, module, source, module.weight_quantizer.integers(module.weights())
+    )
+
+
+def _convolved(
+    walk: "Walk",
+    path: str,
+    module: QuantConv2d,
+    source: LevelMap,
+    weights: tuple[Tensor, Tensor],
+) -> Combination:
+    """Write a convolution of levels with integer weights of some steps, [] or [O]."""
+    integers, step = weights
+    largest, bound = _reach(source, integers, path)
     walk.writer.emit(
         operations.Convolution(
             path, (source.name,), integers, **_geometry(module, path), largest=largest, bound=bound
@@ -77,11 +107,22 @@ def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> 
     return Combination((Term(path, scale),), _bias(module))
 
 
+def _reach(source: LevelMap, integers: Tensor, path: str) -> tuple[int, int]:
+    """Return the largest magnitudes of an input and of a sum."""
+    largest = source.unit * max(abs(source.levels.low), abs(source.levels.high))
+    bound = int(integers.double().abs().flatten(1).sum(1).max()) * largest
+    if bound > _INT32_MAX:
+        raise InputError(f"layer {path}: its sums reach {bound}, beyond 32 bits; use fewer bits")
+    return largest, bound
+
+
 def _quantize(walk: "Walk", node: fx.Node, module: ActivationQuantizer) -> Symbol:
     source = node.all_input_nodes[0]
     value = walk.symbol(node)
     if isinstance(value, LevelMap):
         value = dequantized(value)
+    if isinstance(value, Vector):
+        value = real(value.name, 1)  # one scale for all its features
     if not isinstance(value, Combination):
         raise InputError(f"layer {node.target}: quantises no feature map; keep the next one float")
     if value.waiting and len(source.users) > 1:  # the others need the value before rounding
@@ -174,8 +215,22 @@ def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
     )
 
 
+def _quantized_linear(walk: "Walk", node: fx.Node, module: QuantLinear) -> Symbol:
+    path = str(node.target)
+    source = walk.symbol(node)
+    assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
+    integers, step = module.weight_quantizer.integers(module.weights())
+    largest, bound = _reach(source, integers, path)
+    walk.writer.emit(operations.IntegerLinear(path, (source.name,), integers, largest, bound))
+    scale = (step * source.step).expand(module.out_features)
+    value = Combination((Term(path, scale),), _bias(module))
+    return Vector(walk.writer.materialize(value, path))
+
+
 MODULES: dict[type[nn.Module], Callable[["Walk", fx.Node, Any], Symbol]] = {
-    QuantConv2d: _quantized_convolution,  # before its base class
+    PixelConv2d: _pixel_convolution,  # each before its base class
+    QuantConv2d: _quantized_convolution,
+    QuantLinear: _quantized_linear,
     nn.Conv2d: _float_convolution,
     ActivationQuantizer: _quantize,
     nn.BatchNorm2d: _batch_norm,
@@ -199,9 +254,9 @@ def _shifted(value: Combination, bias: Tensor) -> Combination:
     return replace(value, bias=value.bias + bias)
 
 
-def _bias(module: nn.Conv2d) -> Tensor:
+def _bias(module: nn.Conv2d | nn.Linear) -> Tensor:
     if module.bias is None:
-        return torch.zeros(module.out_channels, dtype=torch.float64)
+        return torch.zeros(len(module.weight), dtype=torch.float64)
     return module.bias.double()
 
 

@@ -127,8 +127,22 @@ class LSQWeight(_Learned, WeightQuantizer):
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return int32 integers of the shape of `weight`, and their step."""
         size = self._size()
-        scaled = (weight / size.to(weight.dtype)).clamp_(self._low, self._high)
-        return _rounded(scaled, self._binary).int(), size
+        return self._on(weight, size), size
+
+    def distance(self, weight: Tensor) -> Tensor:
+        """Return the sum of squared distances of w, clipped to the range, to the levels."""
+        centres = self(weight).detach()
+        size = self.step.detach().abs().clamp_min(_TINY)
+        return (weight.clamp(size * self._low, size * self._high) - centres).square().sum()
+
+    @torch.no_grad()
+    def levels(self, weight: Tensor) -> Tensor:
+        """Return the integers alone; before the first batch those that it begins with."""
+        return self._on(weight, (self.step if self._started() else self._first(weight)).abs())
+
+    def _on(self, weight: Tensor, size: Tensor) -> Tensor:
+        size = size.clamp_min(_TINY).to(weight.dtype)
+        return _rounded((weight / size).clamp_(self._low, self._high), self._binary).int()
 
 
 class LSQActivation(_Learned, ActivationQuantizer):

@@ -21,6 +21,15 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class CentredPixels:
+    """uint8 image [N, H, W, C] -> integers [N, C, H, W]: the pixels less a zero point."""
+
+    name: str
+    inputs: tuple[str, ...]
+    zero: int
+
+
+@dataclass(frozen=True)
 class Convolution:
     """Integers [N, I, H, W] -> sums [N, O, H', W'], exact.
 
@@ -42,12 +51,29 @@ class Convolution:
 
 
 @dataclass(frozen=True)
+class IntegerLinear:
+    """Integers [N, I] -> sums [N, O], exact.
+
+    Attributes:
+        weight: int32 [O, I].
+        largest: largest magnitude of an input.
+        bound: largest magnitude of a sum, and of every partial sum.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: Tensor
+    largest: int
+    bound: int
+
+
+@dataclass(frozen=True)
 class Affine:
     """Float32 x1 * scale1 + bias + x2 * scale2 + ..., per channel, rounded after each operation.
 
     Attributes:
-        scales: float32 [C], one for each input.
-        bias: float32 [C].
+        scales: float32 [C], one for each input; [1]: the same for all channels.
+        bias: float32 [C] or [1].
     """
 
     name: str
@@ -176,7 +202,9 @@ class Linear:
 
 Operation = (
     Pixels
+    | CentredPixels
     | Convolution
+    | IntegerLinear
     | Affine
     | Requantize
     | AddLevels

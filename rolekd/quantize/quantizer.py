@@ -17,9 +17,14 @@ class Levels:
 
 
 class WeightQuantizer(nn.Module, ABC):
-    """Maps float weights to a few equidistant values, differentiably."""
+    """Maps float weights to a few equidistant values, differentiably.
+
+    Attributes:
+        damping: Weight of `distance` in the loss of a training; see `rolekd.train.damping`.
+    """
 
     bits: int
+    damping: float = 0.0
 
     @abstractmethod
     def forward(self, weight: Tensor) -> Tensor:
@@ -28,6 +33,18 @@ class WeightQuantizer(nn.Module, ABC):
     @abstractmethod
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return (int32 weights of the same shape, float64 step): their product is `forward`."""
+
+    def levels(self, weight: Tensor) -> Tensor:
+        """Return the integers alone, also where no batch has passed yet."""
+        return self.integers(weight)[0]
+
+    @abstractmethod
+    def distance(self, weight: Tensor) -> Tensor:
+        """Return the sum of squared distances of weights to the centres of their levels, a scalar.
+
+        The centres and the range are constants to the gradient, which weights beyond the range
+        do not get. Distances are in the unit of `forward`.
+        """
 
 
 class ActivationQuantizer(nn.Module, ABC):

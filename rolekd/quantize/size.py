@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from rolekd.quantize.convert import QuantConv2d
+from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear, quantized
 from rolekd.quantize.quantizer import ActivationQuantizer
 
-_FLOAT_BITS = 32
+_FLOAT_BITS, _PIXEL_BITS = 32, 8
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
     """Return the cost of a float or converted network for images of (channels, height, width)."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     bits = _FLOAT_BITS * parameters
-    for module in model.modules():
-        if isinstance(module, QuantConv2d):
-            bits -= module.weight.numel() * (_FLOAT_BITS - module.weight_quantizer.bits)
+    for _, module in quantized(model):
+        bits -= module.weight.numel() * (_FLOAT_BITS - module.weight_quantizer.bits)
     costs = [layer.size for layer in layers(model, image_shape)]
     return Size(
         parameters,
@@ -75,7 +74,9 @@ def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
     for path, count in _multiply_accumulates(model, image_shape).items():
         layer = model.get_submodule(path)
         assert isinstance(layer, nn.Conv2d | nn.Linear)
-        weight_bits = layer.weight_quantizer.bits if isinstance(layer, QuantConv2d) else _FLOAT_BITS
+        weight_bits = _FLOAT_BITS
+        if isinstance(layer, (QuantConv2d, QuantLinear)):
+            weight_bits = layer.weight_quantizer.bits
         activation_bits = inputs.get(path, _FLOAT_BITS)
         biases = 0 if layer.bias is None else layer.bias.numel()
         weights = layer.weight.numel()
@@ -94,7 +95,7 @@ def _activation_bits(model: nn.Module) -> dict[str, int]:
     if not isinstance(model, fx.GraphModule):
         return {}
     modules = dict(model.named_modules())
-    bits: dict[str, int] = {}
+    bits = {path: _PIXEL_BITS for path, m in modules.items() if isinstance(m, PixelConv2d)}
     for node in model.graph.nodes:
         quantizer = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(quantizer, ActivationQuantizer):

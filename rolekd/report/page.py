@@ -150,9 +150,25 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
             ),
             "Training accuracy by epoch",
         )
+    if quantised := _with_levels(content.curves):
+        drawn["levels changed"] = (
+            histories.curves_figure(
+                quantised, "levels_changed", "weights on another level (%)", 100, shades
+            ),
+            "Share of weights whose level changed, by epoch",
+        )
     if content.schedules:
         drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
     return drawn
+
+
+def _with_levels(curves: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return the trainings of low-bit networks: a teacher has no levels."""
+    return {
+        arm: rows
+        for arm, rows in curves.items()
+        if rows and all(row.get("levels_changed") for row in rows)
+    }
 
 
 def _predictors(content: Content) -> dict[str, str]:

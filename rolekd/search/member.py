@@ -85,8 +85,8 @@ class Member:
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         images, labels = self._dataset.split("search_val")
-        reward = accuracy(predict(training.averaged, images, normalize), labels)
-        training.save(out)
+        training.save(out)  # before the statistics change: children go on with these
+        reward = accuracy(predict(training.conclude(), images, normalize), labels)
         stddev = seen_by_teacher.stddev()
         extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
         return Outcome(reward, seen, time.perf_counter() - began, extras)

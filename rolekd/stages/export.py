@@ -93,7 +93,7 @@ def _metadata(
         "arm": arm,
         "seed": str(SEED),
         **{key: str(about[key]) for key in ("weight_bits", "activation_bits")},
-        **{key: str(about[key]) for key in ("quantizer", "residual")},
+        **{key: str(about[key]) for key in ("quantizer", "residual", "ends") if key in about},
         "test_accuracy": f"{accuracy:.6f}",
         "data_digest": dataset.digest,
         "weights_sha256": files.sha256(outputs.student(arm, SEED)),

@@ -39,6 +39,7 @@ class _Student(_Network):
     activation_bits: Bits
     residual: Literal["quantized", "float"]
     overrides: dict[str, Bits | Literal["float"]]
+    ends: Literal[8] | None = None  # absent: float, as in all files before it
     # told of the training; they decide nothing
     copied_from_teacher: Fraction | None = None
     arm: str | None = None

@@ -33,7 +33,7 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
     and all read it.
 
     Args:
-        training: Where an average of the weights is kept, its network ends with that.
+        training: Its network ends as what the training concludes with.
         state_file: Where the state is kept; its folder is made.
         reporters: Hear every epoch, those of an earlier call included.
 
@@ -60,9 +60,9 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
         if due and processes.team_rank() == 0:
             training.save(state_file)
             saved = time.monotonic()
-    network = training.network.eval()
-    if training.averaged is not network:
-        network.load_state_dict(training.averaged.state_dict())
+    network, final = training.network.eval(), training.conclude()
+    if final is not network:
+        network.load_state_dict(final.state_dict())
     return training.history
 
 

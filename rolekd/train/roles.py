@@ -12,12 +12,13 @@ from rolekd.errors import InputError
 from rolekd.models import zoo
 from rolekd.models.weights import copy_matching
 from rolekd.quantize.convert import convert
-from rolekd.train import state
+from rolekd.quantize.modules import set_pixels
+from rolekd.train import damping, state
 
 if TYPE_CHECKING:
     from rolekd.params import StudentParams, TeacherParams
 
-_QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides")
+_QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides", "ends")
 
 
 def teacher(
@@ -38,6 +39,8 @@ def student(
     """
     about = describe_student(params, shape_of(dataset))
     network = build(about, seed)
+    set_pixels(network, dataset.mean, dataset.std)
+    damping.damp(network, params.damping)
     copied = set() if teacher is None else set(copy_matching(network, teacher))
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     # told, since with other widths next to nothing agrees
@@ -94,6 +97,7 @@ def describe_student(params: "StudentParams", shape: Mapping[str, Any]) -> dict[
         "activation_bits": params.activation_bits or params.bits,
         "residual": params.residual,
         "overrides": dict(params.overrides),
+        **({} if params.ends == "float" else {"ends": params.ends}),
         **shape,
     }
 

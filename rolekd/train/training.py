@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,13 @@ from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
-from rolekd.train import devices, fingerprint, rates, state
+from rolekd.quantize.changes import levels, share_changed
+from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
 from rolekd.train.onednn import shield
 from rolekd.train.optimizer import make_optimizer
 from rolekd.train.state import Row
+from rolekd.train.statistics import reestimate
 from rolekd.train.synced import synchronise
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Training:
         self.network, self.objective, self.params = network, objective, params
         self._batches, self._augment_at = batches, augment_at
         self._owner = fingerprint.of(network, objective, batches, params)
+        self._damping = damping.weight_of(network)
         self._average = Average(network, params.ema_decay) if params.ema_decay else None
         for module in (network, objective):
             synchronise(module)
@@ -93,11 +96,6 @@ class Training:
     def finished(self) -> bool:
         """Whether the last epoch is done."""
         return self.epoch == self.params.epochs
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The network to evaluate: the average of the weights where one is kept."""
-        return self.network if self._average is None else self._average.network
 
     def resume(self, path: Path, *, any_seed: bool = False) -> bool:
         """Go on where `save` wrote `path`; False: there is no such file.
@@ -134,7 +132,8 @@ class Training:
 
         Returns:
             Means over its images of the losses by name, of their weighted total "loss" and of
-            "accuracy"; the last "learning_rate"; "images_per_second".
+            "accuracy"; the last "learning_rate"; of a low-bit network "levels_changed", the share
+            of its weights that end the epoch on another level; "images_per_second".
 
         Raises:
             DivergedError: The loss is not finite.
@@ -142,6 +141,7 @@ class Training:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        before = levels(self.network)
         self.network.train()
         self.objective.train()
         sums: dict[str, Tensor] = {}
@@ -167,6 +167,8 @@ class Training:
             )
         speed = batches.images_per_epoch / (time.perf_counter() - began)
         metrics = {**means, "learning_rate": rate}
+        if before:
+            metrics["levels_changed"] = share_changed(before, levels(self.network))
         self.history.append({"epoch": epoch, **metrics})
         return {**metrics, "images_per_second": speed}
 
@@ -178,7 +180,7 @@ class Training:
 
         Returns:
             Sums over the images: the losses by name, their weighted total "loss", and hits as
-            "accuracy".
+            "accuracy"; "damping", where there is one, is a loss, too.
         """
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -194,12 +196,44 @@ class Training:
             measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
             for name, value in (losses.parts | measured).items():
                 sums[name] = sums.get(name, 0) + value * count
+        if self._damping:
+            self._damp(progress, len(labels), sums)
         learned = [p for group in self.optimizer.param_groups for p in group["params"]]
         parallel.average([p.grad for p in learned if p.grad is not None])
         if self.params.clip_norm:
             torch.nn.utils.clip_grad_norm_(learned, self.params.clip_norm)
         self.optimizer.step()
         return sums
+
+    def _damp(self, progress: Progress, count: int, sums: dict[str, Tensor]) -> None:
+        """Add the gradient of the damping, the same in all processes, and what there is to know."""
+        distance = damping.distance(self.network)
+        weighted = self._damping * damping.share(progress) * distance
+        torch.autograd.backward(weighted)
+        sums["damping"] = distance.detach() * count
+        sums["loss"] = sums["loss"] + weighted.detach() * count
+
+    def conclude(self) -> nn.Module:
+        """Return the network to evaluate; the training does not continue after it.
+
+        It is the average of the weights where one is kept. With `params.reestimate_batchnorm` its
+        BatchNorm statistics are those of its own weights, over whole batches of that many images
+        at most, with the augmentation of the last epoch.
+        """
+        network = self.network if self._average is None else self._average.network
+        if self.params.reestimate_batchnorm:
+            synchronise(network)  # an average is built without
+            reestimate(network, self._images_anew())
+        return network.eval()
+
+    def _images_anew(self) -> Iterator[Tensor]:
+        """Yield this process's images of the batches that follow the last epoch's, in parts."""
+        augment = self._augment_at(self.epoch - 1)
+        epochs = (self._batches.epoch(epoch, augment) for epoch in itertools.count(self.epoch))
+        count = self.params.reestimate_batchnorm // self.params.batch_size
+        for images, _ in itertools.islice(itertools.chain.from_iterable(epochs), count):
+            for part in _parts(len(images), self.params.accumulate):
+                yield images[part][parallel.share(part.stop - part.start)]
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return all that has weights or statistics, by the prefix of their names in a state."""

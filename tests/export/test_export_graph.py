@@ -19,7 +19,9 @@ from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.models.resnet import Block
-from rolekd.quantize import IntegerModel, convert, lower
+from rolekd.quantize import IntegerModel, convert, lower, operations
+from rolekd.quantize.convert import Ends
+from rolekd.quantize.modules import set_pixels
 
 DIGITS = [str(digit) for digit in range(10)]
 # the targets that are exact on this machine
@@ -33,6 +35,7 @@ def _random_images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 def _lowered(model: nn.Module, images: np.ndarray, mean: list[float]) -> IntegerModel:
     """Fit BatchNorm's statistics to the images, then lower."""
     x = (torch.from_numpy(images).float() / 255 - torch.tensor(mean)) / 0.25
+    set_pixels(model, mean, [0.25] * len(mean))
     model.train()
     for _ in range(3):
         model(x.permute(0, 3, 1, 2))
@@ -107,6 +110,7 @@ def _networks(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
     activation_bits=st.integers(1, 8),
     residual=st.sampled_from(["quantized", "float"]),
     quantizer=st.sampled_from(["dorefa", "lsq"]),
+    ends=st.sampled_from(["float", 8]),
     target=st.sampled_from(TARGETS),
 )
 def test_random_networks_are_exact_on_random_images(
@@ -115,6 +119,7 @@ def test_random_networks_are_exact_on_random_images(
     activation_bits: int,
     residual: str,
     quantizer: str,
+    ends: Ends,
     target: Target,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -125,6 +130,7 @@ def test_random_networks_are_exact_on_random_images(
         activation_bits=activation_bits,
         residual=residual,
         quantizer=quantizer,
+        ends=ends,
     )
     images = _random_images((16, *shape))
     lowered = _lowered(converted, images, [0.4, 0.5, 0.6][: shape[-1]])
@@ -136,13 +142,15 @@ def test_random_networks_are_exact_on_random_images(
     assert result.largest_difference <= 1e-5 * max(result.logit_range, 1.0)
 
 
-@pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
+@pytest.mark.parametrize(("quantizer", "ends"), [("dorefa", "float"), ("lsq", 8)])
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"])
-def test_torchvision_mobilenets_are_exact(name: str, quantizer: str, tmp_path: Path) -> None:
+def test_torchvision_mobilenets_are_exact(
+    name: str, quantizer: str, ends: Ends, tmp_path: Path
+) -> None:
     model = build(
         f"torchvision:{name}", classes=4, channels=3, image_size=(16, 16), width=1, seed=0
     )
-    converted = convert(model, weight_bits=4, activation_bits=4, quantizer=quantizer)
+    converted = convert(model, weight_bits=4, activation_bits=4, quantizer=quantizer, ends=ends)
     images = _random_images((8, 16, 16, 3))
     lowered = _lowered(converted, images, [0.4, 0.5, 0.6])
     summary = export(lowered, tmp_path / "a.onnx", classes=list("abcd"), metadata={})
@@ -179,9 +187,9 @@ def digits() -> tuple[np.ndarray, torch.Tensor]:
     return images, torch.from_numpy(bunch.target)
 
 
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize(("bits", "ends"), [(2, "float"), (4, "float"), (2, 8)])
 def test_a_trained_digits_network_is_exact_on_every_image(
-    bits: int, digits: tuple[np.ndarray, torch.Tensor], tmp_path: Path
+    bits: int, ends: Ends, digits: tuple[np.ndarray, torch.Tensor], tmp_path: Path
 ) -> None:
     images, labels = digits
     mean, std = images.mean() / 255, images.std() / 255
@@ -190,7 +198,9 @@ def test_a_trained_digits_network_is_exact_on_every_image(
         build("resnet8", classes=10, channels=1, image_size=(8, 8), width=8, seed=0),
         weight_bits=bits,
         activation_bits=bits,
+        ends=ends,
     )
+    set_pixels(model, [mean], [std])
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(100):
@@ -209,6 +219,45 @@ def test_a_trained_digits_network_is_exact_on_every_image(
     float_predictions = model.eval()(x).argmax(1)
     agreement = (float_predictions == torch.from_numpy(result.predictions)).float().mean()
     assert agreement > 0.99
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["alexnet", "resnet8", "torchvision:mobilenet_v3_small"])
+def test_eight_bit_ends_are_exact_on_every_target(
+    name: str, target: Target, tmp_path: Path
+) -> None:
+    converted = convert(
+        build(name, classes=4, channels=3, image_size=(12, 12), width=4, seed=0),
+        weight_bits=2,
+        activation_bits=2,
+        ends=8,
+    )
+    images = _random_images((32, 12, 12, 3))
+    lowered = _lowered(converted, images, [0.1, 0.5, 0.6])
+    summary = export(lowered, tmp_path / "a.onnx", classes=list("abcd"), metadata={}, target=target)
+    found = verify(tmp_path / "a.onnx", lowered, images, layers=True)
+    assert found.exact
+    assert found.largest_difference <= 1e-6 * found.logit_range
+    linear = [o.name for o in lowered.operations if isinstance(o, operations.IntegerLinear)]
+    first = next(o.name for o in lowered.operations if isinstance(o, operations.Convolution))
+    assert {summary.forms[layer] for layer in linear} == {
+        "float" if target == "float" else "matmul"
+    }
+    assert summary.forms[first] == "float" or target != "float"
+    if target != "float" and not name.startswith("torchvision"):  # which has grouped convolutions
+        tensors = onnx.load(tmp_path / "a.onnx").graph.initializer
+        kinds = {t.data_type for t in tensors if len(t.dims) > 1}
+        assert kinds == {onnx.TensorProto.UINT2, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
+
+
+def test_an_eight_bit_file_takes_images_of_any_size(tmp_path: Path) -> None:
+    model = build("resnet8", classes=4, channels=3, image_size=(8, 8), width=4, seed=0)
+    images = _random_images((8, 8, 8, 3))
+    converted = convert(model, weight_bits=2, activation_bits=2, ends=8)
+    lowered = _lowered(converted, images, [0.4, 0.5, 0.6])
+    export(lowered, tmp_path / "a.onnx", classes=list("abcd"), metadata={}, resize=True)
+    assert verify(tmp_path / "a.onnx", lowered, images, layers=True).exact
+    load(tmp_path / "a.onnx")(_random_images((1, 20, 17, 3)))
 
 
 @pytest.fixture(scope="module")

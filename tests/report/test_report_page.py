@@ -326,3 +326,14 @@ def test_saved_figures_are_the_same_every_time(figure: Figure, tmp_path: Path, s
     data = (tmp_path / f"a.{suffix}").read_bytes()
     assert data == (tmp_path / f"b.{suffix}").read_bytes()
     assert data.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+
+
+def test_the_share_of_changed_levels_is_drawn_where_a_training_has_it() -> None:
+    rows = [{**row, "levels_changed": "0.25"} for row in CURVES]
+    content = make_content()
+    without = page.figures(content)
+    assert "levels changed" not in without
+    found = page.figures(replace(content, curves={"teacher": CURVES, "kd": rows, "none": []}))
+    assert "weights on another level (%)" in found["levels changed"]
+    assert "teacher" not in found["levels changed"]
+    assert "another level" in page.build(replace(content, curves={"kd": rows}))

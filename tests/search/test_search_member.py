@@ -24,8 +24,9 @@ def inputs(tmp_path_factory, digits):
     return folder
 
 
-def _member(inputs, **distill):
-    params: Params = parse({"student": {"model": {"width": 4}}, "distill": distill}, "the test")
+def _member(inputs, training_params=None, **distill):
+    student = {"model": {"width": 4}, "training": training_params or {}}
+    params: Params = parse({"student": student, "distill": distill}, "the test")
     spec = SearchSpec(
         seed=0,
         role="student",
@@ -92,3 +93,25 @@ def test_a_child_takes_over_another_members_heads(inputs, tmp_path):
     heads = [key for key in kept if ".heads." in key]
     assert heads
     assert all((kept[key] == taken[key]).all() for key in heads)
+
+
+def test_a_member_is_measured_with_new_statistics_and_continued_with_its_own(inputs, tmp_path):
+    members = [_member(inputs, {"reestimate_batchnorm": images}) for images in (0, 512)]
+    for member, name in zip(members, ("own", "new"), strict=True):
+        member.advance(None, NOTHING, Slot(0, 0), 0, 1, tmp_path / name)
+    own, new = (state.read(tmp_path / name)[0] for name in ("own", "new"))
+    assert own.keys() == new.keys()
+    assert all((own[key] == new[key]).all() for key in own)
+    seen = []
+
+    def measured(network, *_):
+        seen.append(network.state_dict())
+        raise KeyboardInterrupt
+
+    for member in members:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("rolekd.search.member.predict", measured)
+            member.advance(None, NOTHING, Slot(0, 0), 0, 1, tmp_path / "other")
+    different = {key for key in seen[0] if not (seen[0][key] == seen[1][key]).all()}
+    assert different
+    assert all("running_" in key or "num_batches" in key for key in different)

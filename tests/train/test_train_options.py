@@ -210,6 +210,7 @@ def test_the_teacher_sees_every_batch_once(digits):
         ({"batch_size": 8, "accumulate": 5}, "make it at most 4"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"precision": "float16"}, "bfloat16"),
+        ({"reestimate_batchnorm": 63}, "less than a batch of 64 images; make it at least 64, or 0"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(changed, message):

@@ -29,7 +29,13 @@ TRAINING = TrainingParams(epochs=2, batch_size=63, optimizer="sgd", learning_rat
 # logits, features through adapters, heads that learn first, a rule that is not linear
 DISTILL = DistillParams(loss={"soft": 1.0, "rkd": 0.1, "mhgd": 1.0, "at": 1.0})
 RICH = TRAINING.model_copy(
-    update={"accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "schedule": "cosine"}
+    update={
+        "accumulate": 2,
+        "ema_decay": 0.9,
+        "clip_norm": 1.0,
+        "schedule": "cosine",
+        "reestimate_batchnorm": 200,
+    }
 )
 
 

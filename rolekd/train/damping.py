@@ -1,0 +1,40 @@
+"""Damping of weights that oscillate between two levels.
+
+Beside the loss of a step a training minimises damping · share · Σ ||ŵ - clip(w)||², the squared
+distances of all quantised weights w to the centres ŵ of their levels, which are constants. The
+share rises from 0 in the first epoch to 1 in the last, as half a cosine: early on weights are to
+move.
+
+Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, 2022, section 4.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rolekd.distill.objective import Progress
+from rolekd.quantize.modules import quantized
+
+
+def damp(network: nn.Module, weight: float) -> None:
+    """Have every training of a low-bit network damp its weights; 0: none."""
+    for _, module in quantized(network):
+        module.weight_quantizer.damping = weight
+
+
+def weight_of(network: nn.Module) -> float:
+    """Return the weight of the damping; 0: none, as of float networks."""
+    return max((m.weight_quantizer.damping for _, m in quantized(network)), default=0.0)
+
+
+def share(progress: Progress) -> float:
+    """Return the share of the weight that acts in an epoch, 0..1."""
+    done = progress.epoch / max(1, progress.epochs - 1)
+    return (1 - math.cos(math.pi * done)) / 2
+
+
+def distance(network: nn.Module) -> Tensor:
+    """Return the sum of the squared distances of all quantised weights, a scalar."""
+    found = [m.weight_quantizer.distance(m.weights()) for _, m in quantized(network)]
+    return torch.stack(found).sum()
