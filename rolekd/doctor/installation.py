@@ -67,18 +67,19 @@ def _against_lock(lock: Path) -> Finding:
 
 
 def threads(params: "Params") -> Iterator[Finding]:
-    """Compare what the search will use with the cores that this process may use."""
+    """Compare what trainings side by side will use with the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    wanted = params.machine.workers * params.search.threads_per_worker
-    found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
+    each = max(params.search.threads_per_worker, params.threads)
+    wanted = params.machine.workers * each
+    found = f"{cores} cores; trainings side by side use {wanted}"
     if limit := os.environ.get("OMP_NUM_THREADS"):
         found += f"; OMP_NUM_THREADS={limit}"
-    if max(wanted, params.threads) > cores:
+    if wanted > cores:
         yield Finding(
             "threads",
             "note",
             found,
-            f"set machine.workers to {cores}; more only wait",
+            f"set machine.workers to {max(cores // each, 1)}; more only wait",
         )
     else:
         yield Finding("threads", "ok", found)
