@@ -5,7 +5,7 @@ On a CPU they are trained side by side, in as many processes as `machine.workers
 
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,7 +23,6 @@ from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
-from rolekd.display import say
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.taps import Described
@@ -35,7 +34,7 @@ from rolekd.stages.stage import Stage
 from rolekd.track.runs import Run
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
-from rolekd.train.fit import fit
+from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.state import Row
 from rolekd.train.training import Training
 from rolekd.workers import Pool
@@ -156,35 +155,38 @@ class _Teller:
 
 
 class _Record:
-    """What is told of an arm's trainings: a child run of each seed, and their rows."""
+    """What is told of an arm's trainings: a child run of each seed, what shows it, its rows."""
 
-    def __init__(self, stage: Stage, arm: str) -> None:
-        self._stage, self._arm = stage, arm
+    def __init__(self, stage: Stage, arm: str, monitors: Sequence[Monitor]) -> None:
+        self._stage, self._arm, self._monitors = stage, arm, monitors
         self._runs: dict[int, Run] = {}
+        self._reporters: dict[int, list[Reporter]] = {}
         self.histories: dict[int, list[Row]] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
             case Begun(seed, about):
-                run = self._stage.run.child(
-                    f"{self._arm} seed {seed}", {"arm": self._arm, "seed": seed}
+                name, epochs = (
+                    f"{self._arm} seed {seed}",
+                    self._stage.params.student.training.epochs,
                 )
+                run = self._stage.run.child(name, {"arm": self._arm, "seed": seed})
                 run.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 self._runs[seed] = run
+                self._reporters[seed] = [run, *(m.begin(name, epochs) for m in self._monitors)]
             case Epoch(seed, number, metrics):
-                self._runs[seed].epoch(metrics, number)
+                for reporter in self._reporters[seed]:
+                    reporter.epoch(metrics, number)
             case Trained(seed, history):
                 self._runs.pop(seed).close()
                 self.histories[seed] = history
-                if self._stage.leads:
-                    say(f"{self._arm}: seed {seed} trained, loss {history[-1]['loss']:.4f}")
 
 
-def distill(stage: Stage, name: str) -> None:
+def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
     """Train the students of the arm `name`; open the stage with `forks=True`."""
     params = stage.params
     job = Job(params, name, stage.outputs, stage.state)
-    record = _Record(stage, name)
+    record = _Record(stage, name, monitors if stage.leads else ())
     engines.preload()
     with Pool(_side_by_side(params), functools.partial(train_seeds, job), "seed") as pool:
         # after the fork: what starts threads, or computes
