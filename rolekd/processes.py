@@ -197,6 +197,11 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def team_size() -> int:
     """Return the number of processes that torchrun started for one training; without it 1."""
     return int(os.environ["WORLD_SIZE"]) if _TORCHRUN in os.environ else 1

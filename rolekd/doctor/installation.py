@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from rolekd import processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import few
 
@@ -67,19 +68,18 @@ def _against_lock(lock: Path) -> Finding:
 
 
 def threads(params: "Params") -> Iterator[Finding]:
-    """Compare what trainings side by side will use with the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    each = max(params.search.threads_per_worker, params.threads)
-    wanted = params.machine.workers * each
-    found = f"{cores} cores; trainings side by side use {wanted}"
+    """Compare what the search will use with the cores that this process may use."""
+    cores = processes.cores()
+    wanted = params.machine.workers * params.search.threads_per_worker
+    found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
     if limit := os.environ.get("OMP_NUM_THREADS"):
         found += f"; OMP_NUM_THREADS={limit}"
-    if wanted > cores:
+    if max(wanted, params.threads) > cores:
         yield Finding(
             "threads",
             "note",
             found,
-            f"set machine.workers to {max(cores // each, 1)}; more only wait",
+            f"set machine.workers to {cores}; more only wait",
         )
     else:
         yield Finding("threads", "ok", found)

@@ -4,6 +4,7 @@ On a CPU they are trained side by side, in as many processes as `machine.workers
 """
 
 import functools
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,10 +202,14 @@ def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
 
 
 def _side_by_side(params: Params) -> int:
-    """Return the number of processes: a GPU is shared by none, and torchrun brings its own."""
+    """Return the number of processes: a GPU is shared by none, and torchrun brings its own.
+
+    Several threads each wait for one another where they outnumber the cores.
+    """
     if processes.team_size() > 1 or devices.resolve(params.machine.device).type != "cpu":
         return 1
-    return min(params.machine.workers, params.compare.seeds)
+    most = max(processes.cores() // params.threads, 1) if params.threads > 1 else math.inf
+    return int(min(params.machine.workers, params.compare.seeds, most))
 
 
 def _write(stage: Stage, job: Job, histories: Mapping[int, list[Row]]) -> None:

@@ -18,7 +18,7 @@ from rolekd.files import digest_path
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import distill
+from rolekd.stages.distill import _side_by_side, distill
 from rolekd.stages.stage import Stage
 from rolekd.track.runs import SilentRun
 from rolekd.train import fit, roles, state
@@ -223,6 +223,15 @@ def _arm(teacher):
         "starts_from": "teacher",
     }
     return {"arms": {ARM: arm}, "baseline": ARM, "export": ARM}
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "expected"), [(2, 1, 3), (2, 2, 1), (4, 2, 2), (1, 2, 1), (16, 2, 3)]
+)
+def test_threads_do_not_outnumber_the_cores(monkeypatch, cores, threads, expected):
+    monkeypatch.setattr("rolekd.processes.cores", lambda: cores)
+    sections = PARAMS | {"threads": threads, "machine": {"device": "cpu", "workers": 8}}
+    assert _side_by_side(Params.model_validate(sections)) == expected
 
 
 def _children(pid):
