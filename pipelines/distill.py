@@ -11,10 +11,12 @@ from rolekd.stages.stage import open_stage
 def main(arm: str) -> None:
     """Train the students of one arm."""
     tags = {"role": "student", "arm": arm}
-    with open_stage("distill", arm, tags=tags, team=True) as stage:
+    with open_stage("distill", arm, tags=tags, forks=True, team=True) as stage:
+        from rolekd.cli.progress import TrainingProgress
         from rolekd.stages.distill import distill
 
-        distill(stage, arm)
+        with TrainingProgress() as progress:
+            distill(stage, arm, [progress])
 
 
 if __name__ == "__main__":

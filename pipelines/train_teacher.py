@@ -14,9 +14,11 @@ def main(teacher: TeacherName) -> None:
     if not is_wanted("train_teacher", teacher):
         return
     with open_stage("train_teacher", teacher, team=True, tags={"role": "teacher"}) as stage:
+        from rolekd.cli.progress import TrainingProgress
         from rolekd.stages.train_teacher import train_teacher
 
-        train_teacher(stage, teacher)
+        with TrainingProgress() as progress:
+            train_teacher(stage, teacher, [progress])
 
 
 if __name__ == "__main__":

@@ -460,7 +460,9 @@ class MachineParams(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="of networks and augmentation; auto: a GPU where there is one"
     )
-    workers: Processes = Field(2, description="processes of a search")
+    workers: Processes = Field(
+        2, description="processes of a search, and of the trainings of an arm's students"
+    )
 
 
 class Params(Section):

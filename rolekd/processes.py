@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LOOKS = 0.02
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this beside the ranks
+# what `lock` has locked: a forked process, which shares it, would hold it after we have ended
+_locked: "weakref.WeakSet[TextIO]" = weakref.WeakSet()
 _SHELLS = {"sh", "dash", "bash", "zsh", "ksh", "fish"}
 
 
@@ -64,6 +67,8 @@ def exclusive(path: Path | str, what: str, *, wait: float = 0.0) -> Iterator[Non
 def lock(file: TextIO) -> bool:
     """Lock an open file until it is closed, or its process ends; False: another has locked it.
 
+    A process that is forked meanwhile does not hold the lock, and finds the file closed.
+
     Raises:
         RunError: The file system has no locks, or none left.
     """
@@ -76,7 +81,16 @@ def lock(file: TextIO) -> bool:
             f"{file.name}: cannot be locked ({error.strerror}); put the project on a file system "
             "that has locks"
         ) from error
+    _locked.add(file)
     return True
+
+
+def _let_go() -> None:
+    for file in list(_locked):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def is_held(path: Path) -> bool:
@@ -181,6 +195,11 @@ def _command(pid: int) -> str:
 def _parent(pid: int) -> int:
     # the command's name, in parentheses, may hold spaces: the fields after it do not
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def team_size() -> int:

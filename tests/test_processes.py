@@ -59,6 +59,26 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
         pass
 
 
+def test_a_forked_process_does_not_hold_its_parents_lock(tmp_path):
+    program = (
+        "import os, sys, time; from rolekd.processes import exclusive\n"
+        "with exclusive(sys.argv[1], 'x'):\n"
+        "    child = os.fork()\n"
+        "    if not child: time.sleep(60); os._exit(0)\n"
+        "    print(child, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        child = int(holder.stdout.readline())
+        assert is_held(tmp_path / "lock")  # by the parent, though the child has let go
+        holder.kill()
+        holder.wait()
+    try:
+        assert not is_held(tmp_path / "lock")
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_lock_that_cannot_be_opened_is_not_taken_for_free(tmp_path, monkeypatch):
     assert not is_held(tmp_path / "lock")
 

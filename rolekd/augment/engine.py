@@ -5,6 +5,7 @@ whatever the device and the number of threads: numpy arrays and CPU tensors run 
 kernels (batched PyTorch where numba is not installed), GPU tensors through batched PyTorch.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -162,6 +163,12 @@ class Engine:
                 f"augmentation: images of {shape[1]} x {shape[2]} pixels; "
                 f"resize them to at least 1 x 1 and at most {MAX_SIZE} x {MAX_SIZE}"
             )
+
+
+def preload() -> None:
+    """Import the compiled kernels, if numba is there; processes forked later need not."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import rolekd.augment.kernels  # noqa: F401
 
 
 def _default_threads() -> int:

@@ -1,13 +1,14 @@
 """Progress for people: a live bar on a terminal, a line now and then elsewhere.
 
-What works knows neither: it reports to a function (`data.prepare.Progress`) or to an observer
-(`search.observers.Observer`), and the command or stage that called it gives one of these.
+What works knows neither: it reports to a function (`data.prepare.Progress`), to an observer
+(`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command or stage that
+called it gives one of these.
 """
 
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +27,8 @@ from rolekd.display import shown
 from rolekd.params import SearchParams
 from rolekd.search.population import Result
 
-_SECONDS = 10.0  # between the lines of a `Bar` where there is no terminal
+_SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
+_PACE = 5  # epochs whose mean time foretells that of the others
 
 
 class Bar:
@@ -167,6 +169,93 @@ class SearchProgress:
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._title}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+class TrainingProgress:
+    """Monitor that shows the trainings at work: loss, accuracies, images per second, time left.
+
+    On a terminal each has a bar; elsewhere each says a line per epoch, but none sooner than ten
+    seconds after its last. At its end a training says what it reached. Use it as a context manager,
+    so that the terminal is left in order whatever happens. It writes to standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or make_console(err=True)
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=10),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}", markup=False),
+            console=self.console,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self.bars.stop()
+
+    def begin(self, name: str, epochs: int) -> "_Trained":
+        """Show one more training."""
+        if self.console.is_terminal:
+            # its thread starts here: the processes that train are forked by now
+            self.bars.start()
+        return _Trained(self, shown(name), epochs)
+
+
+class _Trained:
+    """Reporter of one training."""
+
+    def __init__(self, progress: TrainingProgress, name: str, epochs: int) -> None:
+        self._progress, self._name, self._epochs = progress, name, epochs
+        self._begin = self._told = time.monotonic()
+        self._ends = deque([self._begin], maxlen=_PACE + 1)  # of the last epochs
+        self._whole = True  # none of its epochs is of an earlier call
+        self._task: TaskID | None = None
+        if progress.console.is_terminal:
+            self._task = progress.bars.add_task(name, total=epochs, told="")
+
+    def epoch(self, metrics: Mapping[str, float], step: int) -> None:
+        """Show an epoch, or what the training reached."""
+        now, done = time.monotonic(), step + 1
+        speed = metrics.get("images_per_second")
+        if speed is None:  # of an earlier call
+            self._whole = False
+            self._ends.clear()
+        self._ends.append(now)
+        reached = f"loss {metrics['loss']:.4f}, training accuracy {metrics['accuracy']:.2%}"
+        if (accuracy := metrics.get("validation_accuracy")) is not None:
+            reached += f", validation accuracy {accuracy:.2%}"
+        if done == self._epochs:
+            self._end(reached, now)
+        elif speed is not None:
+            seconds = (now - self._ends[0]) / (len(self._ends) - 1)
+            left = f"{_clock(seconds * (self._epochs - done))} left"
+            if self._task is not None:  # what a narrow terminal cuts off comes last
+                told = f"{left}, {reached}, {speed:,.0f} images/s"
+                self._progress.bars.update(self._task, completed=done, told=told)
+            elif now - self._told >= _SECONDS:
+                self._told = now
+                told = f"{reached}, {speed:,.0f} images/s, {left}"
+                self._say(f"epoch {done}/{self._epochs}, {told}")
+
+    def _end(self, reached: str, now: float) -> None:
+        if self._task is not None:
+            self._progress.bars.remove_task(self._task)
+        time_taken = f" in {_clock(now - self._begin)}" if self._whole else ""
+        self._say(f"{self._epochs} epochs{time_taken}, {reached}")
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(
+            f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from rolekd import processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import few
 
@@ -68,7 +69,7 @@ def _against_lock(lock: Path) -> Finding:
 
 def threads(params: "Params") -> Iterator[Finding]:
     """Compare what the search will use with the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = processes.cores()
     wanted = params.machine.workers * params.search.threads_per_worker
     found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
     if limit := os.environ.get("OMP_NUM_THREADS"):

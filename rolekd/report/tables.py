@@ -137,7 +137,8 @@ class Evaluation:
         if len({one.teacher for one in arms}) > 1:
             facts.append(f"{arm.teacher} teacher")
         if len({one.starts_from for one in arms}) > 1:
-            facts.append({"teacher": "its weights", "scratch": "from scratch"}[arm.starts_from])
+            starts = {"teacher": "from the teacher's weights", "scratch": "from scratch"}
+            facts.append(starts[arm.starts_from])
         return ", ".join([*facts, named.describe(arm.augmentation)])
 
     def question(self) -> Arm | None:

@@ -6,19 +6,13 @@ then the parent has threads, and a fork of those can deadlock.
 """
 
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
-from rolekd import display
-from rolekd.errors import RolekdError, RunError
-from rolekd.processes import die_with_parent
+from rolekd import workers
+from rolekd.errors import RunError
 from rolekd.search.artifacts import open_artifacts
 from rolekd.search.joining import make_trainer
 from rolekd.search.study import Ledger
@@ -47,13 +41,12 @@ class Team:
     ) -> None:
         self._size = size
         self._arguments = (storage, artifacts, study, inputs, scratch)
-        self._members: list[tuple[BaseProcess, Connection]] = []
+        self._members: list[workers.Worker] = []
         self._replacements = 0
 
     def __enter__(self) -> "Team":
-        method = "fork" if _can_fork() else "spawn"
         for _ in range(self._size):
-            self._start(method)
+            self._members.append(workers.Worker.start(_main, *self._arguments))
         return self
 
     def __exit__(
@@ -63,77 +56,44 @@ class Team:
         trace: TracebackType | None,
     ) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
-        for process, _ in self._members:
-            process.kill()  # a stopped one would never hear a request to end
-        for process, pipe in self._members:
-            process.join()
-            pipe.close()
+        workers.end(self._members)
 
     def check(self) -> None:
         """Replace those that were killed; raise the error of one that failed."""
         for member in list(self._members):
-            process, pipe = member
-            if process.exitcode is None or process.exitcode == 0:
+            code = member.process.exitcode
+            if code is None or code == 0:
                 continue
             self._members.remove(member)
-            if process.exitcode > 0:
-                raise RunError(_last_words(pipe))
+            if code > 0:
+                _fail(member)
             self._replacements += 1
             if self._replacements > _MOST_REPLACEMENTS:
                 raise RunError(
                     f"search: {self._replacements} workers were killed, the last by signal "
-                    f"{-process.exitcode}; look for the reason (memory?), then run again: "
+                    f"{-code}; look for the reason (memory?), then run again: "
                     "the search continues where it was"
                 )
-            _log.warning("a worker was killed by signal %d; starting another", -process.exitcode)
-            self._start("spawn")
+            _log.warning("a worker was killed by signal %d; starting another", -code)
+            self._members.append(workers.Worker.start(_main, *self._arguments, fresh=True))
 
-    def _start(self, method: str) -> None:
-        context = multiprocessing.get_context(method)
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(  # type: ignore[attr-defined]
-            target=_main, args=(*self._arguments, os.getpid(), theirs), daemon=True
-        )
-        process.start()
-        theirs.close()
-        self._members.append((process, ours))
+
+def _fail(member: workers.Worker) -> NoReturn:
+    try:
+        member.receive()
+    except EOFError as error:
+        raise member.loss("a worker of the search") from error
+    raise AssertionError("a worker of a search says nothing but why it fails")
 
 
 def _main(
+    pipe: Connection,  # noqa: ARG001  the ledger is where a worker reports
     storage: str,
     artifacts: str,
     study: str,
     inputs: Path,
     scratch: Path,
-    parent: int,
-    pipe: Connection,
 ) -> None:
-    die_with_parent()
-    if os.getppid() != parent:
-        return  # it died before we asked to die with it
-    display.guard()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it is interrupted
-    try:
-        ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
-        trainer = make_trainer(ledger.spec, inputs)
-        Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()
-    except RolekdError as error:
-        pipe.send_bytes(str(error).encode())
-        sys.exit(1)
-    except Exception as error:  # multiprocessing would print it as it is
-        display.say_error(f"unexpected {type(error).__name__} in a worker: {error}", error)
-        sys.exit(1)
-
-
-def _can_fork() -> bool:
-    """Tell whether no other thread could hold a lock that a forked process would wait for."""
-    # The one that `die_with_parent` starts only waits for the parent's end.
-    others = {thread.name for thread in threading.enumerate()} - {"die with parent"}
-    return sys.platform == "linux" and others == {threading.main_thread().name}
-
-
-def _last_words(pipe: Connection) -> str:
-    try:
-        return pipe.recv_bytes().decode()
-    except EOFError:
-        return "search: a worker failed; its traceback stands above"
+    ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
+    trainer = make_trainer(ledger.spec, inputs)
+    Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()

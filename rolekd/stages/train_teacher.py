@@ -1,5 +1,7 @@
 """Stage train_teacher: full precision, on the whole training set, with its schedule or without."""
 
+from collections.abc import Sequence
+
 from rolekd import files, parallel, seeds
 from rolekd.augment.named import NamedAugmentation, resolve
 from rolekd.data import dataset as datasets
@@ -13,11 +15,11 @@ from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
-from rolekd.train.fit import fit
+from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.training import Training
 
 
-def train_teacher(stage: Stage, teacher: TeacherName) -> None:
+def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor] = ()) -> None:
     """Train the teacher with the schedule that was searched for it, or with no policy."""
     outputs, threads = stage.outputs, stage.params.threads
     checks.check(stage.params)
@@ -40,7 +42,10 @@ def train_teacher(stage: Stage, teacher: TeacherName) -> None:
         applied(engine, augmentation.over(params.epochs)),
         params,
     )
-    history = fit(training, stage.state / "training.safetensors", [stage.run])
+    reporters: list[Reporter] = [stage.run]
+    if stage.leads:
+        reporters += [each.begin(f"teacher {teacher}", params.epochs) for each in monitors]
+    history = fit(training, stage.state / "training.safetensors", reporters)
     if not stage.leads:
         return
     stage.log_split(dataset, "train")

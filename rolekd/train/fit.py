@@ -21,7 +21,15 @@ class Reporter(Protocol):
     """Hears the numbers of every epoch: a progress bar, the MLflow run."""
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take the metrics of epoch number `step`."""
+        """Take the metrics of epoch number `step`; those of an earlier call have no speed."""
+
+
+class Monitor(Protocol):
+    """Shows trainings, several at once."""
+
+    def begin(self, name: str, epochs: int) -> Reporter:
+        """Return who hears of the training `name`, from its beginning to the last of its epochs."""
+        ...
 
 
 def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()) -> list[Row]:

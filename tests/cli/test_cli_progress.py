@@ -4,7 +4,7 @@ import itertools
 import pytest
 from rich.console import Console
 
-from rolekd.cli.progress import Bar, SearchProgress
+from rolekd.cli.progress import Bar, SearchProgress, TrainingProgress
 from rolekd.params import SearchParams
 from rolekd.search.population import Result, Slot, Task
 
@@ -93,4 +93,74 @@ def test_reading_of_images_is_a_bar_on_a_terminal():
     shown = read(terminal=True)
     assert "photos" in shown
     assert "150/150" in shown
+    assert shown.count("\x1b[?25h") == 1  # the cursor is back
+
+
+ROW = {"loss": 0.5, "accuracy": 0.25}
+LIVE = {**ROW, "images_per_second": 1234.5}
+
+
+def train(terminal, epochs=4, earlier=0, trainings=("a", "b"), row=LIVE):
+    """Show trainings that report in turns; `earlier`: epochs of an earlier call."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=120)
+    with TrainingProgress(console) as progress:
+        reporters = [progress.begin(name, epochs) for name in trainings]
+        for epoch in range(epochs):
+            for reporter in reporters:
+                reporter.epoch(ROW if epoch < earlier else row, epoch)
+        if terminal:
+            progress.bars.refresh()
+            assert not progress.bars.tasks  # none is at work
+    return text.getvalue()
+
+
+def test_a_training_says_a_line_every_ten_seconds_and_what_it_reached(clock):
+    clock(6.0)  # begins at 0 s, epochs at 6, 12, 18, 24 s
+    reached = "loss 0.5000, training accuracy 25.00%"
+    assert train(terminal=False, trainings=["kd seed 0"]).splitlines() == [
+        f"kd seed 0: epoch 2/4, {reached}, 1,234 images/s, 0:12 left",
+        f"kd seed 0: 4 epochs in 0:24, {reached}",
+    ]
+
+
+def test_where_an_epoch_takes_ten_seconds_each_has_a_line(clock):
+    clock(10.0)
+    assert len(train(terminal=False, trainings=["a"], epochs=6).splitlines()) == 6
+
+
+def test_a_validation_accuracy_is_shown(clock):
+    clock(10.0)
+    shown = train(terminal=False, row={**LIVE, "validation_accuracy": 0.125}).splitlines()
+    assert all("training accuracy 25.00%, validation accuracy 12.50%" in line for line in shown)
+
+
+def test_epochs_of_an_earlier_call_are_not_told_and_have_no_pace(clock):
+    clock(10.0)
+    lines = train(terminal=False, trainings=["a"], earlier=2).splitlines()
+    assert [line.split(",")[0] for line in lines] == ["a: epoch 3/4", "a: 4 epochs"]
+    assert lines[0].endswith("0:10 left")
+    # all of them
+    assert train(terminal=False, trainings=["a"], earlier=4).startswith("a: 4 epochs, loss")
+
+
+def test_of_trainings_at_once_each_has_a_bar_until_it_ends():
+    shown = train(terminal=True, trainings=["one", "two", "three"])
+    for name in ("one", "two", "three"):
+        assert f"{name}: 4 epochs in 0:00, loss" in shown
+        assert f"{name} " in shown
+    assert shown.count("\x1b[?25h") == 1  # the cursor is back
+
+
+def test_a_training_that_fails_leaves_the_terminal_in_order():
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120)
+    with pytest.raises(KeyboardInterrupt), TrainingProgress(console) as progress:
+        progress.begin("a\x1b[2J", 4).epoch(LIVE, 0)
+        progress.bars.refresh()
+        raise KeyboardInterrupt
+    shown = text.getvalue()
+    assert "1/4" in shown
+    assert "left, loss 0.5000, training accuracy 25.00%, 1,234 images/s" in shown
+    assert r"a\x1b[2J" in shown
     assert shown.count("\x1b[?25h") == 1  # the cursor is back

@@ -45,6 +45,18 @@ def test_figures_agree_with_scikit_learn(evaluation: tables.Evaluation) -> None:
     np.testing.assert_allclose(found["f1"], f1)
 
 
+def test_where_arms_differ_in_it_each_says_what_it_starts_from(
+    evaluation: tables.Evaluation,
+) -> None:
+    assert evaluation.describe("plain") == "not distilled, from scratch, base augmentation"
+    assert evaluation.describe("kd-rolewise") == (
+        "distilled, from the teacher's weights, its own schedule"
+    )
+    arms = {"kd": predictions(1), "kd-rolewise": predictions(2)}
+    alike = tables.summarise(arms, labels(), CLASSES, comparing(arms))
+    assert alike.describe("kd-rolewise") == "distilled, its own schedule"
+
+
 def test_difference_agrees_with_scipy(evaluation: tables.Evaluation) -> None:
     plain, rolewise = (evaluation.arm(name).accuracies for name in ("plain", "kd-rolewise"))
     expected = stats.ttest_rel(plain, rolewise)

@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import multiprocessing
-import os
 
 import pytest
 
+from rolekd import display, workers
 from rolekd.errors import InputError, RunError
 from rolekd.search import artifacts, lineage, team
 from rolekd.search.artifacts import open_artifacts
@@ -213,20 +212,18 @@ def _worker(ledger, store, spec, inputs, scratch):
     return Worker(ledger, store, find_trainer(spec.trainer)(spec, inputs), scratch)
 
 
-def test_what_a_worker_prints_of_a_bug_is_clean(monkeypatch, capfd, tmp_path):
+def test_what_is_told_of_a_bug_in_a_worker_is_clean(monkeypatch, capfd, tmp_path):
     def fail(*_, **__):
         raise ValueError("a bug at postgresql://ann:hush@host/db\x1b[2J")
 
     monkeypatch.setattr(team.Ledger, "open", fail)
-    context = multiprocessing.get_context("fork")
-    _, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=team._main, args=("", "", "", tmp_path, tmp_path, os.getpid(), theirs)
-    )
-    process.start()
-    process.join(60)
-    assert process.exitcode == 1
+    monkeypatch.setattr(workers, "_can_fork", lambda: True)
+    with team.Team(1, "", "", "", tmp_path, tmp_path) as started:
+        with pytest.raises(ValueError, match="a bug") as caught:
+            while True:
+                started.check()
+        display.say_error("failed", caught.value)
     told = capfd.readouterr().err
-    assert "Traceback" in told
+    assert told.count("Traceback") == 2  # the worker's beside ours
     assert r"a bug at postgresql://***@host/db\x1b[2J" in told
     assert "hush" not in told

@@ -29,6 +29,13 @@ def test_the_default_arms_ask_for_both_searches_and_no_plain_teacher():
     assert plan.wanted(Params().compare) == ALL
 
 
+def test_the_default_arms_without_a_teacher_take_none_of_its_weights_either():
+    arms = Params().compare.arms
+    alone = {name: arm for name, arm in arms.items() if not arm.distilled}
+    assert alone.keys() == {"plain", "plain-randaugment"}
+    assert {arm.starts_from for arm in alone.values()} == {"scratch"}
+
+
 @pytest.mark.parametrize(
     ("arm", "expected"),
     [

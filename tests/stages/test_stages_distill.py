@@ -1,0 +1,246 @@
+"""The students of an arm: the same bytes whoever trains them, whatever is killed."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from rolekd.augment import named
+from rolekd.data import dataset as datasets
+from rolekd.errors import RolekdError
+from rolekd.files import digest_path
+from rolekd.outputs import Outputs
+from rolekd.params import Params
+from rolekd.sources.prepare import prepare
+from rolekd.stages.distill import _side_by_side, distill
+from rolekd.stages.stage import Stage
+from rolekd.track.runs import SilentRun
+from rolekd.train import fit, roles, state
+from rolekd.train.training import DivergedError, Training
+
+ARM, SEEDS, EPOCHS = "kd", 3, 4
+PARAMS = {
+    "threads": 1,
+    "machine": {"device": "cpu"},
+    "data": {"test_fraction": 0.8},  # few images to train on
+    "teacher": {"model": {"width": 2}},
+    "student": {"model": {"width": 2}, "training": {"epochs": EPOCHS, "batch_size": 64}},
+    "distill": {"loss": "soft"},
+    "compare": {"seeds": SEEDS},
+}
+FORK = multiprocessing.get_context("fork")
+
+
+class HeardRun(SilentRun):
+    """Keeps what it is told."""
+
+    def __init__(self, name="stage", told=None):
+        self.name, self.told = name, told if told is not None else []
+
+    def child(self, name, tags=None):  # noqa: ARG002
+        return HeardRun(name, self.told)
+
+    def log_params(self, params):
+        self.told.append([self.name, "params", params])
+
+    def epoch(self, metrics, step):
+        kept = {key: value for key, value in metrics.items() if key != "images_per_second"}
+        self.told.append([self.name, step, kept])
+
+    def close(self, status="FINISHED"):
+        self.told.append([self.name, status])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Everything that a training of an arm reads."""
+    outputs = Outputs(tmp_path_factory.mktemp("prepared"))
+    params = Params.model_validate(PARAMS)
+    dataset = prepare(params.data, seed=0)
+    datasets.save(dataset, outputs.data)
+    network, about = roles.teacher(params.teacher, dataset, 0)
+    state.save_weights(outputs.teacher("searched"), network, about)
+    named.NamedAugmentation("none").save(outputs.augmentation(ARM))
+    return outputs
+
+
+def _begin(prepared, root, workers, changes=None):
+    """Start the stage in a process of one thread; what an earlier one left is there."""
+    (root / "outputs").mkdir(parents=True, exist_ok=True)
+    for name in ("data", "train_teacher", "augmentations"):
+        if not (root / "outputs" / name).exists():
+            (root / "outputs" / name).symlink_to(prepared.root / name)
+    sections = PARAMS | {"machine": {"device": "cpu", "workers": workers}} | (changes or {})
+    process = FORK.Process(target=_main, args=(sections, root))
+    process.start()
+    return process
+
+
+@pytest.fixture
+def start(prepared, tmp_path):
+    """Start the stage in a folder of that name."""
+    started = []
+
+    def begin(workers, folder="stage", changes=None):
+        root = tmp_path / folder
+        started.append(_begin(prepared, root, workers, changes))
+        return started[-1], root
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared, tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed")
+    assert _finish(_begin(prepared, root, 1)) == 0
+    return root
+
+
+def _main(sections, root):
+    fit._SECONDS_BETWEEN_SAVES = 0.0
+    outputs, run = Outputs(root / "outputs"), HeardRun()
+    folder = outputs.stage("distill", ARM)
+    stage = Stage(Params.model_validate(sections), run, outputs, folder, root / "state", leads=True)
+    try:
+        distill(stage, ARM)
+    except RolekdError as error:
+        (root / "error").write_text(str(error))
+        os._exit(error.exit_code)
+    (root / "told.json").write_text(json.dumps(run.told))
+
+
+def _finish(process):
+    process.join(120)
+    return process.exitcode
+
+
+def _result(root):
+    return digest_path(root / "outputs/distill")
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_any_number_of_workers_leaves_the_same_bytes(start, undisturbed, workers):
+    process, root = start(workers)
+    assert _finish(process) == 0
+    assert _result(root) == _result(undisturbed)
+    assert len(list((root / "outputs/distill/kd/weights").iterdir())) == SEEDS
+    assert not (root / "state").exists()
+    one, many = (_told(at) for at in (undisturbed, root))
+    assert sorted(map(str, one)) == sorted(map(str, many))  # all runs hear the same
+    for seed in range(SEEDS):
+        name = f"{ARM} seed {seed}"
+        assert [said for said in one if said[0] == name] == [
+            said for said in many if said[0] == name
+        ]
+
+
+def test_killed_at_random_instants_it_ends_in_the_same_bytes(start, undisturbed):
+    chance, kills = random.Random(15), 0
+    process, root = start(2, "killed-0")
+    while kills < 12:
+        time.sleep(chance.uniform(0.0, 0.6))
+        workers = _children(process.pid)
+        victim = chance.choice([process.pid, *workers])
+        if not process.is_alive():
+            assert _finish(process) == 0
+            assert _result(root) == _result(undisturbed)
+            process, root = start(2, f"killed-{kills}")  # it got through: on with the next
+            continue
+        _kill(victim)
+        kills += 1
+        code = _finish(process)
+        # a worker may have had nothing left to do
+        assert code == -9 if victim == process.pid else code in (0, 1)
+        if code:
+            assert not (root / "outputs/distill").exists()
+        process, root = start(2, root.name)
+    assert _finish(process) == 0
+    assert _result(root) == _result(undisturbed)
+
+
+def test_after_a_kill_none_writes_and_the_next_run_hears_every_epoch(start, undisturbed):
+    process, root = start(2)
+    deadline = time.monotonic() + 60
+    while not list((root / "state").glob("seed-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    _kill(process.pid)
+    assert _finish(process) == -9
+    time.sleep(0.2)  # its workers end with it
+    before = _states(root)
+    time.sleep(0.3)
+    assert _states(root) == before
+    process, root = start(2)
+    assert _finish(process) == 0
+    assert sorted(map(str, _told(root))) == sorted(map(str, _told(undisturbed)))
+
+
+def _states(root):
+    return {path: path.stat().st_mtime_ns for path in (root / "state").glob("seed-*")}
+
+
+def _told(root):
+    return json.loads((root / "told.json").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_that_diverges_is_one_error_and_nothing_is_written(start, monkeypatch, workers):
+    run_epoch = Training.run_epoch
+
+    def diverge(training):
+        if training.epoch == 2:
+            raise DivergedError("the loss became nan; lower the learning rate")
+        return run_epoch(training)
+
+    monkeypatch.setattr(Training, "run_epoch", diverge)
+    process, root = start(workers)
+    assert _finish(process) == 1
+    assert (root / "error").read_text() == "the loss became nan; lower the learning rate"
+    assert not (root / "outputs/distill").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_missing_input_is_named(start, prepared, workers):
+    process, root = start(workers, changes={"compare": {"seeds": 2, **_arm("plain")}})
+    assert _finish(process) == 2
+    assert "train_teacher/plain/weights.safetensors: no such file" in (root / "error").read_text()
+
+
+def _arm(teacher):
+    arm = {
+        "distilled": True,
+        "augmentation": "none",
+        "teacher": teacher,
+        "starts_from": "teacher",
+    }
+    return {"arms": {ARM: arm}, "baseline": ARM, "export": ARM}
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "expected"), [(2, 1, 3), (2, 2, 1), (4, 2, 2), (1, 2, 1), (16, 2, 3)]
+)
+def test_threads_do_not_outnumber_the_cores(monkeypatch, cores, threads, expected):
+    monkeypatch.setattr("rolekd.processes.cores", lambda: cores)
+    sections = PARAMS | {"threads": threads, "machine": {"device": "cpu", "workers": 8}}
+    assert _side_by_side(Params.model_validate(sections)) == expected
+
+
+def _children(pid):
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _kill(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
