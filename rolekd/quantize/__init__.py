@@ -15,4 +15,5 @@ __all__ = [
     "modules",
     "operations",
     "size",
+    "switch",
 ]

@@ -42,6 +42,8 @@ class ChannelWeight(WeightQuantizer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantised weights, of the shape and dtype of `weight`."""
+        if not self.active:
+            return weight
         return _Rounded.apply(weight, self._highest)  # type: ignore[no-any-return]
 
     def distance(self, weight: Tensor) -> Tensor:

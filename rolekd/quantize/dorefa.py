@@ -86,6 +86,8 @@ class DoReFaWeight(WeightQuantizer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantised weights, of the shape and dtype of `weight`."""
+        if not self.active:
+            return weight
         if self.bits == 1:
             return _BinaryWeight.apply(weight)  # type: ignore[no-any-return]
         return _QuantizedWeight.apply(weight, 2**self.bits - 1)  # type: ignore[no-any-return]
@@ -122,6 +124,8 @@ class DoReFaActivation(ActivationQuantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantised activations, of the shape and dtype of `x`."""
+        if not self.active:
+            return x
         return _QuantizedActivation.apply(x, self._steps)  # type: ignore[no-any-return]
 
     def levels(self) -> Levels:

@@ -66,6 +66,8 @@ def _rounded(x: Tensor, binary: bool) -> Tensor:
 class _Learned(nn.Module):
     """A quantiser with a learned step that starts from the first tensor seen in training."""
 
+    active: bool = True
+
     def __init__(self, bits: int, low: int, high: int, *, binary: bool = False) -> None:
         super().__init__()
         self.bits = bits
@@ -76,6 +78,8 @@ class _Learned(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Return `v` on its levels, of its shape and dtype."""
+        if not self.active:
+            return v
         step = self._step(v).abs().clamp_min(_TINY).to(v.dtype)
         return _Quantized.apply(  # type: ignore[no-any-return]
             v, step, self._low, self._high, self._binary

@@ -15,6 +15,7 @@ from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
 from rolekd.quantize.changes import levels, share_changed
+from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
 from rolekd.train.onednn import shield
@@ -141,6 +142,7 @@ class Training:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        self._switch(epoch)
         before = levels(self.network)
         self.network.train()
         self.objective.train()
@@ -157,7 +159,7 @@ class Training:
             for name, value in self.step(images, labels, progress).items():
                 sums[name] = sums.get(name, 0) + value
             if self._average is not None:
-                self._average.update(self.network, step)
+                self._average.update(self.network, self._since_switch(step))
         self.network.eval()
         means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
         if not math.isfinite(means["loss"]):
@@ -205,8 +207,26 @@ class Training:
         self.optimizer.step()
         return sums
 
+    def _switch(self, epoch: int) -> None:
+        """Turn the quantisation off in the first epochs, if they are to be in float, then on."""
+        if self.params.float_epochs:
+            quantise(self.network, epoch >= self.params.float_epochs)
+            if self._average is not None:
+                quantise(self._average.network, epoch >= self.params.float_epochs)
+
+    def _since_switch(self, step: int) -> int:
+        """Return the number of a step among the float or the quantised ones.
+
+        The average begins anew with the quantisation, whose steps have other values than in float.
+        """
+        first = self.params.float_epochs * self._batches.per_epoch
+        return step if step < first else step - first
+
     def _damp(self, progress: Progress, count: int, sums: dict[str, Tensor]) -> None:
         """Add the gradient of the damping, the same in all processes, and what there is to know."""
+        if progress.epoch < self.params.float_epochs:
+            sums["damping"] = torch.zeros_like(sums["loss"])
+            return
         distance = damping.distance(self.network)
         weighted = self._damping * damping.share(progress) * distance
         torch.autograd.backward(weighted)
