@@ -10,6 +10,7 @@ __all__ = [
     "Size",
     "changes",
     "convert",
+    "dead",
     "integer",
     "lower",
     "modules",

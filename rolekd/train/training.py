@@ -15,6 +15,7 @@ from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
 from rolekd.quantize.changes import levels, share_changed
+from rolekd.quantize.dead import dead
 from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
@@ -245,6 +246,11 @@ class Training:
             synchronise(network)  # an average is built without
             reestimate(network, self._images_anew())
         return network.eval()
+
+    def dead_quantizers(self) -> list[str]:
+        """Return the paths of quantisers whose values are all on one level, on one batch."""
+        images, _ = next(self._batches.epoch(self.epoch, self._augment_at(self.epoch - 1)))
+        return dead(self.network, images)
 
     def _images_anew(self) -> Iterator[Tensor]:
         """Yield this process's images of the batches that follow the last epoch's, in parts."""
