@@ -285,6 +285,9 @@ class DistillParams(Section):
     taps: TapsParams | None = Field(
         None, description="features that are compared; null: the networks' defaults"
     )
+    quantize_teacher: bool = Field(
+        False, description="the teacher's features pass the student's quantisers before a loss"
+    )
     temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 4.0
     prepare_epochs: Epochs = Field(
         2, description="epochs in which mhgd's heads and ft's paraphraser learn from the teacher"

@@ -15,6 +15,7 @@ __all__ = [
     "lower",
     "modules",
     "operations",
+    "quantizer",
     "size",
     "switch",
 ]
