@@ -96,10 +96,10 @@ class DoReFaWeight(WeightQuantizer):
         """Return the sum of squared distances to the levels, of tanh(w) / max|tanh(w)|."""
         centres = self(weight).detach()
         if self.bits == 1:
-            return (weight - centres).square().sum()
+            return (weight - centres).square().sum()  # type: ignore[no-any-return]
         squashed = weight.tanh()
         largest = squashed.detach().abs().amax().clamp_min(_TINY)
-        return (squashed / largest - centres).square().sum()
+        return (squashed / largest - centres).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
