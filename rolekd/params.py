@@ -190,6 +190,9 @@ class TrainingParams(Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="of a moving average of the weights, then used and saved; 0: none"
     )
+    float_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="of a student: first epochs in float, before quantisation starts"
+    )
     reestimate_batchnorm: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
         0,
         description="training images over which the statistics of BatchNorm are computed anew "
@@ -214,6 +217,11 @@ class TrainingParams(Section):
                 f"accumulate {self.accumulate} leaves parts of one image of batch_size "
                 f"{self.batch_size}; BatchNorm needs two: make it at most {self.batch_size // 2}"
             )
+        if self.float_epochs >= self.epochs:
+            raise ValueError(
+                f"float_epochs {self.float_epochs} leaves none of {self.epochs} epochs quantised; "
+                f"make it at most {self.epochs - 1}"
+            )
         if 0 < self.reestimate_batchnorm < self.batch_size:
             raise ValueError(
                 f"reestimate_batchnorm {self.reestimate_batchnorm} is less than a batch of "
@@ -227,6 +235,14 @@ class TeacherParams(Section):
 
     model: ModelParams = ModelParams()
     training: TrainingParams = TrainingParams()
+
+    @model_validator(mode="after")
+    def _trains_in_float(self) -> "TeacherParams":
+        if self.training.float_epochs:
+            raise ValueError(
+                "training.float_epochs: all epochs of a teacher are in float; set it to 0"
+            )
+        return self
 
 
 class StudentParams(Section):
@@ -288,6 +304,9 @@ class DistillParams(Section):
     )
     taps: TapsParams | None = Field(
         None, description="features that are compared; null: the networks' defaults"
+    )
+    quantize_teacher: bool = Field(
+        False, description="the teacher's features pass the student's quantisers before a loss"
     )
     temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 4.0
     prepare_epochs: Epochs = Field(
@@ -485,13 +504,18 @@ class Params(Section):
     track: TrackParams = TrackParams()
 
     @model_validator(mode="after")
-    def _search_outlasts_warmup(self) -> "Params":
+    def _search_outlasts_starts(self) -> "Params":
         for role in (self.teacher, self.student):
             if role.training.warmup_epochs >= self.search.epochs:
                 raise ValueError(
                     f"search.epochs {self.search.epochs} does not outlast warmup_epochs "
                     f"{role.training.warmup_epochs:g}; make it more"
                 )
+        if self.student.training.float_epochs >= self.search.epochs:
+            raise ValueError(
+                f"search.epochs {self.search.epochs} leaves none quantised after float_epochs "
+                f"{self.student.training.float_epochs} of the student; make it more"
+            )
         return self
 
 

@@ -12,6 +12,7 @@ from rolekd import parallel
 from rolekd.distill import registry, taps
 from rolekd.distill.features import adapter
 from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
+from rolekd.distill.requantize import quantizers, requantized
 from rolekd.distill.taps import Described
 from rolekd.distill.term import Batch, Outputs, Setting
 from rolekd.errors import InputError
@@ -65,6 +66,8 @@ class Distillation(Objective):
             self._terms = {name: kind(setting) for name, kind in kinds.items()}
         self._adapters, self.terms = adapters, nn.ModuleDict(self._terms)
         self._teacher_paths = pairs.teacher
+        # in a tuple: they are the student's, not parts of the objective
+        self._quantizers = quantizers(student[0], pairs.student) if params.quantize_teacher else ()
         # attached for good: hooks that come and go would compile a network anew in every step
         self._student_taps = Taps(student[0], pairs.student)
         self.to(next(student[0].parameters()).device)
@@ -149,7 +152,11 @@ class Distillation(Objective):
     def _teach(self, images: Tensor, count: int) -> Outputs:
         teacher = self._teachers[0]
         with torch.no_grad(), Taps(teacher, self._teacher_paths) as tapped:
-            return _outputs(teacher(images), tapped, count)
+            outputs = _outputs(teacher(images), tapped, count)
+        if not self._quantizers:
+            return outputs
+        pairs = zip(outputs.features, self._quantizers, strict=True)
+        return Outputs(outputs.logits, [requantized(*pair) for pair in pairs])
 
     def _in_first_phase(self, progress: Progress) -> bool:
         prepares = any(term.first_phase for term in self._terms.values())

@@ -10,9 +10,12 @@ __all__ = [
     "Size",
     "changes",
     "convert",
+    "dead",
     "integer",
     "lower",
     "modules",
     "operations",
+    "quantizer",
     "size",
+    "switch",
 ]

@@ -42,11 +42,13 @@ class ChannelWeight(WeightQuantizer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantised weights, of the shape and dtype of `weight`."""
+        if not self.active:
+            return weight
         return _Rounded.apply(weight, self._highest)  # type: ignore[no-any-return]
 
     def distance(self, weight: Tensor) -> Tensor:
         """Return the sum of squared distances of w to its levels, a scalar."""
-        return (weight - self(weight).detach()).square().sum()
+        return (weight - self(weight).detach()).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,8 @@ class DoReFaWeight(WeightQuantizer):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantised weights, of the shape and dtype of `weight`."""
+        if not self.active:
+            return weight
         if self.bits == 1:
             return _BinaryWeight.apply(weight)  # type: ignore[no-any-return]
         return _QuantizedWeight.apply(weight, 2**self.bits - 1)  # type: ignore[no-any-return]
@@ -94,10 +96,10 @@ class DoReFaWeight(WeightQuantizer):
         """Return the sum of squared distances to the levels, of tanh(w) / max|tanh(w)|."""
         centres = self(weight).detach()
         if self.bits == 1:
-            return (weight - centres).square().sum()
+            return (weight - centres).square().sum()  # type: ignore[no-any-return]
         squashed = weight.tanh()
         largest = squashed.detach().abs().amax().clamp_min(_TINY)
-        return (squashed / largest - centres).square().sum()
+        return (squashed / largest - centres).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,6 +124,8 @@ class DoReFaActivation(ActivationQuantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantised activations, of the shape and dtype of `x`."""
+        if not self.active:
+            return x
         return _QuantizedActivation.apply(x, self._steps)  # type: ignore[no-any-return]
 
     def levels(self) -> Levels:

@@ -66,6 +66,8 @@ def _rounded(x: Tensor, binary: bool) -> Tensor:
 class _Learned(nn.Module):
     """A quantiser with a learned step that starts from the first tensor seen in training."""
 
+    active: bool = True
+
     def __init__(self, bits: int, low: int, high: int, *, binary: bool = False) -> None:
         super().__init__()
         self.bits = bits
@@ -76,6 +78,8 @@ class _Learned(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Return `v` on its levels, of its shape and dtype."""
+        if not self.active:
+            return v
         step = self._step(v).abs().clamp_min(_TINY).to(v.dtype)
         return _Quantized.apply(  # type: ignore[no-any-return]
             v, step, self._low, self._high, self._binary
@@ -133,7 +137,7 @@ class LSQWeight(_Learned, WeightQuantizer):
         """Return the sum of squared distances of w, clipped to the range, to the levels."""
         centres = self(weight).detach()
         size = self.step.detach().abs().clamp_min(_TINY)
-        return (weight.clamp(size * self._low, size * self._high) - centres).square().sum()
+        return (weight.clamp(size * self._low, size * self._high) - centres).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def levels(self, weight: Tensor) -> Tensor:

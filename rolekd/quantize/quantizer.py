@@ -20,10 +20,12 @@ class WeightQuantizer(nn.Module, ABC):
     """Maps float weights to a few equidistant values, differentiably.
 
     Attributes:
+        active: False: weights pass as they are; see `rolekd.quantize.switch`.
         damping: Weight of `distance` in the loss of a training; see `rolekd.train.damping`.
     """
 
     bits: int
+    active: bool = True
     damping: float = 0.0
 
     @abstractmethod
@@ -51,10 +53,12 @@ class ActivationQuantizer(nn.Module, ABC):
     """Maps activations to a few equidistant levels, differentiably.
 
     Attributes:
+        active: False: activations pass as they are; see `rolekd.quantize.switch`.
         clips_gradient: It passes no gradient where its input is zero or less.
     """
 
     bits: int
+    active: bool = True
     clips_gradient: ClassVar[bool] = False
 
     @abstractmethod

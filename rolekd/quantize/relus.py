@@ -25,12 +25,15 @@ class _Clipped(torch.autograd.Function):
 class LeadingReLU(nn.ReLU):
     """A ReLU whose value only quantisers take that clip at zero.
 
-    With a hook that looks at its value, as a tap does, it is an ordinary one.
+    With a hook that looks at its value, as a tap does, or before quantisers that are turned off,
+    it is an ordinary one.
     """
+
+    active: bool = True
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map x to max(x, 0)."""
-        if self._forward_hooks:
+        if self._forward_hooks or not self.active:
             return super().forward(input)
         return _Clipped.apply(input)  # type: ignore[no-any-return]
 

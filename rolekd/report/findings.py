@@ -19,7 +19,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     baseline = evaluation.arm(evaluation.baseline)
     seeds = len(baseline.accuracies)
     others = [arm for arm in evaluation.arms if arm.difference is not None]
-    lines = [_place(evaluation), *_groups(evaluation, others), *_twins(evaluation)]
+    lines = [_place(evaluation), *collapses(evaluation)]
+    lines += [*_groups(evaluation, others), *_twins(evaluation)]
     if seeds == 1:
         lines.append("One seed only: no interval can be given, and differences may be chance.")
     else:
@@ -35,6 +36,18 @@ def remarks(evaluation: Evaluation) -> list[str]:
     step = 100 / evaluation.images
     lines.append(f"One test image more or less is {step:.2f} points.")
     return lines
+
+
+def collapses(evaluation: Evaluation) -> list[str]:
+    """Name the students that learned nothing: they say the same class of every image."""
+    return [
+        f"{_sentence(evaluation.label(arm.name))}: collapsed to one class with "
+        f"{'seed' if len(arm.collapsed) == 1 else 'seeds'} {_list([*map(str, arm.collapsed)])}, "
+        f"{len(arm.collapsed)} of {len(arm.accuracies)}; lower student.training.learning_rate or "
+        "raise student.bits."
+        for arm in evaluation.arms
+        if arm.collapsed
+    ]
 
 
 def _verdict(shared: Arm) -> str:

@@ -58,6 +58,7 @@ class Arm:
         calibration_error: expected calibration error, mean over the seeds.
         confusion: [classes, classes] counts, row: true class, column: predicted, over all seeds.
         calibration: reliability bins over all seeds.
+        collapsed: seeds whose student says one class of every image.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Arm:
     calibration_error: float
     confusion: Integers
     calibration: "Calibration"
+    collapsed: tuple[int, ...] = ()
 
     def row(self) -> ArmRow:
         """Return the arm's line of the table."""
@@ -231,6 +233,16 @@ def _arm(name: str, logits: Floats, labels: Integers, reference: Floats | None) 
         calibration_error=float(np.mean([calibration(one, labels).error for one in logits])),
         confusion=confusion(logits.argmax(-1), repeated, logits.shape[-1]),
         calibration=calibration(logits.reshape(-1, logits.shape[-1]), repeated.reshape(-1)),
+        collapsed=collapsed(logits, labels),
+    )
+
+
+def collapsed(logits: Floats, labels: Integers) -> tuple[int, ...]:
+    """Return the seeds that say one class of all images, which are of several; [seeds, ...]."""
+    if len(np.unique(labels)) < 2:
+        return ()
+    return tuple(
+        seed for seed, predicted in enumerate(logits.argmax(-1)) if len(np.unique(predicted)) == 1
     )
 
 

@@ -1,5 +1,6 @@
 """Stage evaluate: every network once on the test images; nothing is selected by what it says."""
 
+import logging
 import shutil
 from typing import Any
 
@@ -13,12 +14,15 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
 from rolekd.params import CompareParams, TeacherName, teacher_name
+from rolekd.report import findings
 from rolekd.report.datafiles import save_predictions, to_csv, write_tables
 from rolekd.report.histories import read_rows
 from rolekd.report.tables import summarise
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles
 from rolekd.train.evaluate import accuracy, predict, predict_integers
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(stage: Stage) -> None:
@@ -36,6 +40,8 @@ def evaluate(stage: Stage) -> None:
         students = [roles.load(path, dataset)[0] for path in paths]
         logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
     evaluation = summarise(logits, labels, dataset.classes, compare)
+    for line in findings.collapses(evaluation):
+        _log.warning("%s", line)
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels)

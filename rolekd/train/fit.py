@@ -13,6 +13,7 @@ from rolekd.train.state import Row, StateError
 from rolekd.train.training import Training
 
 _SECONDS_BETWEEN_SAVES = 15.0
+_NAMED = 3  # of the layers in a warning
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,23 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
     network, final = training.network.eval(), training.conclude()
     if final is not network:
         network.load_state_dict(final.state_dict())
+    if processes.team_rank() == 0:
+        _warn_of_dead(training.dead_quantizers(), state_file)
     return training.history
+
+
+def _warn_of_dead(paths: Sequence[str], state_file: Path) -> None:
+    """Say which layers of a low-bit network pass nothing on."""
+    if not paths:
+        return
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    _log.warning(
+        "%s: dead quantisers (%s%s), all of whose values are on one level; lower "
+        "student.training.learning_rate, raise student.bits, or set student.quantizer to lsq",
+        state_file.stem,
+        ", ".join(paths[:_NAMED]),
+        more,
+    )
 
 
 def _resume(training: Training, path: Path) -> None:

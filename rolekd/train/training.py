@@ -15,6 +15,8 @@ from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
 from rolekd.quantize.changes import levels, share_changed
+from rolekd.quantize.dead import dead
+from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
 from rolekd.train.onednn import shield
@@ -141,6 +143,7 @@ class Training:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        self._switch(epoch)
         before = levels(self.network)
         self.network.train()
         self.objective.train()
@@ -157,7 +160,7 @@ class Training:
             for name, value in self.step(images, labels, progress).items():
                 sums[name] = sums.get(name, 0) + value
             if self._average is not None:
-                self._average.update(self.network, step)
+                self._average.update(self.network, self._since_switch(step))
         self.network.eval()
         means = {name: float(value) / batches.images_per_epoch for name, value in sums.items()}
         if not math.isfinite(means["loss"]):
@@ -205,8 +208,26 @@ class Training:
         self.optimizer.step()
         return sums
 
+    def _switch(self, epoch: int) -> None:
+        """Turn the quantisation off in the first epochs, if they are to be in float, then on."""
+        if self.params.float_epochs:
+            quantise(self.network, epoch >= self.params.float_epochs)
+            if self._average is not None:
+                quantise(self._average.network, epoch >= self.params.float_epochs)
+
+    def _since_switch(self, step: int) -> int:
+        """Return the number of a step among the float or the quantised ones.
+
+        The average begins anew with the quantisation, whose steps have other values than in float.
+        """
+        first = self.params.float_epochs * self._batches.per_epoch
+        return step if step < first else step - first
+
     def _damp(self, progress: Progress, count: int, sums: dict[str, Tensor]) -> None:
         """Add the gradient of the damping, the same in all processes, and what there is to know."""
+        if progress.epoch < self.params.float_epochs:
+            sums["damping"] = torch.zeros_like(sums["loss"])
+            return
         distance = damping.distance(self.network)
         weighted = self._damping * damping.share(progress) * distance
         torch.autograd.backward(weighted)
@@ -225,6 +246,11 @@ class Training:
             synchronise(network)  # an average is built without
             reestimate(network, self._images_anew())
         return network.eval()
+
+    def dead_quantizers(self) -> list[str]:
+        """Return the paths of quantisers whose values are all on one level, on one batch."""
+        images, _ = next(self._batches.epoch(self.epoch, self._augment_at(self.epoch - 1)))
+        return dead(self.network, images)
 
     def _images_anew(self) -> Iterator[Tensor]:
         """Yield this process's images of the batches that follow the last epoch's, in parts."""

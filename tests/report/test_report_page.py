@@ -337,3 +337,24 @@ def test_the_share_of_changed_levels_is_drawn_where_a_training_has_it() -> None:
     assert "weights on another level (%)" in found["levels changed"]
     assert "teacher" not in found["levels changed"]
     assert "another level" in page.build(replace(content, curves={"kd": rows}))
+
+
+def test_a_student_that_collapsed_to_one_class_is_shown_as_that() -> None:
+    logits = np.stack([np.eye(3)[LABELS]] * 3)
+    one_class = logits.copy()
+    one_class[[0, 2]] = np.eye(3)[1]
+    names = ("kd-rolewise", "kd", "plain")
+    arms = (one_class, logits, one_class[[0, 1, 1]])
+    compare = comparing(names)
+    found = tables.summarise(dict(zip(names, arms, strict=True)), LABELS, CLASSES, compare)
+    assert [arm.collapsed for arm in found.arms] == [(0, 2), (), (0,)]
+    lines = findings.collapses(found)
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        "Role-wise augmentation: collapsed to one class with seeds 0 and 2, 2 of 3; lower student"
+    )
+    assert "with seed 0, 1 of 3; lower" in lines[1]
+    assert set(lines) < set(findings.remarks(found))
+    assert lines[0] in page.build(replace(make_content(), evaluation=found))
+    # where all test images are of one class, that is the right answer
+    assert tables.collapsed(one_class, np.ones(IMAGES, int)) == ()

@@ -305,3 +305,19 @@ def test_the_search_gets_no_other_images(digits, tmp_path):
     for name in restricted.splits:
         for ours, whole in zip(restricted.split(name), digits.split(name), strict=True):
             assert np.array_equal(ours, whole)
+
+
+def test_a_dead_quantiser_is_warned_of_in_one_line(digits, tmp_path, caplog):
+    network, _ = roles.student(STUDENT, digits, 1, None)
+    training = _training(digits, network)
+    fit(training, tmp_path / "seed-0.safetensors")
+    assert not caplog.records
+    with torch.no_grad():
+        for path in ("stage1.0.conv1", "stage2.0.conv1", "stage3.0.conv1", "stage4.0.conv1"):
+            network.get_parameter(f"{path}.weight").zero_()
+    fit(training, tmp_path / "other-0.safetensors")
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith("other-0: dead quantisers (stage1.0.conv1, ")
+    assert "more), all of whose values are on one level; lower student.training" in message
+    assert "\n" not in message
