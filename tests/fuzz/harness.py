@@ -200,10 +200,10 @@ def work(
     """
     os.environ.update(OMP_NUM_THREADS="1", COLUMNS="100")
     tempfile.tempdir = folder
+    target = load(name)  # where that fails, it is seen why
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):  # native code writes there too
         os.dup2(silence, stream.fileno())
-    target = load(name)
     # only here it is known how many named ones there are
     left = [n for n in numbers if n not in done and n >= -len(target.named)]
     for number in left[:RECYCLE]:
