@@ -57,7 +57,7 @@ test-kill: setup  ## 100 kills over the whole pipeline (KILLS, SEED); resumes wh
 
 # TARGET=params SEED=0 CASE=123: one case again; SHARE=10: ten times as many
 fuzz: setup  ## 10,000 damaged inputs of every reader; those that fail are kept in build/fuzz
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) \
+	PYTHONPATH=tests:tests/support OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case=$(CASE)) $(if $(SHARE),--share $(SHARE))
 
 bench: setup  ## all benchmarks, as tables

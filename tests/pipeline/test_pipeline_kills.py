@@ -34,16 +34,19 @@ ROUNDS = 2  # of the pipeline, from nothing to the end
 FOLDER = ROOT / "build" / "test-kill"
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 TINY = {
-    "search": {"population": 2, "epochs": 8, "interval_epochs": 1, "workers": 2},
+    "search": {"population": 2, "epochs": 8, "interval_epochs": 1},
+    "machine": {"workers": 2},
     "teacher": {"training": {"epochs": 20}},
     "student": {"training": {"epochs": 20}},
 }
 TRAININGS = [f"distill {arm}" for arm in Params().compare.arms]
 # stage -> share of the kills in which no student is trained
 OTHERS = {
+    "plan": 1,
+    "augmentations": 1,
     "prepare": 4,
     "search teacher": 9,
-    "train_teacher": 9,
+    "train_teacher searched": 9,
     "search student": 10,
     "evaluate": 5,
     "export": 4,
@@ -56,6 +59,7 @@ _LATENCY = rb"(<td>(?:teacher, float32|this student)</td>.*?)<td>[\d.]+</td></tr
 # seconds after the phase has begun
 VICTIMS = ("dvc", "stage", "worker", "all")
 LONGEST = {"start": 5.0, "work": 1.0, "end": 0.2}
+SHORT = {"plan": 0.4, "augmentations": 0.4}  # stages that are over at once
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def _kill(place: str, victim: str, chance: random.Random) -> Kill:
     searching = place.startswith("search")
     if place in TRAININGS:
         phase = "work"
-    elif searching or place == "train_teacher":
+    elif searching or place == "train_teacher searched":
         phase = chance.choice(["start", "work", "work", "end"])
     else:
         phase = chance.choice(["start", "start", "end"])
@@ -102,7 +106,10 @@ def _kill(place: str, victim: str, chance: random.Random) -> Kill:
         phase = "work" if victim == "worker" else phase
     elif victim == "other":
         victim = chance.choice(["stage", "all"])
-    return Kill(place, victim, phase, round(chance.uniform(0, LONGEST[phase]), 3))
+    if place in SHORT:
+        phase = "start"
+    longest = SHORT.get(place, LONGEST[phase])
+    return Kill(place, victim, phase, round(chance.uniform(0, longest), 3))
 
 
 def test_the_plan_is_what_was_asked_for():
