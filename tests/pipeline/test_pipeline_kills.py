@@ -21,7 +21,7 @@ from pathlib import Path
 
 import lives
 import pytest
-from conftest import ROOT, Project, make_project
+from projects import ROOT, Project, make_project
 
 from rolekd import files
 from rolekd.params import Params
