@@ -66,7 +66,7 @@ def export_float(
             dynamic_shapes={"image": {0: torch.export.Dim("N")}},
         )
     assert program is not None
-    proto = program.model_proto
+    proto = _without_sources(program.model_proto)
     entries = {**metadata, CLASSES_KEY: json.dumps(list(classes)), RUNTIME_KEY: _RUNTIME}
     files.write_bytes(path, seal(proto, entries))
 
@@ -102,6 +102,18 @@ def quantize_statically(source: Path | str, path: Path | str, images: NDArray[np
                 op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool"],
                 nodes_to_exclude=_preprocessing(prepared),
             )
+
+
+def _without_sources(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the exporter's stack traces: a file does not tell where its project lies."""
+    for graph in (proto.graph, *proto.functions):
+        for node in graph.node:
+            node.ClearField("doc_string")
+            node.ClearField("metadata_props")
+        for value in (*graph.value_info, *getattr(graph, "input", ())):
+            if hasattr(value, "metadata_props"):
+                value.ClearField("metadata_props")
+    return proto
 
 
 @contextlib.contextmanager

@@ -54,6 +54,14 @@ def test_a_float_network_takes_raw_images_and_gives_pytorchs_logits(
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
 
 
+def test_the_file_does_not_tell_where_its_project_lies(
+    exported: tuple[torch.nn.Module, Path],
+) -> None:
+    content = exported[1].read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"site-packages" not in content
+
+
 def test_onnxruntimes_own_quantisation_is_8_bit_and_close(
     exported: tuple[torch.nn.Module, Path], images: np.ndarray, tmp_path: Path
 ) -> None:

@@ -294,17 +294,17 @@ def complaints(killing: Killing) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(store: Path) -> dict[str, str]:
+def undisturbed(fresh_store: Path) -> dict[str, str]:
     """Outputs of a pipeline in which nothing is killed; kept for a resumed test."""
     kept = FOLDER / "undisturbed.json"
     if not kept.exists():
-        project = new_project(store)
+        project = new_project(fresh_store)
         project.run("dvc", "repro")
         files.write_json(kept, outputs(project.folder))
     return json.loads(kept.read_text())
 
 
-def test_killed_at_random_instants(store, undisturbed):
+def test_killed_at_random_instants(fresh_store, undisturbed):
     log = FOLDER / f"kills-{SEED}-{KILLS}.jsonl"
     log.touch()
     for _ in range(3 * ROUNDS):
@@ -312,7 +312,7 @@ def test_killed_at_random_instants(store, undisturbed):
         rest = plan(KILLS, SEED)
         for kill, _ in done:
             rest.remove(kill)
-        killing = Killing(*killed_project(store, len(done)), log)
+        killing = Killing(*killed_project(fresh_store, len(done)), log)
         waiting = rest[: -(-KILLS // ROUNDS)]
         while not killing.repro(waiting):
             pass
