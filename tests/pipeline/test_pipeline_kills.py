@@ -21,10 +21,9 @@ from pathlib import Path
 
 import lives
 import pytest
-from projects import ROOT, Project, make_project
+from projects import ARMS, ROOT, Project, make_project
 
 from rolekd import files
-from rolekd.params import Params
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(4 * 3600)]
 
@@ -39,7 +38,7 @@ TINY = {
     "teacher": {"training": {"epochs": 20}},
     "student": {"training": {"epochs": 20}},
 }
-TRAININGS = [f"distill {arm}" for arm in Params().compare.arms]
+TRAININGS = [f"distill {arm}" for arm in ARMS]
 # stage -> share of the kills in which no student is trained
 OTHERS = {
     "plan": 1,

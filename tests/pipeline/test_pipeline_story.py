@@ -32,9 +32,9 @@ def test_from_run_to_production_and_back(fresh):
 
     fresh.set(promote=LENIENT)
     fresh.run("dvc", "repro")
-    told = json.loads(fresh.run(*ROLEKD, "compare", "--json", "test@kd", "test@plain"))
+    told = json.loads(fresh.run(*ROLEKD, "compare", "--json", "test@kd-shared", "test@plain"))
     assert all(0 <= value <= 1 for value in told["metrics"]["accuracy"])
-    assert told["differences"]["arm"] == ["kd", "plain"]
+    assert told["differences"]["arm"] == ["kd-shared", "plain"]
 
     fresh.run(*ROLEKD, "promote", "--why", "the first")
     assert champion() == 1

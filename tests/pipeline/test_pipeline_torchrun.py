@@ -39,9 +39,12 @@ def test_two_processes_write_what_one_does(prepared):
     rows = {}
     for start in ([sys.executable], TORCHRUN):
         prepared.run(*start, "-m", "pipelines.train_teacher")
-        prepared.run(*start, "-m", "pipelines.distill", "--arm", "kd")
-        rows[len(start)] = _rows(prepared, "train_teacher/searched"), _rows(prepared, "distill/kd")
-        assert len(list((prepared.folder / "outputs/distill/kd/weights").iterdir())) == 2
+        prepared.run(*start, "-m", "pipelines.distill", "--arm", "kd-shared")
+        rows[len(start)] = (
+            _rows(prepared, "train_teacher/searched"),
+            _rows(prepared, "distill/kd-shared"),
+        )
+        assert len(list((prepared.folder / "outputs/distill/kd-shared/weights").iterdir())) == 2
         assert not list((prepared.folder / ".rolekd/state").glob("*/*.safetensors"))
     (one, taught), (two, taught_by_two) = rows.values()
     assert len(one) == len(two) == 1
