@@ -30,9 +30,8 @@ def test_an_arm_more_trains_that_arm_alone_and_an_arm_less_trains_nothing(projec
     kept, before = (own.folder / "params.yaml").read_text(), _arms(own)
     settings = (f"+compare.arms.heavy={HEAVY}", "~compare.arms.kd-trivialaugment")
     words = (word for setting in settings for word in ("-S", setting))
-    output = own.run("dvc", "exp", "run", *words)
-    comparison = {"evaluate", "export", "register", "report"}
-    assert _stages(output) == {"plan", "augmentations", "distill@heavy"} | comparison
+    output = own.run("dvc", "exp", "run", *words, "evaluate")
+    assert _stages(output) == {"plan", "augmentations", "distill@heavy", "evaluate"}
     assert _arms(own) == [name for name in before if name != "kd-trivialaugment"] + ["heavy"]
     # the students of an arm that is gone stay in the folder that the comparison reads
     (own.folder / "params.yaml").write_text(kept)
