@@ -80,6 +80,7 @@ def dump(value: Any) -> str:
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     # ruamel writes some line breaks of Unicode so that it reads others
     writer.allow_unicode = json.dumps(value, ensure_ascii=False).isprintable()
+    writer.width = 2 * MOST_BYTES  # a key that is broken over lines is not read back
     stream = io.StringIO()
     writer.dump(value, stream)
     return stream.getvalue()

@@ -165,7 +165,7 @@ def test_headline_counts_from_the_students_side() -> None:
 def test_remarks_sort_the_arms() -> None:
     arms = evaluation(plain=[20, 21, 23], kd=[2, 1, 3], kd_shared=[2, 1, 3], kd_rolewise=[2, 2, 2])
     text = " ".join(findings.remarks(arms))
-    assert "Clearly below the baseline: the same student without distillation." in text
+    assert "Clearly below the baseline: the same student without a teacher." in text
     assert "These seeds cannot distinguish from it" in text
     assert "gave the same predictions" in text
     assert "One test image more or less is 1.25 points." in text
