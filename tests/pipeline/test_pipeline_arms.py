@@ -69,14 +69,20 @@ def _own(name: str = "own", **changes: object) -> dict:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_own(augmentation="randaugmnt"), "arms.own.augmentation: 'randaugmnt' is no augmentation"),
+        (
+            _own(augmentation="randaugmnt"),
+            "'randaugmnt' is not an augmentation; did you mean",
+        ),
         (_own(augmentation="schedules/x.json"), "augmentation: schedules/x.json: no such file"),
         (_own(augmentation="../x.json"), "augmentation: ../x.json: put the file into schedules/"),
         (_own(teacher="best"), "arms.own.teacher: input should be 'searched' or 'plain'"),
-        (_own("a/b"), "compare.arms: 'a/b' is no name"),
-        (_own("../x"), "compare.arms: '../x' is no name"),
-        ({"compare": {"baseline": "kdd"}}, "compare: baseline 'kdd' is no arm; name one of plain"),
-        ({"compare": {"export": "kdd"}}, "compare: export 'kdd' is no arm; name one of plain"),
+        (_own("a/b"), "compare.arms.a/b: not a name of an arm"),
+        (_own("../x"), "compare.arms.../x: not a name of an arm"),
+        (
+            {"compare": {"baseline": "kdd"}},
+            "baseline 'kdd' is not an arm; name one of plain",
+        ),
+        ({"compare": {"export": "kdd"}}, "export 'kdd' is not an arm; name one of plain"),
         ({"compare": {"arms": None}}, "compare.arms: input should be a valid dictionary"),
     ],
 )
@@ -89,7 +95,7 @@ def test_no_arms_at_all_are_refused(bare):
     bare.set(compare={"arms": None})
     bare.set(compare={"arms": {}})
     try:
-        _refuse(bare, {}, "compare.arms: dictionary should have at least 1 item")
+        _refuse(bare, {}, "compare.arms: no arms; name at least one")
     finally:
         (bare.folder / "params.yaml").write_text(kept)
 
