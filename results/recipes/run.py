@@ -26,7 +26,6 @@ import numpy as np
 
 from rolekd import presets, yamlfiles
 
-PLACES = ("digits", "test")
 COLUMNS = ("recipe", "seed", "validation", "training", "seconds")
 
 
