@@ -62,7 +62,7 @@ SCHEDULE = "outputs/search_teacher/schedule.json"
 # command -> its arguments, exit code; `ui` and `serve` run beside these, until they are ended
 COMMANDS = {
     "bench": (["step", "--width", "4", "--rounds", "1", "--json"], 0),
-    "compare": (["test@kd", "test@plain"], 0),
+    "compare": (["test@kd-shared", "test@plain"], 0),
     "doctor": (["--json"], 0),
     "download": (["fashion-mnist", "--to", "raw"], 1),
     "params": (["--size", "--taps"], 0),
