@@ -174,6 +174,7 @@ def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     block gets a function to call before it changes anything: it refuses where another, held up
     between its look and its write for longer than anybody waits, took the lock over.
     """
+    from mlflow.exceptions import MlflowException
 
     def held() -> str | None:
         tags: dict[str, str] = client.get_registered_model(name).tags
@@ -186,7 +187,12 @@ def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     if _is_kept(held):
         raise _busy(name)
     token = f"{uuid.uuid4().hex} {time.time():.0f}"
-    client.set_registered_model_tag(name, _LOCK_TAG, token)
+    try:
+        client.set_registered_model_tag(name, _LOCK_TAG, token)
+    except MlflowException as error:
+        if held() is None:
+            raise
+        raise _busy(name) from error  # two first writers at once: the database takes one
     time.sleep(_SETTLE_SECONDS)
     confirm()
     try:

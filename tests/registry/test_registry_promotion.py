@@ -3,6 +3,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -306,3 +307,32 @@ def test_commands(project: Path, uri: str) -> None:
     told = runner.invoke(commands.rollback, [])
     assert isinstance(told.exception, RolekdError)
     assert "first champion" in str(told.exception)
+
+
+def test_of_two_first_writers_of_the_lock_one_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    tags: dict[str, str] = {}
+
+    class Client:
+        def get_registered_model(self, _: str) -> SimpleNamespace:
+            return SimpleNamespace(tags=tags)
+
+        def set_registered_model_tag(self, _: str, key: str, __: str) -> None:
+            tags[key] = f"another's {time.time():.0f}"
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed")
+
+    with pytest.raises(RunError, match="another promotion"), promotion._locked(Client(), "m"):
+        pass
+    tags.clear()
+    monkeypatch.setattr(Client, "set_registered_model_tag", _fails)
+    with pytest.raises(MlflowException, match="the store"), promotion._locked(Client(), "m"):
+        pass
+
+
+def _fails(*_: object) -> None:
+    from mlflow.exceptions import MlflowException
+
+    raise MlflowException("the store is full")
