@@ -74,7 +74,10 @@ def test_a_forked_process_does_not_hold_its_parents_lock(tmp_path):
         holder.kill()
         holder.wait()
     try:
-        assert not is_held(tmp_path / "lock")
+        deadline = time.monotonic() + 30  # the child lets go as soon as it is given a core
+        while is_held(tmp_path / "lock"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     finally:
         os.kill(child, signal.SIGKILL)
 

@@ -142,6 +142,8 @@ def test_none_survives_a_parent_that_is_killed_or_interrupted(capfd, number):
 
     def main():
         os.setpgid(0, 0)  # Ctrl-C goes to the whole group
+        # a shell that has no jobs starts what it puts into the background without it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             run_forever()
         except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from rolekd.telemetry import OFF
 
 ROOT = Path(__file__).parents[2]
 GUARDED = ROOT / "tests/support/guarded"
+_OURS = ("MLFLOW_", "DVC_", "PYTEST_", "XDG_", "MPLCONFIGDIR", "TORCHINDUCTOR_", "TRITON_")
 SMALL = {
     "threads": 1,
     "search": {"population": 2, "epochs": 2, "interval_epochs": 1},
@@ -41,11 +42,12 @@ class Project:
         temporary = folder.with_name(f"{folder.name}-tmp")
         for made in (self.home, self.traces, temporary):
             made.mkdir(exist_ok=True)
-        # pytest's own settings must not reach the stages, nor a run of MLflow's that calls us
+        # pytest's own settings must not reach the stages, nor a run of MLflow's that calls us, nor
+        # the folders that matplotlib and PyTorch were given in this process
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("MLFLOW_", "DVC_", "PYTEST_", "XDG_")) and name not in OFF
+            if not name.startswith(_OURS) and name not in OFF
         } | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": f"{folder}{os.pathsep}{GUARDED}",
