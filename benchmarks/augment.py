@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks import machine, peers, pillow
 from benchmarks.peers import Shape
+from rolekd import processes
 from rolekd.augment import draws
 from rolekd.augment import recipe as recipes
 from rolekd.augment.engine import Engine
@@ -87,7 +88,7 @@ def engine_rate(
     """Return images per second of the engine on all cores, or on a GPU."""
     import torch
 
-    engine = Engine(FILL[: shape[2]], *_base(), threads=len(os.sched_getaffinity(0)))
+    engine = Engine(FILL[: shape[2]], *_base(), threads=processes.cores())
     images = torch.from_numpy(peers.images(batch, shape)).to(device)
     engine.apply(images, augmentation, 0)
     _wait(device)

@@ -19,6 +19,7 @@ from typing import Any, Self
 from rich.table import Table
 
 from benchmarks import machine
+from rolekd import processes
 
 SIDE = 64  # of the arrays, in pixels
 OURS, PEER = "rolekd", "torchvision ImageFolder"
@@ -35,7 +36,7 @@ def run(images: int = 10_000) -> dict[str, Any]:
 
     Seconds are wall time; peaks are of all processes together, shared pages counted once.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = processes.cores()
     result: dict[str, Any] = {"machine": machine.describe(_PACKAGES), "processes": cores}
     for name, (size, share) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:

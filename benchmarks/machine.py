@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rolekd import processes
 from rolekd.track.provenance import processor
 
 
@@ -15,7 +16,7 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
     """Return processor, cores, Python and the versions of distributions, for a result's head."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": processes.cores(),
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

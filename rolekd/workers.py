@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from rolekd import display
@@ -135,12 +134,7 @@ class Pool(Generic[T]):
             self._workers += [Worker.start(_serve, self._work) for _ in range(self._size)]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         end(self._workers)
 
     def run(self, tasks: Iterable[T], hear: Tell) -> None:

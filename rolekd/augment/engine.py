@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rolekd import processes
 from rolekd.augment import draws, reference
 from rolekd.augment import recipe as recipes
 from rolekd.augment.compiled import UNCOMPILED, Tables, tables_of
@@ -175,7 +176,7 @@ def _default_threads() -> int:
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
-    return len(os.sched_getaffinity(0))
+    return processes.cores()
 
 
 @functools.lru_cache(maxsize=1)

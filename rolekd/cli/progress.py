@@ -9,7 +9,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -59,15 +58,9 @@ class Bar:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last > _SECONDS:
             self._last = time.monotonic()
-            text = f"{self._what}: {done} of {total}"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            _say(self._console, self._what, f"{done} of {total}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._task is not None:
             self._bar.stop()
 
@@ -82,13 +75,7 @@ class SearchProgress:
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = shown(title)
         self._console = console or make_console(err=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
-            console=self._console,
-        )
+        self._bar = _bars(self._console, 20)
         self._task: TaskID | None = None
         self._settings = SearchParams()
         self._begin = 0.0
@@ -99,12 +86,7 @@ class SearchProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def started(self, settings: SearchParams) -> None:
@@ -168,7 +150,7 @@ class SearchProgress:
         return f"{images / seconds:,.0f} images/s, {_clock(seconds / slots * left)} left"
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{self._title}: {text}", markup=False, highlight=False, soft_wrap=True)
+        _say(self._console, self._title, text)
 
 
 class TrainingProgress:
@@ -181,24 +163,12 @@ class TrainingProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or make_console(err=True)
-        self.bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=10),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}", markup=False),
-            console=self.console,
-            transient=True,
-        )
+        self.bars = _bars(self.console, 10, transient=True)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.console.is_terminal:
             self.bars.stop()
 
@@ -253,9 +223,23 @@ class _Trained:
         self._say(f"{self._epochs} epochs{time_taken}, {reached}")
 
     def _say(self, text: str) -> None:
-        self._progress.console.print(
-            f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        _say(self._progress.console, self._name, text)
+
+
+def _bars(console: Console, width: int, *, transient: bool = False) -> Progress:
+    """Return bars that count, each with a text beside it, the field `told`."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=width),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+        console=console,
+        transient=transient,
+    )
+
+
+def _say(console: Console, title: str, text: str) -> None:
+    console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

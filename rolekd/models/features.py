@@ -1,7 +1,6 @@
 """Features of a network, tapped by module path while it runs."""
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import torch
@@ -51,12 +50,7 @@ class Taps:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
         self.features.clear()

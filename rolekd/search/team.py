@@ -8,7 +8,6 @@ then the parent has threads, and a fork of those can deadlock.
 import logging
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from rolekd import workers
@@ -49,12 +48,7 @@ class Team:
             self._members.append(workers.Worker.start(_main, *self._arguments))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
         workers.end(self._members)
 

@@ -1,7 +1,6 @@
 """Many image files -> blocks of pixels, decoded in parallel, in order, a few at a time."""
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -74,7 +73,7 @@ def _processes() -> int:
     from rolekd.sources import images
 
     room = int(psutil.virtual_memory().available // images.PEAK_BYTES)
-    return max(1, min(len(os.sched_getaffinity(0)), room))
+    return max(1, min(processes.cores(), room))
 
 
 def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:

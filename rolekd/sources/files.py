@@ -1,13 +1,14 @@
 """What the sources of single image files share: parameters, and decoding in parallel."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolekd.errors import InputError
 from rolekd.sources import decode
-from rolekd.sources.source import Block
+from rolekd.sources.source import Block, Listing
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -47,10 +48,29 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, others
 
 
-def decoded(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[Block]:
-    """Yield the images of `paths`, decoded in parallel."""
-    for images, faults in decode.blocks(paths, shape[0], shape[2]):
-        yield Block(images, faults)
+class ImageFiles(ABC):
+    """Base of the sources whose images are files below `data.path`, all made one shape."""
+
+    def __init__(self, params: "DataParams") -> None:
+        self._shape = required_shape(params)
+        self._root = required_folder(params)
+        self._paths: list[Path] = []  # in the order of the listing, which finds them
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """Return what there is; the same at every call."""
+
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape that the parameters ask for."""
+        return self._shape
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all images, decoded in parallel."""
+        if not self._paths:
+            self.listing()
+        side, _, channels = self._shape
+        for images, faults in decode.blocks(self._paths, side, channels):
+            yield Block(images, faults)
 
 
 def shown(path: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rolekd import files
+from rolekd import files, processes
 
 _PACKAGES = ("rolekd", "torch", "numpy", "optuna", "mlflow", "dvc", "onnx", "onnxruntime")
 
@@ -115,7 +115,7 @@ def _machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     machine = {
         "processor": processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
+        "cores": str(processes.cores()),
         "memory": f"{memory / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
     }

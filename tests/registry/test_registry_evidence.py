@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import verifications
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -13,7 +14,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.export import measure, session
-from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import Outputs
 from rolekd.registry import assessment, evidence
 from rolekd.registry.card import _text, card
 from rolekd.report.datafiles import save_predictions
@@ -40,21 +41,7 @@ def outputs(tmp_path: Path) -> Outputs:
         {"kd-rolewise": np.stack([logits, logits[:, ::-1]])},
         test_labels,
     )
-    evaluated = EvaluateMetrics(teacher_accuracy=0.5, teachers={"searched": 0.5}, arms={})
-    evaluated.save(outputs.metrics("evaluate"))
-    Verification(
-        bytes=path.stat().st_size,
-        images=30,
-        argmax_equal=30,
-        largest_logit_difference=0.0,
-        accuracy=0.5,
-        parameters=10,
-        bits_per_parameter=2.0,
-        bit_operations=10,
-        sha256="ab",
-        forms={},
-        inexact=[],
-    ).save(outputs.verification)
+    verifications.save(outputs, size=path.stat().st_size, images=30)
     return outputs
 
 

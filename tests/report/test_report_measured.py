@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
+import verifications
 
 from rolekd.data import dataset as datasets
 from rolekd.export import measure
 from rolekd.export.floats import export_float
 from rolekd.models import build
-from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import Outputs
 from rolekd.report import measured
 from rolekd.train import state
 
@@ -35,22 +36,8 @@ def test_each_network_comes_with_its_own_accuracy_size_and_latency(tmp_path, mon
         made[1].eval(), student, mean=dataset.mean, std=dataset.std, image_size=(8, 8),
         classes=dataset.classes, metadata={},
     )  # fmt: skip
-    evaluated = EvaluateMetrics(teacher_accuracy=0.75, teachers={"searched": 0.75}, arms={})
-    evaluated.save(outputs.metrics("evaluate"))
     size = student.stat().st_size
-    Verification(
-        bytes=size,
-        images=40,
-        argmax_equal=40,
-        largest_logit_difference=0.0,
-        accuracy=0.5,
-        parameters=10,
-        bits_per_parameter=32.0,
-        bit_operations=10,
-        sha256="ab",
-        forms={},
-        inexact=[],
-    ).save(outputs.verification)
+    verifications.save(outputs, size=size, images=40, teacher_accuracy=0.75, bits=32.0)
     real = measure.of_one_image
     monkeypatch.setattr(measure, "of_one_image", lambda networks: real(networks, seconds=0.0))
     teacher, low = measured.costs(outputs, "searched")

@@ -1,42 +1,25 @@
 """A folder of photos: one folder for each class, divided by the user or by us."""
 
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd.errors import InputError, few
-from rolekd.sources.files import (
-    decoded,
-    image_files,
-    required_folder,
-    required_shape,
-    shown,
-)
-from rolekd.sources.source import Block, Listing, check_class_name
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
-
+from rolekd.sources.files import ImageFiles, image_files, shown
+from rolekd.sources.source import Listing, check_class_name
 
 # what people call the folders of splits; a data set whose classes have these names is none
 _ROLES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-class ImageFolder:
+class ImageFolder(ImageFiles):
     """`train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
     Without `test`, `val` is the test split; with both, `val` is more to train on, since the
     search divides the training images itself. Folders in a class folder belong to the class;
     hidden files, and files without an image's suffix, are left out.
     """
-
-    def __init__(self, params: "DataParams") -> None:
-        self._shape = required_shape(params)
-        self._root = required_folder(params)
-        self._paths: list[Path] = []
 
     def listing(self) -> Listing:
         """Return the files of all classes, sorted by split, class and name."""
@@ -66,16 +49,6 @@ class ImageFolder:
             test=np.arange(*sizes, dtype=np.int64) if test else None,
             ignored=tuple(ignored),
         )
-
-    def shape(self) -> tuple[int, int, int]:
-        """Return the shape that the parameters ask for."""
-        return self._shape
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all images, decoded in parallel."""
-        if not self._paths:
-            self.listing()
-        return decoded(self._paths, self._shape)
 
 
 def _parts(root: Path) -> tuple[list[Path], list[Path]]:

@@ -2,36 +2,26 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd import files
 from rolekd.errors import InputError, few
-from rolekd.sources.files import decoded, required_folder, required_shape, shown
-from rolekd.sources.source import Block, Listing, check_class_name
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
+from rolekd.sources.files import ImageFiles, shown
+from rolekd.sources.source import Listing, check_class_name
 
 TABLE = "labels.csv"
 _MOST_BYTES = 2**28  # about three million rows
 _SPLITS = ("train", "val", "test")
 
 
-class Table:
+class Table(ImageFiles):
     """A folder with `labels.csv`, whose paths are relative to the folder.
 
     The column split says train, val or test. Rows of val are the test split where none says
     test; otherwise they are more to train on.
     """
-
-    def __init__(self, params: "DataParams") -> None:
-        self._shape = required_shape(params)
-        self._root = required_folder(params)
-        self._paths: list[Path] = []
 
     def listing(self) -> Listing:
         """Return the rows, in their order."""
@@ -46,16 +36,6 @@ class Table:
         if test is not None:
             _require_trained(np.delete(labels, test), classes, self._root / TABLE)
         return Listing([shown(path) for path in self._paths], labels, tuple(classes), test)
-
-    def shape(self) -> tuple[int, int, int]:
-        """Return the shape that the parameters ask for."""
-        return self._shape
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all images, decoded in parallel."""
-        if not self._paths:
-            self.listing()
-        return decoded(self._paths, self._shape)
 
 
 def _read(path: Path) -> list[tuple[str, str, str]]:

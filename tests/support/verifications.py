@@ -1,0 +1,25 @@
+"""What an evaluation and an export leave beside their files, for tests that read it."""
+
+from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+
+
+def save(
+    outputs: Outputs, *, size: int, images: int, teacher_accuracy: float = 0.5, bits: float = 2.0
+) -> None:
+    """Save the metrics of `evaluate` and the verification of a graph of `size` bytes."""
+    EvaluateMetrics(
+        teacher_accuracy=teacher_accuracy, teachers={"searched": teacher_accuracy}, arms={}
+    ).save(outputs.metrics("evaluate"))
+    Verification(
+        bytes=size,
+        images=images,
+        argmax_equal=images,
+        largest_logit_difference=0.0,
+        accuracy=0.5,
+        parameters=10,
+        bits_per_parameter=bits,
+        bit_operations=10,
+        sha256="ab",
+        forms={},
+        inexact=[],
+    ).save(outputs.verification)
