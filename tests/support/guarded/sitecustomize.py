@@ -2,7 +2,8 @@
 
 Python imports it at its start wherever this folder is in PYTHONPATH; children inherit that. What
 is attempted is written to GUARD_LOG, a JSON list a line, and a connection is refused. Files may be
-written below the folders of GUARD_FOLDERS (separated by os.pathsep) and in /dev and /proc.
+written below the folders of GUARD_FOLDERS (separated by os.pathsep) and in /dev and /proc; of the
+environment itself, Python may cache what it compiles, which the first import there does.
 """
 
 import errno
@@ -14,6 +15,7 @@ _LOG = os.environ.get("GUARD_LOG")
 _FOLDERS = [
     os.path.realpath(name) for name in os.environ.get("GUARD_FOLDERS", "").split(os.pathsep)
 ]
+_ENVIRONMENT = (os.path.realpath(sys.prefix) + os.sep, os.path.realpath(sys.base_prefix) + os.sep)
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # event -> which of its arguments is a path that is changed
@@ -43,6 +45,8 @@ def _is_outside(path: object) -> bool:
         return False
     real = os.path.realpath(name)
     if real.startswith(("/dev/", "/proc/")) or real == os.path.realpath(_LOG):
+        return False
+    if "__pycache__" in real.split(os.sep)[-2:] and real.startswith(_ENVIRONMENT):
         return False
     return not any(real == folder or real.startswith(folder + os.sep) for folder in _FOLDERS)
 
