@@ -15,7 +15,8 @@ TEACHER = (
     "augment", "data", "distill/objective.py", "models", "parallel.py", "seeds.py", "train",
 )  # fmt: skip
 STUDENT = (
-    "augment", "data", "distill", "models", "parallel.py", "quantize", "seeds.py", "train",
+    "augment", "data", "distill", "flat.py", "models", "parallel.py", "quantize", "seeds.py",
+    "train",
 )  # fmt: skip
 SEARCH = ("search",)
 

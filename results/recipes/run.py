@@ -5,7 +5,9 @@
     python -m results.recipes.run /tmp/cifar results/recipes/cifar10.yaml
 
 A file of recipes names parameters that differ from the preset `digits`: `base` those of all,
-`recipes` those of each. Every (recipe, seed) is one row of the CSV file beside it, written as soon
+`recipes` those of each, which may also say `role: teacher`, `distilled: false` and the
+`augmentation` that acts before the base augmentation; that of the teachers students learn from is
+`teacher_augmentation`. Every (recipe, seed) is one row of the CSV file beside it, written as soon
 as it is there: call it again to continue. Trainings see a part of the official training images and
 are measured on another part; test images decide nothing. One thread for each, two at a time.
 """
@@ -73,11 +75,12 @@ def train_one(
     """Train one recipe with one seed, its teacher first where it has none yet; return the row."""
     import torch
 
+    from rolekd.augment.named import NamedAugmentation
     from rolekd.data.batches import Batches, Normalize
     from rolekd.distill.distillation import Distillation
     from rolekd.distill.objective import Objective
     from rolekd.train import devices, roles
-    from rolekd.train.augmentation import constant, make_engine
+    from rolekd.train.augmentation import applied, make_engine
     from rolekd.train.evaluate import accuracy, predict, predict_integers
     from rolekd.train.fit import fit
     from rolekd.train.state import save_weights
@@ -86,7 +89,7 @@ def train_one(
     torch.set_num_threads(1)
     devices.keep_memory()
     changes = content["recipes"][name] or {}
-    special = {key: changes[key] for key in ("role", "distilled") if key in changes}
+    special = {key: changes[key] for key in ("role", "distilled", "augmentation") if key in changes}
     params = params_of(
         content.get("base", {}), {k: v for k, v in changes.items() if k not in special}
     )
@@ -94,19 +97,26 @@ def train_one(
     normalize = Normalize(data)
     engine = make_engine(params.augment, data, 1)
 
-    def trained(network: Any, objective: Any, training: Any) -> tuple[float, float]:
+    def trained(
+        network: Any, objective: Any, training: Any, augmentation: str
+    ) -> tuple[float, float]:
         began = time.process_time()
         batches = Batches(data, "search_train", training.batch_size, seed, normalize)
         with tempfile.TemporaryDirectory() as state:
-            run = Training(network, objective, batches, constant(engine, None), training)
+            at = applied(engine, NamedAugmentation(augmentation).over(training.epochs))
+            run = Training(network, objective, batches, at, training)
             history = fit(run, Path(state) / "state")
         return history[-1]["accuracy"], time.process_time() - began
 
+    augmentation = special.get("augmentation", "none")
     teacher_file = Path(folder) / f"teacher-{seed}.safetensors"
     if special.get("role") == "teacher" or not teacher_file.exists():
         own = params if special.get("role") == "teacher" else params_of(content.get("base", {}))
         network, about = roles.teacher(own.teacher, data, seed)
-        share, seconds = trained(network, Objective(), own.teacher.training)
+        before = content.get("teacher_augmentation", "none")
+        if special.get("role") == "teacher":
+            before = special.get("augmentation", before)
+        share, seconds = trained(network, Objective(), own.teacher.training, before)
         if special.get("role") == "teacher":
             images, labels = data.split("search_val")
             found = accuracy(predict(network, images, normalize), labels)
@@ -117,7 +127,7 @@ def train_one(
     objective = Objective()
     if special.get("distilled", True):
         objective = Distillation(student, teacher, params.distill, seed)
-    share, seconds = trained(student[0], objective, params.student.training)
+    share, seconds = trained(student[0], objective, params.student.training, augmentation)
     images, labels = data.split("search_val")
     is_float = params.student.overrides == {"*": "float"}
     logits = (

@@ -5,9 +5,6 @@ index map is one gather. There is one entry point with one signature: numba comp
 for all shapes and recipes, and keeps the result on disk.
 """
 
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -25,6 +22,7 @@ from rolekd.augment.compiled import (
     SHARPNESS,
 )
 from rolekd.augment.passes import jit
+from rolekd.jit import entry
 
 _Q = np.uint64
 _32, _63 = _Q(32), _Q(63)
@@ -46,30 +44,6 @@ _SIGNATURE = numba.void(
     numba.boolean,
     numba.int64,
 )
-
-
-def _entry(function: Callable[..., None]) -> Any:
-    """Compile the entry point, or load it from the disk.
-
-    numba's key is this file; the name adds the other files that are compiled in. A damaged entry
-    is removed and made anew. Where no cache can be written, the function is compiled in every
-    process.
-    """
-    modules = (compiled, draws, lookups, ops, passes)
-    sources = b"".join(Path(module.__file__).read_bytes() for module in modules if module.__file__)
-    function.__qualname__ += "_" + hashlib.sha256(sources).hexdigest()[:16]
-    try:
-        kernel = numba.njit(cache=True, **passes.OPTIONS)(function)
-        try:
-            kernel.compile(_SIGNATURE)
-        except Exception:  # numba unpickles what lies there: anything can come of a damaged file
-            for path in Path(kernel.stats.cache_path).glob(f"*{function.__qualname__}*"):
-                path.unlink(missing_ok=True)
-            kernel.compile(_SIGNATURE)
-        kernel.disable_compile()
-    except (OSError, RuntimeError):
-        return numba.njit(_SIGNATURE, **passes.OPTIONS)(function)
-    return kernel
 
 
 @jit
@@ -151,7 +125,7 @@ def _finish(buffers: Any, now: Any, shape: Any, seed: Any, index: Any, fill: Any
     return now
 
 
-@_entry
+@entry(_SIGNATURE, compiled, draws, lookups, ops, passes, **passes.OPTIONS)
 def augment(
     images: Any,
     out: Any,

@@ -8,24 +8,15 @@ uint64 (`_Q`), since signed ones are checked for counting from the end.
 `size` is the number of pixels H W; buffers may be longer.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
 from rolekd.augment.ops import GRAY_ROUNDING, GRAY_WEIGHTS
+from rolekd.jit import inner
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def jit(function: _Function) -> _Function:
-    """Compile a function that kernels call; without the wrappers, which take half of the time."""
-    return cast(
-        _Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
-    )
-
+jit = inner(**OPTIONS)  # of a function that kernels call
 
 _U, _Q, _I, _F = np.uint32, np.uint64, np.int32, np.float32
 _BYTE, _EVEN = _U(0xFF), _U(0xFF00FF)  # a channel; red and blue in 16-bit halves

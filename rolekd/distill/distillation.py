@@ -16,7 +16,7 @@ from rolekd.distill.requantize import quantizers, requantized
 from rolekd.distill.taps import Described
 from rolekd.distill.term import Batch, Outputs, Setting
 from rolekd.errors import InputError
-from rolekd.models import Taps
+from rolekd.models import Taps, folded
 
 if TYPE_CHECKING:
     from rolekd.params import DistillParams
@@ -44,12 +44,13 @@ class Distillation(Objective):
         self, student: Described, teacher: Described, params: "DistillParams", seed: int
     ) -> None:
         super().__init__()
-        # in a list: a submodule would be saved with every training state
-        self._teachers = [teacher[0].eval().requires_grad_(False)]
         self._params, self._weights = params, registry.resolve(params.loss)
         kinds = {name: registry.find(name) for name in self._weights}
         self._needs_teacher = any(kind.needs_teacher for kind in kinds.values())
+        teacher[0].eval().requires_grad_(False)
         pairs = taps.choose(kinds, params.taps, student, teacher)
+        # in a list: a submodule would be saved with every training state
+        self._teachers = [folded(teacher[0], keep=pairs.teacher)]
         ours, theirs = taps.outputs(student, pairs.student), taps.outputs(teacher, pairs.teacher)
         _compare_classes(ours, theirs)
         setting = Setting(
@@ -71,6 +72,11 @@ class Distillation(Objective):
         # attached for good: hooks that come and go would compile a network anew in every step
         self._student_taps = Taps(student[0], pairs.student)
         self.to(next(student[0].parameters()).device)
+
+    @property
+    def teacher(self) -> nn.Module:  # type: ignore[override]
+        """The teacher as it runs: what `rolekd.models.folded` makes of the one given."""
+        return self._teachers[0]
 
     def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
         """Train on the teacher what some losses need before the student's first epoch."""
@@ -150,7 +156,7 @@ class Distillation(Objective):
                 _accumulate(parameter, gradient)
 
     def _teach(self, images: Tensor, count: int) -> Outputs:
-        teacher = self._teachers[0]
+        teacher = self.teacher
         with torch.no_grad(), Taps(teacher, self._teacher_paths) as tapped:
             outputs = _outputs(teacher(images), tapped, count)
         if not self._quantizers:

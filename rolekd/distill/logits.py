@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from rolekd import flat
+from rolekd.distill import kernels
 from rolekd.distill.objective import of_whole_batch
 from rolekd.distill.term import Batch, Setting, Term
 
@@ -178,11 +180,14 @@ class _AngleHuber(torch.autograd.Function):
     def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor) -> Tensor:
         difference = torch.bmm(student, student.transpose(1, 2))
         difference.baddbmm_(teacher, teacher.transpose(1, 2), alpha=-1)
-        clipped = difference.clamp(-1, 1)
-        # Huber with threshold 1: with c the clipped x it is c (x - c / 2)
-        loss = difference.sub_(clipped, alpha=0.5).mul_(clipped).mean()
+        if flat.fit(difference):
+            clipped, loss = difference, difference.new_tensor(kernels.huber(difference))
+        else:
+            clipped = difference.clamp(-1, 1)
+            # Huber with threshold 1: with c the clipped x it is c (x - c / 2)
+            loss = difference.sub_(clipped, alpha=0.5).mul_(clipped).sum()
         ctx.save_for_backward(torch.bmm(clipped, student).mul_(2 / clipped.numel()))
-        return loss
+        return loss / clipped.numel()
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):  # type: ignore[no-untyped-def]

@@ -79,7 +79,12 @@ class Objective(nn.Module):
 
     Parameters of an objective are trained beside the network's, and its state is part of the
     training state; neither is part of the network.
+
+    Attributes:
+        teacher: The frozen network that runs on every batch; None: there is none.
     """
+
+    teacher: nn.Module | None = None
 
     def forward(
         self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress

@@ -1,7 +1,19 @@
 """Networks by name, and the features that distillation taps from them."""
 
 from rolekd.models.features import Taps
+from rolekd.models.folding import folded
+from rolekd.models.pointwise import as_products
 from rolekd.models.weights import copy_matching
 from rolekd.models.zoo import build, default_taps
 
-__all__ = ["Taps", "build", "copy_matching", "default_taps", "features", "weights", "zoo"]
+__all__ = [
+    "Taps",
+    "as_products",
+    "build",
+    "copy_matching",
+    "default_taps",
+    "features",
+    "folded",
+    "weights",
+    "zoo",
+]

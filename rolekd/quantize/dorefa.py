@@ -115,7 +115,7 @@ class DoReFaWeight(WeightQuantizer):
 class DoReFaActivation(ActivationQuantizer):
     """Activations clipped to [0, 1], on 2^bits levels."""
 
-    clips_gradient = True
+    clips = True
 
     def __init__(self, bits: int) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 A tensor v becomes step * round(clip(v / step, low, high)); the step is a parameter. Its gradient
 is the paper's equation 3, scaled by 1 / sqrt(elements * high) so that steps and weights learn at
-comparable rates. One bit of a weight is its sign: the integers -1 and 1 without 0, otherwise the
-same.
+comparable rates; as there, what lies at an end of the range or beyond passes no gradient. One bit
+of a weight is its sign: the integers -1 and 1 without 0, otherwise the same.
 
 A step starts from the first tensor that passes in training mode: 2 mean|v| / sqrt(high). For
 weights these are the initial ones, the teacher's where they were copied; for activations it is
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from rolekd import flat
 from rolekd.errors import InputError
+from rolekd.quantize import kernels
 from rolekd.quantize.quantizer import ActivationQuantizer, Levels, WeightQuantizer
 
 _TINY = 1e-8  # a step never falls below it
@@ -30,6 +32,27 @@ class _Context(FunctionCtx):
     saved_tensors: tuple[Tensor, ...]
     range: tuple[int, int]
     binary: bool
+
+
+class _Compiled(torch.autograd.Function):
+    """As `_Quantized` of max(|step|, tiny), in compiled passes; see `rolekd.quantize.kernels`."""
+
+    @staticmethod
+    def forward(ctx: _Context, v: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(v, step)
+        ctx.range = (low, high)
+        return kernels.rounded(v, max(abs(step.item()), _TINY), low, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        v, step = ctx.saved_tensors
+        low, high = ctx.range
+        size = step.item()
+        for_v, total = kernels.gradients(gradient, v, max(abs(size), _TINY), low, high)
+        sign = math.copysign(1, size) if abs(size) >= _TINY else 0
+        factor = sign / math.sqrt(v.numel() * high)
+        return for_v, step.new_full(step.shape, factor * total), None, None
 
 
 class _Quantized(torch.autograd.Function):
@@ -49,13 +72,13 @@ class _Quantized(torch.autograd.Function):
         v, step = ctx.saved_tensors
         low, high = ctx.range
         scaled = v / step
-        inside = (scaled >= low) & (scaled <= high)
+        inside = (scaled > low) & (scaled < high)
         rounded = _rounded(scaled.clamp(low, high), ctx.binary)
-        # d/dstep: round(v / step) - v / step inside the range, the range's end outside.
+        # d/dstep: round(v / step) - v / step inside the range, its end from there on
         slope = torch.where(inside, rounded - scaled, rounded)
         factor = 1 / math.sqrt(v.numel() * high)
         for_step = (gradient * slope).sum().mul_(factor).to(step.dtype)
-        return gradient * inside, for_step.view_as(step), None, None, None
+        return torch.where(inside, gradient, 0), for_step.view_as(step), None, None, None
 
 
 def _rounded(x: Tensor, binary: bool) -> Tensor:
@@ -80,6 +103,10 @@ class _Learned(nn.Module):
         """Return `v` on its levels, of its shape and dtype."""
         if not self.active:
             return v
+        if flat.fit(v) and not self._binary:
+            return _Compiled.apply(  # type: ignore[no-any-return]
+                v, self._step(v), self._low, self._high
+            )
         step = self._step(v).abs().clamp_min(_TINY).to(v.dtype)
         return _Quantized.apply(  # type: ignore[no-any-return]
             v, step, self._low, self._high, self._binary
@@ -100,7 +127,8 @@ class _Learned(nn.Module):
     @torch.no_grad()
     def _first(self, v: Tensor) -> Tensor:
         """Return where the step starts; with several processes, from the whole batch."""
-        mean = v.abs().mean(dtype=self.step.dtype)
+        clipped = v.clamp_min(0) if self._low == 0 else v.abs()
+        mean = clipped.mean(dtype=self.step.dtype)
         if self.training and distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(mean)
             mean /= distributed.get_world_size()
@@ -159,6 +187,7 @@ class LSQActivation(_Learned, ActivationQuantizer):
     def __init__(self, bits: int, *, signed: bool = False) -> None:
         below = 2 ** (bits - 1) if signed and bits > 1 else 0
         super().__init__(bits, -below, 2**bits - 1 - below)
+        self.clips = below == 0
 
     def levels(self) -> Levels:
         """Return the learned step and the range of its multiples."""

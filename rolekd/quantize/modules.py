@@ -35,14 +35,12 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map quantised activations [N, I, H, W] to [N, O, H', W']."""
-        return self._convolve(input, self.weight_quantizer(self.weights()), self.bias)
+        weight = self.weight_quantizer(self.weights())
+        return self._conv_forward(input, weight, self.bias)  # type: ignore[no-any-return]
 
     def weights(self) -> Tensor:
         """Return the float weights as the quantiser takes them, of the shape of `weight`."""
         return self.weight
-
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class PixelConv2d(QuantConv2d):
@@ -77,7 +75,8 @@ class PixelConv2d(QuantConv2d):
         rest, weight = self.rest(), self.weight_quantizer(self.weights())
         pixels = input * self.get_buffer("std").view(1, -1, 1, 1) - rest
         bias = (weight * rest).sum((1, 2, 3))
-        return self._convolve(pixels, weight, bias if self.bias is None else bias + self.bias)
+        bias = bias if self.bias is None else bias + self.bias
+        return self._conv_forward(pixels, weight, bias)  # type: ignore[no-any-return]
 
 
 class QuantLinear(nn.Linear):

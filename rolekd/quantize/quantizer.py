@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -54,12 +53,13 @@ class ActivationQuantizer(nn.Module, ABC):
 
     Attributes:
         active: False: activations pass as they are; see `rolekd.quantize.switch`.
-        clips_gradient: It passes no gradient where its input is zero or less.
+        clips: What is below zero becomes zero; it passes no gradient where its input is zero or
+            less.
     """
 
     bits: int
     active: bool = True
-    clips_gradient: ClassVar[bool] = False
+    clips: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -1,41 +1,23 @@
-"""ReLUs in front of quantisers, without a backward pass of their own.
+"""ReLUs in front of quantisers that clip at zero, which do the ReLU's work, too."""
 
-A quantiser that clips at zero passes no gradient where its input is not positive; the ReLU before
-it would look at every value once more to find the same places.
-"""
-
-import torch
 from torch import Tensor, fx, nn
 
 from rolekd.quantize.quantizer import ActivationQuantizer
 
 
-class _Clipped(torch.autograd.Function):
-    """max(x, 0), with the identity as its gradient."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:  # noqa: ARG004
-        return x.clamp_min(0)
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return gradient
-
-
 class LeadingReLU(nn.ReLU):
-    """A ReLU whose value only quantisers take that clip at zero.
+    """A ReLU whose value only quantisers take that clip at zero: it passes what it gets.
 
-    With a hook that looks at its value, as a tap does, or before quantisers that are turned off,
-    it is an ordinary one.
+    Forward it would change nothing that they see, and backward it would stop what they stop. With
+    a hook that looks at its value, as a tap does, or before quantisers that are turned off, it is
+    an ordinary one.
     """
 
     active: bool = True
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Map x to max(x, 0)."""
-        if self._forward_hooks or not self.active:
-            return super().forward(input)
-        return _Clipped.apply(input)  # type: ignore[no-any-return]
+        """Map x to max(x, 0), or leave that to the quantisers."""
+        return super().forward(input) if self._forward_hooks or not self.active else input
 
 
 def lead(graph_module: fx.GraphModule) -> None:
@@ -52,4 +34,4 @@ def lead(graph_module: fx.GraphModule) -> None:
 
 def _clips(user: fx.Node, modules: dict[str, nn.Module]) -> bool:
     module = modules[str(user.target)] if user.op == "call_module" else None
-    return isinstance(module, ActivationQuantizer) and module.clips_gradient
+    return isinstance(module, ActivationQuantizer) and module.clips

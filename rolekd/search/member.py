@@ -78,7 +78,7 @@ class Member:
             _continue(training, state, slot, start_epoch)
         training.prepare()
         seen = epochs * batches.images_per_epoch
-        with MeanProbability(self._teacher) as seen_by_teacher:
+        with MeanProbability(objective.teacher) as seen_by_teacher:
             try:
                 for _ in range(epochs):
                     training.run_epoch()

@@ -26,6 +26,9 @@ def resolve(name: str) -> torch.device:
     # asks the driver's management library, which does not open the GPU
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     there = torch.cuda.is_available()
+    if not there:
+        # every step of an optimiser asks again; the library that is not there takes 0.2 ms
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK")
     if name == "cuda" and not there:
         raise InputError("device cuda: PyTorch finds no GPU here; set device to cpu or auto")
     if name == "cpu" or not there:

@@ -14,12 +14,12 @@ from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
+from rolekd.models import as_products
 from rolekd.quantize.changes import levels, share_changed
 from rolekd.quantize.dead import dead
 from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.average import Average
-from rolekd.train.onednn import shield
 from rolekd.train.optimizer import make_optimizer
 from rolekd.train.state import Row
 from rolekd.train.statistics import reestimate
@@ -81,9 +81,11 @@ class Training:
         self._average = Average(network, params.ema_decay) if params.ema_decay else None
         for module in (network, objective):
             synchronise(module)
-            shield(module)
+            as_products(module)
         if params.compile:
             # a gradient rule goes back twice through one forward pass, whose memory must stay
+            import torch._functorch.config
+
             torch._functorch.config.donated_buffer = False
             network.compile()
         self.optimizer = make_optimizer(network, objective, params)

@@ -85,9 +85,9 @@ def _acts(objective, name, progress):
 
 @pytest.mark.parametrize("loss", NAMES)
 def test_each_network_runs_once_for_a_batch(loss):
-    student, objective, teacher = _pair(loss=loss)
+    student, objective, _ = _pair(loss=loss)
     runs = {"student": 0, "teacher": 0}
-    for name, network in (("student", student), ("teacher", teacher)):
+    for name, network in (("student", student), ("teacher", objective.teacher)):
 
         def count(*_, name=name):
             runs[name] += 1

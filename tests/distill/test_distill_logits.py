@@ -1,7 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from rolekd import flat
+from rolekd.distill import kernels
 from rolekd.distill.logits import DKD, DML, RKD, SoftLabels
 
 
@@ -115,3 +119,26 @@ def test_degenerate_batches_give_finite_losses_and_gradients(name, logits, dtype
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("size", [1, 9, 40])
+def test_the_compiled_huber_loss_is_the_reference(size, monkeypatch):
+    generator = torch.Generator().manual_seed(size)
+    student, teacher = (torch.randn(size, 10, generator=generator) for _ in range(2))
+    found = []
+    for compiled in (True, False):
+        monkeypatch.setattr(flat, "fit", lambda _, compiled=compiled: compiled)
+        logits = student.clone().requires_grad_()
+        loss = RKD.formula(logits, teacher)
+        loss.backward()
+        found.append((loss.detach(), logits.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_differences_are_clipped_in_place_and_nan_is_not_hidden():
+    x = torch.tensor([-3.0, -0.5, 0.0, 0.5, 3.0])
+    wanted = torch.nn.functional.huber_loss(x, torch.zeros_like(x), reduction="sum").item()
+    assert kernels.huber(x) == pytest.approx(wanted)
+    assert x.tolist() == [-1, -0.5, 0, 0.5, 1]
+    assert math.isnan(kernels.huber(torch.tensor([0.5, float("nan")])))

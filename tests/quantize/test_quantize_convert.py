@@ -226,9 +226,14 @@ def test_layers_and_what_is_in_none_of_them_add_up_to_the_size() -> None:
 
 @pytest.mark.parametrize("tapped", [False, True])
 @pytest.mark.parametrize("residual", ["quantized", "float"])
-def test_relus_before_quantisers_change_no_gradient(residual: str, tapped: bool) -> None:
+@pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
+def test_relus_before_quantisers_change_no_gradient(
+    quantizer: str, residual: str, tapped: bool
+) -> None:
     network = build("resnet8", classes=10, channels=3, image_size=(16, 16), width=4, seed=0)
-    ours = convert(network, weight_bits=2, activation_bits=2, residual=residual)
+    ours = convert(
+        network, weight_bits=2, activation_bits=2, residual=residual, quantizer=quantizer
+    )
     plain = copy.deepcopy(ours)
     led = [path for path, module in plain.named_modules() if isinstance(module, LeadingReLU)]
     # the last one goes to the pooling; the stem, if the residual stream is float, to a sum
@@ -248,7 +253,11 @@ def test_relus_before_quantisers_change_no_gradient(residual: str, tapped: bool)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_relus_before_quantisers_that_pass_their_gradient_stay() -> None:
-    network = build("resnet8", classes=10, channels=3, image_size=(16, 16), width=4, seed=0)
+def test_relus_before_quantisers_that_take_negative_values_stay() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()
+    )
     lsq = convert(network, weight_bits=2, activation_bits=2, quantizer="lsq")
     assert not any(isinstance(module, LeadingReLU) for module in lsq.modules())
+    kinds = [m.clips for m in lsq.modules() if isinstance(m, ActivationQuantizer)]
+    assert kinds == [False]

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 
 from rolekd.errors import InputError
 from rolekd.models import build, copy_matching
-from rolekd.quantize import convert
+from rolekd.quantize import convert, lsq
 from rolekd.quantize.dorefa import DoReFaActivation
 from rolekd.quantize.lsq import LSQActivation, LSQWeight
 
@@ -169,3 +169,63 @@ def test_only_inputs_that_may_be_negative_have_signed_levels(
     plain = convert(model, weight_bits=3, activation_bits=3)
     (levels,) = (m.levels() for m in plain.modules() if isinstance(m, DoReFaActivation))
     assert (levels.low, levels.high) == (0, 7)  # DoReFa clips at zero by its definition
+
+
+@pytest.mark.parametrize("order", ["rows", "channels last", "gaps"])
+@pytest.mark.parametrize(("low", "high"), [(0, 3), (-2, 1), (-8, 7), (0, 255)])
+@pytest.mark.parametrize("size", [1, 7, 4096, 5000])
+def test_compiled_passes_are_the_reference(low: int, high: int, order: str, size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    v, upstream = (torch.randn(1, 4, size, 2, generator=generator) for _ in range(2))
+    v[..., ::5] = 0
+    v[..., ::7] = 0.25 * high  # at the end of the range
+    if order == "channels last":
+        v, upstream = (x.to(memory_format=torch.channels_last) for x in (v, upstream))
+    if order == "gaps":
+        v = v[:, ::2]
+        upstream = upstream[:, 1::2]
+    found = []
+    for function, options in ((lsq._Compiled, ()), (lsq._Quantized, (False,))):
+        x, step = v.clone().requires_grad_(), torch.tensor(0.25, requires_grad=True)
+        y = function.apply(x, step, low, high, *options)
+        y.backward(upstream)
+        found.append((y.detach(), x.grad, step.grad))
+    (value, for_v, for_step), (wanted, wanted_v, wanted_step) = found
+    assert torch.equal(value, wanted)
+    assert torch.equal(for_v, wanted_v)
+    scale = upstream.abs().sum().item() * max(-low, high) / math.sqrt(v.numel() * high)
+    assert for_step.item() == pytest.approx(wanted_step.item(), abs=1e-6 * scale)
+
+
+def test_a_step_below_zero_acts_by_its_size_and_learns_towards_it() -> None:
+    v = torch.randn(64, generator=torch.Generator().manual_seed(0)).abs()
+    grads = []
+    for sign in (1, -1):
+        quantizer = LSQActivation(2)
+        quantizer.step.data.fill_(sign * 0.3)
+        quantizer.get_buffer("started").fill_(True)
+        y = quantizer(v)
+        y.square().sum().backward()
+        assert quantizer.step.grad is not None
+        grads.append((y.detach(), sign * quantizer.step.grad))
+    assert torch.equal(grads[0][0], grads[1][0])
+    assert torch.equal(grads[0][1], grads[1][1])
+
+
+def test_nan_is_not_hidden() -> None:
+    v = torch.tensor([1.0, float("nan"), -1.0, float("inf")])
+    quantized = lsq._Compiled.apply(v, torch.tensor(0.5), 0, 3)
+    assert quantized.isnan().tolist() == [False, True, False, False]
+    assert quantized[3] == 1.5
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_many_threads_take_the_reference(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        quantizer = LSQWeight(2)
+        value = quantizer(torch.randn(8, 4, 3, 3, requires_grad=True))
+    finally:
+        torch.set_num_threads(before)
+    assert ("Compiled" in type(value.grad_fn).__name__) == (threads == 1)

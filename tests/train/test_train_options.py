@@ -178,7 +178,7 @@ def test_bfloat16_acts_on_networks_and_spares_losses_and_weights(digits):
     described = roles.student(STUDENT, digits, 1, taught[0])
     objective = Distillation(described, taught, DistillParams(), 1)
     teacher, student = taught[0], described[0]
-    for network in (teacher, student):
+    for network in (objective.teacher, student):
         network.get_submodule("stage2.0.relu2").register_forward_hook(
             lambda _m, _i, output: seen.append(output.dtype)
         )
@@ -197,7 +197,7 @@ def test_the_teacher_sees_every_batch_once(digits):
     described = roles.student(STUDENT, digits, 1, teacher[0])
     objective = Distillation(described, teacher, DistillParams(), 1)
     student, batches, calls = described[0], _batches(digits), []
-    teacher[0].register_forward_hook(lambda *_: calls.append(1))
+    objective.teacher.register_forward_hook(lambda *_: calls.append(1))
     Training(student, objective, batches, _nothing(digits), TINY).run_epoch()
     assert len(calls) == batches.per_epoch
 

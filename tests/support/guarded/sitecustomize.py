@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 
 _LOG = os.environ.get("GUARD_LOG")
 _FOLDERS = [
@@ -46,7 +47,7 @@ def _is_outside(path: object) -> bool:
     real = os.path.realpath(name)
     if real.startswith(("/dev/", "/proc/")) or real == os.path.realpath(_LOG):
         return False
-    if "__pycache__" in real.split(os.sep)[-2:] and real.startswith(_ENVIRONMENT):
+    if "__pycache__" in Path(real).parts[-2:] and real.startswith(_ENVIRONMENT):
         return False
     return not any(real == folder or real.startswith(folder + os.sep) for folder in _FOLDERS)
 

@@ -1,4 +1,4 @@
-"""The cache of the compiled kernels: what is damaged is compiled anew."""
+"""The cache of compiled functions: what is damaged is compiled anew."""
 
 import subprocess
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 TRIVIAL = """
-from rolekd.augment import kernels
-@kernels._entry
-def trivial(images, out, start, stop, seed, a, b, c, d, e, fill, padding, flip, cutout):
-    out[0, 0, 0, 0] = 7
+import numba
+from rolekd import jit
+@jit.entry(numba.void(numba.float32[::1]), jit, nogil=True)
+def trivial(out):
+    out[0] = 7
 """
 
 COUNT = """
