@@ -127,6 +127,11 @@ class DataParams(Section):
     balance: Literal["none", "sampling"] = Field(
         "none", description="sampling: an epoch shows each class equally often"
     )
+    training_images: Annotated[int, Field(ge=10, le=100_000_000)] | None = Field(
+        None,
+        description="at most so many of the training split, drawn with the seed, of each class "
+        "its share; null: all",
+    )
     test_fraction: SplitFraction = Field(0.2, description="for sources without a test split")
     search_validation_fraction: SplitFraction = Field(
         0.7, description="share of the training images on which the search measures accuracy"
@@ -168,9 +173,9 @@ class TrainingParams(Section):
         "adam", description="sgd has Nesterov momentum 0.9"
     )
     learning_rate: Annotated[float, Field(ge=1e-9, le=100.0)] = Field(
-        3e-3, description="the highest"
+        1e-2, description="the highest"
     )
-    schedule: Literal["step", "cosine", "one-cycle"] = "step"
+    schedule: Literal["step", "cosine", "one-cycle"] = "one-cycle"
     warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
         0.0, description="of linear rise before step and cosine; one-cycle has its own"
     )
@@ -249,7 +254,7 @@ class StudentParams(Section):
     """The low-bit network that learns from the teacher."""
 
     model: ModelParams = ModelParams(name="resnet8", width=8)
-    quantizer: Literal["dorefa", "lsq"] = Field("dorefa", description="lsq: learned step sizes")
+    quantizer: Literal["dorefa", "lsq"] = Field("lsq", description="lsq: learned step sizes")
     bits: Bits = Field(2, description="of weights, and of activations unless named apart")
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
     residual: Literal["quantized", "float"] = Field(
@@ -269,7 +274,7 @@ class StudentParams(Section):
         description="weight, late in a training, of a loss that draws weights to the centres of "
         "their levels; 0: none",
     )
-    training: TrainingParams = TrainingParams(epochs=18, learning_rate=1e-2)
+    training: TrainingParams = TrainingParams(learning_rate=3e-2)
 
 
 class TapsParams(Section):
@@ -409,7 +414,7 @@ class ArmParams(Section):
 class CompareParams(Section):
     """The arms, and what is done with them."""
 
-    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="trainings of each arm")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="trainings of each arm")
     baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
     export: str = Field("kd-rolewise", description="the arm whose first seed is exported")
     arms: Annotated[dict[ArmName, ArmParams], BeforeValidator(_arms)] = Field(

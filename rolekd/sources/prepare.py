@@ -164,7 +164,6 @@ def _split(
         listing.labels,
         listing.classes,
         listing.test,
-        params.test_fraction,
-        params.search_validation_fraction,
+        params,
         seed,
     )

@@ -105,7 +105,10 @@ def examine(
     }
     per_class = np.bincount(dataset.labels, minlength=count)
     repeated = [g for g in _members(groups) if len(g) > 1]
-    used = len(dataset.splits["train"]) + len(dataset.splits["test"])
+    test = dataset.splits["test"]
+    unused = np.setdiff1d(
+        np.arange(len(dataset.labels)), np.concatenate([dataset.splits["train"], test])
+    )
     return Quality(
         images=len(dataset.labels),
         classes={
@@ -118,7 +121,7 @@ def examine(
         ],
         duplicates=sum(len(g) - 1 for g in repeated),
         conflicts=sum(len(set(dataset.labels[g].tolist())) > 1 for g in repeated),
-        left_out=len(dataset.labels) - used,
+        left_out=int(np.isin(groups[unused], groups[test]).sum()),
         duplicate_examples=[[listing.names[i] for i in g] for g in repeated[:_EXAMPLES]],
         unreadable=unreadable,
         ignored=dict(Counter(map(_suffix, listing.ignored)).most_common()),

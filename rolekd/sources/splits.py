@@ -1,10 +1,15 @@
 """Splits: stratified, seeded, and disjoint by content."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from rolekd import seeds
 from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams
 
 MINIMUM_PER_CLASS = 5
 
@@ -44,8 +49,7 @@ def all_splits(
     labels: Labels,
     classes: tuple[str, ...],
     test: Indices | None,
-    test_fraction: float,
-    search_validation_fraction: float,
+    params: "DataParams",
     seed: int,
 ) -> dict[str, Indices]:
     """Return the four splits of a data set.
@@ -55,9 +59,8 @@ def all_splits(
         labels: int64 [N].
         classes: Names, for errors.
         test: Indices of the source's own test split, which stays as it is: training images that
-            also stand there are left out. None draws `test_fraction` of all images.
-        test_fraction: See `test`.
-        search_validation_fraction: Share of train that becomes search_val.
+            also stand there are left out. None draws `params.test_fraction` of all images.
+        params: The sizes: shares, and at most how many images of train.
         seed: The run's base seed.
 
     Raises:
@@ -67,24 +70,36 @@ def all_splits(
     everything = np.arange(len(labels), dtype=np.int64)
     if test is None:
         train, test = stratified(
-            everything, groups, labels, test_fraction, seeds.derive(seed, "split test")
+            everything, groups, labels, params.test_fraction, seeds.derive(seed, "split test")
         )
-        _require_images("test_fraction", test_fraction, train=train, test=test)
+        _require_images("test_fraction", params.test_fraction, train=train, test=test)
     elif not len(test):
         raise InputError("data: the test split has no images; fetch the data again")
     else:
         train = np.flatnonzero(~np.isin(groups, groups[test])).astype(np.int64)
         _require_enough(labels[train], classes, " to train on that are not in the test split")
+    train = _at_most(params.training_images, train, groups, labels, seed)
+    if params.training_images is not None:
+        _require_enough(labels[train], classes, " to train on, with training_images,")
+    fraction = params.search_validation_fraction
     search_train, search_val = stratified(
-        train, groups, labels, search_validation_fraction, seeds.derive(seed, "split search")
+        train, groups, labels, fraction, seeds.derive(seed, "split search")
     )
     _require_images(
-        "search_validation_fraction",
-        search_validation_fraction,
-        search_train=search_train,
-        search_val=search_val,
+        "search_validation_fraction", fraction, search_train=search_train, search_val=search_val
     )
     return {"search_train": search_train, "search_val": search_val, "train": train, "test": test}
+
+
+def _at_most(
+    count: int | None, train: Indices, groups: Indices, labels: Labels, seed: int
+) -> Indices:
+    """Return `count` of the training images, of each class its share; None: all."""
+    if count is None or count >= len(train):
+        return train
+    seed = seeds.derive(seed, "training images")
+    kept, _ = stratified(train, groups, labels, 1 - count / len(train), seed)
+    return kept
 
 
 def _require_images(key: str, fraction: float, **parts: Indices) -> None:

@@ -49,7 +49,14 @@ def test_a_split_that_equal_images_leave_empty_is_refused():
     labels = np.repeat([0, 1], 10).astype(np.int64)
     # each class has one picture only, ten times: it goes whole to one side
     with pytest.raises(InputError, match=r"test_fraction: 0\.2 of 20 images leaves none"):
-        all_splits(labels, labels, ("a", "b"), None, 0.2, 0.5, 0)
+        all_splits(
+            labels,
+            labels,
+            ("a", "b"),
+            None,
+            DataParams(test_fraction=0.2, search_validation_fraction=0.5),
+            0,
+        )
 
 
 def test_classes_that_a_split_lacks_are_noted(tmp_path):

@@ -4,11 +4,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolekd.errors import InputError
+from rolekd.params import DataParams
 from rolekd.sources.splits import all_splits, stratified
 
 
 def _groups(count: int, distinct: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, distinct, count)
+
+
+def _sizes(test_fraction, search_validation_fraction, training_images=None):
+    return DataParams(
+        test_fraction=test_fraction,
+        search_validation_fraction=search_validation_fraction,
+        training_images=training_images,
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -40,7 +49,7 @@ def test_classes_keep_their_shares_and_the_seed_decides():
 def test_the_sources_own_test_split_is_kept():
     labels = np.tile(np.arange(2), 50).astype(np.int64)
     test = np.arange(80, 100)
-    splits = all_splits(np.arange(100), labels, ("a", "b"), test, 0.5, 0.25, 0)
+    splits = all_splits(np.arange(100), labels, ("a", "b"), test, _sizes(0.5, 0.25), 0)
     assert np.array_equal(splits["test"], test)
     assert np.array_equal(splits["train"], np.arange(80))
     assert len(splits["search_val"]) == 20
@@ -51,16 +60,16 @@ def test_the_sources_own_test_split_is_kept():
 def test_a_class_with_too_few_images_is_named():
     labels = np.array([0] * 20 + [1] * 3, dtype=np.int64)
     with pytest.raises(InputError, match=r"class b \(3\)"):
-        all_splits(np.arange(23), labels, ("a", "b"), None, 0.2, 0.5, 0)
+        all_splits(np.arange(23), labels, ("a", "b"), None, _sizes(0.2, 0.5), 0)
     with pytest.raises(InputError, match="only one class"):
-        all_splits(np.arange(20), labels[:20], ("a",), None, 0.2, 0.5, 0)
+        all_splits(np.arange(20), labels[:20], ("a",), None, _sizes(0.2, 0.5), 0)
 
 
 def test_what_stands_in_the_sources_test_split_is_not_trained_on():
     labels = np.tile(np.arange(2), 50).astype(np.int64)
     groups = np.arange(100)
     groups[[3, 4, 50]] = [80, 81, 80]
-    splits = all_splits(groups, labels, ("a", "b"), np.arange(80, 100), 0.5, 0.25, 0)
+    splits = all_splits(groups, labels, ("a", "b"), np.arange(80, 100), _sizes(0.5, 0.25), 0)
     assert np.array_equal(splits["test"], np.arange(80, 100))
     assert np.array_equal(splits["train"], np.setdiff1d(np.arange(80), [3, 4, 50]))
     assert not set(groups[splits["train"]]) & set(groups[splits["test"]])
@@ -69,4 +78,27 @@ def test_what_stands_in_the_sources_test_split_is_not_trained_on():
 def test_a_class_that_only_the_test_split_has_is_told():
     labels = np.array([0] * 20 + [1] * 20, dtype=np.int64)
     with pytest.raises(InputError, match=r"to train on .* in class b \(0\)"):
-        all_splits(np.arange(40), labels, ("a", "b"), np.arange(20, 40), 0.2, 0.5, 0)
+        all_splits(np.arange(40), labels, ("a", "b"), np.arange(20, 40), _sizes(0.2, 0.5), 0)
+
+
+@pytest.mark.parametrize("count", [24, 40, 80, 1000])
+def test_training_images_are_drawn_of_each_class_its_share(count):
+    labels = np.repeat([0, 1, 0, 1], [60, 20, 10, 10]).astype(np.int64)
+    groups, test = np.arange(100), np.arange(80, 100)
+    splits = all_splits(groups, labels, ("a", "b"), test, _sizes(0.2, 0.5, count), 0)
+    assert np.array_equal(splits["test"], test)
+    assert len(splits["train"]) == min(count, 80)
+    assert np.bincount(labels[splits["train"]]).tolist() == [
+        3 * len(splits["train"]) // 4,
+        len(splits["train"]) // 4,
+    ]
+    joined = np.union1d(splits["search_train"], splits["search_val"])
+    assert np.array_equal(joined, splits["train"])
+    other = all_splits(groups, labels, ("a", "b"), test, _sizes(0.2, 0.5, count), 1)
+    assert np.array_equal(splits["train"], other["train"]) == (count >= 80)
+
+
+def test_training_images_that_leave_a_class_too_few_are_refused():
+    labels = np.repeat([0, 1, 0, 1], [60, 20, 10, 10]).astype(np.int64)
+    with pytest.raises(InputError, match=r"with training_images, in class b \(3\)"):
+        all_splits(np.arange(100), labels, ("a", "b"), np.arange(80, 100), _sizes(0.2, 0.5, 12), 0)
