@@ -265,6 +265,7 @@ class ArmRow(Record):
     difference_low: float | None
     difference_high: float | None
     p_value: float | None
+    p_value_adjusted: float | None = None
     calibration_error: float
     seeds: int
     accuracies: list[float]

@@ -146,7 +146,7 @@ class DataParams(Section):
 class BaseAugmentParams(Section):
     """What follows every policy: pad and crop, flip, Cutout. Pixels."""
 
-    crop_padding: Padding = Field(1, description="less than the image's side")
+    crop_padding: Padding = Field(0, description="less than the image's side")
     horizontal_flip: bool = False
     cutout: Padding = Field(0, description="side of the square, at most the image's; 0: none")
 

@@ -1,6 +1,6 @@
 """What the numbers say, in sentences: computed, whichever way they point."""
 
-from rolekd.report.tables import Arm, Evaluation
+from rolekd.report.tables import CONFIDENCE, Arm, Evaluation
 
 _TIE = 1e-9  # means of the same counts in another order differ by rounding
 
@@ -25,17 +25,26 @@ def remarks(evaluation: Evaluation) -> list[str]:
         lines.append("One seed only: no interval can be given, and differences may be chance.")
     else:
         lines.append(
-            f"The intervals come from {seeds} paired seeds (Student's t, {seeds - 1} degrees of "
-            "freedom); they cover the randomness of training, not that of the test images"
-            + (
-                f", and the {len(others)} comparisons are not corrected for their number."
-                if others
-                else "."
-            )
+            f"Intervals (Student's t) and p values (exact, by the signs of the differences) come "
+            f"from {seeds} paired seeds; they cover the randomness of training, not that of the "
+            "test images" + _correction(len(others), seeds)
         )
     step = 100 / evaluation.images
     lines.append(f"One test image more or less is {step:.2f} points.")
     return lines
+
+
+def _correction(comparisons: int, seeds: int) -> str:
+    """Say what the number of comparisons does to the p values, and whether any can be small."""
+    if not comparisons:
+        return "."
+    text = f". p is adjusted (Holm) for {comparisons} comparisons" if comparisons > 1 else ""
+    least = comparisons * 2 ** (1 - seeds)
+    if least < 1 - CONFIDENCE:
+        return f"{text}."
+    return (
+        f"{text}; with so few seeds it cannot fall below {min(least, 1):.2g}: more seeds tell more."
+    )
 
 
 def collapses(evaluation: Evaluation) -> list[str]:
@@ -63,8 +72,9 @@ def _verdict(shared: Arm) -> str:
             if gap.mean
             else "The student's own schedule and the teacher's gave the same accuracy."
         )
-    interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}"
-    if not gap.is_clear:
+    interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}, p = {gap.p_value:.2g}"
+    # the one question that the runs were made for: not adjusted for the other arms
+    if gap.p_value is None or gap.p_value >= 1 - CONFIDENCE:
         return (
             "These runs cannot distinguish the student's own schedule from the teacher's: "
             f"{_points(-gap.mean)} points, {interval}."

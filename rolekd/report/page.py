@@ -77,10 +77,7 @@ def build(content: Content) -> str:
         baseline=baseline,
         headline=findings.headline(evaluation),
         remarks=findings.remarks(evaluation),
-        arms=[
-            (arm, evaluation.describe(arm.name), *cells(arm), _p_value(arm))
-            for arm in evaluation.arms
-        ],
+        arms=[(arm, evaluation.describe(arm.name), *cells(arm)) for arm in evaluation.arms],
         per_class=_per_class(evaluation),
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
@@ -188,12 +185,6 @@ def _compared(evaluation: Evaluation) -> list[str]:
     found = [name for name, arm in arms.items() if not arm.distilled][:1]
     found += [question.name] if question else []
     return list(dict.fromkeys([*found, evaluation.baseline]))
-
-
-def _p_value(arm: Any) -> str:
-    if arm.difference is None or arm.difference.p_value is None:
-        return "—"
-    return "< 0.001" if arm.difference.p_value < 0.001 else f"{arm.difference.p_value:.3f}"
 
 
 def _per_class(evaluation: Evaluation) -> list[tuple[object, ...]]:

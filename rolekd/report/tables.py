@@ -5,7 +5,7 @@ percentage points belong to what people read.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy import stats
 from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.outputs import ArmRow, Arms
+from rolekd.report.significance import holm, paired_p_value
 
 if TYPE_CHECKING:
     from rolekd.params import CompareParams
@@ -28,22 +29,29 @@ Integers = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of an arm minus the baseline's, over paired seeds (Student's t).
+    """Accuracy of an arm minus the baseline's, over paired seeds.
 
     Seeds are pairs because the same seed gives both arms the same teacher, start and order of
     images. With one seed, or where every seed differs by the same amount, there is no spread to
-    judge by: `low`, `high` and `p_value` are None.
+    judge by: all but the mean are None.
+
+    Attributes:
+        mean: Of the pairs.
+        low, high: 95 % interval, Student's t.
+        p_value: Exact, by the signs of the pairs; see `rolekd.report.significance`.
+        adjusted: The same, adjusted for the number of arms that are compared.
     """
 
     mean: float
-    low: float | None
-    high: float | None
-    p_value: float | None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    adjusted: float | None = None
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether it is unlikely to be chance, the number of comparisons considered."""
+        return self.adjusted is not None and self.adjusted < 1 - CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Arm:
             difference_low=difference.low if difference else None,
             difference_high=difference.high if difference else None,
             p_value=difference.p_value if difference else None,
+            p_value_adjusted=difference.adjusted if difference else None,
             calibration_error=self.calibration_error,
             seeds=len(self.accuracies),
             accuracies=list(self.accuracies),
@@ -218,7 +227,23 @@ def summarise(
         _arm(name, array, labels, None if name == baseline else reference)
         for name, array in logits.items()
     )
-    return Evaluation(tuple(classes), len(labels), compare, arms)
+    return Evaluation(tuple(classes), len(labels), compare, _adjusted(arms))
+
+
+def _adjusted(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+    """Give every difference its p value adjusted for the number of differences."""
+    p_values = {
+        arm.name: arm.difference.p_value
+        for arm in arms
+        if arm.difference is not None and arm.difference.p_value is not None
+    }
+    found = dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    return tuple(
+        replace(arm, difference=replace(arm.difference, adjusted=found[arm.name]))
+        if arm.difference is not None and arm.name in found
+        else arm
+        for arm in arms
+    )
 
 
 def _arm(name: str, logits: Floats, labels: Integers, reference: Floats | None) -> Arm:
@@ -253,15 +278,14 @@ def accuracies(logits: Floats, labels: Integers) -> Floats:
 
 
 def paired_difference(values: Floats, reference: Floats) -> Difference:
-    """Compare two arms seed by seed with Student's t on the differences. Both [seeds]."""
+    """Compare two arms seed by seed. Both [seeds]."""
     gaps = np.asarray(values) - np.asarray(reference)
     mean = float(gaps.mean())
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
     if error == 0.0:
-        return Difference(mean, None, None, None)
+        return Difference(mean)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1)) * error
-    p_value = 2 * float(stats.t.sf(abs(mean) / error, len(gaps) - 1))
-    return Difference(mean, mean - half, mean + half, p_value)
+    return Difference(mean, mean - half, mean + half, paired_p_value(gaps))
 
 
 def confusion(predicted: Integers, labels: Integers, classes: int) -> Integers:

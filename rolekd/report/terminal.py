@@ -13,22 +13,22 @@ def arms_table(evaluation: Evaluation) -> Table:
     seeds = max(len(arm.accuracies) for arm in evaluation.arms)
     table = Table(
         title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
-        caption=f"Difference to {evaluation.baseline} with 95 % confidence interval: "
-        "Student's t over paired seeds, in percentage points",
+        caption=f"Difference to {evaluation.baseline} in percentage points, over paired seeds: "
+        "95 % interval by Student's t; p is exact, adjusted by Holm",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("arm")
     table.add_column("what it is")
-    for heading in ("accuracy %", "difference", "95 % interval", "calibration error %"):
+    for heading in ("accuracy %", "difference", "95 % interval", "p", "calibration error %"):
         table.add_column(heading, justify="right")
     for arm in evaluation.arms:
         table.add_row(arm.name, evaluation.describe(arm.name), *cells(arm))
     return table
 
 
-def cells(arm: Arm) -> tuple[str, str, str, str]:
-    """Return accuracy, difference, interval and calibration error of an arm as text."""
+def cells(arm: Arm) -> tuple[str, ...]:
+    """Return accuracy, difference, interval, adjusted p and calibration error of an arm."""
     accuracy = f"{100 * arm.mean:.2f}"
     if arm.deviation is not None:
         accuracy += f" ± {100 * arm.deviation:.2f}"
@@ -37,7 +37,10 @@ def cells(arm: Arm) -> tuple[str, str, str, str]:
     interval = "—"
     if gap and gap.low is not None and gap.high is not None:
         interval = f"{100 * gap.low:+.2f} … {100 * gap.high:+.2f}"
-    return accuracy, difference, interval, f"{100 * arm.calibration_error:.1f}"
+    p_value = "—"
+    if gap and gap.adjusted is not None:
+        p_value = "< 0.001" if gap.adjusted < 0.001 else f"{gap.adjusted:.3f}"
+    return accuracy, difference, interval, p_value, f"{100 * arm.calibration_error:.1f}"
 
 
 def render_text(evaluation: Evaluation, width: int = 110) -> str:

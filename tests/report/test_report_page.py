@@ -150,23 +150,29 @@ def test_page_is_the_same_every_time() -> None:
 def test_headline_says_what_the_numbers_say(
     shared: list[int], rolewise: list[int], expected: str
 ) -> None:
-    assert expected in findings.headline(evaluation(kd_shared=shared, kd_rolewise=rolewise))
+    arms = evaluation(kd_shared=[*shared, *shared], kd_rolewise=[*rolewise, *rolewise])
+    assert expected in findings.headline(arms)
 
 
 def test_headline_counts_from_the_students_side() -> None:
-    arms = evaluation(kd_shared=[9, 10, 12], kd_rolewise=[1, 2, 3])
+    arms = evaluation(kd_shared=[9, 10, 12] * 2, kd_rolewise=[1, 2, 3] * 2)
     gap = arms.arm("kd-shared").difference
     assert gap is not None
     assert gap.low is not None
     assert f"by {-100 * gap.mean:.1f} points" in findings.headline(arms)
-    assert f"to {-100 * gap.low:+.1f})" in findings.headline(arms)
+    assert f"to {-100 * gap.low:+.1f}, p = 0.031)" in findings.headline(arms)
 
 
 def test_remarks_sort_the_arms() -> None:
-    arms = evaluation(plain=[20, 21, 23], kd=[2, 1, 3], kd_shared=[2, 1, 3], kd_rolewise=[2, 2, 2])
+    wrong = {"plain": [20, 21, 23], "kd": [2, 1, 3], "kd_shared": [2, 1, 3], "kd_rolewise": [2] * 3}
+    few = " ".join(findings.remarks(evaluation(**wrong)))
+    assert "Clearly" not in few
+    assert "adjusted (Holm) for 3 comparisons; with so few seeds it cannot fall below 0.75" in few
+    arms = evaluation(**{name: counts * 3 for name, counts in wrong.items()})
     text = " ".join(findings.remarks(arms))
     assert "Clearly below the baseline: the same student without a teacher." in text
     assert "These seeds cannot distinguish from it" in text
+    assert "with so few seeds" not in text
     assert "gave the same predictions" in text
     assert "One test image more or less is 1.25 points." in text
 
