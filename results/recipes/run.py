@@ -5,10 +5,10 @@
     python -m results.recipes.run /tmp/cifar results/recipes/cifar10.yaml
 
 A file of recipes names parameters that differ from the preset `digits`: `base` those of all,
-`recipes` those of each, which may also say `role: teacher`, `distilled: false` and the
-`augmentation` that acts before the base augmentation; that of the teachers students learn from is
-`teacher_augmentation`. Every (recipe, seed) is one row of the CSV file beside it, written as soon
-as it is there: call it again to continue. Trainings see a part of the official training images and
+`recipes` those of each, which may also say `role: teacher`, `distilled: false`,
+`starts_from: teacher` and the `augmentation` that acts before the base augmentation; that of the
+teachers that students learn from is `teacher_augmentation`. Every (recipe, seed) is one row of the
+CSV file beside it, written as soon as it is there: call it again to continue. Trainings see a part of the official training images and
 are measured on another part; test images decide nothing. One thread for each, two at a time.
 """
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from rolekd import presets, yamlfiles
 
+SPECIAL = ("role", "distilled", "augmentation", "starts_from")
 COLUMNS = ("recipe", "seed", "validation", "training", "seconds")
 
 
@@ -89,7 +90,7 @@ def train_one(
     torch.set_num_threads(1)
     devices.keep_memory()
     changes = content["recipes"][name] or {}
-    special = {key: changes[key] for key in ("role", "distilled", "augmentation") if key in changes}
+    special = {key: changes[key] for key in SPECIAL if key in changes}
     params = params_of(
         content.get("base", {}), {k: v for k, v in changes.items() if k not in special}
     )
@@ -123,7 +124,8 @@ def train_one(
             return dict(zip(COLUMNS, (name, seed, found, share, round(seconds, 1)), strict=True))
         save_weights(teacher_file, network, about)
     teacher = roles.load(teacher_file, data)
-    student = roles.student(params.student, data, seed, None)
+    start = teacher[0] if special.get("starts_from") == "teacher" else None
+    student = roles.student(params.student, data, seed, start)
     objective = Objective()
     if special.get("distilled", True):
         objective = Distillation(student, teacher, params.distill, seed)
