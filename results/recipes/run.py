@@ -8,8 +8,9 @@ A file of recipes names parameters that differ from the preset `digits`: `base` 
 `recipes` those of each, which may also say `role: teacher`, `distilled: false`,
 `starts_from: teacher` and the `augmentation` that acts before the base augmentation; that of the
 teachers that students learn from is `teacher_augmentation`. Every (recipe, seed) is one row of the
-CSV file beside it, written as soon as it is there: call it again to continue. Trainings see a part of the official training images and
-are measured on another part; test images decide nothing. One thread for each, two at a time.
+CSV file beside it, written as soon as it is there: call it again to continue. Trainings see a part
+of the official training images and are measured on another part; test images decide nothing. One
+thread for each, two at a time.
 """
 
 import csv
