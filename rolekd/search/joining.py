@@ -17,12 +17,15 @@ from rolekd.search.worker import Worker
 
 
 def limit_threads(count: int) -> None:
-    """Give the numeric libraries `count` threads, those imported already and those to come."""
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+    """Give the numeric libraries `count` threads, those imported already and those to come.
+
+    Not numba: no function of ours has threads of numba's, and once these exist it compiles nothing
+    where their number in the environment is another one.
+    """
+    for name in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{name}_NUM_THREADS"] = str(count)
-    for name in ("torch", "numba"):
-        if name in sys.modules:
-            sys.modules[name].set_num_threads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def make_trainer(spec: SearchSpec, inputs: Path) -> Trainer:
