@@ -32,7 +32,7 @@ setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, the c
 	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m rolekd.track.store
-	$(BIN)/python -c "import rolekd.augment.kernels"
+	$(BIN)/python -c "import rolekd.augment.kernels, rolekd.distill.kernels, rolekd.quantize.kernels"
 	@touch $@
 
 repro: setup  ## run the whole pipeline, print the comparison

@@ -5,6 +5,7 @@ reads a file that somebody else may have put there.
 """
 
 import contextlib
+import csv
 import errno
 import glob
 import hashlib
@@ -15,7 +16,7 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,6 +135,20 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` to `path` atomically, as indented JSON with a final newline."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to `path` atomically, as CSV with a header.
+
+    None, or a key that a row lacks, is an empty field; no rows are an empty file.
+    """
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
+    if rows:
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def open_regular(path: Path | str, most: int | None = None) -> io.BufferedReader:

@@ -208,3 +208,12 @@ def test_a_key_that_json_gives_twice_is_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
     with pytest.raises(InputError, match=r"a\.json: not valid JSON \('b' is given twice\)"):
         files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [([], ""), ([{"a": 1}, {"a": 2, "b": None}, {"b": 3}], "a,b\n1,\n2,\n,3\n")],
+)
+def test_rows_with_other_keys_fit_one_table(tmp_path, rows, text):
+    files.write_csv(tmp_path / "rows.csv", rows)
+    assert (tmp_path / "rows.csv").read_text() == text

@@ -3,10 +3,8 @@
 The CSV files have a header, so that `dvc plots` draws them as they are.
 """
 
-import csv
-import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +41,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
         "confusion": pairs,
         "calibration": bins,
     }.items():
-        files.write_text(folder / f"{name}.csv", to_csv(rows))
+        files.write_csv(folder / f"{name}.csv", rows)
 
 
 def calibration_rows(arm: Arm) -> list[dict[str, Any]]:
@@ -60,18 +58,6 @@ def calibration_rows(arm: Arm) -> list[dict[str, Any]]:
         }
         for index in np.flatnonzero(table.count)
     ]
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV text with a header; None, or a key that a row lacks, is an empty field."""
-    if not rows:
-        return ""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def save_predictions(path: Path, logits: Mapping[str, Floats], labels: Integers) -> None:

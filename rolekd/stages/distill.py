@@ -29,7 +29,6 @@ from rolekd.distill.objective import Objective
 from rolekd.distill.taps import Described
 from rolekd.outputs import Outputs, TrainingMetrics
 from rolekd.params import ArmParams, Params
-from rolekd.report.datafiles import to_csv
 from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.track.runs import Run
@@ -218,7 +217,7 @@ def _write(stage: Stage, job: Job, histories: Mapping[int, list[Row]]) -> None:
         for number in numbers:
             shutil.copy(job.weights(number), folder)
     rows = [{"seed": number, **row} for number in numbers for row in histories[number]]
-    files.write_text(outputs.epochs("distill", job.arm), to_csv(rows))
+    files.write_csv(outputs.epochs("distill", job.arm), rows)
     last = [histories[number][-1] for number in numbers]
     stage.finish(
         TrainingMetrics(

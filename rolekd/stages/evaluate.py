@@ -15,7 +15,7 @@ from rolekd.display import say
 from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
 from rolekd.params import CompareParams, TeacherName, teacher_name
 from rolekd.report import findings
-from rolekd.report.datafiles import save_predictions, to_csv, write_tables
+from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.histories import read_rows
 from rolekd.report.tables import summarise
 from rolekd.stages.stage import Stage
@@ -45,7 +45,7 @@ def evaluate(stage: Stage) -> None:
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels)
-    files.write_text(outputs.epochs("evaluate"), to_csv(_epochs(outputs, compare)))
+    files.write_csv(outputs.epochs("evaluate"), _epochs(outputs, compare))
     # a run for each arm: MLflow's comparison shows them side by side, by name
     for arm, metrics in evaluation.metrics().items():
         with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:

@@ -11,7 +11,6 @@ from rolekd.data import fits
 from rolekd.outputs import Lineage, SearchMetrics
 from rolekd.params import Role
 from rolekd.report import histories, style
-from rolekd.report.datafiles import to_csv
 from rolekd.search import history, runner
 from rolekd.search.member import DATA, TEACHER, training
 from rolekd.search.observers import Observer
@@ -60,7 +59,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
 def _write(stage: Stage, role: Role, found: runner.Found) -> None:
     outputs = stage.outputs
     found.schedule.save(outputs.schedule(role))
-    files.write_text(outputs.history(role), to_csv(history.rows(found)))
+    files.write_csv(outputs.history(role), history.rows(found))
     Lineage.model_validate(history.lineage(found)).save(outputs.lineage(role))
     slots = histories.read_search(outputs.history(role))
     figure = histories.search_figure(slots, f"Search of the {role}'s schedule")

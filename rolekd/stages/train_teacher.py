@@ -10,7 +10,6 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.objective import Objective
 from rolekd.outputs import TrainingMetrics
 from rolekd.params import TeacherName
-from rolekd.report.datafiles import to_csv
 from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles, state
@@ -50,7 +49,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
         return
     stage.log_split(dataset, "train")
     state.save_weights(outputs.teacher(teacher), network, about)
-    files.write_text(outputs.epochs("train_teacher", teacher), to_csv(history))
+    files.write_csv(outputs.epochs("train_teacher", teacher), history)
     last = history[-1]
     metrics = TrainingMetrics(train_loss=last["loss"], train_accuracy=last["accuracy"])
     stage.finish(metrics, ends_of_curves=True)

@@ -182,11 +182,6 @@ def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation)
     assert "0.250" in text
 
 
-def test_rows_with_other_keys_fit_one_table() -> None:
-    text = datafiles.to_csv([{"a": 1}, {"a": 2, "b": None}, {"b": 3}])
-    assert text == "a,b\n1,\n2,\n,3\n"
-
-
 def test_a_tie_is_no_place_lost_and_no_signed_zero() -> None:
     own = predictions(2)
     shared = own[[1, 2, 0]]  # the same counts of other seeds: their mean differs by rounding

@@ -149,6 +149,19 @@ def _merged(base: dict, changes: dict) -> dict:
     return merged
 
 
+def _copy_compiled(source: Path, copy: Path) -> None:
+    """Bring what Python and numba compiled, which they take where the sources are as old.
+
+    Every project would compile it anew, in ten seconds of its first stages.
+    """
+    for cache in source.rglob("__pycache__"):
+        place = copy / cache.relative_to(source)
+        if place.parent.is_dir():
+            # what another process writes at this moment may vanish
+            with contextlib.suppress(shutil.Error, FileNotFoundError):
+                shutil.copytree(cache, place, dirs_exist_ok=True)
+
+
 def make_project(folder: Path, store: Path) -> Project:
     """Copy what `git clone` would bring of the pipeline, and shrink its parameters."""
     tracked = subprocess.run(
@@ -162,7 +175,9 @@ def make_project(folder: Path, store: Path) -> Project:
         if name.startswith(("tests/", "results/")) or not (ROOT / name).exists():
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+        shutil.copy2(ROOT / name, folder / name)
+    for package in ("pipelines", "rolekd"):
+        _copy_compiled(ROOT / package, folder / package)
     project = Project(folder)
     project.set(**SMALL)
     values = yaml.safe_load((folder / "params.yaml").read_text())
