@@ -274,7 +274,7 @@ class StudentParams(Section):
         description="weight, late in a training, of a loss that draws weights to the centres of "
         "their levels; 0: none",
     )
-    training: TrainingParams = TrainingParams(learning_rate=3e-2)
+    training: TrainingParams = TrainingParams(learning_rate=2e-2)
 
 
 class TapsParams(Section):
