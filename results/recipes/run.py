@@ -28,9 +28,10 @@ import click
 import numpy as np
 
 from rolekd import presets, yamlfiles
+from rolekd.report.significance import paired_p_value
 
 SPECIAL = ("role", "distilled", "augmentation", "starts_from")
-COLUMNS = ("recipe", "seed", "validation", "training", "seconds")
+COLUMNS = ("recipe", "seed", "validation", "test", "training", "seconds")
 
 
 def params_of(*changes: dict[str, Any]) -> Any:
@@ -48,7 +49,10 @@ def params_of(*changes: dict[str, Any]) -> Any:
 
 
 def dataset_of(place: str, train: int, validation: int) -> Any:
-    """Return a data set whose search splits are drawn anew from the training images, stratified."""
+    """Return a data set whose search splits are drawn anew from the training images, stratified.
+
+    Its test split is the source's.
+    """
     from rolekd.data import dataset as datasets
     from rolekd.params import DataParams
     from rolekd.sources.prepare import prepare
@@ -67,8 +71,16 @@ def dataset_of(place: str, train: int, validation: int) -> Any:
         picked["search_train"] += members[:first].tolist()
         picked["search_val"] += members[first : first + more].tolist()
     splits = {name: np.sort(np.array(indices)) for name, indices in picked.items()}
-    splits |= {"train": splits["search_train"], "test": splits["search_val"]}
-    return datasets.assemble(whole.name, images, labels, whole.classes, splits)
+    test_images, test_labels = whole.split("test")
+    places = np.arange(len(labels), len(labels) + len(test_labels))
+    splits |= {"train": splits["search_train"], "test": places}
+    return datasets.assemble(
+        whole.name,
+        np.concatenate([images, test_images]),
+        np.concatenate([labels, test_labels]),
+        whole.classes,
+        splits,
+    )
 
 
 def train_one(
@@ -111,18 +123,30 @@ def train_one(
         return history[-1]["accuracy"], time.process_time() - began
 
     augmentation = special.get("augmentation", "none")
+
+    def row(network: Any, share: float, seconds: float, integers: bool) -> dict[str, Any]:
+        found = []
+        for split in ("search_val", "test"):
+            images, labels = data.split(split)
+            logits = (
+                predict_integers(network, images, data)
+                if integers
+                else predict(network, images, normalize)
+            )
+            found.append(accuracy(logits, labels))
+        return dict(zip(COLUMNS, (name, seed, *found, share, round(seconds, 1)), strict=True))
+
     teacher_file = Path(folder) / f"teacher-{seed}.safetensors"
-    if special.get("role") == "teacher" or not teacher_file.exists():
-        own = params if special.get("role") == "teacher" else params_of(content.get("base", {}))
+    is_teacher = special.get("role") == "teacher"
+    if is_teacher or not teacher_file.exists():
+        own = params if is_teacher else params_of(content.get("base", {}))
         network, about = roles.teacher(own.teacher, data, seed)
         before = content.get("teacher_augmentation", "none")
-        if special.get("role") == "teacher":
+        if is_teacher:
             before = special.get("augmentation", before)
         share, seconds = trained(network, Objective(), own.teacher.training, before)
-        if special.get("role") == "teacher":
-            images, labels = data.split("search_val")
-            found = accuracy(predict(network, images, normalize), labels)
-            return dict(zip(COLUMNS, (name, seed, found, share, round(seconds, 1)), strict=True))
+        if is_teacher:
+            return row(network, share, seconds, integers=False)
         save_weights(teacher_file, network, about)
     teacher = roles.load(teacher_file, data)
     start = teacher[0] if special.get("starts_from") == "teacher" else None
@@ -131,16 +155,7 @@ def train_one(
     if special.get("distilled", True):
         objective = Distillation(student, teacher, params.distill, seed)
     share, seconds = trained(student[0], objective, params.student.training, augmentation)
-    images, labels = data.split("search_val")
-    is_float = params.student.overrides == {"*": "float"}
-    logits = (
-        predict(student[0], images, normalize)
-        if is_float
-        else predict_integers(student[0], images, data)
-    )
-    return dict(
-        zip(COLUMNS, (name, seed, accuracy(logits, labels), share, round(seconds, 1)), strict=True)
-    )
+    return row(student[0], share, seconds, params.student.overrides != {"*": "float"})
 
 
 @click.command()
@@ -178,33 +193,38 @@ def main(place: str, file: Path, workers: int, only: str) -> None:
 
 
 def table(content: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Return the table: mean and deviation, paired difference to the recipe `reference`."""
-    values: dict[str, dict[int, tuple[float, float, float]]] = {}
+    """Return the table; differences to the recipe `reference` have standard error and exact p."""
+    values: dict[str, dict[int, tuple[float, ...]]] = {}
     for row in rows:
-        numbers = (float(row["validation"]), float(row["training"]), float(row["seconds"]))
+        numbers = tuple(float(row[key] or "nan") for key in COLUMNS[2:])
         values.setdefault(row["recipe"], {})[int(row["seed"])] = numbers
     reference = values.get(content["reference"], {})
     lines = [
-        "| recipe | seeds | validation accuracy % | training % | paired difference | CPU s |",
-        "|---|---|---|---|---|---|",
+        "| recipe | seeds | validation % | paired difference | test % | training % | CPU s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in content["recipes"]:
         found = values.get(name, {})
         if not found:
             continue
-        scores = [100 * v[0] for v in found.values()]
+        columns = list(zip(*found.values(), strict=True))
         gaps = [100 * (v[0] - reference[s][0]) for s, v in found.items() if s in reference]
         gap = "—"
         if name != content["reference"] and len(gaps) > 1:
             error = statistics.stdev(gaps) / len(gaps) ** 0.5
-            gap = f"{statistics.mean(gaps):+.2f} ± {error:.2f}"
-        deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            p_value = paired_p_value(np.array(gaps))
+            gap = f"{statistics.mean(gaps):+.2f} ± {error:.2f}, p {p_value:.3f}"
+        validation, test = (_spread([100 * value for value in column]) for column in columns[:2])
         lines.append(
-            f"| {name} | {len(scores)} | {statistics.mean(scores):.2f} ± {deviation:.2f} | "
-            f"{100 * statistics.mean(v[1] for v in found.values()):.1f} | {gap} | "
-            f"{statistics.mean(v[2] for v in found.values()):.1f} |"
+            f"| {name} | {len(found)} | {validation} | {gap} | {test} | "
+            f"{100 * statistics.mean(columns[2]):.1f} | {statistics.mean(columns[3]):.1f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
 
 
 if __name__ == "__main__":
