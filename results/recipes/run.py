@@ -14,6 +14,7 @@ thread for each, two at a time.
 """
 
 import csv
+import math
 import multiprocessing
 import os
 import statistics
@@ -223,6 +224,8 @@ def table(content: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _spread(values: list[float]) -> str:
+    if any(map(math.isnan, values)):
+        return "—"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{statistics.mean(values):.2f} ± {deviation:.2f}"
 
