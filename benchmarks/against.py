@@ -28,8 +28,8 @@ def run(commit: str, rounds: int, threads: int) -> dict[str, Any]:
     """Measure this tree's steps and those of `commit`.
 
     Returns:
-        "commit", the full name; "steps": for each of `STUDENTS` the median milliseconds "then" and
-        "now", and "faster", the median of the rounds' ratios.
+        "commit", the full name; "steps": for each of `STUDENTS` the medians "then_ms" and "now_ms",
+        milliseconds of processor time, and "faster", the median of the rounds' ratios.
 
     Raises:
         InputError: There is no such commit here.
@@ -56,7 +56,7 @@ def table(result: dict[str, Any]) -> Table:
     """Return the result as a table for a terminal."""
     shown = Table(
         title=f"Steps of ResNet8, width 8, W2A2, against {result['commit'][:7]}",
-        caption=f"Medians of {result['rounds']} rounds.",
+        caption=f"Processor time, medians of {result['rounds']} rounds.",
         title_justify="left",
         caption_justify="left",
     )

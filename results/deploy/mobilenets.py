@@ -6,11 +6,12 @@ cuts off); each is exported and run on every test image. Minutes on one core.
 
     python results/deploy/mobilenets.py FOLDER_OF_CIFAR10 OUTPUT [STEPS [NETWORK...]]
 
-writes OUTPUT/mobilenets.json.
+writes OUTPUT/mobilenets.json; with `--ends 8` the students' first convolutions and linear layers
+have 8 bits, `--bits 2` makes those of 2 bits alone.
 """
 
+import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build, copy_matching
 from rolekd.quantize import convert, lower, size
+from rolekd.quantize.convert import Ends
+from rolekd.quantize.modules import set_pixels
 
 NETWORKS = ("torchvision:mobilenet_v3_small", "torchvision:mobilenet_v2")
 SHAPE: dict[str, Any] = {"classes": 10, "channels": 3, "image_size": (32, 32), "width": 1}
@@ -31,26 +34,33 @@ SHAPE: dict[str, Any] = {"classes": 10, "channels": 3, "image_size": (32, 32), "
 
 def main() -> None:
     """Train, export and compare all students."""
-    source, output = Path(sys.argv[1]), Path(sys.argv[2])
-    steps = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+    parser = argparse.ArgumentParser()
+    parser.add_argument("source", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("steps", type=int, nargs="?", default=300)
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--ends", choices=("float", "8"), default="float")
+    parser.add_argument("--bits", type=int, action="append")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    output.mkdir(parents=True, exist_ok=True)
-    dataset, rows = read(source), []
-    for name in sys.argv[4:] or NETWORKS:
-        teacher = train(fresh(name), dataset, steps, 0.1, 0)
-        for bits in (4, 2):
+    given.output.mkdir(parents=True, exist_ok=True)
+    dataset, rows = read(given.source), []
+    ends: Ends = 8 if given.ends == "8" else "float"
+    for name in given.networks:
+        teacher = train(fresh(name), dataset, given.steps, 0.1, 0)
+        for bits in given.bits or (4, 2):
             student = convert(
-                fresh(name),
-                weight_bits=bits,
-                activation_bits=bits,
-                quantizer="lsq",
+                fresh(name), weight_bits=bits, activation_bits=bits, quantizer="lsq", ends=ends
             )
+            set_pixels(student, dataset.mean, dataset.std)
             copy_matching(student, teacher)
-            train(student, dataset, steps, 0.02, bits)
-            what = {"network": name, "quantizer": "lsq", "bits": bits, "steps": steps}
-            rows.append(what | compare(student, dataset, output / "student.onnx"))
+            train(student, dataset, given.steps, 0.02, bits)
+            what = {"network": name, "quantizer": "lsq", "bits": bits, "ends": ends}
+            what["steps"] = given.steps
+            what |= compare(student, dataset, given.output / "student.onnx")
+            rows.append(what)
             print(json.dumps(rows[-1]), flush=True)  # noqa: T201
-    (output / "mobilenets.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (given.output / "mobilenets.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def fresh(name: str) -> nn.Module:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Collection
 
+import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -35,6 +36,8 @@ def folded(network: nn.Module, keep: Collection[str] = ()) -> nn.Module:
         graph_module.set_submodule(paths[0], fuse_conv_bn_eval(*pair))
         graph_module.set_submodule(paths[1], nn.Identity())
     graph_module.recompile()
+    # as oneDNN takes them on such maps: it need not reorder them in every pass
+    graph_module.to(memory_format=torch.channels_last)
     as_products(graph_module)
     return graph_module.eval().requires_grad_(False)
 

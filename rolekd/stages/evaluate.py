@@ -17,7 +17,7 @@ from rolekd.params import CompareParams, TeacherName, teacher_name
 from rolekd.report import findings
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.histories import read_rows
-from rolekd.report.tables import summarise
+from rolekd.report.tables import Evaluation, summarise
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles
 from rolekd.train.evaluate import accuracy, predict, predict_integers
@@ -40,8 +40,7 @@ def evaluate(stage: Stage) -> None:
         students = [roles.load(path, dataset)[0] for path in paths]
         logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
     evaluation = summarise(logits, labels, dataset.classes, compare)
-    for line in findings.collapses(evaluation):
-        _log.warning("%s", line)
+    warn_of_collapses(evaluation)
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels)
@@ -60,6 +59,12 @@ def evaluate(stage: Stage) -> None:
             arms={arm: ArmMetrics(**found) for arm, found in evaluation.metrics().items()},
         )
     )
+
+
+def warn_of_collapses(evaluation: Evaluation) -> None:
+    """Log a line for each arm with students that say one class of every image."""
+    for line in findings.collapses(evaluation):
+        _log.warning("%s", line)
 
 
 def drop_former(outputs: Outputs, compare: CompareParams) -> None:

@@ -250,6 +250,23 @@ def test_eight_bit_ends_are_exact_on_every_target(
         assert kinds == {onnx.TensorProto.UINT2, onnx.TensorProto.UINT8, onnx.TensorProto.INT32}
 
 
+def test_a_mobilenet_with_eight_bit_ends_is_a_small_file(tmp_path: Path) -> None:
+    """With float ends it is 3 MB: the squeeze-excite and classifier weights are most of it."""
+    model = build(
+        "torchvision:mobilenet_v3_small",
+        classes=10, channels=3, image_size=(32, 32), width=1, seed=0,
+    )  # fmt: skip
+    converted = convert(model, weight_bits=2, activation_bits=2, quantizer="lsq", ends=8)
+    images = _random_images((16, 32, 32, 3))
+    lowered = _lowered(converted, images, [0.4, 0.5, 0.6])
+    path = tmp_path / "a.onnx"
+    summary = export(lowered, path, classes=DIGITS, metadata={})
+    assert summary.bytes == path.stat().st_size <= 1_450_000
+    found = verify(path, lowered, images, layers=True)
+    assert found.exact
+    assert found.argmax_equal == found.images == 16
+
+
 def test_an_eight_bit_file_takes_images_of_any_size(tmp_path: Path) -> None:
     model = build("resnet8", classes=4, channels=3, image_size=(8, 8), width=4, seed=0)
     images = _random_images((8, 8, 8, 3))

@@ -79,7 +79,46 @@ def test_only_strided_ones_of_one_pixel_are_products(monkeypatch):
     assert called == [(4, 4)] * 4
 
 
+@pytest.mark.parametrize(
+    ("side", "options", "product"),
+    [
+        (1, {"padding": 1}, True),
+        (2, {"padding": 1, "stride": 2}, True),
+        (3, {}, True),
+        (4, {"stride": 2}, True),
+        ((1, 2), {"padding": 1, "stride": 2}, True),
+        (2, {"padding": 2, "stride": 4}, True),
+        (2, {"padding": 1}, False),
+        (3, {"padding": 1, "stride": 2}, False),
+        (1, {"padding": 3, "stride": 9}, False),
+        (1, {"padding": "same"}, False),
+        (1, {"padding": 2, "dilation": 2}, False),
+        (1, {"padding": 1, "groups": 2}, False),
+    ],
+)
+def test_convolutions_to_one_pixel_are_products(side, options, product, monkeypatch):
+    torch.manual_seed(0)
+    module = nn.Conv2d(4, 6, 3, **options)
+    sides = side if isinstance(side, tuple) else (side, side)
+    images = torch.randn(2, 4, *sides).contiguous(memory_format=torch.channels_last)
+    called, results = [], []
+    monkeypatch.setattr(F, "linear", lambda *a, f=F.linear: called.append(1) or f(*a))
+    for _ in range(2):
+        given = images.clone().requires_grad_()
+        module.zero_grad()
+        maps = module(given)
+        maps.square().sum().backward()
+        results.append([maps, given.grad, module.weight.grad, module.bias.grad])
+        as_products(nn.Sequential(module))
+    assert len(called) == product
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_another_device_keeps_its_convolutions():
-    network = nn.Conv2d(4, 4, 1, stride=2, device="meta")
-    as_products(network)
-    assert network(torch.empty(2, 4, 8, 8, device="meta")).shape == (2, 4, 4, 4)
+    for module, side in (
+        (nn.Conv2d(4, 4, 1, stride=2, device="meta"), 8),
+        (nn.Conv2d(4, 4, 3, padding=1, device="meta"), 1),
+    ):
+        as_products(module)
+        assert module(torch.empty(2, 4, side, side, device="meta")).shape[2] == max(1, side // 2)
