@@ -1,0 +1,136 @@
+"""Measure how long each loss's gradient is beside the cross-entropy's, over trainings.
+
+    python -m results.methods.gradients digits results/methods/digits.yaml
+    python -m results.methods.gradients /tmp/cifar results/methods/cifar10.yaml --only rkd,ab,ii
+
+Trains every method of the file that distils once more, with seed 0, and measures all batches of
+the first epoch, of the first after `distill.first_phase_fraction`, of the middle one and of the
+last. A row of gradients.csv is one loss of a method in one epoch: medians over the batches of the
+length of its gradient to the student's weights, with its weight and with lambda, divided by that
+of the cross-entropy (`ratio`), of the same as it is added, clipped (`added`; of a method's clipped
+losses together), and of the cosine of the two gradients. Losses that wait for their phase have no
+row. The rows of a data set that are there are kept: call it again to continue.
+"""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from results.methods.run import Run, params_for
+from rolekd import yamlfiles
+from rolekd.distill.distillation import Distillation, clip, clip_share
+from rolekd.distill.objective import Losses, Progress
+
+COLUMNS = ("data", "method", "epoch", "loss", "ratio", "added", "cosine")
+CLIPPED = "clipped"  # the clipped losses of a method together
+OUT = Path(__file__).with_suffix(".csv")
+
+
+class Measured(Distillation):
+    """Measures the gradients of its terms before it adds them up."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.seen: dict[tuple[int, str], list[tuple[float, float, float]]] = {}
+        self._values: dict[str, Tensor] = {}
+        for name, term in self._terms.items():
+            term.register_forward_hook(
+                lambda _module, _inputs, value, name=name: self._values.update({name: value})
+            )
+
+    def forward(
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+    ) -> Losses:
+        """Run as usual; keep what is measured."""
+        self._values, self._labels = {}, labels
+        return super().forward(network, images, labels, progress)
+
+    def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+        """Measure in some epochs, then go on as usual."""
+        epochs = progress.epochs
+        phase = round(self._params.first_phase_fraction * epochs)
+        if progress.epoch in (0, phase, epochs // 2, epochs - 1):
+            self._measure(losses, network, progress)
+        self._values = {}
+        super().backward(losses, network, progress)
+
+    def _measure(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+        weights = [p for p in network.parameters() if p.requires_grad]
+
+        def gradient(value: Tensor) -> list[Tensor]:
+            return list(
+                torch.autograd.grad(
+                    value, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+            )
+
+        task = gradient(F.cross_entropy(losses.logits, self._labels))
+        scale = self._params.weight * self._params.decay_factor**progress.decays
+        for name, value in self._values.items():
+            found = gradient(scale * self._weights[name] * value)
+            ratio, cosine = _compare(found, task)
+            added = float("nan") if self._terms[name].clipped else ratio
+            self.seen.setdefault((progress.epoch, name), []).append((ratio, added, cosine))
+        if losses.clipped is not None:
+            found = gradient(losses.clipped)
+            bounded = clip(found, gradient(losses.free), clip_share(progress.epoch))
+            added, cosine = _compare([g for g in bounded if g is not None], task)
+            ratio = _compare(found, task)[0]
+            self.seen.setdefault((progress.epoch, CLIPPED), []).append((ratio, added, cosine))
+
+
+def _compare(gradient: Sequence[Tensor], task: Sequence[Tensor]) -> tuple[float, float]:
+    """Return the length beside the task's and the cosine of two gradients."""
+    one, other = (torch.cat([part.flatten() for part in parts]) for parts in (gradient, task))
+    return float(one.norm() / other.norm()), float(F.cosine_similarity(one, other, dim=0))
+
+
+def measure(place: str, content: dict[str, Any], method: str, folder: Path) -> list[list[Any]]:
+    """Train one method; return its rows, without the data's name."""
+    run = Run(place, content, method, 0)
+    teacher = run.teacher(folder, content["teacher_augmentation"])
+    network, objective = run.student(teacher, Measured)
+    state = folder / f"{method}.gradients.state"
+    state.unlink(missing_ok=True)  # half a training would lack its first epochs
+    run.fit(network, objective, run.params.student.training, state)
+    rows = []
+    for (epoch, loss), found in objective.seen.items():
+        medians = [f"{statistics.median(column):.3g}" for column in zip(*found, strict=True)]
+        rows.append([method, epoch, loss, *medians])
+    return rows
+
+
+@click.command()
+@click.argument("place")
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option("--only", help="Names of methods, with commas between.", default="")
+def main(place: str, file: Path, only: str) -> None:
+    """Measure what is not in gradients.csv yet."""
+    content = yamlfiles.load(file)
+    folder = file.parent / f".{file.stem}"
+    folder.mkdir(exist_ok=True)
+    done = set()
+    if OUT.exists():
+        done = {(row["data"], row["method"]) for row in csv.DictReader(OUT.open())}
+    else:
+        OUT.write_text(",".join(COLUMNS) + "\n")
+    chosen = only.split(",") if only else list(content["methods"])
+    for method in content["methods"]:
+        if method not in chosen or (file.stem, method) in done:
+            continue
+        if not params_for(content, method)[1]:
+            continue
+        rows = measure(place, content, method, folder)
+        with OUT.open("a", newline="") as out:
+            csv.writer(out, lineterminator="\n").writerows([file.stem, *row] for row in rows)
+
+
+if __name__ == "__main__":
+    main()
