@@ -9,7 +9,8 @@ last. A row of gradients.csv is one loss of a method in one epoch: medians over 
 length of its gradient to the student's weights, with its weight and with lambda, divided by that
 of the cross-entropy (`ratio`), of the same as it is added, clipped (`added`; of a method's clipped
 losses together), and of the cosine of the two gradients. Losses that wait for their phase have no
-row. The rows of a data set that are there are kept: call it again to continue.
+row. The rows of a data set that are there are kept: call it again to continue. The table of ratios
+goes into results/methods.md, where that has a place for it.
 """
 
 import csv
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from results.methods.run import Run, params_for
+from results.methods.run import Run, params_for, put
 from rolekd import yamlfiles
 from rolekd.distill.distillation import Distillation, clip, clip_share
 from rolekd.distill.objective import Losses, Progress
@@ -130,6 +131,29 @@ def main(place: str, file: Path, only: str) -> None:
         rows = measure(place, content, method, folder)
         with OUT.open("a", newline="") as out:
             csv.writer(out, lineterminator="\n").writerows([file.stem, *row] for row in rows)
+    put(f"gradients {file.stem}", table(file.stem))
+
+
+def table(data: str) -> str:
+    """Return ratios, and cosines in brackets: a line is a loss of a method, a column an epoch.
+
+    What is clipped together has a cell where the clipping changed it.
+    """
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    for row in csv.DictReader(OUT.open()):
+        if row["data"] == data and (row["loss"] != CLIPPED or row["added"] != row["ratio"]):
+            added = "" if row["loss"] != CLIPPED else f", clipped to {row['added']}"
+            text = f"{row['ratio']}{added} ({float(row['cosine']):+.2f})"
+            cells.setdefault((row["method"], row["loss"]), {})[int(row["epoch"])] = text
+    epochs = sorted({epoch for found in cells.values() for epoch in found})
+    lines = [
+        f"| method | loss | {' | '.join(f'epoch {epoch}' for epoch in epochs)} |",
+        "|---" * (2 + len(epochs)) + "|",
+    ]
+    for (method, loss), found in cells.items():
+        columns = (found.get(epoch, "") for epoch in epochs)
+        lines.append(f"| {method} | {loss} | {' | '.join(columns)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m results.methods.run digits results/methods/digits.yaml
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar     # or the official binary files
     python -m results.methods.run /tmp/cifar results/methods/cifar10.yaml
-    python -m results.methods.run /tmp/cifar results/methods/cifar10.yaml --only none  # the table
+    python -m results.methods.run digits results/methods/digits.yaml --seeds 0  # the table alone
 
 A file names parameters that differ from the preset `digits`: `base` those of all, `methods` those
 of each; a method without any is the loss of its name. Every (method, seed) is one row of the CSV
@@ -11,6 +11,7 @@ file beside it, written as soon as it is there: call it again to continue. Stude
 teacher, `teacher.safetensors` in the folder `.NAME` beside the file, which is trained first if it
 is not there. Trainings see a part of the official training images; another part, the validation
 images, is for choices, and the test images are the official ones. One thread for each training.
+The table goes into results/methods.md, where that has a place of the file's name for it.
 """
 
 import csv
@@ -27,10 +28,11 @@ import click
 import numpy as np
 
 from results.recipes.run import dataset_of, params_of
-from rolekd import yamlfiles
+from rolekd import files, yamlfiles
 
 COLUMNS = ("method", "seed", "validation", "test", "training", "seconds")
 PLAIN = "plain"
+PAGE = Path(__file__).parents[1] / "methods.md"
 
 Values = dict[str, dict[int, dict[str, float]]]  # method -> seed -> column -> number
 
@@ -241,7 +243,7 @@ def main(place: str, file: Path, workers: int, seeds: int | None, only: str) -> 
     chosen = only.split(",") if only else list(content["methods"])
     wanted = [
         (method, seed)
-        for seed in range(seeds or content["seeds"])
+        for seed in range(content["seeds"] if seeds is None else seeds)
         for method in content["methods"]
         if method in chosen and seed not in values.get(method, {})
     ]
@@ -251,7 +253,17 @@ def main(place: str, file: Path, workers: int, seeds: int | None, only: str) -> 
             tasks = [pool.submit(train_one, place, content, *task, folder) for task in group]
             for task in as_completed(tasks):
                 _append(rows_file, task.result())
-    sys.stdout.write(table(content, read(rows_file)))
+    put(file.stem, table(content, read(rows_file)))
+
+
+def put(place: str, lines: str) -> None:
+    """Print a table, and write it between the page's comments `place` and `/place`, if any."""
+    sys.stdout.write(lines)
+    begin, end = f"<!-- {place} -->\n", f"<!-- /{place} -->\n"
+    page = PAGE.read_text()
+    if begin in page:
+        before, rest = page.split(begin)
+        files.write_text(PAGE, f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}")
 
 
 def _append(file: Path, row: dict[str, Any]) -> None:
