@@ -77,6 +77,7 @@ def infer(as_json: bool, **options: Any) -> None:
 @click.option("--width", default=64, show_default=True, help="Of the ResNet18s.")
 @click.option("--rounds", default=7, show_default=True, help="Steps of each kind.")
 @click.option("--threads", default=1, show_default=True)
-def step(as_json: bool, width: int, rounds: int, threads: int) -> None:
+@click.option("--against", metavar="COMMIT", help="Compare the small students with this commit's.")
+def step(as_json: bool, **options: Any) -> None:
     """A training step: quantised, distilled, in bfloat16; the share of batches."""
-    _report("step", as_json, width=width, rounds=rounds, threads=threads)
+    _report("step", as_json, **options)

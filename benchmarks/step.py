@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Group
 from rich.table import Table
 from torch import nn
 
+from benchmarks import against as commits
 from benchmarks import machine
 from rolekd import presets, yamlfiles
 from rolekd.augment.handmade import RandAugment
@@ -33,8 +35,21 @@ _PACKAGES = ("torch", "numpy")
 _START = Progress(epoch=0, epochs=1)
 
 
-def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
-    """Measure; `width` is that of the ResNet18s, `rounds` the number of steps of each kind."""
+def run(
+    width: int = 64, rounds: int = 7, threads: int = 1, against: str | None = None
+) -> dict[str, Any]:
+    """Measure.
+
+    Args:
+        width: Of the ResNet18s.
+        rounds: Number of steps of each kind.
+        threads: Of torch.
+        against: A commit whose steps of the small students are compared with today's.
+
+    Raises:
+        InputError: There is no such commit.
+    """
+    earlier = commits.run(against, rounds, threads) if against else None
     devices.prepare("cpu", threads)
     dataset = _images()
     wide = parse(
@@ -54,6 +69,7 @@ def run(width: int = 64, rounds: int = 7, threads: int = 1) -> dict[str, Any]:
             for name, value in seconds.items()
         ],
         "batches": _batches(dataset, rounds, threads),
+        **({"against": earlier} if earlier else {}),
     }
 
 
@@ -148,8 +164,8 @@ def _batches(dataset: Dataset, rounds: int, threads: int) -> dict[str, Any]:
     }
 
 
-def table(result: dict[str, Any]) -> Table:
-    """Return the result as a table for a terminal."""
+def table(result: dict[str, Any]) -> Group:
+    """Return the result as tables for a terminal."""
     batches = result["batches"]
     shown = Table(
         title=f"Training step of a ResNet18, width {result['width']}, batch "
@@ -163,4 +179,4 @@ def table(result: dict[str, Any]) -> Table:
         shown.add_column(heading, justify="left" if heading == "step" else "right")
     for row in result["steps"]:
         shown.add_row(row["step"], f"{row['seconds']:.3f}", f"{row['ratio']:.2f}")
-    return shown
+    return Group(shown, *([commits.table(result["against"])] if "against" in result else []))

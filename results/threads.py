@@ -23,15 +23,14 @@ def main(threads: int) -> None:
     import torch
     from torch.nn import functional as F
 
-    from rolekd.models import build
+    from rolekd.models import as_products, build
     from rolekd.quantize import convert
     from rolekd.train import devices
-    from rolekd.train.onednn import shield
 
     devices.prepare("cpu", threads)
     network = build("resnet8", classes=10, channels=3, image_size=(32, 32), width=8, seed=0)
     student = convert(network, weight_bits=2, activation_bits=2).train()
-    shield(student)
+    as_products(student)
     images, labels = torch.randn(128, 32, 32, 3).permute(0, 3, 1, 2), torch.arange(128) % 10
     seconds = []
     for _ in range(STEPS):

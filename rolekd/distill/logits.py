@@ -9,14 +9,12 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rolekd import flat
 from rolekd.distill import kernels
 from rolekd.distill.objective import of_whole_batch
 from rolekd.distill.term import Batch, Setting, Term
-
-_EPSILON = 1e-12
 
 
 class SoftLabels(Term):
@@ -129,9 +127,13 @@ class RKD(Term):
             distance_weight: Of the distances, which are divided by their mean over distinct pairs.
             angle_weight: Of the cosines of the angle at j in the triple (i, j, k).
         """
-        student, teacher = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
-        distance = F.smooth_l1_loss(_distances(student), _distances(teacher))
-        angle = _AngleHuber.apply(_directions(student), _directions(teacher))
+        if flat.fit(student) and flat.fit(teacher):
+            return _CompiledRKD.apply(  # type: ignore[no-any-return]
+                student, teacher, distance_weight, angle_weight
+            )
+        ours, theirs = (_pairs(F.normalize(x, dim=1)) for x in (student, teacher))
+        distance = F.smooth_l1_loss(ours[0], theirs[0])
+        angle = _AngleHuber.apply(ours[1], theirs[1])
         assert isinstance(angle, Tensor)
         return distance_weight * distance + angle_weight * angle
 
@@ -152,20 +154,37 @@ def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return F.log_softmax(binary, dim=1), F.log_softmax(rest, dim=1)
 
 
-def _distances(embeddings: Tensor) -> Tensor:
-    """Pairwise Euclidean distances [B, B], divided by their mean over distinct pairs."""
-    gram = embeddings @ embeddings.T
-    squared = gram.diagonal()
-    squared = squared[:, None] + squared[None, :] - 2 * gram
-    # the gradient of a root at 0 is infinite: zero distances stay constants
-    apart = squared > _EPSILON
-    distances = torch.where(apart, squared, 1.0).sqrt() * apart
-    return distances / (distances.sum() / apart.sum().clamp(min=1) + _EPSILON)
+def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Return distances [B, B], in their mean over distinct pairs, and unit vectors [B, B, D].
+
+    The vector at [j, i] is from j to i. Where two coincide both are 0, and constants: the gradient
+    of a root at 0 is infinite, and that of a direction grows with 1 / distance.
+    """
+    difference = embeddings[None, :, :] - embeddings[:, None, :]
+    squared = difference.square().sum(2)
+    apart = ~(squared <= kernels.TINY)  # in this form NaN passes, and is seen in the loss
+    distances = torch.where(apart, squared, 1.0).sqrt()
+    directions = difference * (apart / distances).unsqueeze(2)
+    distances = distances * apart
+    return distances / (distances.sum() / apart.sum().clamp(min=1) + kernels.TINY), directions
 
 
-def _directions(embeddings: Tensor) -> Tensor:
-    """Unit vectors [B, B, D]: at [j, i] from j to i; 0 where they coincide."""
-    return F.normalize(embeddings[None, :, :] - embeddings[:, None, :], dim=2)
+class _CompiledRKD(torch.autograd.Function):
+    """`RKD.formula` in compiled passes, which find its gradient with the value."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, student: Tensor, teacher: Tensor, distance: float, angle: float
+    ) -> Tensor:
+        loss, gradient = kernels.relations(student, teacher, distance, angle)
+        ctx.save_for_backward(gradient)
+        return student.new_tensor(loss)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients: Tensor):  # type: ignore[no-untyped-def]
+        (gradient,) = ctx.saved_tensors
+        return gradients[0] * gradient, None, None, None
 
 
 class _AngleHuber(torch.autograd.Function):
@@ -180,12 +199,9 @@ class _AngleHuber(torch.autograd.Function):
     def forward(ctx: FunctionCtx, student: Tensor, teacher: Tensor) -> Tensor:
         difference = torch.bmm(student, student.transpose(1, 2))
         difference.baddbmm_(teacher, teacher.transpose(1, 2), alpha=-1)
-        if flat.fit(difference):
-            clipped, loss = difference, difference.new_tensor(kernels.huber(difference))
-        else:
-            clipped = difference.clamp(-1, 1)
-            # Huber with threshold 1: with c the clipped x it is c (x - c / 2)
-            loss = difference.sub_(clipped, alpha=0.5).mul_(clipped).sum()
+        clipped = difference.clamp(-1, 1)
+        # Huber with threshold 1: with c the clipped x it is c (x - c / 2)
+        loss = difference.sub_(clipped, alpha=0.5).mul_(clipped).sum()
         ctx.save_for_backward(torch.bmm(clipped, student).mul_(2 / clipped.numel()))
         return loss / clipped.numel()
 

@@ -43,6 +43,13 @@ def test_an_installed_library_says_that_it_has_none(words: tuple[str, ...], tmp_
     assert "run it in a checkout" in done.stderr
 
 
+def test_a_commit_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = bench(ROOT, tmp_path, "step", "--against", "no-such-commit")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "--against no-such-commit: no such commit" in done.stderr
+
+
 def test_the_wheel_leaves_them_out() -> None:
     import tomllib
 

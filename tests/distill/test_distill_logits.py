@@ -121,19 +121,47 @@ def test_degenerate_batches_give_finite_losses_and_gradients(name, logits, dtype
     assert torch.isfinite(student.grad).all()
 
 
-@pytest.mark.parametrize("size", [1, 9, 40])
-def test_the_compiled_huber_loss_is_the_reference(size, monkeypatch):
-    generator = torch.Generator().manual_seed(size)
-    student, teacher = (torch.randn(size, 10, generator=generator) for _ in range(2))
+def _both(student, teacher, monkeypatch):
+    """Return loss and gradient of RKD, compiled and not."""
     found = []
     for compiled in (True, False):
         monkeypatch.setattr(flat, "fit", lambda _, compiled=compiled: compiled)
-        logits = student.clone().requires_grad_()
-        loss = RKD.formula(logits, teacher)
-        loss.backward()
+        dtype = torch.float32 if compiled else torch.float64
+        logits = student.to(dtype, copy=True).requires_grad_()
+        loss = RKD.formula(logits, teacher.to(dtype), 50.0, 80.0)
+        (3 * loss).backward()
         found.append((loss.detach(), logits.grad))
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 40])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_compiled_rkd_is_the_reference(size, scale, monkeypatch):
+    generator = torch.Generator().manual_seed(size)
+    student = scale * torch.randn(size, 10, generator=generator)
+    student[size // 2 + 1 :: 3] = student[:1] + 2 * scale  # some are the same
+    ours, theirs = _both(student, torch.randn(size, 7, generator=generator), monkeypatch)
+    torch.testing.assert_close(ours[0].double(), theirs[0], rtol=1e-5, atol=1e-7)
+    tolerance = 1e-9 + 1e-5 * float(theirs[1].abs().max())
+    torch.testing.assert_close(ours[1].double(), theirs[1], rtol=1e-5, atol=tolerance)
+
+
+def test_logits_that_coincide_do_not_throw_the_student_off(monkeypatch):
+    """Two images with the same logits, as duplicates have, once had a gradient of 1e11."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(8, 5, generator=generator) for _ in range(2))
+    apart = max(float(gradient.abs().max()) for _, gradient in _both(student, teacher, monkeypatch))
+    student[1] = student[0]
+    for _, gradient in _both(student, teacher, monkeypatch):
+        assert float(gradient.abs().max()) < 3 * apart
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rkd_does_not_hide_nan(compiled, monkeypatch):
+    monkeypatch.setattr(flat, "fit", lambda _: compiled)
+    logits = torch.randn(4, 3)
+    logits[1, 1] = float("nan")
+    assert math.isnan(RKD.formula(logits, torch.randn(4, 3)))
 
 
 def test_differences_are_clipped_in_place_and_nan_is_not_hidden():
