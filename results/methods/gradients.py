@@ -3,14 +3,13 @@
     python -m results.methods.gradients digits results/methods/digits.yaml
     python -m results.methods.gradients /tmp/cifar results/methods/cifar10.yaml --only rkd,ab,ii
 
-Trains every method of the file that distils once more, with seed 0, and measures all batches of
-the first epoch, of the first after `distill.first_phase_fraction`, of the middle one and of the
-last. A row of gradients.csv is one loss of a method in one epoch: medians over the batches of the
-length of its gradient to the student's weights, with its weight and with lambda, divided by that
-of the cross-entropy (`ratio`), of the same as it is added, clipped (`added`; of a method's clipped
-losses together), and of the cosine of the two gradients. Losses that wait for their phase have no
-row. The rows of a data set that are there are kept: call it again to continue. The table of ratios
-goes into results/methods.md, where that has a place for it.
+Trains every method of the file that distils once more, with seed 0, and measures every batch. A row
+of gradients.csv is one loss of a method in one epoch: medians over the batches of the length of its
+gradient to the student's weights, with its weight and with lambda, divided by that of the
+cross-entropy (`ratio`), of the same as it is added, clipped (`added`; of a method's clipped losses
+together), and of the cosine of the two gradients; and the largest ratio of a batch (`largest`).
+Losses that wait for their phase have no row. The rows of a data set that are there are kept: call
+it again to continue. The table goes into results/methods.md, where that has a place for it.
 """
 
 import csv
@@ -29,7 +28,7 @@ from rolekd import yamlfiles
 from rolekd.distill.distillation import Distillation, clip, clip_share
 from rolekd.distill.objective import Losses, Progress
 
-COLUMNS = ("data", "method", "epoch", "loss", "ratio", "added", "cosine")
+COLUMNS = ("data", "method", "epoch", "loss", "ratio", "added", "cosine", "largest")
 CLIPPED = "clipped"  # the clipped losses of a method together
 OUT = Path(__file__).with_suffix(".csv")
 
@@ -54,11 +53,8 @@ class Measured(Distillation):
         return super().forward(network, images, labels, progress)
 
     def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
-        """Measure in some epochs, then go on as usual."""
-        epochs = progress.epochs
-        phase = round(self._params.first_phase_fraction * epochs)
-        if progress.epoch in (0, phase, epochs // 2, epochs - 1):
-            self._measure(losses, network, progress)
+        """Measure, then go on as usual."""
+        self._measure(losses, network, progress)
         self._values = {}
         super().backward(losses, network, progress)
 
@@ -103,8 +99,9 @@ def measure(place: str, content: dict[str, Any], method: str, folder: Path) -> l
     run.fit(network, objective, run.params.student.training, state)
     rows = []
     for (epoch, loss), found in objective.seen.items():
-        medians = [f"{statistics.median(column):.3g}" for column in zip(*found, strict=True)]
-        rows.append([method, epoch, loss, *medians])
+        columns = [*zip(*found, strict=True)]
+        medians = [f"{statistics.median(column):.3g}" for column in columns]
+        rows.append([method, epoch, loss, *medians, f"{max(columns[0]):.3g}"])
     return rows
 
 
@@ -135,25 +132,33 @@ def main(place: str, file: Path, only: str) -> None:
 
 
 def table(data: str) -> str:
-    """Return ratios, and cosines in brackets: a line is a loss of a method, a column an epoch.
+    """Return ratios, and cosines in brackets, in some epochs, and the largest ratio of a training.
 
-    What is clipped together has a cell where the clipping changed it.
+    What is clipped together has a line where the clipping changes it.
     """
-    cells: dict[tuple[str, str], dict[int, str]] = {}
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in csv.DictReader(OUT.open()):
-        if row["data"] == data and (row["loss"] != CLIPPED or row["added"] != row["ratio"]):
-            added = "" if row["loss"] != CLIPPED else f", clipped to {row['added']}"
-            text = f"{row['ratio']}{added} ({float(row['cosine']):+.2f})"
-            cells.setdefault((row["method"], row["loss"]), {})[int(row["epoch"])] = text
-    epochs = sorted({epoch for found in cells.values() for epoch in found})
+        if row["data"] == data:
+            found.setdefault((row["method"], row["loss"]), []).append(row)
+    last = max(int(row["epoch"]) for rows in found.values() for row in rows)
+    epochs = (0, (last + 1) // 4, (last + 1) // 2, last)
     lines = [
-        f"| method | loss | {' | '.join(f'epoch {epoch}' for epoch in epochs)} |",
-        "|---" * (2 + len(epochs)) + "|",
+        f"| method | loss | {' | '.join(f'epoch {epoch}' for epoch in epochs)} | largest |",
+        "|---" * (3 + len(epochs)) + "|",
     ]
-    for (method, loss), found in cells.items():
-        columns = (found.get(epoch, "") for epoch in epochs)
-        lines.append(f"| {method} | {loss} | {' | '.join(columns)} |")
+    for (method, loss), rows in found.items():
+        if loss == CLIPPED and all(row["added"] == row["ratio"] for row in rows):
+            continue
+        cells = {int(row["epoch"]): _cell(row) for row in rows}
+        columns = [cells.get(epoch, "") for epoch in epochs]
+        largest = max(float(row["largest"]) for row in rows)
+        lines.append(f"| {method} | {loss} | {' | '.join(columns)} | {largest:.3g} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, str]) -> str:
+    clipped = f", clipped to {row['added']}" if row["loss"] == CLIPPED else ""
+    return f"{row['ratio']}{clipped} ({float(row['cosine']):+.2f})"
 
 
 if __name__ == "__main__":
