@@ -6,7 +6,8 @@
     python -m results.methods.run digits results/methods/digits.yaml --seeds 0  # the table alone
 
 A file names parameters that differ from the preset `digits`: `base` those of all, `methods` those
-of each; a method without any is the loss of its name. Every (method, seed) is one row of the CSV
+of each; a method without any is the loss of its name. `for_choices` says that the table is of
+validation images alone. Every (method, seed) is one row of the CSV
 file beside it, written as soon as it is there: call it again to continue. Students learn from one
 teacher, `teacher.safetensors` in the folder `.NAME` beside the file, which is trained first if it
 is not there. Trainings see a part of the official training images; another part, the validation
@@ -174,8 +175,13 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
 
 
 def table(content: dict[str, Any], values: Values) -> str:
-    """Return the table of what is there; differences are to plain, over seeds that both have."""
+    """Return the table of what is there; differences are to plain, over seeds that both have.
+
+    What a file says is `for_choices` has validation images alone.
+    """
     names = [name for name in content["methods"] if name in values]
+    if content.get("for_choices"):
+        return _table_for_choices(content, values, names)
     gaps = {name: np.subtract(*paired(values, name, "test")) for name in names if name != PLAIN}
     p_values = {name: exact_p(found) for name, found in gaps.items() if len(found) > 1}
     adjusted = holm(p_values)
@@ -195,6 +201,24 @@ def table(content: dict[str, Any], values: Values) -> str:
         cells.append(f"{100 * statistics.mean(row['training'] for row in rows):.1f}")
         cells.append(f"{statistics.mean(row['seconds'] for row in rows):.0f}")
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _table_for_choices(content: dict[str, Any], values: Values, names: list[str]) -> str:
+    lines = [
+        "| method | losses, weights | validation %, each seed | mean | difference | training % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        found = [values[name][seed] for seed in sorted(values[name])]
+        scores = [100 * row["validation"] for row in found]
+        ours, theirs = paired(values, name, "validation")
+        difference = "" if name == PLAIN else f"{(ours - theirs).mean():+.2f}"
+        lines.append(
+            f"| {name} | {_losses(content, name)} | "
+            f"{', '.join(f'{score:.1f}' for score in scores)} | {statistics.mean(scores):.2f} | "
+            f"{difference} | {100 * statistics.mean(row['training'] for row in found):.1f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
