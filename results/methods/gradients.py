@@ -151,8 +151,9 @@ def table(data: str) -> str:
             continue
         cells = {int(row["epoch"]): _cell(row) for row in rows}
         columns = [cells.get(epoch, "") for epoch in epochs]
-        largest = max(float(row["largest"]) for row in rows)
-        lines.append(f"| {method} | {loss} | {' | '.join(columns)} | {largest:.3g} |")
+        # rows of the first measurements have none
+        columns.append(max((row["largest"] for row in rows), key=lambda x: float(x or 0)))
+        lines.append(f"| {method} | {loss} | {' | '.join(columns)} |")
     return "\n".join(lines) + "\n"
 
 
