@@ -1,250 +1,302 @@
-"""Compare all methods of distillation on 4,000 images of CIFAR-10, W2A2, at equal budget.
+"""Train students with every method of distillation, seed by seed, and compare them with none.
 
+    python -m results.methods.run digits results/methods/digits.yaml
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar     # or the official binary files
-    python -m results.methods.run /tmp/cifar                    # writes results/methods.md
-    python -m results.methods.run /tmp/cifar --epochs 1 --seeds 1 --out /tmp/try   # a trial
+    python -m results.methods.run /tmp/cifar results/methods/cifar10.yaml
+    python -m results.methods.run digits results/methods/digits.yaml --seeds 0  # the table alone
 
-Every run's result is kept under --state as soon as it is there, and a run that is interrupted goes
-on from its last epoch: call it again. One thread for each run, --workers runs at a time; the time
-per step is measured at the end, one method after the other, with nothing else of ours running.
+A file names parameters that differ from the preset `digits`: `base` those of all, `methods` those
+of each; a method without any is the loss of its name. `for_choices` says that the table is of
+validation images alone. Every (method, seed) is one row of the CSV file beside it, written as soon
+as it is there: call it again to continue. Students learn from one teacher, `teacher.safetensors` in
+the folder `.NAME` beside the file, which is trained first if it is not there. Trainings see a part
+of the official training images; another part, the validation images, is for choices, and the test
+images are the official ones. One thread for each training. The table goes into results/methods.md,
+where that has a place of the file's name for it.
 """
 
+import csv
+import functools
 import multiprocessing
 import statistics
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
-from rolekd import files
+from results.recipes.run import dataset_of, params_of
+from rolekd import files, yamlfiles
 
-PLAIN = "plain"  # the student without a teacher
-STEPS = 5
-DISTILL = {"weight": 0.4, "decay_factor": 0.6, "temperature": 4.0, "first_phase_fraction": 0.25}
+COLUMNS = ("method", "seed", "validation", "test", "training", "seconds")
+PLAIN = "plain"
+PAGE = Path(__file__).parents[1] / "methods.md"
 
-
-def _params(method: str, epochs: int) -> Any:
-    """One set of hyperparameters for all methods; the losses' weights are the methods' own."""
-    from rolekd.params import parse
-
-    training = {"batch_size": 128, "learning_rate": 3e-3, "optimizer": "adam"}
-    return parse(
-        {
-            "augment": {"crop_padding": 4, "horizontal_flip": True},
-            "teacher": {
-                "model": {"name": "resnet18", "width": 16},
-                "training": training | {"epochs": 2 * epochs},
-            },
-            "student": {
-                "model": {"name": "resnet8", "width": 16},
-                "training": training | {"epochs": epochs},
-            },
-            "distill": DISTILL | ({} if method == PLAIN else {"loss": method}),
-        },
-        "the comparison",
-    )
+Values = dict[str, dict[int, dict[str, float]]]  # method -> seed -> column -> number
 
 
-class _Setting:
-    """Data, networks and objective of one run."""
+def params_for(content: dict[str, Any], method: str) -> tuple[Any, bool]:
+    """Return a method's parameters, and whether it distils at all."""
+    changes = dict(content["methods"][method] or {"distill.loss": method})
+    distilled = changes.pop("distilled", True)
+    return params_of(content["base"], changes), distilled
 
-    def __init__(self, data: Path, method: str, seed: int, epochs: int) -> None:
+
+@functools.cache
+def _images(place: str, train: int, validation: int) -> tuple[Any, Any]:
+    """Return the data set of the training and validation images, and the official test images."""
+    from rolekd.params import DataParams
+    from rolekd.sources.prepare import prepare
+
+    source = DataParams()
+    if place != "digits":
+        source = DataParams(source="cifar10", path=Path(place))
+    return dataset_of(place, train, validation), prepare(source, 0).split("test")
+
+
+class Run:
+    """One training of a method: its data, networks and parameters."""
+
+    def __init__(self, place: str, content: dict[str, Any], method: str, seed: int) -> None:
         import torch
 
-        from rolekd.data import dataset as datasets
-        from rolekd.data.batches import Batches, Normalize
-        from rolekd.train import augmentation
+        from rolekd.data.batches import Normalize
+        from rolekd.train import devices
 
         torch.set_num_threads(1)
-        self.params = _params(method, epochs)
-        self.method, self.seed = method, seed
-        self.dataset = datasets.load(data)
-        self.normalize = Normalize(self.dataset)
-        self.batches = Batches(self.dataset, "search_train", 128, seed, self.normalize)
-        engine = augmentation.make_engine(self.params.augment, self.dataset, 1)
-        self.augment_at = augmentation.constant(engine, None)
+        devices.keep_memory()
+        self.params, self.distilled = params_for(content, method)
+        self.seed = seed
+        self.data, self.test = _images(place, content["train"], content["validation"])
+        self.normalize = Normalize(self.data)
 
-    def student(self, teacher_file: Path) -> tuple[Any, Any]:
-        """Return the student and its objective."""
+    def teacher(self, folder: Path, augmentation: str) -> Any:
+        """Return the teacher, trained with seed 0 if its file is not there."""
+        from rolekd.distill.objective import Objective
+        from rolekd.train import roles
+        from rolekd.train.state import save_weights
+
+        file = folder / "teacher.safetensors"
+        if not file.exists():
+            network, about = roles.teacher(self.params.teacher, self.data, 0)
+            training = self.params.teacher.training
+            self.fit(network, Objective(), training, folder / "teacher.state", augmentation)
+            save_weights(file, network, about)
+        return roles.load(file, self.data)
+
+    def student(self, teacher: Any, kind: Any = None) -> tuple[Any, Any]:
+        """Return a student from scratch and its objective, of the class `kind` if it distils."""
         from rolekd.distill.distillation import Distillation
         from rolekd.distill.objective import Objective
         from rolekd.train import roles
 
-        teacher = roles.load(teacher_file, self.dataset)
-        student = roles.student(self.params.student, self.dataset, self.seed, teacher[0])
-        if self.method == PLAIN:
+        student = roles.student(self.params.student, self.data, self.seed, None)
+        if not self.distilled:
             return student[0], Objective()
-        return student[0], Distillation(student, teacher, self.params.distill, self.seed)
+        return student[0], (kind or Distillation)(student, teacher, self.params.distill, self.seed)
 
-    def fit(self, network: Any, objective: Any, training: Any, state_file: Path) -> dict[str, Any]:
-        """Train to the end; return accuracies."""
-        from rolekd.train.evaluate import accuracy, predict
+    def fit(
+        self, network: Any, objective: Any, training: Any, state: Path, augmentation: str = "none"
+    ) -> float:
+        """Train to the end, on from `state` if it is there; return the training accuracy."""
+        from rolekd.augment.named import NamedAugmentation
+        from rolekd.data.batches import Batches
+        from rolekd.train.augmentation import applied, make_engine
         from rolekd.train.fit import fit
         from rolekd.train.training import Training
 
-        trained = Training(
-            network,
-            objective,
-            self.batches,
-            self.augment_at,
-            training,
-        )
-        history = fit(trained, state_file)
-        images, labels = self.dataset.split("test")
-        test = accuracy(predict(network, images, self.normalize), labels)
-        return {"test": test, "train": history[-1]["accuracy"]}
+        engine = make_engine(self.params.augment, self.data, 1)
+        at = applied(engine, NamedAugmentation(augmentation).over(training.epochs))
+        batches = Batches(self.data, "search_train", training.batch_size, self.seed, self.normalize)
+        history = fit(Training(network, objective, batches, at, training), state)
+        state.unlink()
+        share: float = history[-1]["accuracy"]
+        return share
 
 
-def _teacher(state: Path, epochs: int) -> dict[str, Any]:
-    from rolekd.distill.objective import Objective
-    from rolekd.train import roles
-    from rolekd.train import state as states
+def train_one(
+    place: str, content: dict[str, Any], method: str, seed: int, folder: Path
+) -> dict[str, Any]:
+    """Train one method with one seed; return the row."""
+    from rolekd.train.evaluate import accuracy, predict_integers
 
-    setting = _Setting(state / "data", PLAIN, 0, epochs)
-    network, about = roles.teacher(setting.params.teacher, setting.dataset, 0)
-    training = setting.params.teacher.training
-    result = setting.fit(network, Objective(), training, state / "teacher.state")
-    states.save_weights(state / "teacher.safetensors", network, about)
-    return result
-
-
-def _run(state: Path, method: str, seed: int, epochs: int) -> dict[str, Any]:
-    setting = _Setting(state / "data", method, seed, epochs)
-    network, objective = setting.student(state / "teacher.safetensors")
-    training = setting.params.student.training
-    return setting.fit(network, objective, training, state / f"{method}-{seed}.state")
-
-
-def _milliseconds(state: Path, method: str, epochs: int) -> dict[str, Any]:
-    """Median of some steps in the second phase, after one that warms up."""
-    from rolekd.distill.objective import Progress
-    from rolekd.train.training import Training
-
-    setting = _Setting(state / "data", method, 0, epochs)
-    network, objective = setting.student(state / "teacher.safetensors")
-    params = setting.params.student.training
-    optimizer = Training(network, objective, setting.batches, setting.augment_at, params).optimizer
-    images, labels = next(iter(setting.batches.epoch(0, setting.augment_at(0))))
-    network.train()
-    objective.train()
-    progress = Progress(epochs, epochs + 1)
-    seconds = []
-    for _ in range(1 + STEPS):
-        begin = time.perf_counter()
-        losses = objective(network, images, labels, progress)
-        optimizer.zero_grad(set_to_none=True)
-        objective.backward(losses, network, progress)
-        optimizer.step()
-        seconds.append(time.perf_counter() - begin)
-    return {"milliseconds": 1e3 * statistics.median(seconds[1:])}
+    run = Run(place, content, method, seed)
+    network, objective = run.student(run.teacher(folder, content["teacher_augmentation"]))
+    began = time.process_time()
+    training = run.params.student.training
+    share = run.fit(network, objective, training, folder / f"{method}-{seed}.state")
+    seconds = round(time.process_time() - began, 1)
+    found = [
+        round(accuracy(predict_integers(network, images, run.data), labels), 5)
+        for images, labels in (run.data.split("search_val"), run.test)
+    ]
+    row = (method, seed, *found, round(share, 4), seconds)
+    return dict(zip(COLUMNS, row, strict=True))
 
 
-def _kept(path: Path, function: Any, *arguments: Any) -> dict[str, Any]:
-    """Return the result in `path`, made now if it is not there."""
-    if not path.exists():
-        files.write_json(path, function(*arguments))
-    result: dict[str, Any] = files.read_json(path)
-    return result
+def read(file: Path) -> Values:
+    """Return the rows of a CSV file."""
+    values: Values = {}
+    for row in csv.DictReader(file.open()) if file.exists() else []:
+        numbers = {column: float(row[column]) for column in COLUMNS[2:]}
+        values.setdefault(row["method"], {})[int(row["seed"])] = numbers
+    return values
 
 
-def _prepare(raw: Path, state: Path) -> dict[str, Any]:
-    from rolekd.data import dataset as datasets
-    from rolekd.params import DataParams
-    from rolekd.sources.prepare import prepare
-
-    params = DataParams(source="cifar10", path=raw, search_validation_fraction=0.92)
-    whole = prepare(params, seed=0)
-    datasets.save_splits(whole, ("search_train", "test"), state / "data")
-    return {"images": len(whole.splits["search_train"]), "digest": whole.digest}
+def paired(values: Values, method: str, column: str) -> tuple[Any, Any]:
+    """Return the accuracies % of a method and of plain, of the seeds that both have."""
+    seeds = sorted(values[method].keys() & values.get(PLAIN, {}).keys())
+    ours, theirs = (
+        np.array([100 * values[name][seed][column] for seed in seeds]) for name in (method, PLAIN)
+    )
+    return ours, theirs
 
 
-def _table(state: Path, methods: list[str], seeds: int, epochs: int, command: str) -> str:
-    from benchmarks.machine import describe
-    from rolekd.distill import registry
+def exact_p(gaps: Any) -> float:
+    """Return the two-sided p value of paired differences: all their signs are as likely."""
+    from scipy import stats
 
-    machine = describe(("torch",))
-    teacher = files.read_json(state / "teacher.json")
-    base = files.read_json(state / f"{PLAIN}.step.json")["milliseconds"]
+    test = stats.permutation_test(
+        (gaps,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    return float(test.pvalue)
+
+
+def holm(p_values: dict[str, float]) -> dict[str, float]:
+    """Return p values adjusted for their number. Source: Holm 1979."""
+    adjusted, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def table(content: dict[str, Any], values: Values) -> str:
+    """Return the table of what is there; differences are to plain, over seeds that both have.
+
+    What a file says is `for_choices` has validation images alone.
+    """
+    names = [name for name in content["methods"] if name in values]
+    if content.get("for_choices"):
+        return _table_for_choices(content, values, names)
+    gaps = {name: np.subtract(*paired(values, name, "test")) for name in names if name != PLAIN}
+    p_values = {name: exact_p(found) for name, found in gaps.items() if len(found) > 1}
+    adjusted = holm(p_values)
     lines = [
-        "# Methods of distillation, compared",
-        "",
-        f"`{command}` on {machine['processor']}, {machine['cores']} cores, torch "
-        f"{machine['versions']['torch']}, load average {machine['load_average']}. A W2A2 (DoReFa) "
-        "ResNet8 of width 16 learns from a float ResNet18 of width 16, whose weights it starts "
-        f"from where shapes agree, on 4,000 training images of CIFAR-10: {epochs} epochs of batch "
-        f"128, Adam, 3e-3, {seeds} seeds, the same for all; lambda 0.4, x0.6 where the rate "
-        f"decays. Accuracy on the 10,000 test images, which decided nothing; the teacher has "
-        f"{100 * teacher['test']:.1f} %.",
-        "",
-        "| method | losses, weights | gradient | test accuracy %, each seed | mean | training % "
-        "| ms per step | step, relative |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | losses, weights | seeds | validation % | test % | difference, test "
+        "| 95 % interval | p | Holm | difference, validation | training % | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in methods:
-        runs = [files.read_json(state / f"{name}-{seed}.json") for seed in range(seeds)]
-        step = files.read_json(state / f"{name}.step.json")["milliseconds"]
-        losses = {} if name == PLAIN else registry.resolve(name)
-        weights = ", ".join(f"{loss} {weight:g}" for loss, weight in losses.items()) or "none"
-        clipped = any(registry.find(loss).clipped for loss in losses)
-        rule = "clipped" if clipped else "sum" if losses else ""
-        each = ", ".join(f"{100 * run['test']:.1f}" for run in runs)
-        mean, train = (100 * statistics.mean(run[key] for run in runs) for key in ("test", "train"))
-        lines.append(
-            f"| {name} | {weights} | {rule} | {each} | {mean:.1f} | {train:.1f} "
-            f"| {step:.0f} | {step / base:.2f} |"
-        )
-    lines += [
-        "",
-        "- A step has one thread and 128 images, the teacher's forward pass included; fitnet, fsp "
-        "and ab are measured in their second phase.",
-        "- Few epochs and few images: the order of the methods here says little about long "
-        "trainings, and seeds differ by as much as most methods do.",
-    ]
+    for name in names:
+        rows = list(values[name].values())
+        cells = [name, _losses(content, name), str(len(rows))]
+        cells += [_spread([100 * row[column] for row in rows]) for column in ("validation", "test")]
+        cells += _difference(values, name)
+        cells[-1:-1] = [
+            f"{found[name]:.3f}" if name in found else "" for found in (p_values, adjusted)
+        ]
+        cells.append(f"{100 * statistics.mean(row['training'] for row in rows):.1f}")
+        cells.append(f"{statistics.mean(row['seconds'] for row in rows):.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-@click.command()
-@click.argument("raw", type=click.Path(exists=True, path_type=Path))
-@click.option("--epochs", default=8, show_default=True)
-@click.option("--seeds", default=2, show_default=True)
-@click.option("--workers", default=2, show_default=True)
-@click.option("--method", "chosen", multiple=True, help="Some methods only; plain is always there.")
-@click.option("--state", type=click.Path(path_type=Path), help="Default: beside the raw data.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-def main(
-    raw: Path,
-    epochs: int,
-    seeds: int,
-    workers: int,
-    chosen: tuple[str, ...],
-    state: Path | None,
-    out: Path,
-) -> None:
-    """Run the comparison on the binary files of CIFAR-10 in RAW."""
-    from rolekd.distill.registry import COMBINATIONS, LOSSES
+def _table_for_choices(content: dict[str, Any], values: Values, names: list[str]) -> str:
+    lines = [
+        "| method | losses, weights | validation %, each seed | mean | difference | training % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        found = [values[name][seed] for seed in sorted(values[name])]
+        scores = [100 * row["validation"] for row in found]
+        ours, theirs = paired(values, name, "validation")
+        difference = "" if name == PLAIN else f"{(ours - theirs).mean():+.2f}"
+        lines.append(
+            f"| {name} | {_losses(content, name)} | "
+            f"{', '.join(f'{score:.1f}' for score in scores)} | {statistics.mean(scores):.2f} | "
+            f"{difference} | {100 * statistics.mean(row['training'] for row in found):.1f} |"
+        )
+    return "\n".join(lines) + "\n"
 
-    state = (state or raw / "methods") / f"{epochs}-epochs"
-    _kept(state / "data.json", _prepare, raw, state)
-    methods = [PLAIN, *(chosen or (*LOSSES, *COMBINATIONS))]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pool.submit(_kept, state / "teacher.json", _teacher, state, epochs).result()
-        runs = {
-            (method, seed): pool.submit(
-                _kept, state / f"{method}-{seed}.json", _run, state, method, seed, epochs
-            )
-            for seed in range(seeds)
-            for method in methods
-        }
-        for (method, seed), run in runs.items():
-            click.echo(f"{method}, seed {seed}: {100 * run.result()['test']:.2f} %")
-    for method in methods:
-        _kept(state / f"{method}.step.json", _milliseconds, state, method, epochs)
-    command = f"python -m results.methods.run FOLDER --epochs {epochs} --seeds {seeds}"
-    files.write_text(out / "methods.md", _table(state, methods, seeds, epochs, command))
-    click.echo((out / "methods.md").read_text())
+
+def _losses(content: dict[str, Any], method: str) -> str:
+    """Return the losses with weights, and lambda where it is not the preset's."""
+    from rolekd.distill import registry
+
+    params, distilled = params_for(content, method)
+    if not distilled:
+        return "none"
+    losses = registry.resolve(params.distill.loss).items()
+    return ", ".join(f"{loss} {weight:g}" for loss, weight in losses) + (
+        "" if params.distill.weight == 0.4 else f"; lambda {params.distill.weight:g}"
+    )
+
+
+def _spread(scores: list[float]) -> str:
+    mean = f"{statistics.mean(scores):.2f}"
+    return f"{mean} ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else mean
+
+
+def _difference(values: Values, method: str) -> list[str]:
+    """Return the difference to plain on test images, its interval, and that on validation."""
+    from rolekd.report.tables import paired_difference
+
+    if method == PLAIN or len(paired(values, method, "test")[0]) < 2:
+        return ["", "", ""]
+    found = paired_difference(*paired(values, method, "test"))
+    chosen_by = paired_difference(*paired(values, method, "validation"))
+    interval = "" if found.low is None else f"{found.low:+.2f} to {found.high:+.2f}"
+    return [f"{found.mean:+.2f}", interval, f"{chosen_by.mean:+.2f}"]
+
+
+@click.command()
+@click.argument("place")
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option("--workers", default=1, show_default=True)
+@click.option("--seeds", type=int, help="Fewer than the file says.")
+@click.option("--only", help="Names of methods, with commas between.", default="")
+def main(place: str, file: Path, workers: int, seeds: int | None, only: str) -> None:
+    """Train what is not in the CSV file yet, then print the table."""
+    content = yamlfiles.load(file)
+    rows_file, folder = file.with_suffix(".csv"), file.parent / f".{file.stem}"
+    folder.mkdir(exist_ok=True)
+    values = read(rows_file)
+    chosen = only.split(",") if only else list(content["methods"])
+    wanted = [
+        (method, seed)
+        for seed in range(content["seeds"] if seeds is None else seeds)
+        for method in content["methods"]
+        if method in chosen and seed not in values.get(method, {})
+    ]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        # the first alone: it makes the teacher
+        for group in (wanted[:1], wanted[1:]):
+            tasks = [pool.submit(train_one, place, content, *task, folder) for task in group]
+            for task in as_completed(tasks):
+                _append(rows_file, task.result())
+    put(file.stem, table(content, read(rows_file)))
+
+
+def put(place: str, lines: str) -> None:
+    """Print a table, and write it between the page's comments `place` and `/place`, if any."""
+    sys.stdout.write(lines)
+    begin, end = f"<!-- {place} -->\n", f"<!-- /{place} -->\n"
+    page = PAGE.read_text()
+    if begin in page:
+        before, rest = page.split(begin)
+        files.write_text(PAGE, f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}")
+
+
+def _append(file: Path, row: dict[str, Any]) -> None:
+    fresh = not file.exists()
+    with file.open("a", newline="") as out:
+        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 if __name__ == "__main__":

@@ -115,15 +115,19 @@ class Distillation(Objective):
         parts = {"cross_entropy": task.detach()}
         first = self._in_first_phase(progress)
         weight = self._params.weight * self._params.decay_factor**progress.decays
-        sums = {False: task.new_zeros(()), True: task.new_zeros(())}
+        total = task.new_zeros(())
+        clips = False
         for name, term in self._terms.items():
             if term.first_phase != first:
                 parts[name] = task.new_zeros(())
                 continue
             value = term(batch)
             parts[name] = value.detach()
-            sums[term.clipped] = sums[term.clipped] + weight * self._weights[name] * value
-        transfer = sums[False]
+            total = total + weight * self._weights[name] * value
+            clips |= term.clipped
+        # without a cross-entropy there is nothing to clip by
+        clips = clips and not first and total.requires_grad
+        transfer = task.new_zeros(()) if clips else total
         for own in batch.beside:
             # 0, and yet its gradient reaches what learns beside the student, and only that
             transfer = transfer + (own - own.detach())
@@ -132,11 +136,11 @@ class Distillation(Objective):
             transfer,
             parts,
             batch.student.logits,
-            clipped=sums[True] if sums[True].requires_grad else None,
+            clipped=total if clips else None,
         )
 
     def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
-        """Add gradients; those of clipped losses as `clip` bounds them."""
+        """Add gradients; those of the losses, if one of them is clipped, as `clip` bounds them."""
         if losses.clipped is None:
             super().backward(losses, network, progress)
             return
@@ -183,7 +187,8 @@ def clip(
     No reference, or one of zeros, leaves nothing of a gradient.
 
     Source: Lee et al. 2018, section 3.3, in the form of Fu et al.'s code: the sigmoid of the
-    epoch in place of the ratio of the losses.
+    epoch in place of the ratio of the losses, and one gradient of all losses, RKD's included,
+    clipped by that of the cross-entropy.
     """
     pairs = [
         (index, gradient, reference)

@@ -39,8 +39,8 @@ class Losses:
         transfer: Weighted sum of the losses against a teacher, a scalar.
         parts: Every loss by name, detached, unweighted.
         logits: float [B, K].
-        clipped: As `transfer`, of the losses whose gradients are clipped by those of the rest;
-            None: there are none.
+        clipped: As `transfer`, of losses whose gradient is clipped by that of the rest; None:
+            there are none.
     """
 
     task: Tensor

@@ -2,7 +2,7 @@
 
 What is compared are singular vectors, float [B, C], of length 1, one for each image and tap
 (`rolekd.distill.vectors`), the teacher's without gradient. The gradients of these losses are
-clipped: their papers, and Fu et al., bound them by that of the rest.
+clipped: their papers, and Fu et al., bound them by that of the cross-entropy.
 """
 
 from collections.abc import Iterator, Sequence

@@ -110,8 +110,8 @@ class Term(nn.Module):
         needs_taps: The least number of taps; 0: logits are enough.
         needs_adapters: It compares features, channel by channel.
         first_phase: It prepares the student, alone, in the first phase.
-        clipped: Its gradient, for each parameter tensor, is clipped to a share of the gradient of
-            all losses that are not; see `rolekd.distill.distillation.clip`.
+        clipped: The gradient of all losses that it is trained with, for each parameter tensor, is
+            clipped to a share of the cross-entropy's; see `rolekd.distill.distillation.clip`.
     """
 
     weight: ClassVar[float] = 1.0

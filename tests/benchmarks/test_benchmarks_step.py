@@ -38,8 +38,10 @@ def test_the_table_shows_them(result):
     assert "Batches take" in out.getvalue()
 
 
-def test_every_round_runs_every_step_once():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_round_runs_every_step_once(threads):
     calls = []
-    found = step._interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    steps = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    found = step._interleaved(steps, 2, threads)
     assert calls == ["a", "b"] * 3
     assert found.keys() == {"a", "b"}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from rolekd.distill import taps
 from rolekd.distill.distillation import Distillation, clip, clip_share
-from rolekd.distill.features import AT
+from rolekd.distill.features import AT, FitNet
 from rolekd.distill.objective import Objective, Progress
 from rolekd.distill.registry import COMBINATIONS, LOSSES
 from rolekd.distill.relations import KDSVD, MHGD
@@ -147,6 +147,29 @@ def test_clipped_gradients_are_the_rules():
                 expected = f + factor * o
             assert torch.allclose(weight.grad, expected, rtol=1e-4, atol=1e-6)
         assert clipped > 0
+
+
+def test_what_goes_with_a_clipped_loss_is_clipped_with_it():
+    student, objective, _ = _pair(loss={"rkd": 1.0, "soft": 1.0, "kdsvd": 1.0})
+    losses = objective(student, *_batch(), START)
+    parts = losses.parts
+    assert float(losses.transfer.detach()) == 0
+    assert float(losses.clipped.detach()) == pytest.approx(
+        0.4 * float(parts["rkd"] + parts["soft"] + parts["kdsvd"])
+    )
+    task = torch.autograd.grad(losses.task, list(student.parameters()), retain_graph=True)
+    objective.backward(losses, student, START)
+    for weight, own in zip(student.parameters(), task, strict=True):
+        assert (weight.grad - own).norm() <= 0.5 * own.norm() * (1 + 1e-3) + 1e-6
+
+
+def test_without_labels_nothing_is_clipped(monkeypatch):
+    monkeypatch.setattr(FitNet, "clipped", True)
+    student, objective, _ = _pair(loss={"fitnet": 1.0, "soft": 1.0}, first_phase_fraction=0.5)
+    assert objective(student, *_batch(), Progress(0, 4)).clipped is None
+    assert objective(student, *_batch(), Progress(3, 4)).clipped is None
+    monkeypatch.setattr(FitNet, "first_phase", False)
+    assert objective(student, *_batch(), Progress(3, 4)).clipped is not None
 
 
 def test_short_gradients_are_not_clipped_and_sums_are_sums(monkeypatch):

@@ -55,6 +55,7 @@ def test_every_loss_is_registered_and_named_alone_it_has_a_weight():
 def test_a_name_stands_for_what_the_paper_trains():
     assert registry.resolve("dkd") == {"dkd": 1.0}
     assert registry.resolve("at") == {"at": 10.0}
+    assert registry.resolve("rkd") == {"rkd": 0.25}
     assert registry.resolve("fitnet") == {"fitnet": 1.0, "soft": 1.0}
     assert registry.resolve("ii") == {"mhgd": 1.0, "rkd": 1.0, "kdsvd": 1.0}
 
