@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from rolekd import flat
+from rolekd import flat, parallel
 from rolekd.errors import InputError
 from rolekd.quantize import kernels
 from rolekd.quantize.quantizer import ActivationQuantizer, Levels, WeightQuantizer
@@ -31,6 +31,7 @@ class _Context(FunctionCtx):
 
     saved_tensors: tuple[Tensor, ...]
     range: tuple[int, int]
+    factor: float
     binary: bool
 
 
@@ -38,21 +39,23 @@ class _Compiled(torch.autograd.Function):
     """As `_Quantized` of max(|step|, tiny), in compiled passes; see `rolekd.quantize.kernels`."""
 
     @staticmethod
-    def forward(ctx: _Context, v: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    def forward(
+        ctx: _Context, v: Tensor, step: Tensor, low: int, high: int, factor: float
+    ) -> Tensor:
         ctx.save_for_backward(v, step)
-        ctx.range = (low, high)
+        ctx.range, ctx.factor = (low, high), factor
         return kernels.rounded(v, max(abs(step.item()), _TINY), low, high)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         v, step = ctx.saved_tensors
         low, high = ctx.range
         size = step.item()
         for_v, total = kernels.gradients(gradient, v, max(abs(size), _TINY), low, high)
         sign = math.copysign(1, size) if abs(size) >= _TINY else 0
-        factor = sign / math.sqrt(v.numel() * high)
-        return for_v, step.new_full(step.shape, factor * total), None, None
+        factor = sign * ctx.factor
+        return for_v, step.new_full(step.shape, factor * total), None, None, None
 
 
 class _Quantized(torch.autograd.Function):
@@ -60,15 +63,15 @@ class _Quantized(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context, v: Tensor, step: Tensor, low: int, high: int, binary: bool
+        ctx: _Context, v: Tensor, step: Tensor, low: int, high: int, factor: float, binary: bool
     ) -> Tensor:
         ctx.save_for_backward(v, step)
-        ctx.range, ctx.binary = (low, high), binary
+        ctx.range, ctx.factor, ctx.binary = (low, high), factor, binary
         return _rounded((v / step).clamp_(low, high), binary).mul_(step)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         v, step = ctx.saved_tensors
         low, high = ctx.range
         scaled = v / step
@@ -76,9 +79,8 @@ class _Quantized(torch.autograd.Function):
         rounded = _rounded(scaled.clamp(low, high), ctx.binary)
         # d/dstep: round(v / step) - v / step inside the range, its end from there on
         slope = torch.where(inside, rounded - scaled, rounded)
-        factor = 1 / math.sqrt(v.numel() * high)
-        for_step = (gradient * slope).sum().mul_(factor).to(step.dtype)
-        return torch.where(inside, gradient, 0), for_step.view_as(step), None, None, None
+        for_step = (gradient * slope).sum().mul_(ctx.factor).to(step.dtype)
+        return torch.where(inside, gradient, 0), for_step.view_as(step), None, None, None, None
 
 
 def _rounded(x: Tensor, binary: bool) -> Tensor:
@@ -105,12 +107,16 @@ class _Learned(nn.Module):
             return v
         if flat.fit(v) and not self._binary:
             return _Compiled.apply(  # type: ignore[no-any-return]
-                v, self._step(v), self._low, self._high
+                v, self._step(v), self._low, self._high, self._factor(v)
             )
         step = self._step(v).abs().clamp_min(_TINY).to(v.dtype)
         return _Quantized.apply(  # type: ignore[no-any-return]
-            v, step, self._low, self._high, self._binary
+            v, step, self._low, self._high, self._factor(v), self._binary
         )
+
+    def _factor(self, v: Tensor) -> float:
+        """Return the factor of the step's gradient."""
+        return 1 / math.sqrt(v.numel() * self._high)
 
     def _step(self, v: Tensor) -> Tensor:
         if self._running or self._started():
@@ -188,6 +194,10 @@ class LSQActivation(_Learned, ActivationQuantizer):
         below = 2 ** (bits - 1) if signed and bits > 1 else 0
         super().__init__(bits, -below, 2**bits - 1 - below)
         self.clips = below == 0
+
+    def _factor(self, v: Tensor) -> float:
+        # that of the whole batch, of which each process has its share
+        return super()._factor(v) / math.sqrt(parallel.size())
 
     def levels(self) -> Levels:
         """Return the learned step and the range of its multiples."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 
+from rolekd import parallel
 from rolekd.errors import InputError
 from rolekd.models import build, copy_matching
 from rolekd.quantize import convert, lsq
@@ -187,7 +188,7 @@ def test_compiled_passes_are_the_reference(low: int, high: int, order: str, size
     found = []
     for function, options in ((lsq._Compiled, ()), (lsq._Quantized, (False,))):
         x, step = v.clone().requires_grad_(), torch.tensor(0.25, requires_grad=True)
-        y = function.apply(x, step, low, high, *options)
+        y = function.apply(x, step, low, high, 1 / math.sqrt(v.numel() * high), *options)
         y.backward(upstream)
         found.append((y.detach(), x.grad, step.grad))
     (value, for_v, for_step), (wanted, wanted_v, wanted_step) = found
@@ -214,7 +215,7 @@ def test_a_step_below_zero_acts_by_its_size_and_learns_towards_it() -> None:
 
 def test_nan_is_not_hidden() -> None:
     v = torch.tensor([1.0, float("nan"), -1.0, float("inf")])
-    quantized = lsq._Compiled.apply(v, torch.tensor(0.5), 0, 3)
+    quantized = lsq._Compiled.apply(v, torch.tensor(0.5), 0, 3, 1.0)
     assert quantized.isnan().tolist() == [False, True, False, False]
     assert quantized[3] == 1.5
 
@@ -229,3 +230,18 @@ def test_many_threads_take_the_reference(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert ("Compiled" in type(value.grad_fn).__name__) == (threads == 1)
+
+
+def test_the_steps_gradient_is_that_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).abs()
+
+    def gradient(images: Tensor) -> Tensor:
+        quantizer = LSQActivation(2)
+        quantizer.get_buffer("started").fill_(True)
+        quantizer(images).square().sum().backward()
+        assert quantizer.step.grad is not None
+        return quantizer.step.grad
+
+    whole = gradient(x)
+    monkeypatch.setattr(parallel, "size", lambda: 2)
+    torch.testing.assert_close(gradient(x[:4]) + gradient(x[4:]), whole)

@@ -27,6 +27,11 @@ class Server:
 
     port: int
     process: subprocess.Popen
+    log: Path
+
+    def said(self) -> str:
+        """Return the end of what it has printed."""
+        return self.log.read_text()[-2000:]
 
     def post(self, body: bytes, headers: dict[str, str] = JSON) -> tuple[int, bytes]:
         """Return status and body of the answer to a POST."""
@@ -137,14 +142,19 @@ def started(command: Command, address: str, folder: Path) -> Iterator[Server]:
         process = subprocess.Popen(
             command(address, port),
             cwd=folder,
-            env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"},
+            env=os.environ
+            | {
+                "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+                # MLflow's server looks for uvicorn
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        yield Server(port, process)
+        yield Server(port, process, folder / f"server-{port}.log")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -156,7 +166,7 @@ def wait(server: Server, seconds: float = 180) -> Server:
     """Wait until a server answers."""
     deadline = time.monotonic() + seconds
     while not server.is_up():
-        assert server.process.poll() is None, "the server ended"
+        assert server.process.poll() is None, f"the server ended: {server.said()}"
         assert time.monotonic() < deadline, "the server did not come up"
         time.sleep(0.2)
     return server

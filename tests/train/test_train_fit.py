@@ -23,7 +23,7 @@ from rolekd.train.optimizer import make_optimizer
 from rolekd.train.rates import decays
 from rolekd.train.training import DivergedError, Training
 
-TINY = TeacherParams().training.model_copy(update={"epochs": 4, "learning_rate": 1e-2})
+TINY = TeacherParams().training.model_copy(update={"epochs": 4, "schedule": "step"})
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 WIDER = TEACHER.model_copy(update={"model": ModelParams(width=6)})
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)

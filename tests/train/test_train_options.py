@@ -206,7 +206,7 @@ def test_the_teacher_sees_every_batch_once(digits):
     ("changed", "message"),
     [
         ({"schedule": "one-cycle", "warmup_epochs": 1}, "one-cycle has its own warm-up"),
-        ({"warmup_epochs": 24}, "leaves none of 24 epochs"),
+        ({"schedule": "step", "warmup_epochs": 24}, "leaves none of 24 epochs"),
         ({"batch_size": 8, "accumulate": 5}, "make it at most 4"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"precision": "float16"}, "bfloat16"),
@@ -221,7 +221,11 @@ def test_options_that_do_not_go_together_are_refused(changed, message):
 
 def test_the_warm_up_must_fit_into_the_search():
     with pytest.raises(ValidationError, match=r"search.epochs 30 does not outlast warmup_epochs"):
-        Params(teacher=TeacherParams(training=TrainingParams(epochs=99, warmup_epochs=30)))
+        Params(
+            teacher=TeacherParams(
+                training=TrainingParams(epochs=99, schedule="step", warmup_epochs=30)
+            )
+        )
 
 
 def test_epochs_in_float_are_a_students_and_leave_some_of_the_search():

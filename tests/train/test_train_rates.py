@@ -8,7 +8,9 @@ EPOCHS, STEPS = 6, 5
 
 
 def _rates(**options):
-    params = TrainingParams(epochs=EPOCHS, learning_rate=0.1, **options)
+    params = TrainingParams(
+        **{"epochs": EPOCHS, "learning_rate": 0.1, "schedule": "step"} | options
+    )
     return [learning_rate(params, EPOCHS, step, STEPS) for step in range(EPOCHS * STEPS)]
 
 

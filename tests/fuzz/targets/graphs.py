@@ -14,6 +14,7 @@ from PIL import Image
 
 from fuzz import examples, mutations
 from fuzz.harness import Case, Refused, Special
+from rolekd.data.batches import Normalize
 from rolekd.export import session
 from rolekd.export.predict import classify
 from rolekd.export.write import export
@@ -26,11 +27,13 @@ IMAGE = "image.png"
 
 
 def exported() -> tuple[bytes, NDArray[np.uint8]]:
-    """Return the file of a student that was never trained, and images for it."""
+    """Return the file of a student that saw one batch, and images for it."""
     torch.set_num_threads(1)
     dataset = examples.dataset()
     teacher, _ = roles.teacher(examples.TEACHER, dataset, 0)
     student, _ = roles.student(examples.STUDENT, dataset, 0, teacher)
+    # LSQ's steps start from a first batch
+    student(Normalize(dataset)(dataset.images[:4]))
     integers = lower(
         student.eval(), mean=dataset.mean, std=dataset.std, image_size=dataset.image_size
     )
