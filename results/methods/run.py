@@ -30,6 +30,7 @@ import numpy as np
 
 from results.recipes.run import dataset_of, params_of
 from rolekd import files, yamlfiles
+from rolekd.report.significance import holm, paired_p_value
 
 COLUMNS = ("method", "seed", "validation", "test", "training", "seconds")
 PLAIN = "plain"
@@ -155,25 +156,6 @@ def paired(values: Values, method: str, column: str) -> tuple[Any, Any]:
     return ours, theirs
 
 
-def exact_p(gaps: Any) -> float:
-    """Return the two-sided p value of paired differences: all their signs are as likely."""
-    from scipy import stats
-
-    test = stats.permutation_test(
-        (gaps,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
-    )
-    return float(test.pvalue)
-
-
-def holm(p_values: dict[str, float]) -> dict[str, float]:
-    """Return p values adjusted for their number. Source: Holm 1979."""
-    adjusted, largest = {}, 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = largest
-    return adjusted
-
-
 def table(content: dict[str, Any], values: Values) -> str:
     """Return the table of what is there; differences are to plain, over seeds that both have.
 
@@ -183,8 +165,8 @@ def table(content: dict[str, Any], values: Values) -> str:
     if content.get("for_choices"):
         return _table_for_choices(content, values, names)
     gaps = {name: np.subtract(*paired(values, name, "test")) for name in names if name != PLAIN}
-    p_values = {name: exact_p(found) for name, found in gaps.items() if len(found) > 1}
-    adjusted = holm(p_values)
+    p_values = {name: paired_p_value(found) for name, found in gaps.items() if len(found) > 1}
+    adjusted = dict(zip(p_values, holm([*p_values.values()]), strict=True))
     lines = [
         "| method | losses, weights | seeds | validation % | test % | difference, test "
         "| 95 % interval | p | Holm | difference, validation | training % | CPU s |",
