@@ -18,7 +18,7 @@ def arms_table(evaluation: Evaluation) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("arm")
+    table.add_column("arm", no_wrap=True)  # a name that is cut is none
     table.add_column("what it is")
     for heading in ("accuracy %", "difference", "95 % interval", "p", "calibration error %"):
         table.add_column(heading, justify="right")
