@@ -150,12 +150,13 @@ class Training:
         self.network.train()
         self.objective.train()
         sums: dict[str, Tensor] = {}
-        rate = 0.0
+        rate = highest = 0.0
         # dropout depends on (seed, epoch, process) only
         torch.manual_seed(seeds.derive(batches.seed, "noise", epoch, processes.team_rank()))
         for number, (images, labels) in enumerate(batches.epoch(epoch, self._augment_at(epoch))):
             step = epoch * batches.per_epoch + number
             rate = rates.learning_rate(params, params.epochs, step, batches.per_epoch)
+            highest = max(highest, rate)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             # sums stay on the device: no synchronisation inside an epoch
@@ -168,7 +169,7 @@ class Training:
         if not math.isfinite(means["loss"]):
             raise DivergedError(
                 f"training: the loss became {means['loss']} in epoch {epoch} at learning rate "
-                f"{rate:g}; lower the learning rate"
+                f"{highest:g}; lower the learning rate"
             )
         speed = batches.images_per_epoch / (time.perf_counter() - began)
         metrics = {**means, "learning_rate": rate}

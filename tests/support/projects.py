@@ -172,7 +172,8 @@ def make_project(folder: Path, store: Path) -> Project:
         check=True,
     ).stdout.splitlines()
     for name in tracked:
-        if name.startswith(("tests/", "results/")) or not (ROOT / name).exists():
+        # dvc.lock is of a run here, with other arms
+        if name.startswith(("tests/", "results/", "dvc.lock")) or not (ROOT / name).exists():
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
