@@ -145,7 +145,10 @@ def _train(digits, state_file, weights, options, begun):
     ],
 )
 def test_killed_at_random_instants_it_ends_in_the_same_bytes(digits, tmp_path, kills, options):
-    context = multiprocessing.get_context("fork")  # quick, since all is imported
+    # forks of a process that has imported all and trained nothing: after a backward pass with
+    # threads, autograd refuses to work in a fork
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rolekd.distill.distillation", "rolekd.train.fit"])
 
     def start(name):
         begun = context.Event()
