@@ -28,7 +28,7 @@ from typing import Any
 import click
 import numpy as np
 
-from results.recipes.run import dataset_of, params_of
+from results.recipes.run import append, dataset_of, params_of
 from rolekd import files, yamlfiles
 from rolekd.report.significance import holm, paired_p_value
 
@@ -258,7 +258,7 @@ def main(place: str, file: Path, workers: int, seeds: int | None, only: str) -> 
         for group in (wanted[:1], wanted[1:]):
             tasks = [pool.submit(train_one, place, content, *task, folder) for task in group]
             for task in as_completed(tasks):
-                _append(rows_file, task.result())
+                append(rows_file, task.result())
     put(file.stem, table(content, read(rows_file)))
 
 
@@ -270,15 +270,6 @@ def put(place: str, lines: str) -> None:
     if begin in page:
         before, rest = page.split(begin)
         files.write_text(PAGE, f"{before}{begin}\n{lines}\n{end}{rest.split(end)[1]}")
-
-
-def _append(file: Path, row: dict[str, Any]) -> None:
-    fresh = not file.exists()
-    with file.open("a", newline="") as out:
-        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 if __name__ == "__main__":

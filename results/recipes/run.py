@@ -182,15 +182,19 @@ def main(place: str, file: Path, workers: int, only: str) -> None:
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         tasks = [pool.submit(train_one, place, content, *task, str(folder)) for task in wanted]
         for task in as_completed(tasks):
-            row = task.result()
-            fresh = not rows_file.exists()
-            with rows_file.open("a", newline="") as out:
-                writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-                if fresh:
-                    writer.writeheader()
-                writer.writerow(row)
-            rows.append(row)
+            rows.append(task.result())
+            append(rows_file, rows[-1])
     sys.stdout.write(table(content, rows))
+
+
+def append(file: Path, row: dict[str, Any]) -> None:
+    """Add a row to a CSV file, which the first one makes, with its keys as the header."""
+    fresh = not file.exists()
+    with file.open("a", newline="") as out:
+        writer = csv.DictWriter(out, [*row], lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def table(content: dict[str, Any], rows: list[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 The torch form in `rolekd.quantize.lsq` is the reference. Values and their gradients are the same,
 bit by bit; the step's gradient is the same sum in another order. Of a map [64, 8, 8, 8] both ways
-together took 216 us in torch and 32 here (one core of a Xeon with AVX-512).
+together took about 200 us in torch and 24 here (one core of a Xeon with AVX-512).
 """
 
 from typing import Any
