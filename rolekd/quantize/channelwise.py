@@ -48,7 +48,8 @@ class ChannelWeight(WeightQuantizer):
 
     def distance(self, weight: Tensor) -> Tensor:
         """Return the sum of squared distances of w to its levels, a scalar."""
-        return (weight - self(weight).detach()).square().sum()  # type: ignore[no-any-return]
+        integers, step = _integers(weight.detach(), self._highest)
+        return (weight / step - integers).square().sum()
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,10 +96,12 @@ class DoReFaWeight(WeightQuantizer):
         """Return the sum of squared distances to the levels, of tanh(w) / max|tanh(w)|."""
         centres = self(weight).detach()
         if self.bits == 1:
-            return (weight - centres).square().sum()  # type: ignore[no-any-return]
+            gap = 2 * weight.detach().abs().mean().clamp_min(_TINY)
+            return ((weight - centres) / gap).square().sum()  # type: ignore[no-any-return]
+        gap = 2 / (2**self.bits - 1)
         squashed = weight.tanh()
         largest = squashed.detach().abs().amax().clamp_min(_TINY)
-        return (squashed / largest - centres).square().sum()  # type: ignore[no-any-return]
+        return ((squashed / largest - centres) / gap).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:

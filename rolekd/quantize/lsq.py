@@ -171,7 +171,8 @@ class LSQWeight(_Learned, WeightQuantizer):
         """Return the sum of squared distances of w, clipped to the range, to the levels."""
         centres = self(weight).detach()
         size = self.step.detach().abs().clamp_min(_TINY)
-        return (weight.clamp(size * self._low, size * self._high) - centres).square().sum()  # type: ignore[no-any-return]
+        off = weight.clamp(size * self._low, size * self._high) - centres
+        return (off / (2 * size if self._binary else size)).square().sum()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def levels(self, weight: Tensor) -> Tensor:

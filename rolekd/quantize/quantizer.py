@@ -43,8 +43,8 @@ class WeightQuantizer(nn.Module, ABC):
     def distance(self, weight: Tensor) -> Tensor:
         """Return the sum of squared distances of weights to the centres of their levels, a scalar.
 
-        The centres and the range are constants to the gradient, which weights beyond the range
-        do not get. Distances are in the unit of `forward`.
+        The unit is the gap between two neighbouring levels, so a weight halfway adds 1/4. Centres,
+        range and gap are constants to the gradient, which weights beyond the range do not get.
         """
 
 

@@ -43,11 +43,11 @@ def test_small_steps_against_the_gradient_end_on_the_centres(kind, bits, seed):
     weight = torch.randn(3, 7, generator=torch.Generator().manual_seed(seed)).requires_grad_()
     quantizer = kind(bits)
     quantizer(weight)
-    centres = quantizer.levels(weight)
+    centres, step = quantizer.integers(weight)
     before = quantizer.distance(weight)
     assert before >= 0
     (gradient,) = torch.autograd.grad(before, weight)
-    moved = (weight - 1e-3 * gradient).detach()
+    moved = (weight - 1e-3 * step.min().square() * gradient).detach()
     assert torch.equal(quantizer.levels(moved), centres) or kind is DoReFaWeight
     assert quantizer.distance(moved) <= before
 
@@ -61,25 +61,38 @@ def test_lsq_counts_what_is_within_the_range_and_moves_no_step(bits):
     weight = torch.tensor([low - 9, high + 9, 0.3 * step], requires_grad=True)
     found = quantizer.distance(weight)
     nearest = step if bits == 1 else 0
-    assert float(found) == pytest.approx((0.3 * step - nearest) ** 2, rel=1e-5)
+    gap = 2 * step if bits == 1 else step
+    assert float(found) == pytest.approx(((0.3 * step - nearest) / gap) ** 2, rel=1e-5)
     found.backward()
     assert weight.grad[:2].tolist() == [0, 0]
-    assert float(weight.grad[2]) == pytest.approx(2 * (0.3 * step - nearest), rel=1e-5)
+    assert float(weight.grad[2]) == pytest.approx(2 * (0.3 * step - nearest) / gap**2, rel=1e-5)
     assert quantizer.step.grad is None
 
 
 def test_dorefa_measures_the_squashed_weights():
     weight = torch.tensor([-2.0, 0.1, 0.5, 1.0], requires_grad=True)
     squashed = weight.tanh() / weight.tanh().abs().max()
-    centres = torch.tensor([-1.0, 1 / 3, 1 / 3, 1.0])
+    centres, gap = torch.tensor([-1.0, 1 / 3, 1 / 3, 1.0]), 2 / 3
     found = DoReFaWeight(2).distance(weight)
-    assert float(found) == pytest.approx(float((squashed - centres).square().sum()), rel=1e-5)
+    wanted = float(((squashed - centres) / gap).square().sum())
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
     found.backward()
     slope = (1 - weight.tanh().square()) / weight.tanh().abs().max()
-    wanted = 2 * (squashed - centres) * slope
+    wanted = 2 * (squashed - centres) / gap**2 * slope
     assert torch.allclose(weight.grad, wanted.detach(), atol=1e-6)
     signs = torch.tensor([-0.5, 1.5])
-    assert float(DoReFaWeight(1).distance(signs)) == pytest.approx(0.5)
+    assert float(DoReFaWeight(1).distance(signs)) == pytest.approx(0.5 / 2**2)
+
+
+def test_its_weight_means_the_same_at_any_width(digits):
+    found = []
+    for width in (4, 16):
+        params = StudentParams(model=ModelParams(width=width), training=TINY)
+        network, _ = roles.student(params, digits, 0, None)
+        network.train()(torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+        found.append(float(damping.distance(network)))
+        assert 0 < found[-1] <= 1 / 4
+    assert found[0] == pytest.approx(found[1], rel=0.1)
 
 
 def test_it_rises_from_nothing_to_all():
@@ -93,7 +106,7 @@ def test_it_rises_from_nothing_to_all():
 
 @pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])
 def test_a_damped_training_has_weights_nearer_to_the_centres(digits, quantizer):
-    usual, damped = (_training(digits, weight, quantizer=quantizer) for weight in (0, 0.3))
+    usual, damped = (_training(digits, weight, quantizer=quantizer) for weight in (0, 30))
     for _ in range(4):
         rows = usual.run_epoch(), damped.run_epoch()
     assert "damping" not in rows[0]
@@ -103,7 +116,7 @@ def test_a_damped_training_has_weights_nearer_to_the_centres(digits, quantizer):
     assert damping.distance(damped.network) < 0.7 * damping.distance(usual.network)
     assert rows[1]["levels_changed"] < rows[0]["levels_changed"]
     last = damped.history[-1]
-    assert last["loss"] == pytest.approx(last["cross_entropy"] + 0.3 * last["damping"], rel=1e-4)
+    assert last["loss"] == pytest.approx(last["cross_entropy"] + 30 * last["damping"], rel=1e-4)
 
 
 def test_stopped_and_resumed_it_ends_in_the_same_bytes(digits, tmp_path):
