@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe
 from rolekd.params import Params, SearchParams, TrackParams, parse
+from rolekd.search.history import Found
 from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
@@ -151,7 +152,7 @@ class _Clock:
 
     def generation(self, results: Sequence[Result]) -> None: ...
 
-    def finished(self, line: Sequence[Result]) -> None: ...
+    def finished(self, found: Found) -> None: ...
 
 
 def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[str, Any]:
@@ -168,6 +169,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
         training=training(params, "teacher"),
         inputs=hash_inputs(inputs),
         versions=versions(),
+        epochs=params.teacher.training.epochs,
     )
     state.mkdir()
     os.chdir(state)  # MLflow's store and what waits for it are here

@@ -18,7 +18,7 @@ STUDENT = (
     "augment", "data", "distill", "flat.py", "models", "parallel.py", "quantize", "seeds.py",
     "train",
 )  # fmt: skip
-SEARCH = ("search",)
+SEARCH = ("search", "sources/splits.py")
 
 
 @functools.cache  # what this process has imported does not change when a file does

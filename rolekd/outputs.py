@@ -60,6 +60,10 @@ class Outputs:
         """Every slot of a search, as a table."""
         return self.stage(f"search_{role}") / "history.csv"
 
+    def final(self, role: Role) -> Path:
+        """Every training of a search's final, as a table."""
+        return self.stage(f"search_{role}") / "final.csv"
+
     def population(self, role: Role) -> Path:
         """The picture of a search."""
         return self.stage(f"search_{role}") / "population.svg"
@@ -177,9 +181,17 @@ class PrepareMetrics(Metrics):
 
 
 class SearchMetrics(Metrics):
-    """search_teacher, search_student: the winner's accuracy on search_val, 0..1."""
+    """search_teacher, search_student: the winner's accuracy on validation images, 0..1.
+
+    With a final, its winner's name, means over its seeds, and the gain over none with its standard
+    error.
+    """
 
     accuracy: float
+    winner: str | None = None
+    gain: float | None = None
+    gain_error: float | None = None
+    seeds: int | None = None
 
 
 class TrainingMetrics(Metrics):

@@ -7,6 +7,7 @@ packages take single sections and import this module for annotations only, so th
 where pydantic is not installed.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from importlib.resources import files as resources
@@ -272,7 +273,7 @@ class StudentParams(Section):
     damping: Weight = Field(
         0.0,
         description="weight, late in a training, of a loss that draws weights to the centres of "
-        "their levels; 0: none",
+        "their levels, 1 to 5 where it is wanted; 0: none",
     )
     training: TrainingParams = TrainingParams(learning_rate=2e-2)
 
@@ -328,13 +329,70 @@ class DistillParams(Section):
     )
 
 
+Rung = Annotated[
+    tuple[Annotated[int, Field(ge=2, le=1000)], Annotated[int, Field(ge=1, le=1000)]],
+    BeforeValidator(_tuple),
+]
+
+
+class ConfirmParams(Section):
+    """The final of a search: candidates trained anew, whole, on splits drawn anew, seed by seed."""
+
+    rungs: Listed[tuple[Rung, ...]] = Field(
+        ((8, 2), (4, 4), (2, 8)),
+        min_length=1,
+        max_length=100,
+        description="[candidates, seeds]: so many of the best, none among them, have so many "
+        "seeds each when a rung is done",
+    )
+    validation_fraction: SplitFraction = Field(
+        0.3, description="of the images of the search, in each split that is drawn anew"
+    )
+    standard_errors: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        1.0,
+        description="a candidate replaces none if its mean paired difference is above so many of "
+        "its standard errors",
+    )
+
+    @property
+    def candidates(self) -> int:
+        """The largest number of candidates."""
+        return self.rungs[0][0]
+
+    @property
+    def trainings(self) -> int:
+        """The largest number of trainings."""
+        before = (0, *(seeds for _, seeds in self.rungs))
+        return sum(
+            count * (seeds - done) for (count, seeds), done in zip(self.rungs, before, strict=False)
+        )
+
+    @model_validator(mode="after")
+    def _rungs_narrow(self) -> "ConfirmParams":
+        for (count, seeds), (fewer, more) in itertools.pairwise(self.rungs):
+            if fewer > count or more <= seeds:
+                raise ValueError(
+                    f"rungs: [{fewer}, {more}] after [{count}, {seeds}]; give each rung more seeds "
+                    "than the one before, and no more candidates"
+                )
+        if self.rungs[-1][1] < 2:
+            raise ValueError(
+                "rungs: the last has one seed, which says nothing of the spread; give it two or "
+                "more"
+            )
+        return self
+
+
 class SearchParams(Section):
     """The search of a schedule over the 60-integer policies.
 
-    `pbt` learns a schedule; the others compare constant policies on the same budget.
+    An algorithm proposes: `pbt` learns schedules; tpe, random and cmaes compare constant policies
+    on the same budget; ladder trains nothing. Then a final confirms.
     """
 
-    algorithm: Literal["pbt", "tpe", "random", "cmaes"] = "pbt"
+    algorithm: Literal["pbt", "tpe", "random", "cmaes", "ladder"] = Field(
+        "pbt", description="what proposes; ladder: the rungs named below, and nothing else"
+    )
     pruner: Literal["none", "median", "hyperband"] = Field(
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
@@ -351,6 +409,21 @@ class SearchParams(Section):
         3, description="largest move of an integer that is not resampled"
     )
     threads_per_worker: Threads = 1
+    start: Literal["none", "ladder"] = Field(
+        "none", description="policies of pbt's first members: none, or rungs of the ladder"
+    )
+    proposals: Annotated[int, Field(ge=1, le=1000)] = Field(
+        2, description="schedules of the algorithm that become candidates, the best"
+    )
+    ladder: Listed[tuple[str, ...]] = Field(
+        ("geometry-2", "geometry-4", "colour-3", "all-5"),
+        max_length=100,
+        description="further candidates: geometry-S, colour-S or all-S with a strength S of 0 to "
+        "10; docs/search.md",
+    )
+    confirm: ConfirmParams | None = Field(
+        ConfirmParams(), description="the final; null: what the algorithm likes best is taken"
+    )
 
     @property
     def intervals(self) -> int:
@@ -360,17 +433,19 @@ class SearchParams(Section):
     @property
     def lanes(self) -> int:
         """Number of slots of a generation: PBT's population, a quarter of it elsewhere."""
+        if self.algorithm == "ladder":
+            return 0
         return self.population if self.algorithm == "pbt" else max(1, self.population // 4)
 
     @property
     def generations(self) -> int:
-        """Number of generations: so many that the slots are as many as PBT's."""
-        return self.intervals * self.population // self.lanes
+        """Number of generations of the algorithm: so many that the slots are as many as PBT's."""
+        return self.intervals * self.population // self.lanes if self.lanes else 0
 
     @property
     def slots(self) -> int:
-        """Number of slots of the whole search; without PBT the last ones can stay unused."""
-        return self.lanes * self.generations
+        """Number of slots of the whole search, at most: without PBT the last can stay unused."""
+        return self.lanes * self.generations + (self.confirm.trainings if self.confirm else 0)
 
     @model_validator(mode="after")
     def _interval_fits(self) -> "SearchParams":
@@ -378,6 +453,29 @@ class SearchParams(Section):
             raise ValueError(
                 f"interval_epochs {self.interval_epochs} is longer than epochs {self.epochs}; "
                 "make it at most epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _final_fits(self) -> "SearchParams":
+        if len(set(self.ladder)) < len(self.ladder):
+            raise ValueError("ladder: names a rung twice; name each once")
+        if self.confirm is None:
+            if self.algorithm == "ladder":
+                raise ValueError(
+                    "confirm: null, but only a final can choose among the rungs of the ladder; "
+                    "name its rungs, or choose another algorithm"
+                )
+            return self
+        proposed = self.proposals if self.lanes else 0
+        if proposed + len(self.ladder) < 1:
+            raise ValueError("ladder: empty, so the final has one candidate, none; name rungs")
+        # none, and the teacher's schedule for a student
+        if (count := 2 + proposed + len(self.ladder)) > self.confirm.candidates:
+            raise ValueError(
+                f"confirm.rungs: the first takes {self.confirm.candidates} candidates, but there "
+                f"can be {count} (none, the teacher's schedule, {proposed} proposals, "
+                f"{len(self.ladder)} of the ladder); name fewer, or make it {count}"
             )
         return self
 

@@ -4,6 +4,7 @@ __all__ = [
     "draws",
     "engine",
     "handmade",
+    "ladder",
     "logs",
     "named",
     "policy",

@@ -28,8 +28,9 @@ HANDMADE: dict[str, tuple[Augmentation, str]] = {
     "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
+TEACHER_SCHEDULE = "teacher-schedule"
 SEARCHED: "dict[str, tuple[Role, str]]" = {
-    "teacher-schedule": ("teacher", "the teacher's schedule"),
+    TEACHER_SCHEDULE: ("teacher", "the teacher's schedule"),
     "student-schedule": ("student", "its own schedule"),
 }
 

@@ -24,6 +24,7 @@ from rich.progress import (
 from rolekd.console import console as make_console
 from rolekd.display import shown
 from rolekd.params import SearchParams
+from rolekd.search.history import Found
 from rolekd.search.population import Result
 
 _SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
@@ -80,6 +81,7 @@ class SearchProgress:
         self._settings = SearchParams()
         self._begin = 0.0
         self._done = 0
+        self._rungs = 0
         self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots
         self._scores = ""
 
@@ -92,17 +94,14 @@ class SearchProgress:
     def started(self, settings: SearchParams) -> None:
         """Begin the bar, or say how large the search is."""
         self._settings, self._begin = settings, time.monotonic()
-        self._done = 0
+        self._done = self._rungs = 0
         # The pace of two generations: the first slots are slow, since libraries compile.
-        self._recent = deque([(self._begin, 0)], maxlen=2 * settings.lanes + 1)
+        self._recent = deque([(self._begin, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
         if self._console.is_terminal:
             self._task = self._bar.add_task(self._title, total=settings.slots, told="")
             self._bar.start()
         else:
-            self._say(
-                f"{settings.population} members, {settings.generations} generations of "
-                f"{settings.interval_epochs} epochs, {settings.algorithm}"
-            )
+            self._say(_size(settings))
 
     def slot(self, result: Result) -> None:
         """Advance by one slot."""
@@ -118,8 +117,15 @@ class SearchProgress:
     def generation(self, results: Sequence[Result]) -> None:
         """Show the scores of a generation."""
         accuracies = [result.accuracy for result in results if result.accuracy is not None]
-        number = results[0].task.slot.generation + 1
-        self._scores = f"generation {number}/{self._settings.generations}"
+        if results[0].task.candidate is None:
+            number = results[0].task.slot.generation + 1
+            self._scores = f"generation {number}/{self._settings.generations}"
+        else:
+            self._rungs += 1
+            names = {result.task.candidate.name for result in results if result.task.candidate}
+            assert self._settings.confirm is not None
+            total = len(self._settings.confirm.rungs)
+            self._scores = f"final, rung {self._rungs}/{total}, {len(names)} candidates"
         if accuracies:
             self._scores += (
                 f", best {max(accuracies):.2%}, median {statistics.median(accuracies):.2%}"
@@ -129,11 +135,20 @@ class SearchProgress:
         if self._task is None:
             self._say(", ".join(filter(None, [self._scores, self._pace()])))
 
-    def finished(self, line: Sequence[Result]) -> None:
-        """Name the winner."""
+    def finished(self, found: Found) -> None:
+        """Name the winner, and with what evidence."""
         self._end()
-        winner = line[-1]
-        self._say(f"done, member {winner.task.slot.member} wins with {winner.accuracy or 0.0:.2%}")
+        if found.verdict is None:
+            last = found.line[-1]
+            number, accuracy = last.task.slot.member, last.accuracy or 0.0
+            self._say(f"done, member {number} wins with {accuracy:.2%}")
+            return
+        winner, best = found.verdict.winner, found.verdict.best
+        told = (
+            f"{best.name} is {100 * best.gain:+.2f} ± {100 * best.error:.2f} points "
+            f"from none over {len(best.differences)} seeds"
+        )
+        self._say(f"done, {winner.name} wins: {told}")
 
     def _end(self) -> None:
         if self._task is not None:
@@ -151,6 +166,19 @@ class SearchProgress:
 
     def _say(self, text: str) -> None:
         _say(self._console, self._title, text)
+
+
+def _size(settings: SearchParams) -> str:
+    """Say how large a search is."""
+    parts = []
+    if settings.lanes:
+        parts.append(
+            f"{settings.population} members, {settings.generations} generations of "
+            f"{settings.interval_epochs} epochs, {settings.algorithm}"
+        )
+    if settings.confirm is not None:
+        parts.append(f"a final of at most {settings.confirm.trainings} trainings")
+    return "; ".join(parts)
 
 
 class TrainingProgress:

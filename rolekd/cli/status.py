@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-from rolekd.search import database, lineage
+from rolekd.search import database, lineage, phases
 from rolekd.search.board import Board, State
 from rolekd.search.identity import is_dead, readable
 from rolekd.search.population import Slot
@@ -13,8 +13,8 @@ from rolekd.search.study import Ledger
 def status(ledger: Ledger) -> dict[str, Any]:
     """Return where a search stands, as JSON-able values.
 
-    Keys: study; role; algorithm; finished; generations and slots (done, total); members of the
-    generation in progress, or the last; workers at work, with the seconds since their last sign
+    Keys: study; role; algorithm; finished; generations, rungs and slots (done, total); members of
+    the generation in progress, or the last; workers at work, with the seconds since their last sign
     of life; best (accuracy, epochs, line of members from the first to the winner so far; None
     before the first generation); seconds_left (None where nobody is at work, or nothing is done).
     """
@@ -26,9 +26,16 @@ def status(ledger: Ledger) -> dict[str, Any]:
         "role": ledger.spec.role,
         "algorithm": settings.algorithm,
         "finished": board.finished,
-        "generations": {"done": len(board.history), "total": settings.generations},
+        "generations": {
+            "done": len(phases.proposed(board.history)),
+            "total": settings.generations,
+        },
+        "rungs": {
+            "done": len(phases.rungs(board.history)),
+            "total": len(settings.confirm.rungs) if settings.confirm else 0,
+        },
         "slots": {"done": board.slots_done, "total": settings.slots},
-        "members": _members(board, min(len(board.history), settings.generations - 1)),
+        "members": _members(board, len(board.history) - board.finished),
         "workers": workers,
         "best": _best(board),
         "seconds_left": _seconds_left(board, settings.slots, alive),
@@ -68,9 +75,10 @@ def _workers(ledger: Ledger, board: Board) -> list[dict[str, Any]]:
 
 
 def _best(board: Board) -> dict[str, Any] | None:
-    if not any(result.accuracy is not None for results in board.history for result in results):
+    proposed = phases.proposed(board.history)
+    if not any(result.accuracy is not None for results in proposed for result in results):
         return None
-    line = lineage.trace(board.history)
+    line = lineage.trace(proposed)
     return {
         "accuracy": line[-1].accuracy,
         "epochs": line[-1].task.start_epoch + line[-1].task.epochs,

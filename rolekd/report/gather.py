@@ -14,8 +14,8 @@ from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.outputs import Lineage, Outputs, Verification, run_ids
-from rolekd.report import genealogy, histories, plots
+from rolekd.outputs import Lineage, Outputs, SearchMetrics, Verification, run_ids
+from rolekd.report import finals, genealogy, histories, plots
 from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
 from rolekd.report.page import Content
@@ -55,6 +55,7 @@ def gather(
         evaluation=summarise(logits, labels, dataset.classes, params.compare),
         schedules={role: schedules.load(outputs.schedule(role)) for role in searched},
         searches={role: histories.read_search(outputs.history(role)) for role in searched},
+        finals=_finals(outputs),
         genealogies={
             role: genealogy.describe_line(Lineage.load(outputs.lineage(role))) for role in searched
         },
@@ -98,6 +99,17 @@ def sample_sheet(
     last = {title: one.over(epochs)(epochs - 1) for title, one in shown.items()}
     engine = make_engine(params.augment, dataset, threads=1)
     return policy_sheet(images[first[:_SHEET_IMAGES]], last, engine, params.seed)
+
+
+def _finals(outputs: Outputs) -> dict[str, finals.Final]:
+    """Return role -> the final of its search, of the searches that had one."""
+    found = {
+        role: finals.read(
+            outputs.final(role), SearchMetrics.load(outputs.metrics(f"search_{role}")).winner
+        )
+        for role in outputs.searched()
+    }
+    return {role: one for role, one in found.items() if one is not None}
 
 
 def _curves(outputs: Outputs) -> dict[str, list[dict[str, str]]]:

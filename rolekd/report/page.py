@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from rolekd.augment.schedule import Schedule
 from rolekd.display import shown
-from rolekd.report import findings, histories, plots, predictor
+from rolekd.report import finals, findings, histories, plots, predictor
 from rolekd.report.costs import Cost, cost_figure
+from rolekd.report.finals import Final
 from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
 from rolekd.report.style import TEACHER, colours, inline_svg
@@ -33,6 +34,7 @@ class Content:
         evaluation: the arms.
         schedules: role -> its schedule.
         searches: role -> history of its search.
+        finals: role -> the final of its search.
         genealogies: role -> the line of its search's winner, oldest first.
         quality: findings about the data, as prepare writes them; with `warnings`.
         costs: what the teacher and the exported student cost.
@@ -48,6 +50,7 @@ class Content:
     evaluation: Evaluation
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     searches: Mapping[str, Sequence[histories.Slot]] = field(default_factory=dict)
+    finals: Mapping[str, Final] = field(default_factory=dict)
     genealogies: Mapping[str, Sequence[Ancestor]] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     costs: Sequence[Cost] = ()
@@ -82,6 +85,11 @@ def build(content: Content) -> str:
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
         predictions=_predictors(content),
+        proposed=[role for role, slots in content.searches.items() if slots],
+        finals={
+            role: {"sentence": finals.sentence(one, role), "rows": finals.table(one)}
+            for role, one in content.finals.items()
+        },
         params=_flat(blanked(content.params)),
     )
 
@@ -124,8 +132,12 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
     """Return name -> figure and what it shows, of the parts that the page may lack."""
     drawn: dict[str, tuple[Figure | None, str]] = {}
     for role, slots in content.searches.items():
-        figure = histories.search_figure(slots)
-        drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
+        if slots:
+            figure = histories.search_figure(slots)
+            drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
+    for role, final in content.finals.items():
+        label = f"Accuracy of the {role}'s candidates above none"
+        drawn[f"final {role}"] = finals.figure(final), label
     if "student" in _predictors(content):
         drawn["predictor"] = (
             predictor.predictor_figure(content.searches["student"]),

@@ -160,7 +160,7 @@ class Evaluation:
         baseline = self.compare.arms[self.baseline]
         if baseline.augmentation != "student-schedule":
             return None
-        twin = baseline.model_copy(update={"augmentation": "teacher-schedule"})
+        twin = baseline.model_copy(update={"augmentation": named.TEACHER_SCHEDULE})
         facts = {"label"}
         return next(
             (

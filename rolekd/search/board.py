@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rolekd.params import SearchParams
+from rolekd.search import phases
 from rolekd.search.population import Result, Slot, Task
 
 
@@ -72,20 +73,8 @@ class Board:
 
     @property
     def finished(self) -> bool:
-        """Whether no slot will follow those that are done.
-
-        A search of a constant policy can end some generations early, when no candidate is left
-        and none could be trained to its end.
-        """
-        left = self._settings.generations - len(self.history)
-        if left == 0 or not self.history or self._settings.algorithm == "pbt":
-            return left == 0
-        ends = [
-            result.accuracy is None
-            or result.task.start_epoch + result.task.epochs == self._settings.epochs
-            for result in self.history[-1]
-        ]
-        return left < self._settings.intervals and all(ends)
+        """Whether no slot will follow those that are done."""
+        return phases.finished(self._settings, self.history)
 
     @property
     def slots_done(self) -> int:

@@ -1,22 +1,73 @@
-"""A finished search as rows: for tables, plots and `dvc plots`.
+"""A finished search: what it found, and that as rows for tables, plots and `dvc plots`.
 
-Nothing that differs between two runs of the same search stands in them: not the seconds, not
+Nothing that differs between two runs of the same search stands in the rows: not the seconds, not
 the trial numbers; MLflow and the study have those.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rolekd.augment.schedule import Schedule
+from rolekd.params import SearchParams
+from rolekd.search import lineage as lines
+from rolekd.search import phases
+from rolekd.search.final import Verdict
 from rolekd.search.population import Result
-from rolekd.search.runner import Found
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        search: Its parameters.
+        history: Generations of results, members in order; those of the final are the last.
+        line: The lineage of the algorithm's winner, oldest first; its last is the winner. Empty
+            where the ladder alone proposed.
+        verdict: How the final ended; None: there was none.
+    """
+
+    search: SearchParams
+    history: Sequence[Sequence[Result]]
+    line: Sequence[Result]
+    verdict: Verdict | None
+
+    @property
+    def schedule(self) -> Schedule:
+        """What won the final; without one what the algorithm's winner was trained with."""
+        if self.verdict is not None:
+            return self.verdict.schedule
+        return lines.schedule(self.line, self.search.epochs)
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
-    """Return a row for every slot, generations in order; `in_lineage` marks the winner's line."""
+    """Return a row for every slot of the algorithm, generations in order.
+
+    `in_lineage` marks the line of its winner.
+    """
     line = {result.task.slot for result in found.line}
     return [
         {**_row(result), "in_lineage": result.task.slot in line}
-        for generation in found.history
+        for generation in phases.proposed(found.history)
         for result in generation
+    ]
+
+
+def final(found: Found) -> list[dict[str, Any]]:
+    """Return a row for every training of the final, rungs in order."""
+    return [
+        {
+            "rung": rung,
+            "candidate": result.task.candidate.name,
+            "seed": result.task.seed,
+            "accuracy": result.accuracy,
+            "images_seen": result.images_seen,
+            **result.extras,
+        }
+        for rung, results in enumerate(phases.rungs(found.history))
+        for result in results
+        if result.task.candidate is not None
     ]
 
 

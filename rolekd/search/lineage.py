@@ -11,32 +11,55 @@ from rolekd.errors import RunError
 from rolekd.search.population import Generation, Result
 
 
-def winner(history: Sequence[Generation]) -> Result:
-    """Return the best of those that were trained longest; a draw goes to the earliest slot."""
+def ranked(history: Sequence[Generation]) -> list[Result]:
+    """Sort what an algorithm trained: longest first, of these the best; a draw by slot."""
     finished = [result for generation in history for result in generation]
     survivors = [result for result in finished if result.accuracy is not None]
-    if not survivors:
+    if finished and not survivors:
         raise RunError(
             "search: the loss of every member became NaN; lower the learning rate of the role "
             "that is searched"
         )
-    return min(
+    return sorted(
         survivors,
         key=lambda result: (
-            -(result.task.start_epoch + result.task.epochs),
+            -_reached(result),
             -(result.accuracy or 0.0),
             result.task.slot,
         ),
     )
 
 
-def trace(history: Sequence[Generation]) -> list[Result]:
-    """Return the winner and all its ancestors, the oldest first."""
+def winner(history: Sequence[Generation]) -> Result:
+    """Return the first of `ranked`."""
+    return ranked(history)[0]
+
+
+def trace(history: Sequence[Generation], last: Result | None = None) -> list[Result]:
+    """Return a result, by default the winner, and all its ancestors, the oldest first."""
     by_slot = {result.task.slot: result for generation in history for result in generation}
-    line = [winner(history)]
+    line = [last or winner(history)]
     while (parent := line[0].task.parent) is not None:
         line.insert(0, by_slot[parent])
     return line
+
+
+def best(history: Sequence[Generation], count: int) -> list[list[Result]]:
+    """Return the lines of the `count` best whose policies differ, of those trained longest."""
+    found: dict[tuple[tuple[int, ...], ...], list[Result]] = {}
+    order = ranked(history)
+    for result in order:
+        if _reached(result) < _reached(order[0]):
+            break
+        line = trace(history, result)
+        found.setdefault(tuple(one.task.policy for one in line), line)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _reached(result: Result) -> int:
+    return result.task.start_epoch + result.task.epochs
 
 
 def schedule(line: Sequence[Result], epochs: int) -> Schedule:

@@ -10,8 +10,10 @@ import torch._dynamo  # the first optimiser would import it, in every worker ane
 
 from rolekd import seeds
 from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
+from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
@@ -21,8 +23,9 @@ from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
 from rolekd.search.trainer import Outcome
+from rolekd.sources import splits
 from rolekd.train import devices, roles
-from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.augmentation import applied, constant, make_engine
 from rolekd.train.evaluate import accuracy, predict
 from rolekd.train.state import StateError
 from rolekd.train.training import DivergedError, Training
@@ -54,6 +57,7 @@ class Member:
             self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
             self._teacher.to(self._device)
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
+        self._whole = params
         # the schedules of a member are stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
 
@@ -84,12 +88,32 @@ class Member:
                     training.run_epoch()
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
-        images, labels = self._dataset.split("search_val")
         training.save(out)  # before the statistics change: children go on with these
-        reward = accuracy(predict(training.conclude(), images, normalize), labels)
-        stddev = seen_by_teacher.stddev()
-        extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
-        return Outcome(reward, seen, time.perf_counter() - began, extras)
+        reward = _measured(training, self._dataset, normalize)
+        return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
+
+    def confirm(self, schedule: Schedule, seed: int, epochs: int) -> Outcome:
+        """Train one candidate of the final; see `rolekd.search.trainer.Trainer`."""
+        began = time.perf_counter()
+        assert self._spec.search.confirm is not None
+        seed = seeds.derive(self._spec.seed, f"confirm {self._spec.role}", seed)
+        dataset = splits.redrawn(self._dataset, self._spec.search.confirm.validation_fraction, seed)
+        network, objective = self._start(seed)
+        normalize = Normalize(dataset, self._device)
+        params = self._whole.model_copy(update={"epochs": epochs})
+        batches = Batches(dataset, "search_train", params.batch_size, seed, normalize)
+        augment_at = applied(self._engine, schedule.stretch(epochs).policy_at)
+        training = Training(network, objective, batches, augment_at, params)
+        training.prepare()
+        seen = epochs * batches.images_per_epoch
+        with MeanProbability(objective.teacher) as seen_by_teacher:
+            try:
+                while not training.finished:
+                    training.run_epoch()
+            except DivergedError:
+                return Outcome(float("nan"), seen, time.perf_counter() - began)
+        reward = _measured(training, dataset, normalize)
+        return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
 
     def _start(self, seed: int) -> tuple[torch.nn.Module, Objective]:
         """Return the role's network and objective as a training begins with them."""
@@ -99,6 +123,17 @@ class Member:
         network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
         described = (network.to(self._device), about), (self._teacher, self._teacher_about)
         return network, Distillation(*described, self._distill_params, seed)
+
+
+def _measured(training: Training, dataset: Dataset, normalize: Normalize) -> float:
+    """Return the accuracy on search_val of a network whose training is done."""
+    images, labels = dataset.split("search_val")
+    return accuracy(predict(training.conclude(), images, normalize), labels)
+
+
+def _extras(seen_by_teacher: MeanProbability) -> dict[str, float]:
+    stddev = seen_by_teacher.stddev()
+    return {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
 
 
 def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from rolekd.params import SearchParams
 from rolekd.search.board import Board
+from rolekd.search.history import Found
 from rolekd.search.population import Result
 
 
@@ -27,8 +28,8 @@ class Observer(Protocol):
         """All members of a generation are done; they come in order."""
         ...
 
-    def finished(self, line: Sequence[Result]) -> None:
-        """The search is done; `line` is the winner's lineage, oldest first."""
+    def finished(self, found: Found) -> None:
+        """The search is done."""
         ...
 
 

@@ -9,6 +9,7 @@ import optuna
 from rolekd.augment.policy import describe
 from rolekd.errors import InputError
 from rolekd.params import SearchParams
+from rolekd.search import final, phases
 from rolekd.search.constant import ConstantPlanner
 from rolekd.search.population import LARGEST, Generation, Integers, Task, plan
 from rolekd.search.spec import SearchSpec
@@ -73,7 +74,24 @@ def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
 
 def make_planner(spec: SearchSpec) -> Planner:
     """Make what plans a search: a function of the complete generations, as all workers make it."""
+    settings, algorithm = spec.search, _make_algorithm(spec)
+
+    def plan_next(history: Sequence[Generation]) -> list[Task]:
+        if not phases.all_proposed(settings, history):
+            return algorithm(history)
+        if settings.confirm is None:
+            return []
+        entered = final.candidates(settings, spec.given, phases.proposed(history))
+        rungs = phases.rungs(history)
+        return final.plan(settings, entered, rungs, len(history), spec.epochs)
+
+    return plan_next
+
+
+def _make_algorithm(spec: SearchSpec) -> Planner:
     settings = spec.search
+    if settings.algorithm == "ladder":
+        return lambda _: []
     if settings.algorithm == "pbt":
         return partial(plan, settings, spec.seed)
     try:

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rolekd.augment import ladder
 from rolekd.augment.policy import LENGTH, MAX_MAGNITUDE, MAX_PROBABILITY
+from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.seeds import derive
 
@@ -38,16 +40,27 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A schedule over the epochs of the search that stands in its final, and its name."""
+
+    name: str
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
 class Task:
     """What is trained in a slot.
 
     Attributes:
         slot: Where in the search this is.
         parent: Slot of the generation before whose training state is continued; None: from fresh.
-        policy: 60 integers.
+        policy: 60 integers; of a candidate those that its schedule ends with.
         start_epoch: Epochs already in the state.
         epochs: Epochs to train here.
         width: Number of slots of this generation.
+        candidate: Of the final: whose whole training this is, from fresh; see
+            `rolekd.search.final`. None: a slot of the algorithm's.
+        seed: Of the final: decides split, initial weights and order of images.
     """
 
     slot: Slot
@@ -56,6 +69,8 @@ class Task:
     start_epoch: int
     epochs: int
     width: int
+    candidate: Candidate | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,12 @@ def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> 
     """
     generation = len(history)
     if generation == 0:
+        begin = [NOTHING]
+        if settings.start == "ladder":
+            begin += [ladder.policy(name).values for name in settings.ladder]
         return [
-            _task(settings, Slot(0, member), None, NOTHING) for member in range(settings.population)
+            _task(settings, Slot(0, member), None, begin[member % len(begin)])
+            for member in range(settings.population)
         ]
     previous = {result.task.slot.member: result for result in history[-1]}
     sources = exploit_pairs(settings, seed, history[-1])

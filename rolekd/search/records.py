@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rolekd.search.population import Result, Slot, Task
+from rolekd.augment import schedule as schedules
+from rolekd.search.phases import CONFIRM, PROPOSE
+from rolekd.search.population import Candidate, Result, Slot, Task
 
 SIGNATURE = "worker "  # begins the attribute of a worker that claims a trial
 
@@ -17,6 +19,19 @@ def task_attributes(task: Task) -> dict[str, Any]:
         "policy": list(task.policy),
         "epochs": [task.start_epoch, task.start_epoch + task.epochs],
         "width": task.width,
+        **_final_attributes(task),
+    }
+
+
+def _final_attributes(task: Task) -> dict[str, Any]:
+    if task.candidate is None:
+        return {"stage": PROPOSE}
+    candidate = task.candidate
+    return {
+        "stage": CONFIRM,
+        "candidate": candidate.name,
+        "schedule": candidate.schedule.to_json(),
+        "seed": task.seed,
     }
 
 
@@ -30,7 +45,16 @@ def read_task(attributes: Mapping[str, Any]) -> Task:
         start_epoch=start,
         epochs=stop - start,
         width=attributes["width"],
+        candidate=_read_candidate(attributes),
+        seed=attributes.get("seed", 0),
     )
+
+
+def _read_candidate(attributes: Mapping[str, Any]) -> Candidate | None:
+    if attributes["stage"] == PROPOSE:
+        return None
+    name = attributes["candidate"]
+    return Candidate(name, schedules.parse(attributes["schedule"], name))
 
 
 def outcome_attribute(result: Result) -> dict[str, Any]:

@@ -24,16 +24,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
-from rolekd.params import SearchParams
 from rolekd.processes import exclusive
-from rolekd.search import lineage
+from rolekd.search import final, lineage, phases
 from rolekd.search.artifacts import absolute, open_artifacts
 from rolekd.search.board import Board
+from rolekd.search.history import Found
 from rolekd.search.joining import make_trainer, refuse_other_versions
 from rolekd.search.observers import Observer, Telling
-from rolekd.search.population import Result
 from rolekd.search.spec import SearchSpec
 from rolekd.search.study import Ledger
 from rolekd.search.team import Team
@@ -58,26 +56,6 @@ class Storage:
     artifacts: str | None = None
     study: str | None = None
     heartbeat_seconds: int = 10
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        search: Its parameters.
-        history: Generations of results, members in order.
-        line: The winner's lineage, oldest first; its last is the winner.
-    """
-
-    search: SearchParams
-    history: Sequence[Sequence[Result]]
-    line: Sequence[Result]
-
-    @property
-    def schedule(self) -> Schedule:
-        """The learned schedule: what the winner and its ancestors were trained with."""
-        return lineage.schedule(self.line, self.search.epochs)
 
 
 def run(
@@ -128,13 +106,16 @@ def run(
 
             worker = Worker(ledger, store, make_trainer(spec, inputs), scratch, pulse)
             board = worker.work()
-        worker.sweep(board, list(range(spec.search.generations)))
+        worker.sweep(board, list(range(len(board.history))))
         ledger.close()
         shutil.rmtree(scratch)
-    line = lineage.trace(board.history)
+    proposed, rungs = phases.proposed(board.history), phases.rungs(board.history)
+    line = lineage.trace(proposed) if proposed else []
+    verdict = final.verdict(spec.search, rungs) if rungs else None
+    found = Found(spec.search, board.history, line, verdict)
     for observer in observers:
-        observer.finished(line)
-    return Found(spec.search, board.history, line)
+        observer.finished(found)
+    return found
 
 
 @contextmanager

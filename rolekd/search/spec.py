@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class SearchSpec:
         training: JSON-able; whatever else decides the trainer's arithmetic.
         inputs: Path of each input file, relative to the folder of inputs -> its SHA-256.
         versions: Name of a library, of Python, or "rolekd code" -> its version.
+        epochs: Of a whole training, as the final's are.
+        given: Further candidates of the final: name -> JSON of a schedule.
     """
 
     seed: int
@@ -35,6 +37,8 @@ class SearchSpec:
     training: Mapping[str, Any]
     inputs: Mapping[str, str]
     versions: Mapping[str, str]
+    epochs: int
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON-able values."""

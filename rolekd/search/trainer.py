@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from rolekd import plugins
+from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
@@ -53,6 +54,17 @@ class Trainer(Protocol):
             start_epoch: Epochs already in `state`.
             epochs: Epochs to train now.
             out: File to write the new training state to: weights, optimiser, BatchNorm, epoch.
+        """
+        ...
+
+    def confirm(self, schedule: Schedule, seed: int, epochs: int) -> Outcome:
+        """Train a whole training from fresh weights, on a split drawn anew, and measure it.
+
+        Args:
+            schedule: Of policies; stretched to the training.
+            seed: Decides split, initial weights and the order of images, so that two schedules
+                with one seed are a pair.
+            epochs: Of the training.
         """
         ...
 

@@ -106,12 +106,15 @@ class Worker:
                 assert parent is not None and parent.state is not None
                 state = Path(folder, "in")
                 self._artifacts.get_state(task.parent, parent.trial, parent.state, state)
-            outcome = self._trainer.advance(
-                state, task.policy, task.slot, task.start_epoch, task.epochs, out
-            )
+            if task.candidate is None:
+                outcome = self._trainer.advance(
+                    state, task.policy, task.slot, task.start_epoch, task.epochs, out
+                )
+            else:
+                outcome = self._trainer.confirm(task.candidate.schedule, task.seed, task.epochs)
             accuracy = None if math.isnan(outcome.accuracy) else outcome.accuracy
             checksum = None
-            if accuracy is not None:
+            if accuracy is not None and out.exists():
                 checksum = self._artifacts.put_state(task.slot, entry.number, out)
         result = Result(
             task=task,

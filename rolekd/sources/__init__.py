@@ -21,6 +21,7 @@ __all__ = [
     "open_source",
     "prepare",
     "quality",
+    "splits",
 ]
 
 

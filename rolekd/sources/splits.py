@@ -1,11 +1,13 @@
 """Splits: stratified, seeded, and disjoint by content."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd import seeds
-from rolekd.data.dataset import Indices, Labels
+from rolekd.data.content import Content
+from rolekd.data.dataset import Dataset, Indices, Labels
 from rolekd.errors import InputError, few
 
 if TYPE_CHECKING:
@@ -89,6 +91,32 @@ def all_splits(
         "search_validation_fraction", fraction, search_train=search_train, search_val=search_val
     )
     return {"search_train": search_train, "search_val": search_val, "train": train, "test": test}
+
+
+def redrawn(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Return a data set whose splits search_train and search_val are drawn anew.
+
+    They divide the same images; search_val has `fraction` of each class.
+
+    Raises:
+        InputError: A class would have no image in one of them.
+    """
+    found = np.sort(np.concatenate([dataset.splits["search_train"], dataset.splits["search_val"]]))
+    groups = np.zeros(len(dataset.images), np.int64)
+    groups[found] = Content.of(dataset.images[found]).groups()
+    train, validation = stratified(found, groups, dataset.labels, fraction, seed)
+    for part in (train, validation):
+        seen = set(dataset.labels[part].tolist())
+        for label, name in enumerate(dataset.classes):
+            if label not in seen:
+                raise InputError(
+                    f"search.confirm.validation_fraction {fraction:g}: leaves no image of class "
+                    f"{name} in a part of the {len(found)} training images; set it nearer to 0.5, "
+                    "or add images"
+                )
+    return replace(
+        dataset, splits={**dataset.splits, "search_train": train, "search_val": validation}
+    )
 
 
 def _at_most(

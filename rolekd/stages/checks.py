@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rolekd.augment import ladder
 from rolekd.distill import registry, taps
 from rolekd.errors import InputError
 from rolekd.models import zoo
@@ -25,6 +26,11 @@ _ANY_SIDE = 32  # pixels, where only the data know
 def check(params: "Params") -> None:
     """Raise `InputError` for a name that does not exist, or a student without an integer form."""
     plan.check(params.compare)
+    for name in params.search.ladder:
+        try:
+            ladder.parse(name)
+        except InputError as error:
+            raise InputError(f"search.ladder: {error}") from error
     find(params.data.source)
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)

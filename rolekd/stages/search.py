@@ -4,14 +4,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from rolekd import files
+from rolekd.augment import schedule as schedules
+from rolekd.augment.named import TEACHER_SCHEDULE
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.outputs import Lineage, SearchMetrics
 from rolekd.params import Role
 from rolekd.report import histories, style
 from rolekd.search import history, runner
+from rolekd.search.history import Found
 from rolekd.search.member import DATA, TEACHER, training
 from rolekd.search.observers import Observer
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
@@ -36,6 +41,8 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
         training=training(params, role),
         inputs=hash_inputs(inputs),
         versions=versions(),
+        epochs=getattr(params, role).training.epochs,
+        given=_given(stage, role),
     )
     home = store.project_root() / ".rolekd"
     artifacts = home / "artifacts" / spec.name
@@ -53,13 +60,35 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     )
     _write(stage, role, found)
     shutil.rmtree(artifacts, ignore_errors=True)
-    stage.finish(SearchMetrics(accuracy=found.line[-1].accuracy), ends_of_curves=True)
+    stage.finish(_metrics(found), ends_of_curves=True)
 
 
-def _write(stage: Stage, role: Role, found: runner.Found) -> None:
+def _given(stage: Stage, role: Role) -> dict[str, Any]:
+    """Return the candidates beside the search's own: for a student the teacher's schedule."""
+    if role == "teacher":
+        return {}
+    schedule = schedules.load(stage.outputs.schedule("teacher"))
+    return {TEACHER_SCHEDULE: schedule.to_json()}
+
+
+def _metrics(found: Found) -> SearchMetrics:
+    if found.verdict is None:
+        return SearchMetrics(accuracy=found.line[-1].accuracy)
+    winner = found.verdict.winner
+    return SearchMetrics(
+        winner=winner.name,
+        accuracy=mean(winner.accuracies.values()),
+        gain=winner.gain,
+        gain_error=winner.error,
+        seeds=len(winner.accuracies),
+    )
+
+
+def _write(stage: Stage, role: Role, found: Found) -> None:
     outputs = stage.outputs
     found.schedule.save(outputs.schedule(role))
     files.write_csv(outputs.history(role), history.rows(found))
+    files.write_csv(outputs.final(role), history.final(found))
     Lineage.model_validate(history.lineage(found)).save(outputs.lineage(role))
     slots = histories.read_search(outputs.history(role))
     figure = histories.search_figure(slots, f"Search of the {role}'s schedule")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rolekd import files, parallel, seeds
-from rolekd.augment.named import NamedAugmentation, resolve
+from rolekd.augment.named import TEACHER_SCHEDULE, NamedAugmentation, resolve
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
@@ -28,7 +28,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
     augmentation = NamedAugmentation("none")
     if teacher == "searched":
-        augmentation = resolve("teacher-schedule", outputs.schedule)
+        augmentation = resolve(TEACHER_SCHEDULE, outputs.schedule)
     # the same for both: they differ by their augmentation alone
     seed = seeds.derive(stage.params.seed, "train teacher")
     params = stage.params.teacher.training

@@ -1,9 +1,10 @@
-"""What a search tells its MLflow run: a child run per member, the population in the parent."""
+"""What a search tells its MLflow run: a child run for each member and candidate."""
 
 import statistics
 from collections.abc import Sequence
 
 from rolekd.params import SearchParams
+from rolekd.search.history import Found
 from rolekd.search.population import Result
 from rolekd.track.runs import Run
 
@@ -18,6 +19,7 @@ class SearchRuns:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._members: list[Run] = []
+        self._candidates: dict[str, Run] = {}
 
     def started(self, settings: SearchParams) -> None:
         """Open a child run for every member."""
@@ -28,18 +30,26 @@ class SearchRuns:
         ]
 
     def slot(self, result: Result) -> None:
-        """Record a member's generation, at the epoch that it reached."""
+        """Record a member's generation at the epoch it reached, or a candidate's seed."""
         task = result.task
         metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}
         if result.accuracy is not None:
             metrics["accuracy"] = result.accuracy
+        if task.candidate is not None:
+            name = task.candidate.name
+            if name not in self._candidates:
+                self._candidates[name] = self._run.child(f"candidate {name}", {"candidate": name})
+            self._candidates[name].epoch({**metrics, **result.extras}, task.seed)
+            return
         if task.parent is not None:
             metrics["copied_from"] = float(task.parent.member)
         member = self._members[task.slot.member]
         member.epoch({**metrics, **result.extras}, task.start_epoch + task.epochs)
 
     def generation(self, results: Sequence[Result]) -> None:
-        """Record the population's accuracy in the parent run."""
+        """Record the population's accuracy in the parent run; a rung says nothing of it."""
+        if results[0].task.candidate is not None:
+            return
         accuracies = [result.accuracy for result in results if result.accuracy is not None]
         metrics = {"diverged_members": float(len(results) - len(accuracies))}
         if accuracies:
@@ -48,11 +58,18 @@ class SearchRuns:
         task = results[0].task
         self._run.epoch(metrics, task.start_epoch + task.epochs)
 
-    def finished(self, line: Sequence[Result]) -> None:
-        """Mark the members whose generations became the schedule, and end their runs."""
-        winner = line[-1].task.slot.member
-        ancestors = {result.task.slot.member for result in line}
+    def finished(self, found: Found) -> None:
+        """Mark the members whose generations became a schedule, and who won; end their runs."""
+        ancestors = [result.task.slot.member for result in found.line]
         for number, member in enumerate(self._members):
-            member.set_tags({"winner": number == winner, "in_lineage": number in ancestors})
+            member.set_tags({"winner": number == ancestors[-1], "in_lineage": number in ancestors})
             member.close()
+        if found.verdict is None:
+            self._run.set_tags({"winner": ancestors[-1]})
+            return
+        winner = found.verdict.winner.name
+        for standing in found.verdict.standings:
+            run = self._candidates[standing.name]
+            run.set_tags({"winner": standing.name == winner})
+            run.close()
         self._run.set_tags({"winner": winner})

@@ -6,6 +6,8 @@ from rich.console import Console
 
 from rolekd.cli.progress import Bar, SearchProgress, TrainingProgress
 from rolekd.params import SearchParams
+from rolekd.search import final
+from rolekd.search.history import Found
 from rolekd.search.population import Result, Slot, Task
 
 
@@ -19,13 +21,14 @@ def show(terminal, seconds=0.0, **console):
     with SearchProgress(
         "teacher", Console(file=text, force_terminal=terminal, width=120, **console)
     ) as bar:
-        bar.started(SearchParams(population=2, epochs=4, interval_epochs=2))
+        settings = SearchParams(population=2, epochs=4, interval_epochs=2, confirm=None)
+        bar.started(settings)
         for generation, accuracies in enumerate([(0.5, 0.6), (0.75, None)]):
             results = [result(generation, m, a, seconds) for m, a in enumerate(accuracies)]
             for each in results:
                 bar.slot(each)
             bar.generation(results)
-        bar.finished([result(1, 0, 0.75)])
+        bar.finished(Found(settings, [], [result(1, 0, 0.75)], None))
     return text.getvalue()
 
 
@@ -35,6 +38,30 @@ def test_lines_where_there_is_no_terminal():
         "teacher: generation 1/2, best 60.00%, median 55.00%",
         "teacher: generation 2/2, best 75.00%, median 75.00%, 1 diverged",
         "teacher: done, member 0 wins with 75.00%",
+    ]
+
+
+def test_a_final_says_who_won_and_by_how_much():
+    settings = SearchParams(
+        algorithm="ladder", epochs=4, interval_epochs=2, ladder=("all-3",),
+        confirm={"rungs": [[3, 2]]},
+    )  # fmt: skip
+    entered = final.candidates(settings, {}, [])
+    rung = [
+        Result(task, 0, 0.5 + 0.1 * task.seed * (task.candidate.name != "none"), 100, 0.0)
+        for task in final.plan(settings, entered, [], 0, 4)
+    ]
+    text = io.StringIO()
+    with SearchProgress("student", Console(file=text, width=120)) as bar:
+        bar.started(settings)
+        for each in rung:
+            bar.slot(each)
+        bar.generation(rung)
+        bar.finished(Found(settings, [rung], [], final.verdict(settings, [rung])))
+    assert text.getvalue().splitlines() == [
+        "student: a final of at most 6 trainings",
+        "student: final, rung 1/1, 2 candidates, best 60.00%, median 50.00%",
+        "student: done, none wins: all-3 is +5.00 ± 5.00 points from none over 2 seeds",
     ]
 
 

@@ -33,7 +33,14 @@ ROUNDS = 2  # of the pipeline, from nothing to the end
 FOLDER = ROOT / "build" / "test-kill"
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 TINY = {
-    "search": {"population": 2, "epochs": 8, "interval_epochs": 1},
+    "search": {
+        "population": 2,
+        "epochs": 8,
+        "interval_epochs": 1,
+        "proposals": 1,
+        "ladder": ["all-3"],
+        "confirm": {"rungs": [[4, 2]]},
+    },
     "machine": {"workers": 2},
     "teacher": {"training": {"epochs": 20}},
     "student": {"training": {"epochs": 20}},

@@ -47,7 +47,9 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def make_spec(inputs):
-    def make(seed=0, population=4, epochs=10, interval_epochs=2, algorithm="pbt", **training):
+    def make(
+        seed=0, population=4, epochs=10, interval_epochs=2, algorithm="pbt", search=None, **training
+    ):
         return SearchSpec(
             seed=seed,
             role="teacher",
@@ -57,10 +59,12 @@ def make_spec(inputs):
                 epochs=epochs,
                 interval_epochs=interval_epochs,
                 algorithm=algorithm,
+                **(search or {"confirm": None}),
             ),
             training=training,
             inputs=hash_inputs(inputs),
             versions=versions(),
+            epochs=epochs,
         )
 
     return make

@@ -4,7 +4,7 @@ from rolekd.params import SearchParams
 from rolekd.search.board import Board, Entry, State
 from rolekd.search.population import Result, Slot, plan
 
-SETTINGS = SearchParams(population=2, epochs=6, interval_epochs=2)
+SETTINGS = SearchParams(population=2, epochs=6, interval_epochs=2, confirm=None)
 TASKS = plan(SETTINGS, 0, [])
 
 

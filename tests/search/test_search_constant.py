@@ -39,7 +39,9 @@ def play(planner, accuracy=half):
 
 @pytest.fixture
 def settings():
-    return SearchParams(population=8, epochs=6, interval_epochs=2, algorithm="tpe")  # 2 lanes of 12
+    return SearchParams(
+        population=8, epochs=6, interval_epochs=2, algorithm="tpe", confirm=None
+    )  # 2 lanes of 12
 
 
 def lanes(history):

@@ -1,14 +1,20 @@
 """Slots of a student's search whose objective has a state of its own."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from rolekd.augment import ladder
+from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
-from rolekd.errors import RunError
+from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
 from rolekd.params import Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, training
 from rolekd.search.population import Slot
 from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.sources import splits
 from rolekd.train import roles, state
 
 NOTHING = (0,) * 60
@@ -35,6 +41,7 @@ def _member(inputs, training_params=None, **distill):
         training=training(params, "student"),
         inputs=hash_inputs(inputs),
         versions=versions(),
+        epochs=4,
     )
     return Member(spec, inputs)
 
@@ -115,3 +122,31 @@ def test_a_member_is_measured_with_new_statistics_and_continued_with_its_own(inp
     different = {key for key in seen[0] if not (seen[0][key] == seen[1][key]).all()}
     assert different
     assert all("running_" in key or "num_batches" in key for key in different)
+
+
+def test_the_final_trains_anew_on_a_split_of_the_seed(inputs):
+    member = _member(inputs)
+    none, strong = (Schedule.constant(ladder.policy(f"all-{s}"), 4) for s in (0, 10))
+    one, again = (member.confirm(none, 0, 2) for _ in range(2))
+    assert one.accuracy == again.accuracy  # nothing is left over from a training
+    assert member.confirm(none, 1, 2).accuracy != one.accuracy
+    assert member.confirm(strong, 0, 2).accuracy != one.accuracy
+    assert 0 < one.extras["teacher_stddev"] < 0.5
+
+
+def test_a_split_is_drawn_anew_from_the_same_images(digits):
+    part = splits.redrawn(digits, 0.25, 7)
+    parts = [part.splits[name] for name in ("search_train", "search_val")]
+    before = [digits.splits[name] for name in ("search_train", "search_val")]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.sort(np.concatenate(before)))
+    assert len(parts[1]) == pytest.approx(0.25 * len(np.concatenate(parts)), abs=10)
+    assert np.array_equal(parts[0], splits.redrawn(digits, 0.25, 7).splits["search_train"])
+    assert not np.array_equal(parts[0], splits.redrawn(digits, 0.25, 8).splits["search_train"])
+    assert np.array_equal(part.splits["test"], digits.splits["test"])
+
+
+def test_a_split_that_leaves_a_class_out_is_refused(digits):
+    few = replace(digits, splits={**digits.splits, "search_train": np.arange(20)})
+    few.splits["search_val"] = np.arange(20, 24)
+    with pytest.raises(InputError, match="leaves no image of class"):
+        splits.redrawn(few, 0.1, 0)

@@ -34,6 +34,7 @@ def _spec(inputs, **options):
         training=training(params, "teacher"),
         inputs=hash_inputs(inputs),
         versions=versions(),
+        epochs=4,
     )
 
 

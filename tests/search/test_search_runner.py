@@ -1,5 +1,8 @@
+import contextlib
 import threading
+import time
 
+from rolekd.errors import InputError, RunError
 from rolekd.search.runner import run
 from rolekd.search.study import Ledger
 
@@ -8,6 +11,51 @@ def test_any_number_of_workers_gives_the_same_result(trainers, inputs, make_spec
     spec = make_spec(seconds=0.01)
     found = {n: digest(run(spec, inputs, tmp_path / str(n), workers=n)) for n in (1, 2, 3)}
     assert len(set(found.values())) == 1
+
+
+FINAL = {"ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
+
+
+def test_a_final_gives_the_same_result_with_any_number_of_workers(
+    trainers, inputs, make_spec, digest, tmp_path
+):
+    spec = make_spec(seconds=0.01, search=FINAL)
+    found = {n: run(spec, inputs, tmp_path / str(n), workers=n) for n in (1, 2, 3)}
+    assert len({digest(one) for one in found.values()}) == 1
+    one = found[1]
+    assert one.verdict is not None
+    assert one.schedule == one.verdict.schedule
+    assert {standing.name for standing in one.verdict.standings} == {
+        "none", "pbt-1", "pbt-2", "all-2", "all-6",
+    }  # fmt: skip
+    # the states that nothing starts from any more are gone
+    assert not [path for path in (tmp_path / "1" / "artifacts").rglob("*state*") if path.is_file()]
+
+
+def test_a_final_can_be_all_of_a_search(trainers, inputs, make_spec, tmp_path):
+    spec = make_spec(algorithm="ladder", search=FINAL)
+    found = run(spec, inputs, tmp_path, workers=2)
+    assert [len(generation) for generation in found.history] == [3 * 2, 2 * 2]
+    assert found.line == []
+    again = run(spec, inputs, tmp_path)
+    assert again.schedule == found.schedule
+
+
+def test_a_run_after_the_end_of_the_algorithm_goes_on_with_the_final(
+    trainers, inputs, make_spec, digest, start, tmp_path
+):
+    spec = make_spec(seconds=0.05, search=FINAL)
+    wanted = digest(run(spec, inputs, tmp_path / "whole", workers=2))
+    search = start(spec, tmp_path / "killed", workers=2)
+    ledger = None
+    while ledger is None or len(ledger.read().history) < spec.search.generations:
+        time.sleep(0.02)
+        if (tmp_path / "killed" / "study.db").exists():
+            with contextlib.suppress(InputError, RunError):
+                ledger = Ledger.open(f"sqlite:///{tmp_path}/killed/study.db", spec.name)
+    search.kill()
+    search.process.join()
+    assert digest(run(spec, inputs, tmp_path / "killed", workers=2)) == wanted
 
 
 def test_another_seed_gives_another_result(trainers, inputs, make_spec, digest, tmp_path):

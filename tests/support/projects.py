@@ -19,7 +19,14 @@ GUARDED = ROOT / "tests/support/guarded"
 _OURS = ("MLFLOW_", "DVC_", "PYTEST_", "XDG_", "MPLCONFIGDIR", "TORCHINDUCTOR_", "TRITON_")
 SMALL = {
     "threads": 1,
-    "search": {"population": 2, "epochs": 2, "interval_epochs": 1},
+    "search": {
+        "population": 2,
+        "epochs": 2,
+        "interval_epochs": 1,
+        "proposals": 1,
+        "ladder": ["all-3"],
+        "confirm": {"rungs": [[4, 2]]},
+    },
     "teacher": {"model": {"width": 4}, "training": {"epochs": 1}},
     "student": {"model": {"width": 4}, "training": {"epochs": 1}},
     "compare": {"seeds": 2},

@@ -13,9 +13,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.params import SearchParams, TrackParams
-from rolekd.search.population import Result, Slot, Task
+from rolekd.search import final
+from rolekd.search.history import Found
+from rolekd.search.population import Candidate, Result, Slot, Task
 from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
@@ -338,14 +342,30 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
         before = threading.active_count()
         observer = SearchRuns(run)
         assert threading.active_count() == before  # the search may fork until it has started
-        observer.started(SearchParams(population=2, epochs=6, interval_epochs=3))
+        settings = SearchParams(
+            population=2,
+            epochs=6,
+            interval_epochs=3,
+            ladder=("all-3",),
+            confirm={"rungs": [[5, 2]]},
+        )
+        observer.started(settings)
         first = [result(0, 0, None, 0.3), result(0, 1, None, None)]
         second = [result(1, 0, 0, 0.5), result(1, 1, 0, 0.4)]
         for generation in (first, second):
             for one in generation:
                 observer.slot(one)
             observer.generation(generation)
-        observer.finished([first[0], second[0]])
+        entered = [Candidate(name, Schedule.constant(Policy.zeros(), 6)) for name in ("none", "x")]
+        rung = [
+            Result(task, 0, 0.5 + 0.1 * (task.candidate.name == "x"), 100, 0.5)
+            for task in final.plan(settings, entered, [], 2, 6)
+        ]
+        for one in rung:
+            observer.slot(one)
+        observer.generation(rung)
+        verdict = final.verdict(settings, [rung])
+        observer.finished(Found(settings, [first, second, rung], [first[0], second[0]], verdict))
     found = recorded(project)
     parent = found["search_teacher"]
     assert history(project, parent, "best_accuracy") == [(3, 0.3), (6, 0.5)]
@@ -355,6 +375,10 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
     assert found["member 0"].data.tags["winner"] == "True"
     assert found["member 1"].data.tags["in_lineage"] == "False"
     assert found["member 1"].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert history(project, found["candidate x"], "accuracy") == [(0, 0.6), (1, 0.6)]
+    assert found["candidate none"].data.tags["winner"] == "False"
+    assert found["candidate x"].data.tags["winner"] == "True"
+    assert parent.data.tags["winner"] == "x"
 
 
 def test_stage_imports_no_mlflow() -> None:

@@ -1,0 +1,155 @@
+"""The final of a search: a table of its candidates, and their accuracy as a picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rolekd.augment import ladder
+from rolekd.errors import InputError
+from rolekd.report.histories import read_rows
+from rolekd.report.significance import paired_p_value
+from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
+from rolekd.search.final import NONE, Standing, standings
+
+_WIDTH = 4.6  # inches
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final as the page tells it.
+
+    Attributes:
+        standings: Who came farthest first, of these the best.
+        winner: Name of the candidate whose schedule was taken.
+    """
+
+    standings: Sequence[Standing]
+    winner: str
+
+
+def read(path: Path, winner: str | None) -> Final | None:
+    """Read a search stage's final.csv; None: the search had no final.
+
+    Raises:
+        InputError: The file is missing or lacks a column.
+    """
+    if winner is None:
+        return None
+    try:
+        return Final(
+            standings(
+                (
+                    int(row["rung"]),
+                    row["candidate"],
+                    int(row["seed"]),
+                    float(row["accuracy"]) if row["accuracy"] else None,
+                )
+                for row in read_rows(path)
+            ),
+            winner,
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: no final of a search ({error}); run the search again") from error
+
+
+def table(final: Final) -> list[dict[str, str]]:
+    """Return a row for each candidate: what it reached, and what that is above none."""
+    rows = []
+    for one in final.standings:
+        accuracies, count = [100 * value for value in one.accuracies.values()], len(one.accuracies)
+        spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
+        gain, p_value = "", ""
+        if one.name != NONE:
+            gain = f"{100 * one.gain:+.2f}" + (f" ± {100 * one.error:.2f}" if count > 1 else "")
+            p_value = f"{paired_p_value(np.array(one.differences)):.3f}" if count > 1 else ""
+        rows.append(
+            {
+                "candidate": one.name,
+                "seeds": str(count),
+                "accuracy %": f"{fmean(accuracies):.2f}{spread}",
+                "points above none": gain,
+                "p": p_value,
+                "": "taken" if one.name == final.winner else "",
+            }
+        )
+    return rows
+
+
+def sentence(final: Final, role: str) -> str:
+    """Say what won, and how surely."""
+    best = next(one for one in final.standings if one.name != NONE)
+    evidence = (
+        f"{100 * best.gain:+.2f} points above none, standard error {100 * best.error:.2f}, over "
+        f"{len(best.differences)} seeds, exact p = {paired_p_value(np.array(best.differences)):.3f}"
+    )
+    if final.winner == NONE:
+        return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."
+    return f"The {role} gets {final.winner}: {evidence}."
+
+
+def figure(final: Final) -> Figure:
+    """Draw what each candidate is above none over its strength; those without stand at the right.
+
+    A candidate's bar is a standard error each way.
+    """
+    groups = _groups(final.standings)
+    with style():
+        drawn = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
+        axes = drawn.subplots()
+        axes.axhline(0, color=FAINT, linewidth=1)
+        names = [name for name in groups if name]
+        at: list[tuple[float, Standing]] = []
+        for place, name in enumerate(names):
+            points = [
+                # side by side where families have the same strength
+                (strength + 0.15 * (place - (len(names) - 1) / 2), one)
+                for strength, one in sorted(groups[name], key=lambda point: point[0])
+            ]
+            at += points
+            shade, label = PALETTE[place % len(PALETTE)], legible(name)
+            xs, found = [x for x, _ in points], [one for _, one in points]
+            _errorbar(axes, xs, found, fmt="o-", color=shade, label=label)
+        others = [one for _, one in groups.get("", [])]
+        places = [ladder.HIGHEST + 1.5 + place for place in range(len(others))]
+        _errorbar(axes, places, others, fmt="s", color=FAINT)
+        for x, one in zip(places, others, strict=True):
+            axes.annotate(
+                legible(one.name), (x, 100 * one.gain), (4, 4), textcoords="offset points", size=8
+            )
+        for x, one in [*at, *zip(places, others, strict=True)]:
+            if one.name == final.winner:
+                axes.scatter([x], [100 * one.gain], color=ACCENT, s=60, zorder=4, label="taken")
+        axes.set_xlabel("strength on the ladder; right of it: other schedules")
+        axes.set_ylabel("points above none")
+        axes.set_xticks(range(0, ladder.HIGHEST + 1, 2))
+        if names:
+            axes.legend()
+        axes.grid()
+    return drawn
+
+
+def _errorbar(
+    axes: Axes, places: Sequence[float], found: Sequence[Standing], **options: Any
+) -> None:
+    errors = [100 * one.error if len(one.differences) > 1 else 0.0 for one in found]
+    axes.errorbar(places, [100 * one.gain for one in found], errors, capsize=3, **options)
+
+
+def _groups(found: Sequence[Standing]) -> Mapping[str, list[tuple[int, Standing]]]:
+    """Return family of the ladder -> (strength, candidate); "": of no family."""
+    groups: dict[str, list[tuple[int, Standing]]] = {}
+    for one in found:
+        if one.name == NONE:
+            continue
+        try:
+            family, strength = ladder.parse(one.name)
+        except InputError:
+            family, strength = "", 0
+        groups.setdefault(family, []).append((strength, one))
+    return groups

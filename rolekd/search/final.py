@@ -1,0 +1,208 @@
+"""The final of a search: what was proposed is trained anew, and "none" stands unless it is beaten.
+
+What an algorithm measures is the best of many noisy numbers, on one split, with weights that other
+policies trained before: the winner's luck. So candidates are trained from fresh weights for the
+whole training, on splits drawn anew, over several seeds; candidates with the same seed have the
+same split, initial weights and order of images, and are compared in pairs with "none". The budget
+goes to the good ones: each rung gives more seeds to fewer candidates (successive halving, Jamieson
+& Talwalkar 2016). In doubt "none" is kept: a search then does no harm.
+
+A rung is a generation of slots that follows those of the algorithm. Standard library only.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rolekd.augment import ladder
+from rolekd.augment import schedule as schedules
+from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
+from rolekd.search import lineage
+from rolekd.search.population import Candidate, Generation, Slot, Task
+
+if TYPE_CHECKING:
+    from rolekd.params import SearchParams
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the final says of a candidate.
+
+    Attributes:
+        name: Of the candidate.
+        accuracies: Seed -> validation accuracy, 0..1; 0 where the loss became NaN.
+        differences: Of the accuracies to those of none, in the order of the seeds.
+        rung: The last that it was in, from 0.
+    """
+
+    name: str
+    accuracies: Mapping[int, float]
+    differences: tuple[float, ...]
+    rung: int
+
+    @property
+    def gain(self) -> float:
+        """Mean paired difference to none."""
+        return statistics.fmean(self.differences)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the gain; infinite with one seed."""
+        count = len(self.differences)
+        if count < 2:
+            return float("inf")
+        return float(statistics.stdev(self.differences) / count**0.5)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a final ended.
+
+    Attributes:
+        standings: Of all candidates: who came farthest first, of these the best.
+        best: The best of those beside none that came to the last rung, whether it won or not.
+        winner: `best`, or none.
+        schedule: The winner's.
+    """
+
+    standings: Sequence[Standing]
+    best: Standing
+    winner: Standing
+    schedule: Schedule
+
+
+def candidates(
+    settings: "SearchParams", given: Mapping[str, Any], proposed: Sequence[Generation]
+) -> list[Candidate]:
+    """Return the candidates: none, the given ones, the algorithm's best, the ladder's rungs.
+
+    Args:
+        settings: Of the search.
+        given: Name -> JSON of a schedule, such as the teacher's for a student.
+        proposed: The algorithm's generations, complete; empty for the ladder alone.
+    """
+
+    def constant(policy: Policy) -> Schedule:
+        return Schedule.constant(policy, settings.epochs)
+
+    found = [Candidate(NONE, constant(Policy.zeros()))]
+    found += [Candidate(name, schedules.parse(value, name)) for name, value in given.items()]
+    for place, line in enumerate(lineage.best(proposed, settings.proposals), 1):
+        name = f"{settings.algorithm}-{place}"
+        found.append(Candidate(name, lineage.schedule(line, settings.epochs)))
+    found += [Candidate(name, constant(ladder.policy(name))) for name in settings.ladder]
+    # what does the same is trained once, under the name that came first
+    unique: dict[Schedule, Candidate] = {}
+    for candidate in found:
+        unique.setdefault(_simplest(candidate.schedule), candidate)
+    return list(unique.values())
+
+
+def plan(
+    settings: "SearchParams",
+    entered: Sequence[Candidate],
+    rungs: Sequence[Generation],
+    generation: int,
+    epochs: int,
+) -> list[Task]:
+    """Plan the rung that follows the complete ones; none where the final is over.
+
+    Args:
+        settings: Of the search.
+        entered: The candidates, in their order.
+        rungs: The complete rungs.
+        generation: The number of generations before this rung.
+        epochs: Of a whole training.
+    """
+    assert settings.confirm is not None
+    if len(rungs) == len(settings.confirm.rungs):
+        return []
+    count, seeds = settings.confirm.rungs[len(rungs)]
+    done = settings.confirm.rungs[len(rungs) - 1][1] if rungs else 0
+    left = _survivors(entered, rungs, count)
+    # seed by seed, so that a pair is complete soon
+    slots = [(candidate, seed) for seed in range(done, seeds) for candidate in left]
+    return [
+        Task(
+            slot=Slot(generation, member),
+            parent=None,
+            policy=tuple(candidate.schedule.segments[-1][1]),
+            start_epoch=0,
+            epochs=epochs,
+            width=len(slots),
+            candidate=candidate,
+            seed=seed,
+        )
+        for member, (candidate, seed) in enumerate(slots)
+    ]
+
+
+def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
+    """Judge a final whose rungs are complete."""
+    assert settings.confirm is not None
+    found = standings(_trainings(rungs))
+    best = next(one for one in found if one.name != NONE)
+    beaten = best.gain > max(0.0, settings.confirm.standard_errors * best.error)
+    winner = best if beaten else next(one for one in found if one.name == NONE)
+    return Verdict(found, best, winner, _entered(rungs)[winner.name].schedule)
+
+
+def standings(trainings: Iterable[tuple[int, str, int, float | None]]) -> list[Standing]:
+    """Return the standing of each candidate: who came farthest first, of these the best.
+
+    Args:
+        trainings: Rung, candidate, seed and accuracy of each; no accuracy, the loss became NaN, is
+            as bad as one can be. None has every seed that another has.
+    """
+    found: dict[str, dict[int, float]] = {}
+    last: dict[str, int] = {}
+    for rung, name, seed, accuracy in trainings:
+        found.setdefault(name, {})[seed] = accuracy or 0.0
+        last[name] = max(rung, last.get(name, 0))
+    none = found[NONE]
+    rows = [
+        Standing(name, own, tuple(own[seed] - none[seed] for seed in sorted(own)), last[name])
+        for name, own in found.items()
+    ]
+    return sorted(rows, key=lambda one: (-one.rung, -one.gain))
+
+
+def _trainings(rungs: Iterable[Generation]) -> list[tuple[int, str, int, float | None]]:
+    return [
+        (rung, result.task.candidate.name, result.task.seed, result.accuracy)
+        for rung, results in enumerate(rungs)
+        for result in results
+        if result.task.candidate is not None
+    ]
+
+
+def _entered(rungs: Iterable[Generation]) -> dict[str, Candidate]:
+    """Return the candidates that were trained in some rungs, by name, in the order of entry."""
+    found = [result.task.candidate for rung in rungs for result in rung if result.task.candidate]
+    return {candidate.name: candidate for candidate in found}
+
+
+def _survivors(
+    entered: Sequence[Candidate], rungs: Sequence[Generation], count: int
+) -> list[Candidate]:
+    """Return none and the best others, as many as the next rung takes, in the order of entry."""
+    if not rungs:
+        return list(entered)
+    running = [one.name for one in standings(_trainings(rungs)) if one.rung == len(rungs) - 1]
+    kept = {NONE, *[name for name in running if name != NONE][: count - 1]}
+    return [candidate for candidate in entered if candidate.name in kept]
+
+
+def _simplest(schedule: Schedule) -> Schedule:
+    """Return a schedule that does the same, equal for all that do the same."""
+    segments: list[tuple[int, Policy]] = []
+    for start, policy in schedule.segments:
+        pairs = [(p, m if p else 0) for _, p, m in policy.entries()]
+        acting = Policy(value for pair in pairs for value in pair)
+        if not segments or segments[-1][1] != acting:
+            segments.append((start, acting))
+    return Schedule(schedule.epochs, segments)

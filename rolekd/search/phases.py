@@ -1,0 +1,48 @@
+"""The two phases of a search: an algorithm proposes, then a final confirms.
+
+Their generations stand one after the other in one history. Standard library only.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rolekd.search.population import Generation
+
+if TYPE_CHECKING:
+    from rolekd.params import SearchParams
+
+PROPOSE, CONFIRM = "propose", "confirm"
+
+
+def proposed(history: Sequence[Generation]) -> list[Generation]:
+    """Return the complete generations of the algorithm."""
+    return [results for results in history if results[0].task.candidate is None]
+
+
+def rungs(history: Sequence[Generation]) -> list[Generation]:
+    """Return the complete rungs of the final."""
+    return [results for results in history if results[0].task.candidate is not None]
+
+
+def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> bool:
+    """Tell whether the algorithm has come to its end.
+
+    A search of a constant policy can end some generations early, when no candidate is left and
+    none could be trained to its end.
+    """
+    done = proposed(history)
+    left = settings.generations - len(done)
+    if left == 0 or not done or settings.algorithm == "pbt":
+        return left == 0
+    ends = [
+        result.accuracy is None or result.task.start_epoch + result.task.epochs == settings.epochs
+        for result in done[-1]
+    ]
+    return left < settings.intervals and all(ends)
+
+
+def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
+    """Tell whether no slot will follow those of the complete generations."""
+    if not all_proposed(settings, history):
+        return False
+    return settings.confirm is None or len(rungs(history)) == len(settings.confirm.rungs)
