@@ -142,15 +142,19 @@ class Engine:
     def _in_torch(self, images: "torch.Tensor", out: "torch.Tensor", draw: "_Draw") -> None:
         from rolekd.augment import device
 
-        drawn = draws.plan(draw.recipe, self.base, draw.seed, *images.shape[:3], draw.levels)
+        drawn = self._plan(tuple(images.shape), draw)
         device.augment(images, out, draw.tables, drawn, self.base, self._packed_fill())
 
     def _rest(self, images: Array, out: Array, draw: "_Draw") -> None:
         """Do the images again that drew an operation without a compiled form."""
-        drawn = draws.plan(draw.recipe, self.base, draw.seed, *images.shape[:3], draw.levels)
+        drawn = self._plan(images.shape, draw)
         codes = draw.tables.codes[drawn.rows, drawn.signs]
         which = np.flatnonzero((codes == UNCOMPILED).any(axis=1))
         reference.augment(images, out, draw.recipe, self.base, self.fill, drawn, which)
+
+    def _plan(self, shape: tuple[int, ...], draw: "_Draw") -> draws.Plan:
+        count, height, width, _ = shape
+        return draws.plan(draw.recipe, self.base, draw.seed, count, height, width, draw.levels)
 
     def _packed_fill(self) -> int:
         return sum(int(value) << (8 * i) for i, value in enumerate(self.fill))
@@ -177,10 +181,10 @@ class _Draw:
     """What is done to the N images of a call, but for the base augmentation.
 
     Attributes:
-        recipe: What is drawn from.
-        tables: Of the recipe, for the images' shape.
-        seed: Of the draws.
-        levels: int64 [N].
+        recipe: what is drawn from.
+        tables: of the recipe, for the images' shape.
+        seed: of the draws.
+        levels: int64 [N], of the images.
     """
 
     recipe: Recipe
