@@ -6,8 +6,8 @@ that are learned are augmented strongly, the others hardly; no search is needed,
 has the strengths that suit it.
 
 Source: Yang et al., EntAugment: Entropy-Driven Adaptive Data Augmentation Framework for Image
-Classification, 2024 (arXiv:2409.06290), section 3. There an image gets one operation, and the
-first ten epochs have another augmentation; here two, those of RandAugment, from the first epoch.
+Classification, 2024 (arXiv:2409.06290). The authors' code gives an image one operation, after ten
+epochs of another augmentation; here it gets two, those of RandAugment, from the first epoch on.
 """
 
 import math
