@@ -63,6 +63,17 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
+@torch.no_grad()
+def of_first(tensor: Tensor) -> Tensor:
+    """Return the tensor that the first process holds; those of the others have the same shape.
+
+    What processes compute alike may differ in its last bit, where their processors do.
+    """
+    if size() > 1:
+        dist.broadcast(tensor, src=0)
+    return tensor
+
+
 def alike(value: int) -> bool:
     """Tell whether all processes hold the same number."""
     if size() == 1:

@@ -495,8 +495,9 @@ class ArmParams(Section):
 
     distilled: bool = Field(description="false: the cross-entropy alone")
     augmentation: str = Field(
-        description="before the base augmentation: none, randaugment, trivialaugment, "
-        "teacher-schedule, student-schedule, or schedules/FILE.json"
+        description="before the base augmentation: none, randaugment, trivialaugment, adaptive "
+        "(as strong as the student is sure of an image), teacher-schedule, student-schedule, or "
+        "schedules/FILE.json"
     )
     teacher: TeacherName = Field(
         description="searched: trained with its schedule; plain: with the base augmentation alone"

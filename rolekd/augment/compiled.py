@@ -24,14 +24,14 @@ _PIXELS = {
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """A recipe as arrays: K rows in both signs, row 0 does nothing.
+    """A recipe as arrays: V variants in both signs, number 0 does nothing.
 
     Attributes:
         thresholds: uint64 [S, P, K], see `Recipe`.
-        codes: int64 [K, 2], what a row does.
-        numbers: int64 [K, 2, 6], affine map in 16.16 fixed point, or (rows, columns).
-        factors: float32 [K, 2], of blends.
-        lookups: uint8 [K, 2, 256].
+        codes: int64 [V, 2], what a variant does.
+        numbers: int64 [V, 2, 6], affine map in 16.16 fixed point, or (rows, columns).
+        factors: float32 [V, 2], of blends.
+        lookups: uint8 [V, 2, 256].
     """
 
     thresholds: NDArray[np.uint64]

@@ -53,7 +53,7 @@ class Plan:
     """What is done to each of N images: S steps of the recipe, then the base augmentation.
 
     Attributes:
-        rows: [N, S] row of the recipe's variants; 0 does nothing.
+        rows: [N, S] number of the recipe's variant, from 1; 0 does nothing.
         signs: [N, S] 0 or 1, which of a row's two forms.
         centres: [N, S, 2] (y, x) of a region to fill.
         crop: [N, 2] (y, x) offset of the crop in the padded image, 0..2 padding.
@@ -73,8 +73,18 @@ class Plan:
         return Plan(*(getattr(self, field.name)[images] for field in fields(self)))
 
 
-def plan(recipe: "Recipe", base: "Base", seed: int, count: int, height: int, width: int) -> Plan:
-    """Draw the plan of a batch of `count` images."""
+def plan(
+    recipe: "Recipe",
+    base: "Base",
+    seed: int,
+    count: int,
+    height: int,
+    width: int,
+    levels: NDArray[np.int64] | None = None,
+) -> Plan:
+    """Draw the plan of a batch of `count` images at levels [count] of the recipe; None: all 0."""
+    if levels is None:
+        levels = np.zeros(count, np.int64)
     start, index = np.uint64(seed), np.arange(count, dtype=np.uint64)
     steps = recipe.steps
     rows = np.zeros((count, steps), np.int64)
@@ -86,7 +96,8 @@ def plan(recipe: "Recipe", base: "Base", seed: int, count: int, height: int, wid
             stream = STEPS + np.uint64(2 * step)
             bits = mix(place(start, index, stream))
             previous = recipe.choose(step, previous, low(bits))
-            rows[:, step], signs[:, step] = previous, bits >> np.uint64(63)
+            rows[:, step] = recipe.at_level(previous, levels)
+            signs[:, step] = bits >> np.uint64(63)
             centres[:, step] = _pair(mix(place(start, index, stream + np.uint64(1))), height, width)
         crops = 2 * base.crop_padding + 1
         flips = mix(place(start, index, FLIP)) >> np.uint64(63)

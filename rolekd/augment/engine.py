@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -57,58 +58,70 @@ class Engine:
         self.base = Base(crop_padding, horizontal_flip, cutout)
         self.threads = threads
 
-    def apply(self, images: Images, policy: Augmentation, seed: int) -> Images:
+    def apply(
+        self,
+        images: Images,
+        policy: Augmentation,
+        seed: int,
+        levels: NDArray[np.int64] | None = None,
+    ) -> Images:
         """Return the augmented batch; `images` stay as they are.
 
         Args:
             images: uint8 [N, H, W, C], a numpy array or a tensor on any device.
             policy: a policy, a hand-made augmentation, or None for the base augmentation alone.
             seed: in 0..2^64-1, see `rolekd.seeds.derive`.
+            levels: int64 [N], of a `policy` that has several, as `handmade.Adaptive`; None: 0, the
+                weakest, for all.
 
         Raises:
-            InputError: another type or shape, or channels that do not fit the fill colour.
+            InputError: another type or shape, channels that do not fit the fill colour, or levels
+                that the policy does not have.
         """
         self._check(tuple(images.shape), str(images.dtype))
         height, width, channels = images.shape[1:]
         recipe = recipes.of(policy, height, width)
         tables = tables_of(recipe, height, width, channels)
+        draw = _Draw(recipe, tables, seed, _levels(levels, recipe, len(images)))
         if isinstance(images, np.ndarray):
-            return self._on_cpu(images, recipe, tables, seed)
+            return self._on_cpu(images, draw)
         import torch
 
         if images.device.type == "cpu":
-            return torch.from_numpy(self._on_cpu(images.numpy(), recipe, tables, seed))
+            return torch.from_numpy(self._on_cpu(images.numpy(), draw))
         out = torch.empty_like(images)
-        self._in_torch(images, out, recipe, tables, seed)
+        self._in_torch(images, out, draw)
         if tables.has_uncompiled:
             host = out.cpu()
-            self._rest(images.cpu().numpy(), host.numpy(), recipe, tables, seed)
+            self._rest(images.cpu().numpy(), host.numpy(), draw)
             out.copy_(host)
         return out
 
-    def _on_cpu(self, images: Array, recipe: Recipe, tables: Tables, seed: int) -> Array:
+    def _on_cpu(self, images: Array, draw: "_Draw") -> Array:
         images = np.ascontiguousarray(images)
         out = np.empty_like(images)
-        if not self._in_threads(images, out, tables, seed):
+        if not self._in_threads(images, out, draw):
             import torch
 
             inputs = torch.from_numpy(images if images.flags.writeable else images.copy())
-            self._in_torch(inputs, torch.from_numpy(out), recipe, tables, seed)
-        if tables.has_uncompiled:
-            self._rest(images, out, recipe, tables, seed)
+            self._in_torch(inputs, torch.from_numpy(out), draw)
+        if draw.tables.has_uncompiled:
+            self._rest(images, out, draw)
         return out
 
-    def _in_threads(self, images: Array, out: Array, tables: Tables, seed: int) -> bool:
+    def _in_threads(self, images: Array, out: Array, draw: "_Draw") -> bool:
         """Run the compiled kernels; return False where numba is not installed."""
         try:
             from rolekd.augment import kernels
         except ModuleNotFoundError:
             return False
 
+        tables = draw.tables
+
         def work() -> None:
             for start, stop in chunks:
                 kernels.augment(
-                    images, out, start, stop, np.uint64(seed),
+                    images, out, start, stop, np.uint64(draw.seed), draw.levels,
                     tables.thresholds, tables.codes, tables.numbers, tables.factors,
                     tables.lookups, np.uint32(self._packed_fill()),
                     self.base.crop_padding, self.base.horizontal_flip, self.base.cutout,
@@ -126,25 +139,22 @@ class Engine:
             other.result()
         return True
 
-    def _in_torch(
-        self,
-        images: "torch.Tensor",
-        out: "torch.Tensor",
-        recipe: Recipe,
-        tables: Tables,
-        seed: int,
-    ) -> None:
+    def _in_torch(self, images: "torch.Tensor", out: "torch.Tensor", draw: "_Draw") -> None:
         from rolekd.augment import device
 
-        drawn = draws.plan(recipe, self.base, seed, *images.shape[:3])
-        device.augment(images, out, tables, drawn, self.base, self._packed_fill())
+        drawn = self._plan(tuple(images.shape), draw)
+        device.augment(images, out, draw.tables, drawn, self.base, self._packed_fill())
 
-    def _rest(self, images: Array, out: Array, recipe: Recipe, tables: Tables, seed: int) -> None:
+    def _rest(self, images: Array, out: Array, draw: "_Draw") -> None:
         """Do the images again that drew an operation without a compiled form."""
-        drawn = draws.plan(recipe, self.base, seed, *images.shape[:3])
-        codes = tables.codes[drawn.rows, drawn.signs]
+        drawn = self._plan(images.shape, draw)
+        codes = draw.tables.codes[drawn.rows, drawn.signs]
         which = np.flatnonzero((codes == UNCOMPILED).any(axis=1))
-        reference.augment(images, out, recipe, self.base, self.fill, drawn, which)
+        reference.augment(images, out, draw.recipe, self.base, self.fill, drawn, which)
+
+    def _plan(self, shape: tuple[int, ...], draw: "_Draw") -> draws.Plan:
+        count, height, width, _ = shape
+        return draws.plan(draw.recipe, self.base, draw.seed, count, height, width, draw.levels)
 
     def _packed_fill(self) -> int:
         return sum(int(value) << (8 * i) for i, value in enumerate(self.fill))
@@ -164,6 +174,41 @@ class Engine:
                 f"augmentation: images of {shape[1]} x {shape[2]} pixels; "
                 f"resize them to at least 1 x 1 and at most {MAX_SIZE} x {MAX_SIZE}"
             )
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is done to the N images of a call, but for the base augmentation.
+
+    Attributes:
+        recipe: what is drawn from.
+        tables: of the recipe, for the images' shape.
+        seed: of the draws.
+        levels: int64 [N], of the images.
+    """
+
+    recipe: Recipe
+    tables: Tables
+    seed: int
+    levels: NDArray[np.int64]
+
+
+def _levels(given: NDArray[np.int64] | None, recipe: Recipe, count: int) -> NDArray[np.int64]:
+    """Return the levels of `count` images, checked: the kernels trust them."""
+    if given is None:
+        return np.zeros(count, np.int64)
+    levels = np.ascontiguousarray(given)
+    if levels.dtype != np.int64 or levels.shape != (count,):
+        raise InputError(
+            f"augmentation: levels are {levels.dtype} {list(levels.shape)}; give int64 [{count}], "
+            "one for each image"
+        )
+    if count and not 0 <= levels.min() <= levels.max() < recipe.levels:
+        raise InputError(
+            f"augmentation: levels from {levels.min()} to {levels.max()}; make them at least 0 "
+            f"and at most {recipe.levels - 1}"
+        )
+    return levels
 
 
 def preload() -> None:

@@ -1,4 +1,4 @@
-"""Hand-made augmentations through the same engine: RandAugment and TrivialAugment.
+"""Hand-made augmentations through the same engine: RandAugment, TrivialAugment, Adaptive.
 
 RandAugment (Cubuk et al. 2020) and TrivialAugment Wide (Müller, Hutter 2021) with the operations
 and ranges of torchvision's transforms, which are what people compare with: 14 operations, one of
@@ -72,6 +72,37 @@ class RandAugment:
         }
         chosen = {name: grid[self.magnitude : self.magnitude + 1] for name, grid in grids.items()}
         return _uniform(chosen, self.operations)
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """RandAugment whose magnitude is each image's own: it has a level for every magnitude.
+
+    In a training an image's level follows how sure the network is of it
+    (`rolekd.train.strengths`). Level m is `RandAugment(operations, m, bins)`, draw for draw.
+
+    Attributes:
+        operations: number applied to each image.
+        bins: length of the grid of strengths, and number of levels.
+
+    Raises:
+        InputError: fewer than one operation, or than two bins.
+    """
+
+    operations: int = 2
+    bins: int = 31
+
+    def __post_init__(self) -> None:
+        RandAugment(self.operations, 0, self.bins)  # checks both
+
+    def recipe(self, height: int, width: int) -> Recipe:
+        """Return the recipe for images of a size; its levels are the magnitudes."""
+        of_levels = [
+            RandAugment(self.operations, magnitude, self.bins).recipe(height, width)
+            for magnitude in range(self.bins)
+        ]
+        variants = tuple(pair for one in of_levels for pair in one.variants)
+        return Recipe(variants, of_levels[0].thresholds, levels=self.bins)
 
 
 @dataclass(frozen=True)

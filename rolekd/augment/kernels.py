@@ -34,6 +34,7 @@ _SIGNATURE = numba.void(
     numba.int64,
     numba.int64,
     numba.uint64,
+    numba.types.Array(numba.int64, 1, "C", readonly=True),
     numba.uint64[:, :, ::1],
     numba.int64[:, ::1],
     numba.int64[:, :, ::1],
@@ -132,6 +133,7 @@ def augment(
     start: Any,
     stop: Any,
     seed: Any,
+    levels: Any,
     thresholds: Any,
     codes: Any,
     numbers: Any,
@@ -150,11 +152,12 @@ def augment(
         start: first image to do.
         stop: one past the last image to do.
         seed: of the batch.
+        levels: int64 [N], of the images.
         thresholds: uint64 [S, P, K] of the recipe.
-        codes: int64 [K, 2], what each form of a row does.
-        numbers: int64 [K, 2, 6], the affine map or the (rows, columns) of a region.
-        factors: float32 [K, 2], of blends.
-        tables: uint8 [K, 2, 256], of lookups.
+        codes: int64 [V, 2], what each form of a variant does.
+        numbers: int64 [V, 2, 6], the affine map or the (rows, columns) of a region.
+        factors: float32 [V, 2], of blends.
+        tables: uint8 [V, 2, 256], of lookups.
         fill: packed fill colour.
         padding: of the crop.
         flips: whether to flip half of the images.
@@ -165,7 +168,7 @@ def augment(
     buffers = np.empty((4, size + 1), np.uint32)
     table, histogram = np.zeros((3, 256), np.uint32), np.zeros((3, 256), np.uint32)
     for n in range(start, stop):
-        index = _Q(n)
+        index, before = _Q(n), levels[n] * (thresholds.shape[2] - 1)  # variants of lower levels
         now, row = np.int64(0), 0  # numba would compile for the literal 0 and for integers
         waiting = False  # whether `table` is still to be applied
         passes.pack(images[n], buffers[0])
@@ -174,9 +177,10 @@ def augment(
             bits = _mix(_place(seed, index, stream))
             row = _choose(thresholds[step, min(row, thresholds.shape[1] - 1)], _low(bits))
             sign = np.int64(bits >> _63)
-            code, factor = codes[row, sign], factors[row, sign]
+            which = row + before if row > 0 else row
+            code, factor = codes[which, sign], factors[which, sign]
             if code == LOOKUP:
-                lookups.compose(table, waiting, tables[row, sign], shape[2])
+                lookups.compose(table, waiting, tables[which, sign], shape[2])
                 waiting = True
             elif code > NOTHING:
                 if waiting:
@@ -187,7 +191,7 @@ def augment(
                 else:
                     centre = _corner(_mix(_place(seed, index, stream + _Q(1))), shape[0], shape[1])
                     now = _change(
-                        code, buffers, now, shape, numbers[row, sign], factor, centre, fill
+                        code, buffers, now, shape, numbers[which, sign], factor, centre, fill
                     )
         if waiting:
             passes.look_up(buffers[now], size, table)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rolekd.augment import schedule as schedules
-from rolekd.augment.handmade import RandAugment, TrivialAugment
+from rolekd.augment.handmade import Adaptive, RandAugment, TrivialAugment
 from rolekd.augment.recipe import Augmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError, did_you_mean
@@ -26,6 +26,7 @@ HANDMADE: dict[str, tuple[Augmentation, str]] = {
     "none": (None, "base augmentation"),
     "randaugment": (RandAugment(), "RandAugment"),
     "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
+    "adaptive": (Adaptive(), "adaptive RandAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
 TEACHER_SCHEDULE = "teacher-schedule"

@@ -51,20 +51,31 @@ class Variant:
 class Recipe:
     """Variants and a chain over them. Row 0 is "nothing".
 
+    An image may have a level, which decides how strong the variants of its rows are: each level
+    has K-1 variants of its own, and all levels have one chain. So what is drawn is the same at
+    every level.
+
     Attributes:
-        variants: of rows 1..K-1; each a pair (strength as it is, strength with the other sign).
+        variants: of rows 1..K-1 of level 0, then of level 1, and so on; each a pair (strength as
+            it is, strength with the other sign).
         thresholds: uint64 [S, P, K]: a draw u of 32 bits takes the first row whose threshold
             exceeds u, in step s after row p of the step before. P is K, or 1 where the steps
             are independent. The last threshold is 2^32.
+        levels: number of levels.
     """
 
     variants: tuple[tuple[Variant, Variant], ...]
     thresholds: NDArray[np.uint64]
+    levels: int = 1
 
     @property
     def steps(self) -> int:
         """Number of operations an image can get, one after the other."""
         return len(self.thresholds)
+
+    def at_level(self, rows: NDArray[np.int64], levels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers [N] of the variants, from 1, that rows [N] have at levels [N]."""
+        return np.where(rows > 0, rows + levels * (self.thresholds.shape[2] - 1), 0)
 
     def choose(
         self, step: int, previous: NDArray[np.int64], bits: NDArray[np.uint64]

@@ -11,9 +11,9 @@ from torch import Tensor
 from rolekd import files, seeds
 from rolekd.data.dataset import Dataset, Images, Indices
 
-# images of one batch [B, H, W, C] and the seed of their draws -> augmented images, of their type:
-# an array, or a tensor on the device
-Augment = Callable[[Any, int], Any]
+# images of one batch [B, H, W, C], the seed of their draws, and the images' places in the split
+# -> augmented images, of the type of the images: an array, or a tensor on the device
+Augment = Callable[[Any, int, Indices], Any]
 # bytes of a split that are held in memory, and the share of a GPU's free memory
 _RESIDENT = 2**30
 _GPU_SHARE = 0.25
@@ -79,15 +79,17 @@ class Batches:
         """Number of images in the split."""
         return len(self._labels)
 
-    def epoch(self, epoch: int, augment: Augment) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images float32 [B, C, H, W], labels int64 [B]) of one epoch.
+    def epoch(self, epoch: int, augment: Augment) -> Iterator[tuple[Tensor, Tensor, Indices]]:
+        """Yield the batches of one epoch; order and draws depend on (seed, epoch, batch) only.
 
-        Order and draws depend on (seed, epoch, batch) only.
+        Yields:
+            Images float32 [B, C, H, W] and labels int64 [B] on the device, and the images' places
+            in the split, int64 [B] on the host.
         """
         for number, places in enumerate(np.array_split(self._order(epoch), self.per_epoch)):
             seed = seeds.derive(self.seed, "augment", epoch, number)
-            images = self._normalize(augment(self._take(places), seed))
-            yield images, self._normalize.on_device(self._labels[places])
+            images = self._normalize(augment(self._take(places), seed, places))
+            yield images, self._normalize.on_device(self._labels[places]), places
 
     def _take(self, places: Indices) -> Images | Tensor:
         if isinstance(self._images, Tensor):

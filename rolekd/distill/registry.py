@@ -29,6 +29,7 @@ _TAKEN = (
     "damping",
     "learning_rate",
     "levels_changed",
+    "strength",
     "images_per_second",
 )
 

@@ -1,13 +1,16 @@
 """What augments the batches of each epoch of a training."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolekd.augment.engine import Engine
+from rolekd.augment.handmade import Adaptive
 from rolekd.augment.recipe import Augmentation
 from rolekd.data import fits
 from rolekd.data.batches import Augment
 from rolekd.data.dataset import Dataset
+from rolekd.train.strengths import Strengths
 
 if TYPE_CHECKING:
     from rolekd.params import BaseAugmentParams
@@ -29,12 +32,44 @@ def make_engine(base: "BaseAugmentParams", dataset: Dataset, threads: int) -> En
     )
 
 
+@dataclass(frozen=True)
+class Following:
+    """Epoch -> what augments a batch, each image as strongly as the network is sure of it.
+
+    Attributes:
+        engine: Applies it.
+        augmentation: With a level for every strength.
+        strengths: Of the images of the split, as they are when an epoch begins. A `Training` puts
+            its own here; None: all are 0, as before the network's first prediction.
+    """
+
+    engine: Engine
+    augmentation: Adaptive
+    strengths: Strengths | None = None
+
+    def __call__(self, epoch: int) -> Augment:
+        """Return what augments the batches of an epoch that begins now."""
+        del epoch  # the strengths change from one to the next
+        if self.strengths is None:
+            return lambda images, seed, _: self.engine.apply(images, self.augmentation, seed)
+        levels = self.strengths.levels(self.augmentation.bins)
+        return lambda images, seed, places: self.engine.apply(
+            images, self.augmentation, seed, levels[places]
+        )
+
+
 def applied(engine: Engine, over: Callable[[int], Augmentation]) -> Callable[[int], Augment]:
-    """Return epoch -> what augments a batch, from epoch -> what acts before the base."""
+    """Return epoch -> what augments a batch, from epoch -> what acts before the base.
+
+    What is adaptive in the first epoch is so in all: a training then makes it follow the network.
+    """
+    first = over(0)
+    if isinstance(first, Adaptive):
+        return Following(engine, first)
 
     def at(epoch: int) -> Augment:
         augmentation = over(epoch)
-        return lambda images, seed: engine.apply(images, augmentation, seed)
+        return lambda images, seed, _: engine.apply(images, augmentation, seed)
 
     return at
 

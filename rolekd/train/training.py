@@ -1,5 +1,6 @@
 """A training: everything that its epochs change, as one object. The loop over batches is flat."""
 
+import dataclasses
 import itertools
 import math
 import time
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
+from rolekd.data.dataset import Indices
 from rolekd.distill.objective import Objective, Progress
 from rolekd.errors import InputError, RunError
 from rolekd.models import as_products
@@ -19,10 +21,12 @@ from rolekd.quantize.changes import levels, share_changed
 from rolekd.quantize.dead import dead
 from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
+from rolekd.train.augmentation import Following
 from rolekd.train.average import Average
 from rolekd.train.optimizer import make_optimizer
 from rolekd.train.state import Row
 from rolekd.train.statistics import reestimate
+from rolekd.train.strengths import Strengths, confidence
 from rolekd.train.synced import synchronise
 
 if TYPE_CHECKING:
@@ -50,7 +54,8 @@ class Training:
         network: Trained in place, on its device.
         objective: Computes the loss.
         batches: The split to train on.
-        augment_at: Epoch -> the augmentation of its batches.
+        augment_at: Epoch -> the augmentation of its batches; one that follows the network follows
+            this one.
         params: Length, optimiser and schedule, precision, accumulation, clipping, average.
 
     Attributes:
@@ -75,6 +80,10 @@ class Training:
     ) -> None:
         _check_processes(params)
         self.network, self.objective, self.params = network, objective, params
+        self._strengths = None
+        if isinstance(augment_at, Following):
+            self._strengths = Strengths(batches.images_per_epoch)
+            augment_at = dataclasses.replace(augment_at, strengths=self._strengths)
         self._batches, self._augment_at = batches, augment_at
         self._owner = fingerprint.of(network, objective, batches, params)
         self._damping = damping.weight_of(network)
@@ -129,7 +138,9 @@ class Training:
         """Have the objective learn what it needs before the first epoch; later do nothing."""
         if not self.history:
             augment = self._augment_at(0)
-            self.objective.prepare(lambda epoch: self._batches.epoch(epoch, augment))
+            self.objective.prepare(
+                lambda epoch: (batch[:2] for batch in self._batches.epoch(epoch, augment))
+            )
 
     def run_epoch(self) -> dict[str, float]:
         """Train one epoch.
@@ -137,7 +148,9 @@ class Training:
         Returns:
             Means over its images of the losses by name, of their weighted total "loss" and of
             "accuracy"; the last "learning_rate"; of a low-bit network "levels_changed", the share
-            of its weights that end the epoch on another level; "images_per_second".
+            of its weights that end the epoch on another level; of an augmentation that follows the
+            network "strength", the mean over all images that the next epoch begins with;
+            "images_per_second".
 
         Raises:
             DivergedError: The loss is not finite.
@@ -150,18 +163,23 @@ class Training:
         self.network.train()
         self.objective.train()
         sums: dict[str, Tensor] = {}
+        shown: list[tuple[Indices, Tensor]] = []
         rate = highest = 0.0
         # dropout depends on (seed, epoch, process) only
         torch.manual_seed(seeds.derive(batches.seed, "noise", epoch, processes.team_rank()))
-        for number, (images, labels) in enumerate(batches.epoch(epoch, self._augment_at(epoch))):
+        augment = self._augment_at(epoch)
+        for number, (images, labels, places) in enumerate(batches.epoch(epoch, augment)):
             step = epoch * batches.per_epoch + number
             rate = rates.learning_rate(params, params.epochs, step, batches.per_epoch)
             highest = max(highest, rate)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             # sums stay on the device: no synchronisation inside an epoch
-            for name, value in self.step(images, labels, progress).items():
+            step_sums, logits = self.step(images, labels, progress)
+            for name, value in step_sums.items():
                 sums[name] = sums.get(name, 0) + value
+            if self._strengths is not None:
+                shown.append((places, confidence(logits)))
             if self._average is not None:
                 self._average.update(self.network, self._since_switch(step))
         self.network.eval()
@@ -175,10 +193,15 @@ class Training:
         metrics = {**means, "learning_rate": rate}
         if before:
             metrics["levels_changed"] = share_changed(before, levels(self.network))
+        if self._strengths is not None:
+            self._strengths.learn(shown)
+            metrics["strength"] = self._strengths.mean()
         self.history.append({"epoch": epoch, **metrics})
         return {**metrics, "images_per_second": speed}
 
-    def step(self, images: Tensor, labels: Tensor, progress: Progress) -> dict[str, Tensor]:
+    def step(
+        self, images: Tensor, labels: Tensor, progress: Progress
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Do one optimiser step on a batch float32 [B, C, H, W], labels int64 [B].
 
         The batch is computed in `params.accumulate` parts one after another, and of each part
@@ -186,10 +209,12 @@ class Training:
 
         Returns:
             Sums over the images: the losses by name, their weighted total "loss", and hits as
-            "accuracy"; "damping", where there is one, is a loss, too.
+            "accuracy"; "damping", where there is one, is a loss, too. And the logits float32
+            [B, K] that the losses are of, the same in all processes.
         """
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
+        outputs: list[Tensor] = []
         for part in _parts(len(labels), self.params.accumulate):
             count = part.stop - part.start
             with devices.autocast(images.device, self.params.precision):
@@ -198,7 +223,8 @@ class Training:
             weight = count / len(labels)
             weighted = losses if weight == 1 else losses.scaled(weight)
             self.objective.backward(weighted, self.network, progress)
-            hits = losses.logits.detach().argmax(1) == labels[part]
+            outputs.append(losses.logits.detach())
+            hits = outputs[-1].argmax(1) == labels[part]
             measured = {"loss": losses.total.detach(), "accuracy": hits.float().mean()}
             for name, value in (losses.parts | measured).items():
                 sums[name] = sums.get(name, 0) + value * count
@@ -209,7 +235,7 @@ class Training:
         if self.params.clip_norm:
             torch.nn.utils.clip_grad_norm_(learned, self.params.clip_norm)
         self.optimizer.step()
-        return sums
+        return sums, torch.cat(outputs)
 
     def _switch(self, epoch: int) -> None:
         """Turn the quantisation off in the first epochs, if they are to be in float, then on."""
@@ -252,7 +278,7 @@ class Training:
 
     def dead_quantizers(self) -> list[str]:
         """Return the paths of quantisers whose values are all on one level, on one batch."""
-        images, _ = next(self._batches.epoch(self.epoch, self._augment_at(self.epoch - 1)))
+        images, *_ = next(self._batches.epoch(self.epoch, self._augment_at(self.epoch - 1)))
         return dead(self.network, images)
 
     def _images_anew(self) -> Iterator[Tensor]:
@@ -260,14 +286,20 @@ class Training:
         augment = self._augment_at(self.epoch - 1)
         epochs = (self._batches.epoch(epoch, augment) for epoch in itertools.count(self.epoch))
         count = self.params.reestimate_batchnorm // self.params.batch_size
-        for images, _ in itertools.islice(itertools.chain.from_iterable(epochs), count):
+        for images, *_ in itertools.islice(itertools.chain.from_iterable(epochs), count):
             for part in _parts(len(images), self.params.accumulate):
                 yield images[part][parallel.share(part.stop - part.start)]
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return all that has weights or statistics, by the prefix of their names in a state."""
-        found = {"network.": self.network, "objective.": self.objective}
-        return found if self._average is None else {**found, "average.": self._average.network}
+        average = None if self._average is None else self._average.network
+        found = {
+            "network.": self.network,
+            "objective.": self.objective,
+            "average.": average,
+            "strengths.": self._strengths,
+        }
+        return {prefix: module for prefix, module in found.items() if module is not None}
 
 
 def _parts(count: int, number: int) -> list[slice]:

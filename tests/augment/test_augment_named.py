@@ -1,7 +1,7 @@
 import pytest
 
 from rolekd.augment import named
-from rolekd.augment.handmade import TrivialAugment
+from rolekd.augment.handmade import Adaptive, TrivialAugment
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
@@ -31,12 +31,14 @@ def test_a_schedule_is_stretched_over_the_training():
     assert [over(epoch) == Policy.zeros() for epoch in range(8)] == [True] * 4 + [False] * 4
     assert NamedAugmentation("trivialaugment").over(8)(7) == TrivialAugment(scaled=True)
     assert NamedAugmentation("none").over(8)(0) is None
+    assert NamedAugmentation("adaptive").over(8)(0) == Adaptive()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("randaugmnt", "'randaugmnt' is not an augmentation; did you mean randaugment"),
+        ("adaptve", "'adaptve' is not an augmentation; did you mean adaptive"),
         ("mine.json", r"put the file into schedules/ and name it schedules/mine\.json"),
         ("../mine.json", "put the file into schedules/"),
         ("schedules/other.json", r"schedules/other\.json: no such file"),

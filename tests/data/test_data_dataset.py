@@ -109,15 +109,16 @@ def test_an_epoch_shows_every_image_once_in_batches_of_nearly_equal_size(digits)
     batches = Batches(digits, "train", 100, seed=3, normalize=Normalize(digits))
     seeds_seen = []
 
-    def augment(images, seed):
+    def augment(images, seed, places):
+        assert len(images) == len(places)
         seeds_seen.append(seed)
         return images
 
     epoch = list(batches.epoch(0, augment))
-    sizes = [len(labels) for _, labels in epoch]
+    sizes = [len(labels) for _, labels, _ in epoch]
     assert max(sizes) <= 100
     assert max(sizes) - min(sizes) <= 1
-    shown = torch.cat([images for images, _ in epoch])
+    shown = torch.cat([images for images, *_ in epoch])
     expected = Normalize(digits)(digits.split("train")[0])
     assert torch.equal(shown.sum((1, 2, 3)).sort()[0], expected.sum((1, 2, 3)).sort()[0])
     assert len(set(seeds_seen)) == len(epoch)
@@ -136,7 +137,7 @@ def _imbalanced() -> datasets.Dataset:
 
 
 def _shown(batches: Batches, epoch: int) -> np.ndarray:
-    parts = [images[:, 0, 0, 0] for images, _ in batches.epoch(epoch, lambda images, _: images)]
+    parts = [images[:, 0, 0, 0] for images, *_ in batches.epoch(epoch, lambda images, *_: images)]
     return torch.cat(parts).round().long().numpy()
 
 
@@ -165,8 +166,8 @@ def test_images_that_stay_on_disk_give_the_same_batches(digits, tmp_path, monkey
     monkeypatch.setattr("rolekd.data.batches._RESIDENT", 0)
     mapped = Batches(loaded, "train", 200, seed=1, normalize=normalize)
     for one, other in zip(
-        held.epoch(2, lambda images, _: images),
-        mapped.epoch(2, lambda images, _: images),
+        held.epoch(2, lambda images, *_: images),
+        mapped.epoch(2, lambda images, *_: images),
         strict=True,
     ):
         assert torch.equal(one[0], other[0])

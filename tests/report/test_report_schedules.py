@@ -3,7 +3,7 @@
 import numpy as np
 
 from rolekd.augment.engine import Engine
-from rolekd.augment.handmade import RandAugment
+from rolekd.augment.handmade import Adaptive, RandAugment
 from rolekd.augment.policy import LENGTH, OPERATIONS, Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.report.schedules import schedule_figure
@@ -37,3 +37,12 @@ def test_a_sheet_shows_every_image_under_every_policy():
     np.testing.assert_array_equal(shown[0], images[0, :, :, 0])
     np.testing.assert_array_equal(shown[3], engine.apply(images, None, 4)[0, :, :, 0])
     assert figure.axes[6].get_ylabel() == "rand"
+
+
+def test_a_sheet_shows_levels_from_the_weakest_to_the_strongest():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
+    engine = Engine((9,), crop_padding=1)
+    figure = policy_sheet(images, {"adaptive": Adaptive()}, engine, 4)
+    for column, magnitude in enumerate((0, 15, 30)):
+        expected = engine.apply(images, RandAugment(2, magnitude), 4)[column, :, :, 0]
+        np.testing.assert_array_equal(figure.axes[3 + column].images[0].get_array(), expected)

@@ -153,6 +153,24 @@ def test_any_number_of_workers_leaves_the_same_bytes(start, undisturbed, workers
         ]
 
 
+def test_students_that_their_augmentation_follows_are_the_same_whoever_trains_them(
+    start, undisturbed, tmp_path
+):
+    roots = []
+    for workers in (1, 2):
+        augmentation = Outputs(tmp_path / f"{workers}/outputs").augmentation(ARM)
+        augmentation.parent.mkdir(parents=True)
+        named.NamedAugmentation("adaptive").save(augmentation)
+        process, root = start(workers, str(workers))
+        assert _finish(process) == 0
+        roots.append(root)
+    assert _result(roots[0]) == _result(roots[1]) != _result(undisturbed)
+    heard = [said for said in _told(roots[0]) if said[0] != "stage"]
+    epochs = [said for said in heard if isinstance(said[1], int)]
+    assert len(epochs) == SEEDS * EPOCHS
+    assert all(0 < metrics["strength"] < 1 for *_, metrics in epochs)
+
+
 def test_killed_at_random_instants_it_ends_in_the_same_bytes(start, undisturbed):
     chance, kills = random.Random(15), 0
     process, root = start(2, "killed-0")

@@ -47,7 +47,7 @@ def _network(width=5):
 
 
 def _plain(_epoch):
-    return lambda images, _seed: images
+    return lambda images, _seed, _places: images
 
 
 def _training(batches=None, params=PARAMS):

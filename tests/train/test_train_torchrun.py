@@ -38,9 +38,12 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path):
     assert first == second
     assert (tmp_path / "two" / "teacher.bad-1").exists()
     rows, weights = torchrun_training.histories(tmp_path / "one")
-    assert len(rows) == len(first[0]) == 4
-    for ours, expected in zip(first[0], rows, strict=True):
+    assert len(rows) == len(first[0]) == 6
+    for ours, expected in zip(first[0][2:], rows[2:], strict=True):
         assert ours == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    for ours, expected in zip(first[0][:2], rows[:2], strict=True):
+        # a difference of rounding can put an image on another level of strength
+        assert ours == pytest.approx(expected, abs=0.02, rel=0.02)
     assert first[1] == pytest.approx(weights, rel=1e-5)
 
 
@@ -72,6 +75,7 @@ def _norms(rank, folder):
         for name, value in expected.state_dict().items():
             assert torch.allclose(network.state_dict()[name], value, atol=1e-6), name
         assert torch.allclose(network.eval()(x), expected.eval()(x), atol=1e-6)
+    assert float(parallel.of_first(torch.tensor([rank + 5.0]))) == 5
     assert parallel.alike(3)
     assert not parallel.alike(rank)
     torch.distributed.destroy_process_group()
@@ -85,6 +89,7 @@ def test_alone_nothing_is_exchanged():
     x = torch.ones(3)
     assert parallel.size() == 1
     assert parallel.gather(x, 3) is x
+    assert parallel.of_first(x) is x
     assert parallel.share(5) == slice(0, 5)
     parallel.average([x])
     network = nn.Sequential(nn.BatchNorm2d(3))

@@ -1,4 +1,4 @@
-"""Started by torchrun (and imported by its test): a teacher, and a student that it teaches."""
+"""Started by torchrun (and imported by its test): a teacher, its student, and one that adapts."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from rolekd import parallel, processes
+from rolekd.augment.handmade import Adaptive
 from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
@@ -40,7 +41,7 @@ RICH = TRAINING.model_copy(
 
 
 def histories(folder):
-    """Train both; return the rows of metrics of both, and the sum of the student's weights."""
+    """Train all; return their rows of metrics, and the sum of the last one's weights."""
     torch.set_num_threads(1)
     parallel.join(torch.device("cpu"))
     digits = prepare(DataParams(), seed=0)
@@ -48,14 +49,22 @@ def histories(folder):
     teacher = taught[0]
     # DoReFa: LSQ's steps carry differences of rounding to other levels within an epoch
     student_params = StudentParams(model=ModelParams(width=4), quantizer="dorefa")
-    augment_at = constant(make_engine(BaseAugmentParams(), digits, 1), None)
+    engine = make_engine(BaseAugmentParams(), digits, 1)
     rows = []
-    for name, training in (("teacher", TRAINING), ("student", RICH)):
-        if name == "teacher":
+    for name, training, policy in (
+        ("adaptive", TRAINING, Adaptive()),
+        ("teacher", TRAINING, None),
+        ("student", RICH, None),
+    ):
+        if name == "adaptive":
+            network, _ = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 2)
+            objective = Objective()
+        elif name == "teacher":
             network, objective = teacher, Objective()
         else:
             student = roles.student(student_params, digits, 1, teacher)
             network, objective = student[0], Distillation(student, taught, DISTILL, 1)
+        augment_at = constant(engine, policy)
         batches = Batches(digits, "search_train", training.batch_size, 0, Normalize(digits))
         trained = Training(network, objective, batches, augment_at, training)
         rows += fit(trained, folder / name)
