@@ -273,7 +273,7 @@ class StudentParams(Section):
     damping: Weight = Field(
         0.0,
         description="weight, late in a training, of a loss that draws weights to the centres of "
-        "their levels, 1 to 5 where it is wanted; 0: none",
+        "their levels; 0: none",
     )
     training: TrainingParams = TrainingParams(learning_rate=2e-2)
 

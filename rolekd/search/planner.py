@@ -6,12 +6,12 @@ from functools import partial
 
 import optuna
 
-from rolekd.augment.policy import describe
 from rolekd.errors import InputError
 from rolekd.params import SearchParams
 from rolekd.search import final, phases
 from rolekd.search.constant import ConstantPlanner
-from rolekd.search.population import LARGEST, Generation, Integers, Task, plan
+from rolekd.search.parameters import SPACE
+from rolekd.search.population import Generation, Integers, Task, plan
 from rolekd.search.spec import SearchSpec
 from rolekd.seeds import derive
 
@@ -40,17 +40,13 @@ class OptunaAdvisor:
             sampler=samplers[settings.algorithm](),
             pruner=pruners[settings.pruner](),
         )
-        self._space = {
-            f"{index:02} {describe(index)}": optuna.distributions.IntDistribution(0, largest)
-            for index, largest in enumerate(LARGEST)
-        }
         self._trials: list[optuna.Trial] = []
 
     def propose(self) -> tuple[int, Integers]:
         """See `Advisor`."""
-        trial = self._study.ask(dict(self._space))
+        trial = self._study.ask(dict(SPACE))
         self._trials.append(trial)
-        return trial.number, tuple(trial.params[name] for name in self._space)
+        return trial.number, tuple(trial.params[name] for name in SPACE)
 
     def report(self, number: int, age: int, accuracy: float) -> bool:
         """See `Advisor`."""

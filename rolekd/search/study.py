@@ -8,7 +8,7 @@ leaves a trial whose silence others notice.
 |---|---|
 | planned | WAITING, user attributes generation, member, parent, policy, epochs |
 | somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
-| done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; attribute outcome |
+| done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; outcome; parameters |
 | lost with its worker | FAIL; the slot is planned again |
 | planned twice | PRUNED, without an outcome |
 """
@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rolekd.errors import InputError, RunError
 from rolekd.processes import exclusive
-from rolekd.search import database
+from rolekd.search import database, parameters
 from rolekd.search.board import Board, Entry, State
 from rolekd.search.population import Result, Task
 from rolekd.search.records import (
@@ -207,6 +207,8 @@ class Ledger:
         def end() -> bool:
             trial = self._id(entry)
             if outcome is not None:
+                # not before: whoever looks for work would read them every time
+                database.write_params(self.engine, trial, parameters.of(entry.task))
                 self._storage.set_trial_user_attr(trial, "outcome", outcome)
             return self._storage.set_trial_state_values(trial, state, values)
 
