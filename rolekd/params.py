@@ -131,11 +131,11 @@ class DataParams(Section):
     training_images: Annotated[int, Field(ge=10, le=100_000_000)] | None = Field(
         None,
         description="at most so many of the training split, drawn with the seed, of each class "
-        "its share; null: all",
+        "its share; null: all. Sources without a test split test on the others, too",
     )
     test_fraction: SplitFraction = Field(0.2, description="for sources without a test split")
     search_validation_fraction: SplitFraction = Field(
-        0.7, description="share of the training images on which the search measures accuracy"
+        0.3, description="share of the training images on which the search measures accuracy"
     )
 
     @property
@@ -162,9 +162,9 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
-    epochs: Epochs = 24
+    epochs: Epochs = 40
     batch_size: Images = Field(
-        64,
+        32,
         description="images of an optimiser step, of all processes; at most those to train on",
     )
     accumulate: Images = Field(
@@ -339,7 +339,7 @@ class ConfirmParams(Section):
     """The final of a search: candidates trained anew, whole, on splits drawn anew, seed by seed."""
 
     rungs: Listed[tuple[Rung, ...]] = Field(
-        ((8, 2), (4, 4), (2, 8)),
+        ((6, 2), (3, 4), (2, 8)),
         min_length=1,
         max_length=100,
         description="[candidates, seeds]: so many of the best, none among them, have so many "
@@ -397,8 +397,8 @@ class SearchParams(Section):
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
     population: Annotated[int, Field(ge=2, le=1000)] = 8
-    epochs: Epochs = 30
-    interval_epochs: Epochs = Field(3, description="epochs of a generation")
+    epochs: Epochs = 20
+    interval_epochs: Epochs = Field(2, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.25, description="share of members that copy, and of those that are copied from"
     )
@@ -413,10 +413,10 @@ class SearchParams(Section):
         "none", description="policies of pbt's first members: none, or rungs of the ladder"
     )
     proposals: Annotated[int, Field(ge=1, le=1000)] = Field(
-        2, description="schedules of the algorithm that become candidates, the best"
+        1, description="schedules of the algorithm that become candidates, the best"
     )
     ladder: Listed[tuple[str, ...]] = Field(
-        ("geometry-2", "geometry-4", "colour-3", "all-5"),
+        ("geometry-2", "geometry-5", "all-3"),
         max_length=100,
         description="further candidates: geometry-S, colour-S or all-S with a strength S of 0 to "
         "10; docs/search.md",

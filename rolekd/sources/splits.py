@@ -61,7 +61,8 @@ def all_splits(
         labels: int64 [N].
         classes: Names, for errors.
         test: Indices of the source's own test split, which stays as it is: training images that
-            also stand there are left out. None draws `params.test_fraction` of all images.
+            also stand there are left out. None draws `params.test_fraction` of all images, and
+            adds what `params.training_images` leaves over.
         params: The sizes: shares, and at most how many images of train.
         seed: The run's base seed.
 
@@ -70,6 +71,7 @@ def all_splits(
     """
     _require_enough(labels, classes)
     everything = np.arange(len(labels), dtype=np.int64)
+    own_test = test
     if test is None:
         train, test = stratified(
             everything, groups, labels, params.test_fraction, seeds.derive(seed, "split test")
@@ -80,7 +82,10 @@ def all_splits(
     else:
         train = np.flatnonzero(~np.isin(groups, groups[test])).astype(np.int64)
         _require_enough(labels[train], classes, " to train on that are not in the test split")
-    train = _at_most(params.training_images, train, groups, labels, seed)
+    whole = train
+    train = _at_most(params.training_images, whole, groups, labels, seed)
+    if own_test is None:  # what is not trained on makes the test sharper
+        test = np.sort(np.concatenate([test, np.setdiff1d(whole, train)]))
     if params.training_images is not None:
         _require_enough(labels[train], classes, " to train on, with training_images,")
     fraction = params.search_validation_fraction

@@ -102,3 +102,14 @@ def test_training_images_that_leave_a_class_too_few_are_refused():
     labels = np.repeat([0, 1, 0, 1], [60, 20, 10, 10]).astype(np.int64)
     with pytest.raises(InputError, match=r"with training_images, in class b \(3\)"):
         all_splits(np.arange(100), labels, ("a", "b"), np.arange(80, 100), _sizes(0.2, 0.5, 12), 0)
+
+
+@pytest.mark.parametrize("count", [24, 40, None])
+def test_without_a_test_split_of_the_source_the_others_are_tested_on(count):
+    labels = np.repeat([0, 1], [60, 40]).astype(np.int64)
+    groups = np.repeat(np.arange(50), 2)
+    splits = all_splits(groups, labels, ("a", "b"), None, _sizes(0.2, 0.5, count), 0)
+    assert len(splits["train"]) == pytest.approx(80 if count is None else count, abs=2)
+    everything = np.concatenate([splits["train"], splits["test"]])
+    assert np.array_equal(np.sort(everything), np.arange(100))
+    assert not set(groups[splits["train"]]) & set(groups[splits["test"]])
