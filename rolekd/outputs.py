@@ -6,7 +6,7 @@ everything else that one stage writes and another reads is declared here.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
@@ -152,9 +152,14 @@ class Record(_File):
 
 
 class Wanted(Record):
-    """plan: whether an arm asks for what a stage makes; if none does, its outputs are empty."""
+    """plan: whether an arm asks for what a stage makes; if none does, its outputs are empty.
+
+    `judges` holds the parameters of the students that judge a teacher's schedule, where they do: so
+    the teacher's search depends on them then, and only then.
+    """
 
     wanted: bool
+    judges: dict[str, Any] | None = None
 
 
 class Metrics(Record):
@@ -183,12 +188,13 @@ class PrepareMetrics(Metrics):
 class SearchMetrics(Metrics):
     """search_teacher, search_student: the winner's accuracy on validation images, 0..1.
 
-    With a final, its winner's name, means over its seeds, and the gain over none with its standard
-    error.
+    With a final, its winner's name and mean over the seeds; and of the best beside none, which may
+    not have been good enough, the mean paired difference to none with its standard error.
     """
 
     accuracy: float
     winner: str | None = None
+    best: str | None = None
     gain: float | None = None
     gain_error: float | None = None
     seeds: int | None = None

@@ -408,6 +408,11 @@ class SearchParams(Section):
     max_step: Annotated[int, Field(ge=1, le=10)] = Field(
         3, description="largest move of an integer that is not resampled"
     )
+    restarts: Annotated[int, Field(ge=0, le=10)] = Field(
+        0,
+        description="times that pbt begins again with fresh weights, the policies that it has, "
+        "and an interval twice as long; each costs as much as the first round",
+    )
     threads_per_worker: Threads = 1
     start: Literal["none", "ladder"] = Field(
         "none", description="policies of pbt's first members: none, or rungs of the ladder"
@@ -420,6 +425,11 @@ class SearchParams(Section):
         max_length=100,
         description="further candidates: geometry-S, colour-S or all-S with a strength S of 0 to "
         "10; docs/search.md",
+    )
+    teacher_by: Literal["teacher", "student"] = Field(
+        "teacher",
+        description="what the final measures of a teacher's schedule: the teacher, or the student "
+        "that learns from it without a policy, at more than twice the time",
     )
     confirm: ConfirmParams | None = Field(
         ConfirmParams(), description="the final; null: what the algorithm likes best is taken"
@@ -440,7 +450,18 @@ class SearchParams(Section):
     @property
     def generations(self) -> int:
         """Number of generations of the algorithm: so many that the slots are as many as PBT's."""
+        if self.algorithm == "pbt":
+            return sum(count for _, count in self.rounds)
         return self.intervals * self.population // self.lanes if self.lanes else 0
+
+    @property
+    def rounds(self) -> list[tuple[int, int]]:
+        """Interval in epochs and number of generations of each round of PBT."""
+        intervals = [
+            min(self.interval_epochs * 2**number, self.epochs)
+            for number in range(self.restarts + 1)
+        ]
+        return [(interval, -(-self.epochs // interval)) for interval in intervals]
 
     @property
     def slots(self) -> int:
@@ -457,10 +478,21 @@ class SearchParams(Section):
         return self
 
     @model_validator(mode="after")
+    def _restarts_are_of_pbt(self) -> "SearchParams":
+        if self.restarts and self.algorithm != "pbt":
+            raise ValueError(f"restarts: {self.algorithm} has none; set it to 0, or take pbt")
+        return self
+
+    @model_validator(mode="after")
     def _final_fits(self) -> "SearchParams":
         if len(set(self.ladder)) < len(self.ladder):
             raise ValueError("ladder: names a rung twice; name each once")
         if self.confirm is None:
+            if self.teacher_by == "student":
+                raise ValueError(
+                    "teacher_by: student, but only a final trains students; name confirm.rungs, or "
+                    "set it to teacher"
+                )
             if self.algorithm == "ladder":
                 raise ValueError(
                     "confirm: null, but only a final can choose among the rungs of the ladder; "

@@ -88,7 +88,7 @@ def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
         for slot in slots:
             if slot.accuracy is None:
                 continue
-            parent = by_place.get((slot.generation - 1, slot.member))
+            parent = None
             if slot.parent is not None:
                 parent = by_place.get((slot.generation - 1, slot.parent))
             if parent is not None and parent.accuracy is not None:

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,21 @@ from rolekd import seeds
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
-from rolekd.data.batches import Batches, Normalize
+from rolekd.data.batches import Augment, Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import MeanProbability
+from rolekd.distill.taps import Described
 from rolekd.errors import RunError
-from rolekd.params import BaseAugmentParams, DistillParams, Params, StudentParams, TeacherParams
+from rolekd.params import (
+    BaseAugmentParams,
+    DistillParams,
+    Params,
+    StudentParams,
+    TeacherParams,
+    TrainingParams,
+)
 from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
 from rolekd.search.spec import SearchSpec
@@ -48,15 +58,16 @@ class Member:
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
         self._teacher: torch.nn.Module | None = None
+        if "student" in spec.training:
+            self._student_params = StudentParams.model_validate(spec.training["student"])
+            self._distill_params = DistillParams.model_validate(spec.training["distill"])
         if spec.role == "teacher":
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
             params = self._teacher_params.training
         else:
-            self._student_params = StudentParams.model_validate(spec.training["student"])
             params = self._student_params.training
             self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
             self._teacher.to(self._device)
-            self._distill_params = DistillParams.model_validate(spec.training["distill"])
         self._whole = params
         # the schedules of a member are stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
@@ -73,7 +84,7 @@ class Member:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
         began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
-        network, objective = self._start(seed)
+        network, objective, _ = self._start(seed)
         normalize = Normalize(self._dataset, self._device)
         batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         augment_at = constant(self._engine, Policy(policy))
@@ -98,14 +109,46 @@ class Member:
         assert self._spec.search.confirm is not None
         seed = seeds.derive(self._spec.seed, f"confirm {self._spec.role}", seed)
         dataset = splits.redrawn(self._dataset, self._spec.search.confirm.validation_fraction, seed)
-        network, objective = self._start(seed)
-        normalize = Normalize(dataset, self._device)
         params = self._whole.model_copy(update={"epochs": epochs})
-        batches = Batches(dataset, "search_train", params.batch_size, seed, normalize)
         augment_at = applied(self._engine, schedule.stretch(epochs).policy_at)
+        network, objective, about = self._start(seed)
+        found = self._train(dataset, network, objective, params, augment_at, seed)
+        if self._spec.role == "teacher" and self._spec.search.teacher_by == "student":
+            found = self._teach(dataset, (network, about), found, seed)
+        return replace(found, seconds=time.perf_counter() - began)
+
+    def _teach(self, dataset: Dataset, teacher: Described, found: Outcome, seed: int) -> Outcome:
+        """Return how well a student learns, without a policy, from a teacher that was measured."""
+        if math.isnan(found.accuracy):
+            return found
+        student, about = roles.student(self._student_params, dataset, seed, teacher[0])
+        objective = Distillation(
+            (student.to(self._device), about), teacher, self._distill_params, seed
+        )
+        params, plain = self._student_params.training, constant(self._engine, None)
+        learned = self._train(dataset, student, objective, params, plain, seed)
+        return replace(
+            learned,
+            images_seen=found.images_seen + learned.images_seen,
+            extras={**learned.extras, "teacher_accuracy": found.accuracy},
+        )
+
+    def _train(
+        self,
+        dataset: Dataset,
+        network: torch.nn.Module,
+        objective: Objective,
+        params: TrainingParams,
+        augment_at: Callable[[int], Augment],
+        seed: int,
+    ) -> Outcome:
+        """Train a network from its initial weights to the end, and measure it."""
+        began = time.perf_counter()
+        normalize = Normalize(dataset, self._device)
+        batches = Batches(dataset, "search_train", params.batch_size, seed, normalize)
         training = Training(network, objective, batches, augment_at, params)
         training.prepare()
-        seen = epochs * batches.images_per_epoch
+        seen = params.epochs * batches.images_per_epoch
         with MeanProbability(objective.teacher) as seen_by_teacher:
             try:
                 while not training.finished:
@@ -115,14 +158,14 @@ class Member:
         reward = _measured(training, dataset, normalize)
         return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
 
-    def _start(self, seed: int) -> tuple[torch.nn.Module, Objective]:
-        """Return the role's network and objective as a training begins with them."""
+    def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
+        """Return the role's network as a training begins with it, its objective and description."""
         if self._teacher is None:
-            network, _ = roles.teacher(self._teacher_params, self._dataset, seed)
-            return network.to(self._device), Objective()
+            network, about = roles.teacher(self._teacher_params, self._dataset, seed)
+            return network.to(self._device), Objective(), about
         network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
         described = (network.to(self._device), about), (self._teacher, self._teacher_about)
-        return network, Distillation(*described, self._distill_params, seed)
+        return network, Distillation(*described, self._distill_params, seed), about
 
 
 def _measured(training: Training, dataset: Dataset, normalize: Normalize) -> float:
@@ -154,9 +197,11 @@ def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
 def training(params: Params, role: str) -> dict[str, Any]:
     """Return what `SearchSpec.training` holds for a role, from all parameters.
 
-    These are the sections augment, the role's own and for a student distill, and the kind of
-    device: a search that began on a GPU goes on nowhere else.
+    These are the sections augment, the role's own, where students are trained distill, and the kind
+    of device: a search that began on a GPU goes on nowhere else.
     """
-    sections = ("augment", "teacher") if role == "teacher" else ("augment", "student", "distill")
-    values = params.model_dump(mode="json", include=set(sections))
+    sections = {"augment", role}
+    if role == "student" or params.search.teacher_by == "student":
+        sections |= {"student", "distill"}
+    values = params.model_dump(mode="json", include=sections)
     return {**values, "device": devices.resolve(params.machine.device).type}

@@ -6,7 +6,10 @@ of the generations before, and from nothing else. So any process may plan, and a
 lost with its worker is planned again exactly as it was.
 
 Standard library only. Method: Jaderberg et al. 2017 (PBT) and Ho et al. 2019 (PBA), with the
-numbers of Fu et al. 2020; synchronous, so that the seed alone decides.
+numbers of Fu et al. 2020; synchronous, so that the seed alone decides. With restarts it begins
+again with the policies that it has and an interval twice as long: a short interval rewards what
+helps at once, a long one what helps in the end (after IPBT, Chebykin et al. 2025, arXiv:2511.09190,
+which keeps weights, too; here they are fresh, as a schedule must suit a training from its start).
 """
 
 import random
@@ -132,7 +135,8 @@ def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> 
         policy = source.task.policy
         if member in sources:
             policy = explore(settings, policy, random.Random(derive(seed, "explore", *_at(slot))))
-        tasks.append(_task(settings, slot, source.task.slot, policy))
+        fresh = _place(settings, generation)[0] == 0  # a round begins
+        tasks.append(_task(settings, slot, None if fresh else source.task.slot, policy))
     return tasks
 
 
@@ -179,9 +183,18 @@ def _explored(settings: "SearchParams", value: int, largest: int, stream: random
 
 
 def _task(settings: "SearchParams", slot: Slot, parent: Slot | None, policy: Integers) -> Task:
-    start = slot.generation * settings.interval_epochs
-    epochs = min(settings.interval_epochs, settings.epochs - start)
+    start, interval = _place(settings, slot.generation)
+    epochs = min(interval, settings.epochs - start)
     return Task(slot, parent, policy, start, epochs, width=settings.population)
+
+
+def _place(settings: "SearchParams", generation: int) -> tuple[int, int]:
+    """Return the epochs that a generation starts after, in its round, and the round's interval."""
+    for interval, count in settings.rounds:
+        if generation < count:
+            return generation * interval, interval
+        generation -= count
+    raise AssertionError("a generation after the last")
 
 
 def _at(slot: Slot) -> tuple[int, int]:

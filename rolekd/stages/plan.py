@@ -23,12 +23,15 @@ STAGES = (
 
 def plan(outputs: Outputs) -> None:
     """Check the arms of params.yaml and write which stages are wanted."""
-    compare = params.load().compare
-    check(compare)
-    found = wanted(compare)
+    loaded = params.load()
+    check(loaded.compare)
+    found = wanted(loaded.compare)
     clear_unfinished(outputs.stage("plan"))  # of a killed process
     for stage in STAGES:
-        Wanted(wanted=stage in found).save(outputs.wanted(*stage))
+        judges = None
+        if stage == ("search_teacher", None) and loaded.search.teacher_by == "student":
+            judges = loaded.model_dump(mode="json", include={"student", "distill"})
+        Wanted(wanted=stage in found, judges=judges).save(outputs.wanted(*stage))
 
 
 def check(compare: CompareParams) -> None:

@@ -74,13 +74,14 @@ def _given(stage: Stage, role: Role) -> dict[str, Any]:
 def _metrics(found: Found) -> SearchMetrics:
     if found.verdict is None:
         return SearchMetrics(accuracy=found.line[-1].accuracy)
-    winner = found.verdict.winner
+    winner, best = found.verdict.winner, found.verdict.best
     return SearchMetrics(
         winner=winner.name,
         accuracy=mean(winner.accuracies.values()),
-        gain=winner.gain,
-        gain_error=winner.error,
-        seeds=len(winner.accuracies),
+        best=best.name,
+        gain=best.gain,
+        gain_error=best.error,
+        seeds=len(best.differences),
     )
 
 

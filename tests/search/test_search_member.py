@@ -150,3 +150,32 @@ def test_a_split_that_leaves_a_class_out_is_refused(digits):
     few.splits["search_val"] = np.arange(20, 24)
     with pytest.raises(InputError, match="leaves no image of class"):
         splits.redrawn(few, 0.1, 0)
+
+
+def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
+    def confirm(teacher_by):
+        search = {"epochs": 4, "interval_epochs": 1, "teacher_by": teacher_by}
+        params = parse(
+            {
+                "search": search,
+                "teacher": {"model": {"width": 4}},
+                "student": {"model": {"width": 4}, "training": {"epochs": 2}},
+            },
+            "the test",
+        )
+        spec = SearchSpec(
+            seed=0,
+            role="teacher",
+            trainer="member",
+            search=params.search,
+            training=training(params, "teacher"),
+            inputs={},
+            versions=versions(),
+            epochs=3,
+        )
+        return Member(spec, inputs).confirm(Schedule.constant(ladder.policy("all-2"), 4), 0, 3)
+
+    by_teacher, by_student = confirm("teacher"), confirm("student")
+    assert by_student.extras["teacher_accuracy"] == by_teacher.accuracy
+    assert by_student.accuracy != by_teacher.accuracy
+    assert by_student.images_seen == by_teacher.images_seen * 5 // 3

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolekd.augment.ladder import policy
 from rolekd.errors import RunError
 from rolekd.params import SearchParams
+from rolekd.search import lineage
 from rolekd.search.population import (
     LARGEST,
     NOTHING,
@@ -80,14 +82,14 @@ def test_none_left_to_copy():
 
 
 @given(policies, st.integers(0, 2**32), st.sampled_from([0.0, 0.2, 1.0]), st.integers(1, 5))
-def test_explore_stays_in_range_and_near(policy, seed, resample, max_step):
+def test_explore_stays_in_range_and_near(values, seed, resample, max_step):
     settings = SearchParams(
         population=2, epochs=2, interval_epochs=1, resample_probability=resample, max_step=max_step
     )
-    moved = explore(settings, policy, random.Random(seed))
+    moved = explore(settings, values, random.Random(seed))
     assert all(0 <= value <= largest for value, largest in zip(moved, LARGEST, strict=True))
     if resample == 0.0:
-        assert all(abs(new - old) <= max_step for new, old in zip(moved, policy, strict=True))
+        assert all(abs(new - old) <= max_step for new, old in zip(moved, values, strict=True))
 
 
 def test_explore_has_the_stated_frequencies():
@@ -118,3 +120,33 @@ def test_the_plan_is_a_pure_function_of_results(values, seed):
         assert task.parent == Slot(0, sources.get(member, member))
         if member not in sources:
             assert task.policy == NOTHING
+
+
+def test_members_may_begin_with_the_ladder():
+    settings = SearchParams(
+        population=4, epochs=4, interval_epochs=2, start="ladder", ladder=("all-2", "all-5")
+    )
+    found = [task.policy for task in plan(settings, 0, [])]
+    assert found[:3] == [NOTHING, policy("all-2").values, policy("all-5").values]
+    assert found[3] == NOTHING
+
+
+def test_a_restart_has_fresh_weights_the_old_policies_and_a_longer_interval():
+    settings = SearchParams(population=2, epochs=6, interval_epochs=2, restarts=2)
+    assert settings.rounds == [(2, 3), (4, 2), (6, 1)]
+    assert settings.generations == 6
+    history = []
+    for _ in range(settings.generations):
+        history.append(finished(plan(settings, 0, history), [0.2, 0.1]))
+    tasks = [generation[0].task for generation in history]
+    assert [(task.start_epoch, task.epochs) for task in tasks] == [
+        (0, 2), (2, 2), (4, 2), (0, 4), (4, 2), (0, 6),
+    ]  # fmt: skip
+    assert [task.parent for task in tasks] == [
+        None, Slot(0, 0), Slot(1, 0), None, Slot(3, 0), None,
+    ]  # fmt: skip
+    assert tasks[3].policy == tasks[2].policy  # the best goes on with its own
+    assert history[3][1].task.policy != history[2][1].task.policy  # the worst explores
+    line = lineage.trace(history)
+    assert lineage.schedule(line, 6).epochs == 6
+    assert line[0].task.parent is None
