@@ -641,6 +641,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _search_outlasts_starts(self) -> "Params":
+        if self.search.algorithm == "ladder":
+            return self
         for role in (self.teacher, self.student):
             if role.training.warmup_epochs >= self.search.epochs:
                 raise ValueError(

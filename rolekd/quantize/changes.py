@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rolekd.quantize.modules import quantized
+from rolekd.quantize.modules import low_bit
 
 
 @torch.no_grad()
 def levels(network: nn.Module) -> list[Tensor]:
-    """Return the levels of all quantised weights, int16, a tensor for each layer; float: none."""
-    found = (m.weight_quantizer.levels(m.weights()) for _, m in quantized(network))
+    """Return the levels of the low-bit weights, int16, a tensor for each layer; float: none.
+
+    Those of 8-bit ends are not among them.
+    """
+    found = (m.weight_quantizer.levels(m.weights()) for _, m in low_bit(network))
     return [layer.short() for layer in found]
 
 

@@ -114,7 +114,8 @@ def _quantize_ends(graph_module: fx.GraphModule, first: str) -> None:
     assert isinstance(source, nn.Conv2d)
     if source.groups != 1:
         raise InputError(
-            f"layer {first}: a grouped first convolution has no 8-bit form; set ends to float"
+            f"layer {first}: a grouped first convolution has no 8-bit form; set student.ends to "
+            "float, or choose another network"
         )
     graph_module.set_submodule(first, PixelConv2d(source))
     users: dict[fx.Node, list[fx.Node]] = {}

@@ -50,7 +50,10 @@ def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol
 
 def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
     if module.groups != 1:
-        raise InputError(f"layer {path}: a grouped first convolution has no integer form")
+        raise InputError(
+            f"layer {path}: a grouped first convolution has no integer form; "
+            "choose another network, or export.target float"
+        )
     geometry = _geometry(module, path)
     filters = Filters.on_pixels(path, module.weight, walk.mean, walk.std, geometry)
     if not any(isinstance(operation, operations.Pixels) for operation in walk.writer.operations):

@@ -106,6 +106,13 @@ def quantized(network: nn.Module) -> Iterator[tuple[str, QuantConv2d | QuantLine
             yield path, module
 
 
+def low_bit(network: nn.Module) -> Iterator[tuple[str, QuantConv2d | QuantLinear]]:
+    """Yield those of `quantized` that are not the 8-bit ends, whose levels move with any weight."""
+    for path, module in quantized(network):
+        if not isinstance(module.weight_quantizer, ChannelWeight):
+            yield path, module
+
+
 def set_pixels(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
     """Tell a network's first convolution, where it has 8 bits, how its images are normalised.
 

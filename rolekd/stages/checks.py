@@ -54,11 +54,11 @@ def _check_student(params: "Params") -> None:
     """Build a student of others' making and lower it: what has no integer form is told now."""
     side, channels = params.data.image_size or _ANY_SIDE, params.data.channels or 3
     shape = {"classes": 2, "channels": channels, "image_size": [side, side]}
-    network = roles.build(roles.describe_student(params.student, shape), seed=0)
-    with torch.no_grad():
-        network(torch.zeros(2, channels, side, side))  # starts learned steps
     middle = [0.5] * channels
     try:
+        network = roles.build(roles.describe_student(params.student, shape), seed=0)
+        with torch.no_grad():
+            network(torch.zeros(2, channels, side, side))  # starts learned steps
         lower(network, mean=middle, std=middle, image_size=(side, side))
     except InputError as error:
         raise InputError(f"student.model {params.student.model.name}: {error}") from error

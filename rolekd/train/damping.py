@@ -1,8 +1,8 @@
 """Damping of weights that oscillate between two levels.
 
 Beside the loss of a step a training minimises damping · share · mean ((ŵ - clip(w)) / gap)² over
-all quantised weights w: ŵ are the centres of their levels and gap is the distance of two levels,
-both constants. The share rises from 0 in the first epoch to 1 in the last, as half a cosine: early
+all low-bit weights w, those of 8-bit ends not among them: ŵ are the centres of their levels and gap
+is the distance of two levels, both constants. The share rises from 0 in the first epoch to 1 in the last, as half a cosine: early
 on weights are to move.
 
 Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, 2022, section 4. There
@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from rolekd.distill.objective import Progress
-from rolekd.quantize.modules import quantized
+from rolekd.quantize.modules import low_bit
 
 
 def damp(network: nn.Module, weight: float) -> None:
     """Have every training of a low-bit network damp its weights; 0: none."""
-    for _, module in quantized(network):
+    for _, module in low_bit(network):
         module.weight_quantizer.damping = weight
 
 
 def weight_of(network: nn.Module) -> float:
     """Return the weight of the damping; 0: none, as of float networks."""
-    return max((m.weight_quantizer.damping for _, m in quantized(network)), default=0.0)
+    return max((m.weight_quantizer.damping for _, m in low_bit(network)), default=0.0)
 
 
 def share(progress: Progress) -> float:
@@ -38,7 +38,7 @@ def share(progress: Progress) -> float:
 
 
 def distance(network: nn.Module) -> Tensor:
-    """Return the mean squared distance of all quantised weights, in squared gaps, a scalar."""
-    layers = [(layer.weight_quantizer, layer.weights()) for _, layer in quantized(network)]
+    """Return the mean squared distance of all low-bit weights, in squared gaps, a scalar."""
+    layers = [(layer.weight_quantizer, layer.weights()) for _, layer in low_bit(network)]
     total = torch.stack([quantizer.distance(weights) for quantizer, weights in layers]).sum()
     return total / sum(weights.numel() for _, weights in layers)

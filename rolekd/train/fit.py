@@ -84,7 +84,8 @@ def _warn_of_dead(paths: Sequence[str], state_file: Path) -> None:
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     _log.warning(
         "%s: dead quantisers (%s%s), all of whose values are on one level; lower "
-        "student.training.learning_rate, raise student.bits, or set student.quantizer to lsq",
+        "student.training.learning_rate, raise student.bits, or, with dorefa, set "
+        "student.quantizer to lsq",
         state_file.stem,
         ", ".join(paths[:_NAMED]),
         more,

@@ -134,7 +134,7 @@ def test_size_counts_the_ends_at_their_bits() -> None:
 def test_what_has_no_form_is_refused_in_one_line() -> None:
     end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
     grouped = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Conv2d(4, 4, 1), *end)
-    with pytest.raises(InputError, match=r"^layer 0: a grouped first .* set ends to float$"):
+    with pytest.raises(InputError, match=r"^layer 0: a grouped first .* choose another network$"):
         convert(grouped, weight_bits=2, activation_bits=2, ends=8)
     network = build("resnet8", classes=10, channels=3, image_size=(8, 8), width=4, seed=0)
     with pytest.raises(InputError, match=r"^ends 4: unknown; choose float or 8$"):

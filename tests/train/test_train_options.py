@@ -15,6 +15,7 @@ from rolekd.params import (
     DistillParams,
     ModelParams,
     Params,
+    SearchParams,
     StudentParams,
     TeacherParams,
     TrainingParams,
@@ -207,12 +208,12 @@ def test_the_teacher_sees_every_batch_once(digits):
     ("changed", "message"),
     [
         ({"schedule": "one-cycle", "warmup_epochs": 1}, "one-cycle has its own warm-up"),
-        ({"schedule": "step", "warmup_epochs": 24}, "leaves none of 24 epochs"),
+        ({"schedule": "step", "warmup_epochs": 40}, "leaves none of 40 epochs"),
         ({"batch_size": 8, "accumulate": 5}, "make it at most 4"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"precision": "float16"}, "bfloat16"),
-        ({"float_epochs": 24}, "float_epochs 24 leaves none of 24 epochs quantised; .* at most 23"),
-        ({"reestimate_batchnorm": 63}, "less than a batch of 64 images; make it at least 64, or 0"),
+        ({"float_epochs": 40}, "float_epochs 40 leaves none of 40 epochs quantised; .* at most 39"),
+        ({"reestimate_batchnorm": 31}, "less than a batch of 32 images; make it at least 32, or 0"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(changed, message):
@@ -221,19 +222,24 @@ def test_options_that_do_not_go_together_are_refused(changed, message):
 
 
 def test_the_warm_up_must_fit_into_the_search():
-    with pytest.raises(ValidationError, match=r"search.epochs 30 does not outlast warmup_epochs"):
-        Params(
-            teacher=TeacherParams(
-                training=TrainingParams(epochs=99, schedule="step", warmup_epochs=30)
-            )
-        )
+    with pytest.raises(ValidationError, match=r"search.epochs 20 does not outlast warmup_epochs"):
+        Params(teacher=_slow_teacher())
+    # the ladder trains nothing but whole trainings
+    Params(teacher=_slow_teacher(), search=SearchParams(algorithm="ladder"))
+
+
+def _slow_teacher():
+    training = TrainingParams(epochs=99, schedule="step", warmup_epochs=30)
+    return TeacherParams(training=training)
 
 
 def test_epochs_in_float_are_a_students_and_leave_some_of_the_search():
     with pytest.raises(ValidationError, match=r"training.float_epochs: all epochs of a teacher"):
         TeacherParams(training=TrainingParams(float_epochs=1))
-    with pytest.raises(ValidationError, match=r"search.epochs 30 leaves none quantised after fl"):
+    with pytest.raises(ValidationError, match=r"search.epochs 20 leaves none quantised after fl"):
         Params(student=StudentParams(training=TrainingParams(epochs=99, float_epochs=30)))
+    late = StudentParams(training=TrainingParams(epochs=99, float_epochs=30))
+    Params(student=late, search=SearchParams(algorithm="ladder"))
 
 
 def test_a_state_without_average_is_none_to_go_on_from(digits, tmp_path):

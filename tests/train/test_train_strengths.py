@@ -212,14 +212,15 @@ def test_what_learns_is_augmented_ever_more_strongly(tmp_path):
     digits = prepare(DataParams(), seed=0)
     params = TeacherParams(model=ModelParams(width=4))
     network, _ = roles.teacher(params, digits, 0)
-    training = TrainingParams(epochs=5, batch_size=64, learning_rate=1e-2)
+    training = TrainingParams(epochs=10, batch_size=64, learning_rate=1e-2)
     batches = Batches(digits, "search_train", 64, 0, Normalize(digits))
     engine = make_engine(BaseAugmentParams(), digits, 1)
     at = applied(engine, lambda _: Adaptive())
     rows = fit(Training(network, Objective(), batches, at, training), tmp_path / "state")
     strengths = [row["strength"] for row in rows]
-    assert strengths[0] < strengths[2] < strengths[4]
-    assert strengths[4] > strengths[0] + 0.1
+    # what is learned is augmented more, until learning and augmentation balance
+    assert strengths[0] < strengths[1] < strengths[9]
+    assert min(strengths[4:]) > strengths[0] + 0.3
 
 
 def test_a_state_goes_to_no_training_of_the_other_kind(tmp_path, caplog):
