@@ -2,8 +2,8 @@
 
 Beside the loss of a step a training minimises damping · share · mean ((ŵ - clip(w)) / gap)² over
 all low-bit weights w, those of 8-bit ends not among them: ŵ are the centres of their levels and gap
-is the distance of two levels, both constants. The share rises from 0 in the first epoch to 1 in the last, as half a cosine: early
-on weights are to move.
+is the distance of two levels, both constants. The share rises from 0 in the first epoch to 1 in the
+last, as half a cosine: early on weights are to move.
 
 Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, 2022, section 4. There
 it is a sum of distances in the unit of the weights; as a mean in gaps a weight of the loss means
