@@ -85,7 +85,7 @@ class Run:
             digest: its content hash; MLflow keeps the first 36 characters.
             context: the split, as in "train".
             source: where it came from; a URL is recorded without its user part.
-            profile: counts, as in `{"images": 1437}`.
+            profile: counts, as in `{"images": 300}`.
         """
         self._record(
             "dataset",
