@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rolekd import files
 from rolekd.data import dataset as datasets
@@ -67,6 +68,16 @@ def warn_of_collapses(evaluation: Evaluation) -> None:
         _log.warning("%s", line)
 
 
+def warn_of_collapsed_teacher(name: TeacherName, logits: NDArray[np.float32]) -> None:
+    """Log a line for a teacher that says one class of every image, logits [N, K]."""
+    if len(np.unique(logits.argmax(1))) == 1:
+        _log.warning(
+            "teacher %s: collapsed to one class, and teaches nothing; lower "
+            "teacher.training.learning_rate, or train it longer",
+            name,
+        )
+
+
 def drop_former(outputs: Outputs, compare: CompareParams) -> None:
     """Remove the students of arms that params.yaml no longer has; DVC leaves them where they are.
 
@@ -83,7 +94,9 @@ def _teacher_accuracy(stage: Stage, dataset: Dataset, name: TeacherName) -> floa
     images, labels = dataset.split("test")
     teacher, _ = roles.load(stage.outputs.teacher(name), dataset)
     device = devices.resolve(stage.params.machine.device)
-    return accuracy(predict(teacher.to(device), images, Normalize(dataset, device)), labels)
+    logits = predict(teacher.to(device), images, Normalize(dataset, device))
+    warn_of_collapsed_teacher(name, logits)
+    return accuracy(logits, labels)
 
 
 def _epochs(outputs: Outputs, compare: CompareParams) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from rolekd import files
 from rolekd.augment import named
@@ -19,7 +20,7 @@ from rolekd.files import digest_path
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import _side_by_side, distill
+from rolekd.stages.distill import Job, _common, _side_by_side, distill
 from rolekd.stages.stage import Stage
 from rolekd.track.runs import SilentRun
 from rolekd.train import fit, roles, state
@@ -272,3 +273,20 @@ def _children(pid):
 def _kill(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("starts_from", ["scratch", "teacher"])
+def test_a_student_from_scratch_has_no_weight_of_the_teacher(prepared, tmp_path, starts_from):
+    arm = Params().compare.arms[ARM].model_dump() | {"starts_from": starts_from}
+    compare = {"seeds": 1, "arms": {ARM: arm}, "baseline": ARM, "export": ARM}
+    params = Params.model_validate(PARAMS | {"compare": compare})
+    job = Job(params, ARM, prepared, tmp_path)
+    training, about = _common(job).begin(0)
+    teacher = roles.load(prepared.teacher("searched"), datasets.load(prepared.data))[0]
+    theirs = teacher.state_dict()
+    equal = {
+        name
+        for name, value in training.network.state_dict().items()
+        if name.endswith("conv1.weight") and torch.equal(value, theirs.get(name, value + 1))
+    }
+    assert bool(equal) == (starts_from == "teacher") == (about["copied_from_teacher"] > 0)

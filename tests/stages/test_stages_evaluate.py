@@ -3,7 +3,7 @@ import numpy as np
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.report import tables
-from rolekd.stages.evaluate import drop_former, warn_of_collapses
+from rolekd.stages.evaluate import drop_former, warn_of_collapsed_teacher, warn_of_collapses
 
 
 def test_a_student_that_collapsed_to_one_class_is_warned_of_in_one_line(caplog):
@@ -20,6 +20,15 @@ def test_a_student_that_collapsed_to_one_class_is_warned_of_in_one_line(caplog):
     assert "collapsed to one class with seed 1, 1 of " in message
     assert "lower student.training.learning_rate or" in message
     assert "\n" not in message
+
+
+def test_a_teacher_that_collapsed_is_warned_of_in_one_line(caplog):
+    warn_of_collapsed_teacher("plain", np.eye(3))
+    assert not caplog.records
+    warn_of_collapsed_teacher("plain", np.tile([0.0, 1.0, 0.5], (9, 1)))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("teacher plain: collapsed to one class")
+    assert "lower teacher.training.learning_rate" in record.getMessage()
 
 
 def test_students_of_an_arm_that_was_removed_are_dropped_and_no_others(tmp_path, capsys):
