@@ -72,8 +72,11 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     from rolekd.cli.status import status as read
     from rolekd.search import study as studies
 
-    names = [study] if study else studies.searches(storage)
-    found = [read(studies.Ledger.open(storage, name)) for name in names]
+    if study:
+        found, others = [read(studies.Ledger.open(storage, study))], []
+    else:
+        ledgers, others = studies.readable(storage)
+        found = [read(ledger) for ledger in ledgers]
     if as_json:
         say_json(found)
         return
@@ -81,15 +84,17 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     for each in found:
         terminal.print(_line(each), soft_wrap=True)
         terminal.print(_table(each))
-    if not found:
+    for fault in others:
+        terminal.print(fault, soft_wrap=True)
+    if not found and not others:
         terminal.print("no search in this storage yet")
 
 
 def _unfinished(storage: str) -> str:
     from rolekd.search import study as studies
 
-    names = studies.searches(storage)
-    open_ones = [name for name in names if not studies.Ledger.open(storage, name).read().finished]
+    ledgers, _ = studies.readable(storage)
+    open_ones = [ledger.name for ledger in ledgers if not ledger.read().finished]
     if len(open_ones) != 1:
         known = ", ".join(open_ones) or "none"
         raise InputError(f"--study: needed, since the unfinished searches here are: {known}")
@@ -98,9 +103,15 @@ def _unfinished(storage: str) -> str:
 
 def _line(found: dict[str, Any]) -> str:
     generations, slots, best = found["generations"], found["slots"], found["best"]
+    rungs = found["rungs"]
     parts = [
         f"{found['study']} ({found['algorithm']})",
         f"generation {generations['done']} of {generations['total']} done",
+        *(
+            [f"rung {rungs['done']} of {rungs['total']} of the final done"]
+            if rungs["total"]
+            else []
+        ),
         f"{slots['done']} of {slots['total']} slots",
     ]
     if best:

@@ -32,16 +32,17 @@ def searches(storage: str) -> Iterator[Finding]:
     if file is not None and not file.exists():
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return
-    names = study.searches(storage)
+    ledgers, others = study.readable(storage)
     if file is not None:
         sqlite.check(file)
     unfinished = []
-    for name in names:
-        ledger = study.Ledger.open(storage, name)
+    for ledger in ledgers:
         if not ledger.read().finished:
-            unfinished.append(name)
+            unfinished.append(ledger.name)
         ledger.close()
-    found = f"{redact(storage)} answers, {len(names)} searches"
+    found = f"{redact(storage)} answers, {len(ledgers) + len(others)} searches"
+    if others:
+        found += f", {len(others)} of another version of rolekd"
     if unfinished:
         yield Finding(
             "Optuna",

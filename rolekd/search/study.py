@@ -67,7 +67,13 @@ class Ledger:
         attributes = self._patiently(lambda: self._study.user_attrs)
         if "spec" not in attributes:
             raise InputError(f"study {name}: holds no search of rolekd; name another study")
-        self.spec = SearchSpec.from_json(attributes["spec"])
+        try:
+            self.spec = SearchSpec.from_json(attributes["spec"])
+        except (TypeError, ValueError) as error:  # pydantic's error is a ValueError
+            raise InputError(
+                f"study {name}: is of another version of rolekd; finish it with that one, or "
+                "delete it (`optuna delete-study`)"
+            ) from error
         self.artifacts: str | None = attributes.get("artifacts")
         storage.heartbeat_interval = attributes["heartbeat_seconds"]
         self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
@@ -261,6 +267,17 @@ def searches(url: str) -> list[str]:
     studies = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
     storage.engine.dispose()
     return sorted(study.study_name for study in studies if "spec" in study.user_attrs)
+
+
+def readable(url: str) -> tuple[list[Ledger], list[str]]:
+    """Open all searches in a storage; return them, and a line for each of another version."""
+    ledgers, faults = [], []
+    for name in searches(url):
+        try:
+            ledgers.append(Ledger.open(url, name))
+        except InputError as error:
+            faults.append(str(error))
+    return ledgers, faults
 
 
 def _name_objective(study: optuna.Study) -> None:

@@ -6,11 +6,13 @@ import sys
 import time
 
 import boto3
+import optuna
 import pytest
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
 from rolekd.cli import root
+from rolekd.doctor.stores import searches
 from rolekd.errors import InputError, RunError
 from rolekd.search.artifacts import open_artifacts
 from rolekd.search.planner import make_planner
@@ -105,6 +107,27 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):
     assert found["best"]["accuracy"] == result.line[-1].accuracy
     assert found["best"]["line"] == [each.task.slot.member for each in result.line]
     assert "finished" in call("status", "--storage", url, "--study", spec.name)
+
+
+def test_a_study_of_another_version_is_told_and_harms_no_other(trainers, make_spec, tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    Ledger.create(url, make_spec(seed=1), "new", 10).close()
+    Ledger.create(url, make_spec(seed=2), "old", 10).close()
+    old = optuna.load_study(study_name="old", storage=url)
+    spec = {key: value for key, value in old.user_attrs["spec"].items() if key != "epochs"}
+    old.set_user_attr("spec", spec)
+    shown = call("status", "--storage", url)
+    assert "new (pbt)" in shown
+    assert "study old: is of another version of rolekd; finish it with that one, or" in shown
+    assert [found["study"] for found in json.loads(call("status", "--storage", url, "--json"))] == [
+        "new"
+    ]
+    with pytest.raises(InputError, match="study old: is of another version"):
+        CliRunner().invoke(
+            root, ["worker", "--storage", url, "--study", "old"], catch_exceptions=False
+        )
+    (finding,) = searches(url)
+    assert "2 searches, 1 of another version of rolekd; unfinished: new" in finding.found
 
 
 def test_faults_of_the_commands(tmp_path, monkeypatch):
