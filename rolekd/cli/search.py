@@ -73,10 +73,10 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     from rolekd.search import study as studies
 
     if study:
-        found, others = [read(studies.Ledger.open(storage, study))], []
+        ledgers, others = [studies.Ledger.open(storage, study)], list[str]()
     else:
         ledgers, others = studies.readable(storage)
-        found = [read(ledger) for ledger in ledgers]
+    found = [read(ledger) for ledger in ledgers]
     if as_json:
         say_json(found)
         return
@@ -104,16 +104,12 @@ def _unfinished(storage: str) -> str:
 def _line(found: dict[str, Any]) -> str:
     generations, slots, best = found["generations"], found["slots"], found["best"]
     rungs = found["rungs"]
-    parts = [
-        f"{found['study']} ({found['algorithm']})",
-        f"generation {generations['done']} of {generations['total']} done",
-        *(
-            [f"rung {rungs['done']} of {rungs['total']} of the final done"]
-            if rungs["total"]
-            else []
-        ),
-        f"{slots['done']} of {slots['total']} slots",
-    ]
+    parts = [f"{found['study']} ({found['algorithm']})"]
+    if generations["total"]:
+        parts.append(f"generation {generations['done']} of {generations['total']} done")
+    if rungs["total"]:
+        parts.append(f"rung {rungs['done']} of {rungs['total']} of the final done")
+    parts.append(f"{slots['done']} of {slots['total']} slots")
     if best:
         line = " > ".join(map(str, best["line"]))
         parts.append(f"best {best['accuracy']:.2%} after {best['epochs']} epochs, lineage {line}")

@@ -22,7 +22,9 @@ def summary(as_json: bool) -> None:
         return
     from rolekd.data import dataset as datasets
     from rolekd.report.datafiles import load_predictions
+    from rolekd.report.finals import sentence
     from rolekd.report.findings import headline, remarks
+    from rolekd.report.gather import finals_of
     from rolekd.report.tables import summarise
     from rolekd.report.terminal import arms_table
 
@@ -32,9 +34,12 @@ def summary(as_json: bool) -> None:
     terminal = console(width=None if console().is_terminal else 110)
     terminal.print(arms_table(evaluation))
     terminal.print("", headline(evaluation), *(f"- {x}" for x in remarks(evaluation)), sep="\n")
+    terminal.print("", *(sentence(one, role) for role, one in finals_of(outputs).items()), sep="\n")
+    baseline = evaluation.arm(evaluation.baseline)
     say(
         "",
-        f"teacher: {100 * teacher:.2f} % in full precision",
+        f"teacher: {100 * teacher:.2f} % in full precision, "
+        f"{100 * (teacher - baseline.mean):.2f} points above {baseline.name}",
         f"exported: {100 * exported.accuracy:.2f} %, {exported.bytes} bytes, equal to the "
         f"integer evaluation on {exported.argmax_equal} of {exported.images} test images",
         f"registered: {version.name} version {version.version} ({version.uri})",

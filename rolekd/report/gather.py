@@ -55,7 +55,7 @@ def gather(
         evaluation=summarise(logits, labels, dataset.classes, params.compare),
         schedules={role: schedules.load(outputs.schedule(role)) for role in searched},
         searches={role: histories.read_search(outputs.history(role)) for role in searched},
-        finals=_finals(outputs),
+        finals=finals_of(outputs),
         genealogies={
             role: genealogy.describe_line(Lineage.load(outputs.lineage(role))) for role in searched
         },
@@ -101,7 +101,7 @@ def sample_sheet(
     return policy_sheet(images[first[:_SHEET_IMAGES]], last, engine, params.seed)
 
 
-def _finals(outputs: Outputs) -> dict[str, finals.Final]:
+def finals_of(outputs: Outputs) -> dict[str, finals.Final]:
     """Return role -> the final of its search, of the searches that had one."""
     found = {
         role: finals.read(
