@@ -275,7 +275,7 @@ class StudentParams(Section):
         description="weight, late in a training, of a loss that draws weights to the centres of "
         "their levels; 0: none",
     )
-    training: TrainingParams = TrainingParams(learning_rate=2e-2)
+    training: TrainingParams = TrainingParams(epochs=60, learning_rate=2e-2)
 
 
 class TapsParams(Section):
@@ -305,7 +305,7 @@ class DistillParams(Section):
     """The losses that the distillation adds to the cross-entropy."""
 
     loss: Annotated[str | LossWeights, BeforeValidator(_check_weights)] = Field(
-        {"soft": 1.0, "rkd": 0.1},
+        "soft",
         description="a name in docs/distill.md, or names -> weights",
     )
     taps: TapsParams | None = Field(
@@ -396,7 +396,7 @@ class SearchParams(Section):
     pruner: Literal["none", "median", "hyperband"] = Field(
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
-    population: Annotated[int, Field(ge=2, le=1000)] = 8
+    population: Annotated[int, Field(ge=2, le=1000)] = 4
     epochs: Epochs = 20
     interval_epochs: Epochs = Field(2, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(

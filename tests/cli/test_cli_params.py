@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from rolekd.cli.params import params
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
-from rolekd.params import Params
+from rolekd.params import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def _run(*arguments: str) -> str:
 
 
 def test_values_of_the_file_named_either_way(project: Path) -> None:
-    assert _json() == Params().model_dump(mode="json")
+    assert _json() == load("params.yaml").model_dump(mode="json")
     other = _change(seed=5)
     assert _json(other)["seed"] == _json("--params", other)["seed"] == 5
     assert "StudentParams" in _run("--schema")
