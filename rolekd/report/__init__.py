@@ -6,6 +6,7 @@ from pathlib import Path
 __all__ = [
     "costs",
     "datafiles",
+    "finals",
     "findings",
     "gather",
     "histories",
