@@ -50,7 +50,8 @@ def test_a_stage_without_its_inputs_names_them(bare):
 
 
 def test_a_diverging_training_tells_epoch_and_rate_and_leaves_no_weights(fresh):
-    fresh.set(teacher={"training": {"learning_rate": 100.0, "optimizer": "sgd"}})
+    training = {"learning_rate": 100.0, "optimizer": "sgd", "batch_size": 4}
+    fresh.set(teacher={"training": training})
     fresh.run("python", "-m", "pipelines.prepare")
     fresh.run("python", "-m", "pipelines.plan")
     schedule = fresh.folder / "outputs/search_teacher/schedule.json"

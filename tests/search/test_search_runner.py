@@ -16,7 +16,7 @@ def test_any_number_of_workers_gives_the_same_result(trainers, inputs, make_spec
     assert len(set(found.values())) == 1
 
 
-FINAL = {"ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
+FINAL = {"proposals": 2, "ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
 
 
 def test_a_final_gives_the_same_result_with_any_number_of_workers(
