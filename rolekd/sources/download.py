@@ -2,8 +2,7 @@
 
 import tarfile
 from pathlib import Path
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rolekd import files
 from rolekd.errors import InputError, RunError, one_line
