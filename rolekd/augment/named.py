@@ -23,7 +23,7 @@ FOLDER = "schedules"
 # name -> (what acts before the base augmentation, what people read). TrivialAugment moves by up to
 # 32 pixels, which is the whole image at 32x32; other sizes are moved in proportion.
 HANDMADE: dict[str, tuple[Augmentation, str]] = {
-    "none": (None, "base augmentation"),
+    "none": (None, "no policy"),
     "randaugment": (RandAugment(), "RandAugment"),
     "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
     "adaptive": (Adaptive(), "adaptive RandAugment"),

@@ -103,7 +103,7 @@ def figure(final: Final) -> Figure:
         drawn = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
         axes = drawn.subplots()
         axes.axhline(0, color=FAINT, linewidth=1)
-        names = [name for name in groups if name]
+        names = [name for name in ladder.FAMILIES if name in groups]
         at: list[tuple[float, Standing]] = []
         for place, name in enumerate(names):
             points = [
@@ -112,7 +112,8 @@ def figure(final: Final) -> Figure:
                 for strength, one in sorted(groups[name], key=lambda point: point[0])
             ]
             at += points
-            shade, label = PALETTE[place % len(PALETTE)], legible(name)
+            # a family has the same colour for both roles
+            shade, label = PALETTE[[*ladder.FAMILIES].index(name)], legible(name)
             xs, found = [x for x, _ in points], [one for _, one in points]
             _errorbar(axes, xs, found, fmt="o-", color=shade, label=label)
         others = [one for _, one in groups.get("", [])]

@@ -48,7 +48,7 @@ def test_figures_agree_with_scikit_learn(evaluation: tables.Evaluation) -> None:
 def test_where_arms_differ_in_it_each_says_what_it_starts_from(
     evaluation: tables.Evaluation,
 ) -> None:
-    assert evaluation.describe("plain") == "not distilled, from scratch, base augmentation"
+    assert evaluation.describe("plain") == "not distilled, from scratch, no policy"
     assert evaluation.describe("kd-rolewise") == (
         "distilled, from the teacher's weights, its own schedule"
     )
