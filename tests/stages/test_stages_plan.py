@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -101,3 +102,21 @@ def test_the_docs_hold_what_is_said_of_wrong_arms(wrong):
     with pytest.raises(InputError) as raised:
         plan.check(params.parse(content, "params.yaml").compare)
     assert str(raised.value) == _messages()[wrong]
+
+
+def test_a_teachers_search_depends_on_the_students_that_judge_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def judges(**search):
+        (tmp_path / "params.yaml").write_text(
+            json.dumps({"search": search, "student": {"bits": 3}})
+        )
+        outputs = Outputs(tmp_path / "outputs")
+        plan.plan(outputs)
+        return [Wanted.load(outputs.wanted(f"search_{r}")).judges for r in ("teacher", "student")]
+
+    assert judges() == [None, None]
+    found, other = judges(teacher_by="student")
+    assert found["student"]["bits"] == 3
+    assert set(found) == {"student", "distill"}
+    assert other is None
