@@ -19,6 +19,8 @@ STUDENT = (
     "train",
 )  # fmt: skip
 SEARCH = ("search", "sources/splits.py")
+# what students need beside, who judge a teacher's schedule
+JUDGES = ("distill", "flat.py", "quantize")
 
 
 @functools.cache  # what this process has imported does not change when a file does

@@ -1,10 +1,10 @@
 """The ladder: hand-made policies of one strength each, in the same 60 integers as searched ones.
 
 A rung is named FAMILY-STRENGTH, such as `geometry-4`. Strength 0 does nothing; at 10 every
-operation is stronger than RandAugment(2, 9) has it, and at 4 and 5 about as strong (`all-10`
-rotates by 27 degrees where RandAugment(2, 9) rotates by 9). One scalar is far easier to search than
-60 integers: the grid of RandAugment (Cubuk et al. 2020) and RangeAugment (Mehta et al. 2022) do
-nothing else. As in RandAugment there is no Cutout and no Invert.
+operation that has a strength is stronger than in RandAugment(2, 9), and at 4 and 5 about as strong
+(`all-10` rotates by 27 degrees where RandAugment(2, 9) rotates by 9). One scalar is far easier to
+search than 60 integers: the grid of RandAugment (Cubuk et al. 2020) and RangeAugment (Mehta et al.
+2022) do nothing else. As in RandAugment there is no Cutout and no Invert.
 
 Standard library only.
 """

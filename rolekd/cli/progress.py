@@ -172,9 +172,12 @@ def _size(settings: SearchParams) -> str:
     """Say how large a search is."""
     parts = []
     if settings.lanes:
+        intervals = [interval for interval, _ in settings.rounds]
+        if settings.algorithm != "pbt":
+            intervals = [settings.interval_epochs]
         parts.append(
             f"{settings.population} members, {settings.generations} generations of "
-            f"{settings.interval_epochs} epochs, {settings.algorithm}"
+            f"{', '.join(map(str, intervals))} epochs, {settings.algorithm}"
         )
     if settings.confirm is not None:
         parts.append(f"a final of at most {settings.confirm.trainings} trainings")

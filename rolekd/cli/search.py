@@ -129,7 +129,8 @@ def _table(found: dict[str, Any]) -> Table:
         running = at_work.get(member["member"]) if member["state"] == "running" else None
         accuracy, parent = member["accuracy"], member["parent"]
         table.add_row(
-            f"{member['generation']}/{member['member']}",
+            f"{member['generation']}/{member['member']}"
+            + (f" {member['candidate']}, seed {member['seed']}" if member["candidate"] else ""),
             "" if parent is None else str(parent),
             member["state"] if running is None or running["alive"] else "lost",
             "" if accuracy is None else f"{accuracy:.2%}",

@@ -15,8 +15,9 @@ def status(ledger: Ledger) -> dict[str, Any]:
 
     Keys: study; role; algorithm; finished; generations, rungs and slots (done, total); members of
     the generation in progress, or the last; workers at work, with the seconds since their last sign
-    of life; best (accuracy, epochs, line of members from the first to the winner so far; None
-    before the first generation); seconds_left (None where nobody is at work, or nothing is done).
+    of life; best of the algorithm (accuracy, epochs, line of members from the first to the winner
+    so far; None before its first generation); seconds_left (None where nobody is at work, or
+    nothing is done).
     """
     settings, board = ledger.spec.search, ledger.read()
     workers = _workers(ledger, board)
@@ -34,7 +35,11 @@ def status(ledger: Ledger) -> dict[str, Any]:
             "done": len(phases.rungs(board.history)),
             "total": len(settings.confirm.rungs) if settings.confirm else 0,
         },
-        "slots": {"done": board.slots_done, "total": settings.slots},
+        # before its end it is an upper bound: a final may have fewer candidates
+        "slots": {
+            "done": board.slots_done,
+            "total": board.slots_done if board.finished else settings.slots,
+        },
         "members": _members(board, len(board.history) - board.finished),
         "workers": workers,
         "best": _best(board),
@@ -49,6 +54,8 @@ def _members(board: Board, generation: int) -> list[dict[str, Any]]:
             "generation": generation,
             "member": entry.task.slot.member,
             "parent": _member(entry.task.parent),
+            "candidate": entry.task.candidate and entry.task.candidate.name,
+            "seed": entry.task.seed if entry.task.candidate else None,
             "state": entry.state.value,
             "accuracy": entry.result and entry.result.accuracy,
         }

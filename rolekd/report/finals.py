@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rolekd.augment import ladder
 from rolekd.errors import InputError
 from rolekd.report.histories import read_rows
-from rolekd.report.significance import paired_p_value
+from rolekd.report.significance import EXACT_PAIRS, paired_p_value
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
 from rolekd.search.final import NONE, Standing, standings
 
@@ -83,10 +83,13 @@ def table(final: Final) -> list[dict[str, str]]:
 
 def sentence(final: Final, role: str) -> str:
     """Say what won, and how surely."""
-    best = next(one for one in final.standings if one.name != NONE)
+    best = next((one for one in final.standings if one.name != NONE), None)
+    if best is None:
+        return f"The {role} gets no policy: no candidate does anything."
+    exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = (
         f"{100 * best.gain:+.2f} points above none, standard error {100 * best.error:.2f}, over "
-        f"{len(best.differences)} seeds, exact p = {paired_p_value(np.array(best.differences)):.3f}"
+        f"{len(best.differences)} seeds, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     )
     if final.winner == NONE:
         return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."

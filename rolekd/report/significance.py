@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-_MOST = 2**14  # signs that are enumerated; with more pairs so many are drawn
+EXACT_PAIRS = 14  # whose signs are enumerated; with more pairs as many signs are drawn
+_MOST = 2**EXACT_PAIRS
 
 
 def paired_p_value(gaps: NDArray[np.floating[Any]]) -> float:

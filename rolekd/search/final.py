@@ -19,6 +19,7 @@ from rolekd.augment import ladder
 from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
+from rolekd.errors import RunError
 from rolekd.search import lineage
 from rolekd.search.population import Candidate, Generation, Slot, Task
 
@@ -64,7 +65,8 @@ class Verdict:
 
     Attributes:
         standings: Of all candidates: who came farthest first, of these the best.
-        best: The best of those beside none that came to the last rung, whether it won or not.
+        best: The best of those beside none that came to the last rung, whether it won or not; none
+            where it was alone.
         winner: `best`, or none.
         schedule: The winner's.
     """
@@ -142,10 +144,20 @@ def plan(
 
 
 def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
-    """Judge a final whose rungs are complete."""
+    """Judge a final whose rungs are complete.
+
+    Raises:
+        RunError: The loss of every training became NaN.
+    """
     assert settings.confirm is not None
+    if all(result.accuracy is None for rung in rungs for result in rung):
+        raise RunError(
+            "search: the loss of every training of the final became NaN; lower the learning rate "
+            "of the role that is searched"
+        )
     found = standings(_trainings(rungs))
-    best = next(one for one in found if one.name != NONE)
+    # where no candidate does anything, none is alone
+    best = next((one for one in found if one.name != NONE), found[0])
     beaten = best.gain > max(0.0, settings.confirm.standard_errors * best.error)
     winner = best if beaten else next(one for one in found if one.name == NONE)
     return Verdict(found, best, winner, _entered(rungs)[winner.name].schedule)

@@ -55,6 +55,9 @@ class Member:
         self._device = devices.prepare(spec.training["device"], spec.search.threads_per_worker)
         self._spec = spec
         self._dataset = datasets.load(inputs / DATA)
+        if spec.search.confirm is not None:
+            # told now, not when the algorithm has come to its end
+            splits.redrawn(self._dataset, spec.search.confirm.validation_fraction, spec.seed)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
         self._teacher: torch.nn.Module | None = None
@@ -100,7 +103,7 @@ class Member:
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
         training.save(out)  # before the statistics change: children go on with these
-        reward = _measured(training, self._dataset, normalize)
+        reward = _measured(training.conclude(), self._dataset, normalize)
         return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
 
     def confirm(self, schedule: Schedule, seed: int, epochs: int) -> Outcome:
@@ -155,7 +158,10 @@ class Member:
                     training.run_epoch()
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
-        reward = _measured(training, dataset, normalize)
+        final = training.conclude()
+        if final is not network:  # a student learns from what would be saved
+            network.load_state_dict(final.state_dict())
+        reward = _measured(network, dataset, normalize)
         return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
 
     def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
@@ -168,10 +174,10 @@ class Member:
         return network, Distillation(*described, self._distill_params, seed), about
 
 
-def _measured(training: Training, dataset: Dataset, normalize: Normalize) -> float:
+def _measured(network: torch.nn.Module, dataset: Dataset, normalize: Normalize) -> float:
     """Return the accuracy on search_val of a network whose training is done."""
     images, labels = dataset.split("search_val")
-    return accuracy(predict(training.conclude(), images, normalize), labels)
+    return accuracy(predict(network, images, normalize), labels)
 
 
 def _extras(seen_by_teacher: MeanProbability) -> dict[str, float]:

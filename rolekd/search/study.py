@@ -6,7 +6,7 @@ leaves a trial whose silence others notice.
 
 | state of a slot | state of its trial |
 |---|---|
-| planned | WAITING, user attributes generation, member, parent, policy, epochs |
+| planned | WAITING, user attributes of `rolekd.search.records` |
 | somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
 | done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; outcome; parameters |
 | lost with its worker | FAIL; the slot is planned again |

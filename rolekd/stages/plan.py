@@ -5,7 +5,7 @@ wanted, and leaves its outputs empty. What is written does not name the arms: a 
 asks for the same makes no search and no teacher stale.
 """
 
-from rolekd import params
+from rolekd import code, params
 from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.files import clear_unfinished
@@ -31,6 +31,7 @@ def plan(outputs: Outputs) -> None:
         judges = None
         if stage == ("search_teacher", None) and loaded.search.teacher_by == "student":
             judges = loaded.model_dump(mode="json", include={"student", "distill"})
+            judges["code"] = code.version(code.JUDGES)
         Wanted(wanted=stage in found, judges=judges).save(outputs.wanted(*stage))
 
 

@@ -60,7 +60,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     )
     _write(stage, role, found)
     shutil.rmtree(artifacts, ignore_errors=True)
-    stage.finish(_metrics(found), ends_of_curves=True)
+    stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
 
 
 def _given(stage: Stage, role: Role) -> dict[str, Any]:

@@ -67,8 +67,7 @@ class SearchRuns:
         if found.verdict is None:
             self._run.set_tags({"winner": ancestors[-1]})
             return
-        winner, best = found.verdict.winner.name, found.verdict.best
-        self._run.log_metrics({"gain": best.gain, "gain_error": best.error})
+        winner = found.verdict.winner.name
         for standing in found.verdict.standings:
             run = self._candidates[standing.name]
             run.set_tags({"winner": standing.name == winner})

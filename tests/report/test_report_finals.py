@@ -80,6 +80,16 @@ def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> 
     assert (3.0, 1.0) in points  # of all-2 and all-5
 
 
+def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
+    files.write_csv(tmp_path / "final.csv", _rows({"none": (0.0, 1)}))
+    found = finals.read(tmp_path / "final.csv", "none")
+    assert found is not None
+    assert finals.sentence(found, "teacher") == (
+        "The teacher gets no policy: no candidate does anything."
+    )
+    finals.figure(found)
+
+
 def test_a_search_without_a_final_has_none(tmp_path: Path) -> None:
     assert finals.read(tmp_path / "missing.csv", None) is None
 

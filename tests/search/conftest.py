@@ -83,11 +83,14 @@ def digest():
                 r.accuracy,
                 r.state,
                 r.images_seen,
+                r.task.candidate and r.task.candidate.name,
+                r.task.seed,
             ]
             for generation in found.history
             for r in generation
         ]
-        text = json.dumps([rows, found.schedule.to_json()])
+        winner = found.verdict and found.verdict.winner.name
+        text = json.dumps([rows, found.schedule.to_json(), winner])
         return hashlib.sha256(text.encode()).hexdigest()
 
     return hash_found

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rolekd.augment import ladder
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
+from rolekd.errors import RunError
 from rolekd.params import SearchParams
 from rolekd.search import final
 from rolekd.search.population import NOTHING, Candidate, Result, Slot, Task
@@ -121,3 +122,21 @@ def test_a_training_that_diverged_is_as_bad_as_can_be():
     assert found.winner.name == "none"
     assert found.standings[-1].name == "all-5"
     assert found.standings[-1].gain == pytest.approx(-0.5)
+
+
+def test_where_no_candidate_acts_none_is_alone_and_stands():
+    settings = SearchParams.model_validate(
+        {"algorithm": "ladder", "ladder": ["all-0"], "epochs": 4, "confirm": {"rungs": [[3, 2]]}}
+    )
+    entered = final.candidates(settings, {}, [])
+    assert [candidate.name for candidate in entered] == ["none"]
+    found = final.verdict(settings, _play(settings, entered, lambda *_: 0.5))
+    assert found.winner.name == found.best.name == "none"
+    assert found.schedule.segments[0][1] == Policy.zeros()
+
+
+def test_a_final_in_which_everything_diverged_is_an_error():
+    settings = _settings(rungs=((6, 2),))
+    rungs = _play(settings, final.candidates(settings, {}, []), lambda *_: None)
+    with pytest.raises(RunError, match="every training of the final became NaN"):
+        final.verdict(settings, rungs)

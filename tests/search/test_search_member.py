@@ -158,7 +158,7 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
         params = parse(
             {
                 "search": search,
-                "teacher": {"model": {"width": 4}},
+                "teacher": {"model": {"width": 4}, "training": {"ema_decay": 0.9}},
                 "student": {"model": {"width": 4}, "training": {"epochs": 2}},
             },
             "the test",
@@ -179,3 +179,19 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
     assert by_student.extras["teacher_accuracy"] == by_teacher.accuracy
     assert by_student.accuracy != by_teacher.accuracy
     assert by_student.images_seen == by_teacher.images_seen * 5 // 3
+
+
+def test_a_fraction_that_leaves_a_class_out_is_told_at_the_start(inputs):
+    params = parse({"search": {"confirm": {"validation_fraction": 0.001}}}, "the test")
+    spec = SearchSpec(
+        seed=0,
+        role="teacher",
+        trainer="member",
+        search=params.search,
+        training=training(params, "teacher"),
+        inputs={},
+        versions=versions(),
+        epochs=4,
+    )
+    with pytest.raises(InputError, match=r"validation_fraction 0\.001: leaves no image of class"):
+        Member(spec, inputs)

@@ -118,5 +118,5 @@ def test_a_teachers_search_depends_on_the_students_that_judge_it(tmp_path, monke
     assert judges() == [None, None]
     found, other = judges(teacher_by="student")
     assert found["student"]["bits"] == 3
-    assert set(found) == {"student", "distill"}
+    assert set(found) == {"student", "distill", "code"}
     assert other is None
