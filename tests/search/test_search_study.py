@@ -19,8 +19,9 @@ def ledger(url, make_spec):
     return Ledger.create(url, make_spec(population=40), "study", 10)
 
 
-def claim_all(url, name, answers):
+def claim_all(url, name, answers, together):
     ledger = Ledger.open(url, "study")
+    together.wait()
     answers.put([e.number for e in ledger.read().waiting() if ledger.claim(e, name)])
 
 
@@ -28,9 +29,10 @@ def test_no_entry_is_claimed_twice(url, ledger):
     ledger.enqueue(make_planner(ledger.spec)([]))
     ledger.close()
     context = multiprocessing.get_context("fork")
-    answers = context.Queue()
+    answers, together = context.Queue(), context.Barrier(4)
     claimers = [
-        context.Process(target=claim_all, args=(url, f"worker {i}", answers)) for i in range(4)
+        context.Process(target=claim_all, args=(url, f"worker {i}", answers, together))
+        for i in range(4)
     ]
     for claimer in claimers:
         claimer.start()
