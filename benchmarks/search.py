@@ -22,7 +22,6 @@ from benchmarks.machine import describe
 from rolekd.params import Params, SearchParams, TrackParams, parse
 from rolekd.search.history import Found
 from rolekd.search.population import Result
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
 
 # Images of CIFAR's shape for the second search, as many of them for training as for validation.
 _CIFAR_IMAGES = 512
@@ -156,21 +155,12 @@ class _Clock:
 
 
 def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[str, Any]:
-    from rolekd.search.member import training
+    from rolekd.search.member import describe
     from rolekd.search.runner import run as search
     from rolekd.track import runs, store
     from rolekd.track.observers import SearchRuns
 
-    spec = SearchSpec(
-        seed=params.seed,
-        role="teacher",
-        trainer="member",
-        search=params.search,
-        training=training(params, "teacher"),
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-        epochs=params.teacher.training.epochs,
-    )
+    spec = describe(params, "teacher", inputs)
     state.mkdir()
     os.chdir(state)  # MLflow's store and what waits for it are here
     uri = f"sqlite:///{state}/mlflow.db"

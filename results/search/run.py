@@ -48,8 +48,7 @@ def search(content: dict[str, Any], place: str, number: int, role: str, folder: 
     """Search one role's schedule in a process of its own, which it leaves clean."""
     from rolekd.data import dataset as datasets
     from rolekd.search import runner
-    from rolekd.search.member import DATA, TEACHER, training
-    from rolekd.search.spec import SearchSpec, hash_inputs, versions
+    from rolekd.search.member import DATA, TEACHER, describe
 
     params = parameters(content, place)
     inputs = folder / f"inputs-{role}"
@@ -61,17 +60,7 @@ def search(content: dict[str, Any], place: str, number: int, role: str, folder: 
     given = {}
     if role == "student":
         given = {named.TEACHER_SCHEDULE: schedules.load(folder / "teacher.json").to_json()}
-    spec = SearchSpec(
-        seed=number,
-        role=role,
-        trainer="member",
-        search=params.search,
-        training=training(params, role),
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-        epochs=getattr(params, role).training.epochs,
-        given=given,
-    )
+    spec = describe(params.model_copy(update={"seed": number}), role, inputs, given)
     began = time.time()
     found = runner.run(spec, inputs, folder / f"search-{role}", workers=2)
     verdict = found.verdict

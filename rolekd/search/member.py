@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from rolekd.params import (
 )
 from rolekd.search.artifacts import START_AGAIN
 from rolekd.search.population import Integers, Slot
-from rolekd.search.spec import SearchSpec
+from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.search.trainer import Outcome
 from rolekd.sources import splits
 from rolekd.train import devices, roles
@@ -85,26 +85,13 @@ class Member:
         out: Path,
     ) -> Outcome:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
-        began = time.perf_counter()
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective, _ = self._start(seed)
-        normalize = Normalize(self._dataset, self._device)
-        batches = Batches(self._dataset, "search_train", self._params.batch_size, seed, normalize)
         augment_at = constant(self._engine, Policy(policy))
-        training = Training(network, objective, batches, augment_at, self._params)
+        training = self._begin(self._dataset, network, objective, self._params, augment_at, seed)
         if state is not None:
             _continue(training, state, slot, start_epoch)
-        training.prepare()
-        seen = epochs * batches.images_per_epoch
-        with MeanProbability(objective.teacher) as seen_by_teacher:
-            try:
-                for _ in range(epochs):
-                    training.run_epoch()
-            except DivergedError:
-                return Outcome(float("nan"), seen, time.perf_counter() - began)
-        training.save(out)  # before the statistics change: children go on with these
-        reward = _measured(training.conclude(), self._dataset, normalize)
-        return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
+        return self._train(training, self._dataset, epochs, out)
 
     def confirm(self, schedule: Schedule, seed: int, epochs: int) -> Outcome:
         """Train one candidate of the final; see `rolekd.search.trainer.Trainer`."""
@@ -115,7 +102,8 @@ class Member:
         params = self._whole.model_copy(update={"epochs": epochs})
         augment_at = applied(self._engine, schedule.stretch(epochs).policy_at)
         network, objective, about = self._start(seed)
-        found = self._train(dataset, network, objective, params, augment_at, seed)
+        training = self._begin(dataset, network, objective, params, augment_at, seed)
+        found = self._train(training, dataset, epochs)
         if self._spec.role == "teacher" and self._spec.search.teacher_by == "student":
             found = self._teach(dataset, (network, about), found, seed)
         return replace(found, seconds=time.perf_counter() - began)
@@ -129,14 +117,15 @@ class Member:
             (student.to(self._device), about), teacher, self._distill_params, seed
         )
         params, plain = self._student_params.training, constant(self._engine, None)
-        learned = self._train(dataset, student, objective, params, plain, seed)
+        training = self._begin(dataset, student, objective, params, plain, seed)
+        learned = self._train(training, dataset, params.epochs)
         return replace(
             learned,
             images_seen=found.images_seen + learned.images_seen,
             extras={**learned.extras, "teacher_accuracy": found.accuracy},
         )
 
-    def _train(
+    def _begin(
         self,
         dataset: Dataset,
         network: torch.nn.Module,
@@ -144,25 +133,34 @@ class Member:
         params: TrainingParams,
         augment_at: Callable[[int], Augment],
         seed: int,
-    ) -> Outcome:
-        """Train a network from its initial weights to the end, and measure it."""
-        began = time.perf_counter()
+    ) -> Training:
         normalize = Normalize(dataset, self._device)
         batches = Batches(dataset, "search_train", params.batch_size, seed, normalize)
-        training = Training(network, objective, batches, augment_at, params)
+        return Training(network, objective, batches, augment_at, params)
+
+    def _train(
+        self, training: Training, dataset: Dataset, epochs: int, out: Path | None = None
+    ) -> Outcome:
+        """Train some epochs, write the state to `out`, and measure what would be saved."""
+        began = time.perf_counter()
         training.prepare()
-        seen = params.epochs * batches.images_per_epoch
-        with MeanProbability(objective.teacher) as seen_by_teacher:
+        seen = epochs * len(dataset.splits["search_train"])
+        with MeanProbability(training.objective.teacher) as seen_by_teacher:
             try:
-                while not training.finished:
+                for _ in range(epochs):
                     training.run_epoch()
             except DivergedError:
                 return Outcome(float("nan"), seen, time.perf_counter() - began)
-        final = training.conclude()
+        if out is not None:
+            training.save(out)  # before the statistics change: children go on with these
+        network, final = training.network, training.conclude()
         if final is not network:  # a student learns from what would be saved
             network.load_state_dict(final.state_dict())
-        reward = _measured(network, dataset, normalize)
-        return Outcome(reward, seen, time.perf_counter() - began, _extras(seen_by_teacher))
+        images, labels = dataset.split("search_val")
+        logits = predict(network.eval(), images, Normalize(dataset, self._device))
+        stddev = seen_by_teacher.stddev()
+        extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
+        return Outcome(accuracy(logits, labels), seen, time.perf_counter() - began, extras)
 
     def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
         """Return the role's network as a training begins with it, its objective and description."""
@@ -172,17 +170,6 @@ class Member:
         network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
         described = (network.to(self._device), about), (self._teacher, self._teacher_about)
         return network, Distillation(*described, self._distill_params, seed), about
-
-
-def _measured(network: torch.nn.Module, dataset: Dataset, normalize: Normalize) -> float:
-    """Return the accuracy on search_val of a network whose training is done."""
-    images, labels = dataset.split("search_val")
-    return accuracy(predict(network, images, normalize), labels)
-
-
-def _extras(seen_by_teacher: MeanProbability) -> dict[str, float]:
-    stddev = seen_by_teacher.stddev()
-    return {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
 
 
 def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
@@ -211,3 +198,27 @@ def training(params: Params, role: str) -> dict[str, Any]:
         sections |= {"student", "distill"}
     values = params.model_dump(mode="json", include=sections)
     return {**values, "device": devices.resolve(params.machine.device).type}
+
+
+def describe(
+    params: Params, role: str, inputs: Path, given: Mapping[str, Any] | None = None
+) -> SearchSpec:
+    """Return the search of a role's schedule that `Member` trains for.
+
+    Args:
+        params: All parameters.
+        role: "teacher" or "student".
+        inputs: Folder of what it may see.
+        given: See `SearchSpec`.
+    """
+    return SearchSpec(
+        seed=params.seed,
+        role=role,
+        trainer="member",
+        search=params.search,
+        training=training(params, role),
+        inputs=hash_inputs(inputs),
+        versions=versions(),
+        epochs=getattr(params, role).training.epochs,
+        given=given or {},
+    )

@@ -1,14 +1,6 @@
 """A whole search on this machine: the ledger, the workers, the observers, the result.
 
-    spec = SearchSpec(
-        seed=params.seed,
-        role="teacher",
-        trainer="member",
-        search=params.search,
-        training={...},
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-    )
+    spec = member.describe(params, "teacher", inputs)
     state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
     found = run(spec, inputs, state, [bar], workers=params.machine.workers)
     found.schedule.save("schedule.json")

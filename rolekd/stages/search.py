@@ -17,9 +17,8 @@ from rolekd.params import Role
 from rolekd.report import histories, style
 from rolekd.search import history, runner
 from rolekd.search.history import Found
-from rolekd.search.member import DATA, TEACHER, training
+from rolekd.search.member import DATA, TEACHER, describe
 from rolekd.search.observers import Observer
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.track import store
@@ -33,17 +32,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     params = stage.params
     checks.check(params)
     inputs = _inputs(stage, role)
-    spec = SearchSpec(
-        seed=params.seed,
-        role=role,
-        trainer="member",
-        search=params.search,
-        training=training(params, role),
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-        epochs=getattr(params, role).training.epochs,
-        given=_given(stage, role),
-    )
+    spec = describe(params, role, inputs, _given(stage, role))
     home = store.project_root() / ".rolekd"
     artifacts = home / "artifacts" / spec.name
     found = runner.run(

@@ -11,9 +11,8 @@ from rolekd.data import dataset as datasets
 from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
 from rolekd.params import Params, TeacherParams, parse
-from rolekd.search.member import DATA, TEACHER, Member, training
+from rolekd.search.member import DATA, TEACHER, Member, describe
 from rolekd.search.population import Slot
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.sources import splits
 from rolekd.train import roles, state
 
@@ -33,17 +32,8 @@ def inputs(tmp_path_factory, digits):
 def _member(inputs, training_params=None, **distill):
     student = {"model": {"width": 4}, "training": training_params or {}}
     params: Params = parse({"student": student, "distill": distill}, "the test")
-    spec = SearchSpec(
-        seed=0,
-        role="student",
-        trainer="member",
-        search=params.search.model_copy(update={"epochs": 4, "interval_epochs": 1}),
-        training=training(params, "student"),
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-        epochs=4,
-    )
-    return Member(spec, inputs)
+    search = params.search.model_copy(update={"epochs": 4, "interval_epochs": 1})
+    return Member(describe(params.model_copy(update={"search": search}), "student", inputs), inputs)
 
 
 @pytest.mark.parametrize("loss", ["ii", "ft"])
@@ -163,17 +153,8 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
             },
             "the test",
         )
-        spec = SearchSpec(
-            seed=0,
-            role="teacher",
-            trainer="member",
-            search=params.search,
-            training=training(params, "teacher"),
-            inputs={},
-            versions=versions(),
-            epochs=3,
-        )
-        return Member(spec, inputs).confirm(Schedule.constant(ladder.policy("all-2"), 4), 0, 3)
+        member = Member(describe(params, "teacher", inputs), inputs)
+        return member.confirm(Schedule.constant(ladder.policy("all-2"), 4), 0, 3)
 
     by_teacher, by_student = confirm("teacher"), confirm("student")
     assert by_student.extras["teacher_accuracy"] == by_teacher.accuracy
@@ -183,15 +164,5 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
 
 def test_a_fraction_that_leaves_a_class_out_is_told_at_the_start(inputs):
     params = parse({"search": {"confirm": {"validation_fraction": 0.001}}}, "the test")
-    spec = SearchSpec(
-        seed=0,
-        role="teacher",
-        trainer="member",
-        search=params.search,
-        training=training(params, "teacher"),
-        inputs={},
-        versions=versions(),
-        epochs=4,
-    )
     with pytest.raises(InputError, match=r"validation_fraction 0\.001: leaves no image of class"):
-        Member(spec, inputs)
+        Member(describe(params, "teacher", inputs), inputs)

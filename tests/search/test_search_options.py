@@ -8,9 +8,8 @@ from rolekd.data.batches import Normalize
 from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import parse
-from rolekd.search.member import DATA, Member, training
+from rolekd.search.member import DATA, Member, describe
 from rolekd.search.population import Slot
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
 from rolekd.train import roles, state
 from rolekd.train.evaluate import accuracy, predict
 
@@ -26,16 +25,7 @@ def inputs(digits, tmp_path_factory):
 
 def _spec(inputs, **options):
     params = parse({"teacher": {"model": {"width": 4}, "training": options}}, "the test")
-    return SearchSpec(
-        seed=0,
-        role="teacher",
-        trainer="member",
-        search=params.search,
-        training=training(params, "teacher"),
-        inputs=hash_inputs(inputs),
-        versions=versions(),
-        epochs=4,
-    )
+    return describe(params, "teacher", inputs)
 
 
 def test_the_reward_is_the_averages(digits, inputs, tmp_path):
