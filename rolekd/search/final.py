@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
 NONE = "none"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,9 @@ def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
     found = standings(_trainings(rungs))
     # where no candidate does anything, none is alone
     best = next((one for one in found if one.name != NONE), found[0])
-    beaten = best.gain > max(0.0, settings.confirm.standard_errors * best.error)
+    bound = max(0.0, settings.confirm.standard_errors * best.error)
+    # of two pairs of which one is equal, mean and error are the same: roundings decide nothing
+    beaten = best.gain > bound + _ROUNDING
     winner = best if beaten else next(one for one in found if one.name == NONE)
     return Verdict(found, best, winner, _entered(rungs)[winner.name].schedule)
 

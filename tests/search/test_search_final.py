@@ -109,9 +109,19 @@ def test_none_stands_unless_the_mean_is_above_its_error(gains, bound):
     found = final.verdict(settings, rungs)
     mean = statistics.fmean(found.best.differences)
     error = statistics.stdev(found.best.differences) / 6**0.5
-    assert (found.winner.name == "other") == (mean > max(0.0, bound * error))
+    assert (found.winner.name == "other") == (mean > max(0.0, bound * error) + 1e-9)
     assert found.best.gain == pytest.approx(mean)
     assert found.best.error == pytest.approx(error)
+
+
+def test_a_gain_that_equals_its_error_is_not_above_it():
+    settings = _settings(rungs=((6, 2),))
+    entered = [Candidate(name, Schedule.constant(Policy.zeros(), 4)) for name in ("none", "other")]
+    for images in range(1, 200):  # of two pairs one is equal
+        rungs = _play(
+            settings, entered, lambda name, seed, n=images: 0.5 + (name != "none") * seed / n
+        )
+        assert final.verdict(settings, rungs).winner.name == "none"
 
 
 def test_a_training_that_diverged_is_as_bad_as_can_be():
