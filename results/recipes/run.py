@@ -35,11 +35,11 @@ SPECIAL = ("role", "distilled", "augmentation", "starts_from")
 COLUMNS = ("recipe", "seed", "validation", "test", "training", "seconds")
 
 
-def params_of(*changes: dict[str, Any]) -> Any:
-    """Return the parameters of the preset digits with changes, given by dotted keys."""
+def params_of(*changes: dict[str, Any], preset: str = "digits") -> Any:
+    """Return the parameters of a preset with changes, given by dotted keys."""
     from rolekd.params import parse
 
-    values = yamlfiles.parse(presets.find("digits").text, "digits")
+    values = yamlfiles.parse(presets.find(preset).text, preset)
     for key, value in (item for change in changes for item in change.items()):
         *sections, last = key.split(".")
         place = values

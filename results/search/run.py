@@ -1,16 +1,20 @@
 """Do searches harm, and do they find what is there? Search, then train anew, on test images.
 
     python -m results.search.run digits results/search/digits-300.yaml
+    python -m results.search.run digits results/search/digits.yaml
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar
     python -m results.search.run /tmp/cifar results/search/cifar10.yaml
 
 For each search seed: the teacher's schedule is searched, teachers are trained with it and with none
 on all training images, over fresh seeds; then the student's schedule is searched under the first
 of the teachers with the winner, and students are trained likewise. Searches see training images
-only. A file of searches has `searches` and `seeds` (numbers of each), and in `base` parameters that
-differ from the preset digits, by dotted keys; `compare` names hand-made augmentations that are
-trained beside. Every training is one row of the CSV file beside it, written as soon as it is there:
-call it again to continue. One thread for each, two at a time.
+only. A file of searches has `searches` and `seeds` (numbers of each), `preset` and in `base`
+parameters that differ from it, by dotted keys; `compare` names what is trained beside: hand-made
+augmentations, and `plain` for a student without a teacher. With `data_seed` all searches have the
+same training images, else each its own. `NAME.searches.csv` has a row for each search,
+`NAME.trainings.csv` one for each training, written as soon as it is there: call it again to
+continue. What is trained once, such as two searches' common winner, is not trained again. One
+thread for each, two at a time.
 """
 
 import csv
@@ -22,63 +26,77 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from results.recipes.run import append, params_of
-from rolekd import files, yamlfiles
-from rolekd.augment import named
+from rolekd import seeds, yamlfiles
+from rolekd.augment import ladder, named
 from rolekd.augment import schedule as schedules
 
 ROLES = ("teacher", "student")
+NONE, PLAIN, WINNER = "none", "plain", "winner"
 
 
-def parameters(content: dict[str, Any], place: str) -> Any:
-    """Return the parameters of a file of searches."""
-    base = dict(content.get("base", {}))
-    if place != "digits":
-        base |= {"data.source": "cifar10", "data.path": place}
-    return params_of(base)
+@dataclass(frozen=True)
+class Searches:
+    """A file of searches, and where their data is."""
+
+    file: Path
+    place: str
+    content: dict[str, Any]
+
+    @functools.cached_property
+    def params(self) -> Any:
+        """The parameters of all searches, but for the seed."""
+        base = dict(self.content.get("base") or {})
+        if self.place != "digits":
+            base |= {"data.source": "cifar10", "data.path": self.place}
+        return params_of(base, preset=self.content.get("preset", "digits"))
+
+    def data_seed(self, number: int) -> int:
+        """Return the seed that draws the training images of a search."""
+        return int(self.content.get("data_seed", number))
+
+    def data(self, seed: int) -> Any:
+        """Return the data set of a seed; kept, since many trainings of a process take it."""
+        return _prepared(seed, self.params.data.model_dump_json())
+
+    def folder(self, number: int) -> Path:
+        """Return the folder of a search's state and winners."""
+        return (self.file.parent / f".{self.file.stem}" / str(number)).resolve()
+
+    def teacher(self, run: "Run") -> Path:
+        """Return the file of the teacher that the students of a run learn from."""
+        return self.folder(0).parent / f"teacher-{run.data}-{run.teacher}.safetensors"
+
+    def records(self, kind: str) -> Path:
+        """Return the file of the rows of searches or trainings."""
+        return self.file.with_suffix(f".{kind}.csv")
 
 
-def search(content: dict[str, Any], place: str, number: int, role: str, folder: Path) -> None:
-    """Search one role's schedule in a process of its own, which it leaves clean."""
-    from rolekd.data import dataset as datasets
-    from rolekd.search import runner
-    from rolekd.search.member import DATA, TEACHER, describe
+@dataclass(frozen=True)
+class Run:
+    """A training that belongs to no search.
 
-    params = parameters(content, place)
-    inputs = folder / f"inputs-{role}"
-    if not inputs.exists():
-        data = _data(content, place, number)
-        datasets.save_splits(data, ("search_train", "search_val"), inputs / DATA)
-        if role == "student":
-            shutil.copy(folder / "teacher-winner-0.safetensors", inputs / TEACHER)
-    given = {}
-    if role == "student":
-        given = {named.TEACHER_SCHEDULE: schedules.load(folder / "teacher.json").to_json()}
-    spec = describe(params.model_copy(update={"seed": number}), role, inputs, given)
-    began = time.time()
-    found = runner.run(spec, inputs, folder / f"search-{role}", workers=2)
-    verdict = found.verdict
-    assert verdict is not None
-    files.write_json(
-        folder / f"{role}-verdict.json",
-        {
-            "winner": verdict.winner.name,
-            "gain": verdict.winner.gain,
-            "error": verdict.winner.error,
-            "best": verdict.best.name,
-            "best_gain": verdict.best.gain,
-            "best_error": verdict.best.error,
-            "trainings": sum(len(one.accuracies) for one in verdict.standings),
-            "seconds": round(time.time() - began, 1),
-        },
-    )
-    found.schedule.save(folder / f"{role}.json")
+    Attributes:
+        data: Seed of the training images.
+        role: Which is trained.
+        teacher: What augmented the teacher; empty for a teacher.
+        what: The augmentation, or plain.
+        seed: Of the training.
+    """
+
+    data: int
+    role: str
+    teacher: str
+    what: str
+    seed: int
 
 
 @functools.cache
@@ -89,13 +107,42 @@ def _prepared(seed: int, source: str) -> Any:
     return prepare(DataParams.model_validate_json(source), seed)
 
 
-def _data(content: dict[str, Any], place: str, number: int) -> Any:
-    return _prepared(number, parameters(content, place).data.model_dump_json())
+def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
+    """Search one role's schedule in a process of its own, which it leaves clean."""
+    from rolekd.data import dataset as datasets
+    from rolekd.search import runner
+    from rolekd.search.member import DATA, TEACHER, describe
+
+    folder = searches.folder(number)
+    inputs = folder / f"inputs-{role}"
+    data = searches.data(searches.data_seed(number))
+    if not inputs.exists():
+        datasets.save_splits(data, ("search_train", "search_val"), inputs / DATA)
+    given = {}
+    if role == "student":
+        shutil.copy(searches.teacher(teacher), inputs / TEACHER)
+        given = {named.TEACHER_SCHEDULE: schedules.load(folder / "teacher.json").to_json()}
+    params = searches.params.model_copy(update={"seed": number})
+    spec = describe(params, role, inputs, given)
+    began = time.time()
+    found = runner.run(spec, inputs, folder / f"search-{role}", workers=2)
+    verdict = found.verdict
+    assert verdict is not None
+    row = {
+        "search": number,
+        "role": role,
+        "winner": verdict.winner.name,
+        "best": verdict.best.name,
+        "gain": round(100 * verdict.best.gain, 3),
+        "error": round(100 * verdict.best.error, 3),
+        "trainings": sum(len(one.accuracies) for one in verdict.standings),
+        "seconds": round(time.time() - began, 1),
+    }
+    found.schedule.save(folder / f"{role}.json")
+    append(searches.records("searches"), row)
 
 
-def train_one(
-    content: dict[str, Any], place: str, number: int, role: str, what: str, seed: int, folder: Path
-) -> dict[str, Any]:
+def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, Any]:
     """Train one network on all training images of a search; return its row."""
     import torch
 
@@ -112,118 +159,165 @@ def train_one(
 
     torch.set_num_threads(1)
     devices.keep_memory()
-    params, data = parameters(content, place), _data(content, place, number)
-    normalize, own = Normalize(data), 1000 + seed
+    params, data = searches.params, searches.data(run.data)
+    normalize, own = Normalize(data), seeds.derive(run.data, f"fresh {run.role}", run.seed)
     objective: Any = Objective()
-    if role == "teacher":
+    training = getattr(params, run.role).training
+    if run.role == "teacher":
         network, about = roles.teacher(params.teacher, data, own)
-        training = params.teacher.training
+    elif run.what == PLAIN:
+        network, about = roles.student(params.student, data, own, None)
     else:
-        teacher = roles.load(folder / "teacher-winner-0.safetensors", data)
+        teacher = roles.load(searches.teacher(run), data)
         network, about = roles.student(params.student, data, own, teacher[0])
         objective = Distillation((network, about), teacher, params.distill, own)
-        training = params.student.training
-    augmentation = NamedAugmentation(what)
-    if what == "winner":
-        augmentation = NamedAugmentation(what, schedules.load(folder / f"{role}.json"))
+    augmentation = NamedAugmentation(NONE if run.what == PLAIN else run.what)
+    if schedule is not None:
+        augmentation = NamedAugmentation(run.what, schedules.load(schedule))
     began = time.process_time()
     batches = Batches(data, "train", training.batch_size, own, normalize)
     at = applied(make_engine(params.augment, data, 1), augmentation.over(training.epochs))
     with tempfile.TemporaryDirectory() as state:
         fit(Training(network, objective, batches, at, training), Path(state) / "state")
-    if role == "teacher":
-        save_weights(folder / f"teacher-{what}-{seed}.safetensors", network, about)
+    if run.role == "teacher" and run.seed == 0:
+        save_weights(searches.teacher(Run(run.data, "student", run.what, "", 0)), network, about)
     images, labels = data.split("test")
     found = accuracy(predict(network, images, normalize), labels)
     seconds = round(time.process_time() - began, 1)
-    return {"search": number, "role": role, "what": what, "seed": seed} | {
-        "test": round(found, 5),
-        "seconds": seconds,
-    }
+    return {**asdict(run), "test": round(found, 5), "seconds": seconds}
+
+
+def label(number: int, winner: str, teacher: str) -> str:
+    """Return the name of a winner that is the same in two searches where the schedule is."""
+    if winner == named.TEACHER_SCHEDULE:
+        return teacher
+    common = winner == NONE or winner.split("-")[0] in ladder.FAMILIES
+    return winner if common else f"{winner}@{number}"
 
 
 @click.command()
 @click.argument("place")
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--only", type=int, multiple=True, help="Search seeds; default: all.")
-def main(place: str, file: Path, only: tuple[int, ...]) -> None:
-    """Search and train what is not in the CSV file yet, then print the table."""
-    content = yamlfiles.load(file)
-    rows_file = file.with_suffix(".csv")
-    rows = list(csv.DictReader(rows_file.open())) if rows_file.exists() else []
-    os.nice(10)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, spawn) as pool:
-        for number in only or range(content["searches"]):
-            folder = (file.parent / f".{file.stem}" / str(number)).resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            for role in ROLES:
-                if not (folder / f"{role}.json").exists():
-                    one = spawn.Process(target=search, args=(content, place, number, role, folder))
-                    one.start()
-                    one.join()
-                    if one.exitcode:
-                        sys.exit(one.exitcode)
-                wanted = _wanted(content, role, number, rows)
-                tasks = [
-                    pool.submit(train_one, content, place, number, role, *which, folder)
-                    for which in wanted
-                ]
-                for task in as_completed(tasks):
-                    rows.append(task.result())
-                    append(rows_file, rows[-1])
-            sys.stdout.write(table(file, content, rows))
-            sys.stdout.flush()
+@click.option("--role", type=click.Choice(ROLES), help="No further than this one.")
+@click.option("--show", is_flag=True, help="Only print the table of what is there.")
+def main(place: str, file: Path, only: tuple[int, ...], role: str | None, show: bool) -> None:
+    """Search and train what is not in the files of rows yet, then print the table."""
+    searches = Searches(file, place, yamlfiles.load(file))
+    if not show:
+        os.nice(10)
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            for number in only or range(searches.content["searches"]):
+                _fill(searches, number, ROLES[: ROLES.index(role or ROLES[-1]) + 1], pool)
+    sys.stdout.write(table(searches))
 
 
-def _wanted(
-    content: dict[str, Any], role: str, number: int, rows: list[dict[str, Any]]
-) -> list[tuple[str, int]]:
-    done = {
-        (row["what"], int(row["seed"]))
-        for row in rows
-        if (int(row["search"]), row["role"]) == (number, role)
-    }
-    whats = ["winner", "none", *content.get("compare", {}).get(role, [])]
-    return [
-        (what, seed)
-        for seed in range(content["seeds"])
-        for what in whats
-        if (what, seed) not in done
-    ]
+def _fill(
+    searches: Searches, number: int, roles: tuple[str, ...], pool: ProcessPoolExecutor
+) -> None:
+    """Search and train for one search seed what is not there yet."""
+    folder = searches.folder(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher = ""
+    for role in roles:
+        if not (folder / f"{role}.json").exists():
+            learns = Run(searches.data_seed(number), "student", teacher, "", 0)
+            spawn = multiprocessing.get_context("spawn")
+            one = spawn.Process(target=search, args=(searches, number, role, learns))
+            one.start()
+            one.join()
+            if one.exitcode:
+                sys.exit(one.exitcode)
+        found = next(row for row in _rows(searches, "searches") if _is(row, number, role))
+        winner = label(number, found["winner"], teacher)
+        done = [_run(row) for row in _rows(searches, "trainings")]
+        tasks = [
+            pool.submit(train_one, searches, run, _schedule(folder, role, run, winner))
+            for run in _wanted(searches, number, role, teacher, winner)
+            if run not in done
+        ]
+        for task in as_completed(tasks):
+            append(searches.records("trainings"), task.result())
+        teacher = winner
 
 
-def table(file: Path, content: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def _schedule(folder: Path, role: str, run: Run, winner: str) -> Path | None:
+    return folder / f"{role}.json" if run.what == winner != NONE else None
+
+
+def _wanted(searches: Searches, number: int, role: str, teacher: str, winner: str) -> Iterator[Run]:
+    """Yield the trainings of a role in a search, seed by seed: pairs are complete soon."""
+    beside = (searches.content.get("compare") or {}).get(role, [])
+    for seed in range(searches.content["seeds"]):
+        for what in dict.fromkeys([winner, NONE, *beside]):
+            learns = "" if what == PLAIN else teacher
+            yield Run(searches.data_seed(number), role, learns, what, seed)
+
+
+def _rows(searches: Searches, kind: str) -> list[dict[str, str]]:
+    file = searches.records(kind)
+    return list(csv.DictReader(file.open())) if file.exists() else []
+
+
+def _is(row: dict[str, str], number: int, role: str) -> bool:
+    return (int(row["search"]), row["role"]) == (number, role)
+
+
+def _run(row: dict[str, str]) -> Run:
+    return Run(int(row["data"]), row["role"], row["teacher"], row["what"], int(row["seed"]))
+
+
+def table(searches: Searches) -> str:
     """Return a row for each search and role: what won, and what it is worth on test images."""
-    beside = content.get("compare", {})
-    whats = list(dict.fromkeys(what for role in ROLES for what in beside.get(role, [])))
-    head = ["search", "role", "winner", "gain in the final", "test %: none", "winner", "difference"]
-    head += [*whats, "search s"]
+    compare = searches.content.get("compare") or {}
+    beside = list(dict.fromkeys(what for role in ROLES for what in compare.get(role, [])))
+    test = {_run(row): 100 * float(row["test"]) for row in _rows(searches, "trainings")}
+    head = ["search", "role", "winner", "best: gain in the final", "test %: none", "winner"]
+    head += ["difference", *beside, "trainings", "seconds"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for number in range(content["searches"]):
-        for role in ROLES:
-            found: dict[str, dict[int, float]] = {}
-            for row in rows:
-                if (int(row["search"]), row["role"]) == (number, role):
-                    found.setdefault(row["what"], {})[int(row["seed"])] = 100 * float(row["test"])
-            if not {"none", "winner"} <= set(found):
-                continue
-            verdict = files.read_json(
-                file.parent / f".{file.stem}" / str(number) / f"{role}-verdict.json"
+    worth: dict[str, dict[str, list[float]]] = {role: {} for role in ROLES}
+    found = {(int(row["search"]), row["role"]): row for row in _rows(searches, "searches")}
+    for (number, role), row in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+        teacher = ""
+        if role == "student":
+            teacher = label(number, found[number, "teacher"]["winner"], "")
+        winner = label(number, row["winner"], teacher)
+        values: dict[str, list[float]] = {}
+        for run in _wanted(searches, number, role, teacher, winner):
+            if run in test:
+                values.setdefault(run.what, []).append(test[run])
+        if len(values.get(NONE, [])) < searches.content["seeds"]:
+            continue
+        means = {what: statistics.fmean(found) for what, found in values.items()}
+        pairs = [a - b for a, b in zip(values[winner], values[NONE], strict=True)]
+        for what, mean in (means | {WINNER: means[winner]}).items():
+            worth[role].setdefault(what, []).append(mean - means[NONE])
+        cells = [
+            str(number), role, winner,
+            f"{row['best']}: {float(row['gain']):+.2f} ± {float(row['error']):.2f}",
+            _spread(values[NONE]), _spread(values[winner]),
+            f"{statistics.fmean(pairs):+.2f} ± {statistics.stdev(pairs) / len(pairs) ** 0.5:.2f}",
+            *(_spread(values[what]) if what in means else "" for what in beside),
+            row["trainings"], f"{float(row['seconds']):.0f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    for role, gains in worth.items():
+        if gains:
+            count = len(gains[WINNER])
+            said = ", ".join(
+                f"{what} {statistics.fmean(gains[what]):+.2f}"
+                for what in (WINNER, *beside)
+                if what in gains
             )
-            means = {what: statistics.fmean(values.values()) for what, values in found.items()}
-            pairs = [found["winner"][seed] - found["none"][seed] for seed in found["winner"]]
-            error = statistics.stdev(pairs) / len(pairs) ** 0.5 if len(pairs) > 1 else 0.0
-            cells = [
-                str(number), role, verdict["winner"],
-                f"{100 * verdict['gain']:+.2f} ± {100 * verdict['error']:.2f}",
-                f"{means['none']:.2f}", f"{means['winner']:.2f}",
-                f"{statistics.fmean(pairs):+.2f} ± {error:.2f}",
-                *(f"{means[what]:.2f}" if what in means else "" for what in whats),
-                f"{verdict['seconds']:.0f}",
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(
+                f"\n{role}, mean of {count} searches over none: {said}; "
+                f"worst winner {min(gains[WINNER]):+.2f}"
+            )
     return "\n".join(lines) + "\n"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 if __name__ == "__main__":
