@@ -294,12 +294,14 @@ class Arms(Record):
 
     Attributes:
         baseline: The arm that the others are compared to.
+        exported: The arm whose first seed is exported.
         images: Test images.
         confidence: Of the intervals, 0..1.
         arms: In the order of params.yaml.
     """
 
     baseline: str
+    exported: str
     images: int
     confidence: float
     arms: list[ArmRow]

@@ -29,6 +29,7 @@ from rolekd.errors import InputError, brief, did_you_mean, few
 
 T = TypeVar("T")
 
+CONFIRMED = "confirmed"  # as compare.export: the arm that the student's final prefers
 _ARM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
@@ -60,6 +61,8 @@ def _arm_name(name: object) -> object:
         )
     if name == teacher_name("searched"):
         raise ValueError("the teacher stands beside the arms under this name; choose another")
+    if name == CONFIRMED:
+        raise ValueError("compare.export means the arm that was confirmed; choose another")
     return name
 
 
@@ -547,7 +550,11 @@ class CompareParams(Section):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="trainings of each arm")
     baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
-    export: str = Field("kd-rolewise", description="the arm whose first seed is exported")
+    export: str = Field(
+        CONFIRMED,
+        description="the arm whose first seed is exported; confirmed: the one whose augmentation "
+        "the final of the student's search took",
+    )
     arms: Annotated[dict[ArmName, ArmParams], BeforeValidator(_arms)] = Field(
         default_factory=_default_arms, min_length=1, description="name -> arm"
     )
@@ -560,12 +567,21 @@ class CompareParams(Section):
     @model_validator(mode="after")
     def _named_arms_exist(self) -> "CompareParams":
         for key in ("baseline", "export"):
-            if getattr(self, key) not in self.arms:
+            name = getattr(self, key)
+            if name not in self.arms and (key, name) != ("export", CONFIRMED):
                 raise ValueError(
-                    f"{key} {getattr(self, key)!r} is not an arm; name one of "
-                    f"{few(list(self.arms), 20)}"
+                    f"{key} {name!r} is not an arm; name one of {few(list(self.arms), 20)}"
                 )
         return self
+
+    @property
+    def confirmable(self) -> dict[str, str]:
+        """Augmentation -> the first arm whose students are trained as the student's final does."""
+        found: dict[str, str] = {}
+        for name, arm in self.arms.items():
+            if arm.distilled and (arm.teacher, arm.starts_from) == ("searched", "teacher"):
+                found.setdefault(arm.augmentation, name)
+        return found
 
 
 class ExportParams(Section):
@@ -638,6 +654,15 @@ class Params(Section):
     machine: MachineParams = MachineParams()
     promote: PromoteParams = PromoteParams()
     track: TrackParams = TrackParams()
+
+    @model_validator(mode="after")
+    def _confirmed_needs_a_final(self) -> "Params":
+        if self.compare.export == CONFIRMED and self.search.confirm is None:
+            raise ValueError(
+                "compare.export: confirmed, but search.confirm is null; name an arm, or the rungs "
+                "of a final"
+            )
+        return self
 
     @model_validator(mode="after")
     def _search_outlasts_starts(self) -> "Params":

@@ -35,7 +35,7 @@ def test_a_file_of_another_shape_is_named_with_key_and_remedy(tmp_path, text, me
 
 def test_an_arm_without_results_is_told():
     with pytest.raises(InputError, match="no arm 'kd'"):
-        Arms(baseline="a", images=1, confidence=0.95, arms=[]).arm("kd")
+        Arms(baseline="a", exported="a", images=1, confidence=0.95, arms=[]).arm("kd")
 
 
 def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from rolekd.params import Role
 
 FOLDER = "schedules"
+NONE, TEACHER_SCHEDULE, STUDENT_SCHEDULE = "none", "teacher-schedule", "student-schedule"
 
 # name -> (what acts before the base augmentation, what people read). TrivialAugment moves by up to
 # 32 pixels, which is the whole image at 32x32; other sizes are moved in proportion.
 HANDMADE: dict[str, tuple[Augmentation, str]] = {
-    "none": (None, "no policy"),
+    NONE: (None, "no policy"),
     "randaugment": (RandAugment(), "RandAugment"),
     "trivialaugment": (TrivialAugment(scaled=True), "TrivialAugment"),
     "adaptive": (Adaptive(), "adaptive RandAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
-TEACHER_SCHEDULE = "teacher-schedule"
 SEARCHED: "dict[str, tuple[Role, str]]" = {
     TEACHER_SCHEDULE: ("teacher", "the teacher's schedule"),
-    "student-schedule": ("student", "its own schedule"),
+    STUDENT_SCHEDULE: ("student", "its own schedule"),
 }
 
 

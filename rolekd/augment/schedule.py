@@ -106,6 +106,17 @@ def differences(first: Schedule, second: Schedule) -> list[Difference]:
     return found
 
 
+def simplest(schedule: Schedule) -> Schedule:
+    """Return a schedule that does the same, equal for all of as many epochs that do the same."""
+    segments: list[tuple[int, Policy]] = []
+    for start, policy in schedule.segments:
+        pairs = [(p, m if p else 0) for _, p, m in policy.entries()]
+        acting = Policy(value for pair in pairs for value in pair)
+        if not segments or segments[-1][1] != acting:
+            segments.append((start, acting))
+    return Schedule(schedule.epochs, segments)
+
+
 def load(path: Path | str) -> Schedule:
     """Read a schedule file; every fault is an `InputError` that names the file and the place."""
     return parse(read_json(path), str(path))

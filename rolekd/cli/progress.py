@@ -162,7 +162,7 @@ class SearchProgress:
         (begin, images_before), (end, _) = self._recent[0], self._recent[-1]
         seconds = max(end - begin, 1e-3)
         images = sum(images for _, images in self._recent) - images_before
-        return f"{images / seconds:,.0f} images/s, {_clock(seconds / slots * left)} left"
+        return f"{images / seconds:,.0f} images/s, {clock(seconds / slots * left)} left"
 
     def _say(self, text: str) -> None:
         _say(self._console, self._title, text)
@@ -238,7 +238,7 @@ class _Trained:
             self._end(reached, now)
         elif speed is not None:
             seconds = (now - self._ends[0]) / (len(self._ends) - 1)
-            left = f"{_clock(seconds * (self._epochs - done))} left"
+            left = f"{clock(seconds * (self._epochs - done))} left"
             if self._task is not None:  # what a narrow terminal cuts off comes last
                 told = f"{left}, {reached}, {speed:,.0f} images/s"
                 self._progress.bars.update(self._task, completed=done, told=told)
@@ -250,7 +250,7 @@ class _Trained:
     def _end(self, reached: str, now: float) -> None:
         if self._task is not None:
             self._progress.bars.remove_task(self._task)
-        time_taken = f" in {_clock(now - self._begin)}" if self._whole else ""
+        time_taken = f" in {clock(now - self._begin)}" if self._whole else ""
         self._say(f"{self._epochs} epochs{time_taken}, {reached}")
 
     def _say(self, text: str) -> None:
@@ -273,7 +273,8 @@ def _say(console: Console, title: str, text: str) -> None:
     console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return seconds as people read them, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

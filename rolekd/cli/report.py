@@ -7,7 +7,7 @@ import click
 
 from rolekd import files, params
 from rolekd.display import say
-from rolekd.outputs import Outputs
+from rolekd.outputs import Arms, Outputs
 from rolekd.track import provenance, store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     from rolekd.report.page import build
 
     values, written = params.load(params_file), Outputs(outputs)
-    teacher = values.compare.arms[values.compare.export].teacher
+    teacher = values.compare.arms[Arms.load(written.arms).exported].teacher
     measured = [*costs(written, teacher), *(_registered(written, values) if registry else ())]
     content = gather(written, values, provenance.collect().describe(), measured)
     files.write_text(target, build(content))

@@ -1,7 +1,7 @@
 """The final of a search: a table of its candidates, and their accuracy as a picture."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rolekd.augment import ladder
 from rolekd.errors import InputError
 from rolekd.report.histories import read_rows
+from rolekd.report.predictor import PREDICTORS, agreement
 from rolekd.report.significance import EXACT_PAIRS, paired_p_value
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
 from rolekd.search.final import NONE, Standing, standings
@@ -27,10 +28,13 @@ class Final:
     Attributes:
         standings: Who came farthest first, of these the best.
         winner: Name of the candidate whose schedule was taken.
+        predictors: Name of a predictor -> candidate -> mean paired difference to none, of those
+            that every training measured.
     """
 
     standings: Sequence[Standing]
     winner: str
+    predictors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def read(path: Path, winner: str | None) -> Final | None:
@@ -42,6 +46,7 @@ def read(path: Path, winner: str | None) -> Final | None:
     if winner is None:
         return None
     try:
+        rows = read_rows(path)
         return Final(
             standings(
                 (
@@ -50,12 +55,42 @@ def read(path: Path, winner: str | None) -> Final | None:
                     int(row["seed"]),
                     float(row["accuracy"]) if row["accuracy"] else None,
                 )
-                for row in read_rows(path)
+                for row in rows
             ),
             winner,
+            {name: found for name in PREDICTORS if (found := _measured(rows, name))},
         )
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: no final of a search ({error}); run the search again") from error
+
+
+def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:
+    """Return candidate -> mean paired difference of a predictor; empty where it was not measured.
+
+    A training whose loss became NaN has measured nothing, so its pair says nothing.
+    """
+    values = {(row["candidate"], row["seed"]): float(row[name]) for row in rows if row.get(name)}
+    pairs: dict[str, list[float]] = {}
+    for (candidate, seed), value in values.items():
+        if (NONE, seed) in values:
+            pairs.setdefault(candidate, []).append(value - values[NONE, seed])
+    return {candidate: fmean(found) for candidate, found in pairs.items()}
+
+
+def agreements(final: Final) -> list[str]:
+    """Say for each predictor how its order of the candidates agrees with the final's."""
+    gains = {one.name: one.gain for one in final.standings}
+    said = []
+    for name, measured in final.predictors.items():
+        shared = [candidate for candidate in gains if candidate in measured]
+        found = agreement([measured[c] for c in shared], [gains[c] for c in shared])
+        if found is not None:
+            rho, p_value = found
+            said.append(
+                f"Over {len(shared)} candidates {PREDICTORS[name]} and the accuracy that the final "
+                f"confirms have Spearman's rho {rho:+.2f}, p = {p_value:.3f}."
+            )
+    return said
 
 
 def table(final: Final) -> list[dict[str, str]]:

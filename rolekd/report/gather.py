@@ -14,7 +14,8 @@ from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.outputs import Lineage, Outputs, SearchMetrics, Verification, run_ids
+from rolekd.outputs import Arms, Lineage, Outputs, SearchMetrics, Verification, run_ids
+from rolekd.params import CONFIRMED
 from rolekd.report import finals, genealogy, histories, plots
 from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
@@ -49,7 +50,7 @@ def gather(
     """
     dataset = datasets.load(outputs.data)
     logits, labels = load_predictions(outputs.predictions)
-    searched = outputs.searched()
+    searched, exported = outputs.searched(), Arms.load(outputs.arms).exported
     return Content(
         dataset=dataset.name,
         evaluation=summarise(logits, labels, dataset.classes, params.compare),
@@ -63,8 +64,11 @@ def gather(
         costs=costs,
         curves=_curves(outputs),
         sheet=sample_sheet(dataset, augmentations(outputs, params.compare), params),
-        mistakes=_mistakes(dataset, logits[params.compare.export]),
-        model=_model(Verification.load(outputs.verification)),
+        mistakes=_mistakes(dataset, logits[exported]),
+        model={
+            "student": _exported(exported, params.compare),
+            **_model(Verification.load(outputs.verification)),
+        },
         provenance={
             "Inputs": _inputs(outputs, dataset),
             # these come after the page: what lies there is of the run before
@@ -145,6 +149,13 @@ def _inputs(outputs: Outputs, dataset: Dataset) -> dict[str, str]:
         for role in outputs.searched()
     }
     return {f"data {dataset.name}, digest": dataset.digest, **hashes}
+
+
+def _exported(arm: str, compare: "CompareParams") -> str:
+    """Say which student is exported, and why."""
+    if compare.export != CONFIRMED:
+        return f"the first seed of {arm}, as params.yaml says"
+    return f"the first seed of {arm}, whose augmentation the final of the student's search took"
 
 
 def _model(found: Verification) -> dict[str, str]:

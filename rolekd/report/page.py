@@ -87,7 +87,11 @@ def build(content: Content) -> str:
         predictions=_predictors(content),
         proposed=[role for role, slots in content.searches.items() if slots],
         finals={
-            role: {"sentence": finals.sentence(one, role), "rows": finals.table(one)}
+            role: {
+                "sentence": finals.sentence(one, role),
+                "rows": finals.table(one),
+                "agreements": finals.agreements(one),
+            }
             for role, one in content.finals.items()
         },
         params=_flat(blanked(content.params)),

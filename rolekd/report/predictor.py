@@ -1,4 +1,4 @@
-"""Does the teacher's standard deviation tell which augmentation teaches better?
+"""Do cheap predictors tell which augmentation teaches better?
 
 Wang et al. 2022, "What Makes a 'Good' Data Augmentation in Knowledge Distillation"
 (arXiv:2012.02909), find that a smaller standard deviation of the teacher's mean probability goes
@@ -13,12 +13,18 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import rankdata
+from scipy.stats import permutation_test, rankdata
 
 from rolekd.report.histories import Slot
 from rolekd.report.style import style
 from rolekd.report.tables import Floats
 
+# name in the rows of a search -> what people read
+PREDICTORS = {
+    "teacher_stddev": "the teacher's standard deviation",
+    "teacher_only_right": "the share of images that only the teacher gets right",
+}
+_FEWEST = 4  # candidates, or a rank correlation says nothing at all
 _PERMUTATIONS = 10_000
 _LEVEL = 0.05
 _WIDTH = 4.6  # inches
@@ -66,6 +72,25 @@ def correlate(slots: Sequence[Slot]) -> Correlation | None:
         slots=sum(len(x) for x, _ in ranked),
         generations=len(ranked),
     )
+
+
+def agreement(measured: Sequence[float], gains: Sequence[float]) -> tuple[float, float] | None:
+    """Return Spearman's rho of two lists and its p, by permutation; exact for up to 7 of them.
+
+    None: there are too few, or one of the lists does not vary.
+    """
+    x, y = np.asarray(rankdata(measured)), np.asarray(rankdata(gains))
+    if len(x) < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    found = permutation_test(
+        (x,),
+        lambda ranks: np.corrcoef(ranks, y)[0, 1],
+        permutation_type="pairings",
+        vectorized=False,
+        n_resamples=_PERMUTATIONS,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.statistic), float(found.pvalue)
 
 
 def sentence(found: Correlation) -> str:

@@ -158,7 +158,7 @@ class Evaluation:
         Roles matter if the student's own schedule, the baseline's, beats the teacher's.
         """
         baseline = self.compare.arms[self.baseline]
-        if baseline.augmentation != "student-schedule":
+        if baseline.augmentation != named.STUDENT_SCHEDULE:
             return None
         twin = baseline.model_copy(update={"augmentation": named.TEACHER_SCHEDULE})
         facts = {"label"}
@@ -175,6 +175,7 @@ class Evaluation:
         """Return the table of the arms, as a file has it."""
         return Arms(
             baseline=self.baseline,
+            exported=self.compare.export,
             images=self.images,
             confidence=CONFIDENCE,
             arms=[arm.row() for arm in self.arms],

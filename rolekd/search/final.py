@@ -101,7 +101,7 @@ def candidates(
     # what does the same is trained once, under the name that came first
     unique: dict[Schedule, Candidate] = {}
     for candidate in found:
-        unique.setdefault(_simplest(candidate.schedule), candidate)
+        unique.setdefault(schedules.simplest(candidate.schedule), candidate)
     return list(unique.values())
 
 
@@ -210,14 +210,3 @@ def _survivors(
     running = [one.name for one in standings(_trainings(rungs)) if one.rung == len(rungs) - 1]
     kept = {NONE, *[name for name in running if name != NONE][: count - 1]}
     return [candidate for candidate in entered if candidate.name in kept]
-
-
-def _simplest(schedule: Schedule) -> Schedule:
-    """Return a schedule that does the same, equal for all that do the same."""
-    segments: list[tuple[int, Policy]] = []
-    for start, policy in schedule.segments:
-        pairs = [(p, m if p else 0) for _, p, m in policy.entries()]
-        acting = Policy(value for pair in pairs for value in pair)
-        if not segments or segments[-1][1] != acting:
-            segments.append((start, acting))
-    return Schedule(schedule.epochs, segments)

@@ -18,7 +18,7 @@ from rolekd.data.batches import Augment, Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
-from rolekd.distill.predictor import MeanProbability
+from rolekd.distill.predictor import Predictors
 from rolekd.distill.taps import Described
 from rolekd.errors import RunError
 from rolekd.params import (
@@ -145,7 +145,7 @@ class Member:
         began = time.perf_counter()
         training.prepare()
         seen = epochs * len(dataset.splits["search_train"])
-        with MeanProbability(training.objective.teacher) as seen_by_teacher:
+        with Predictors(training.objective) as predictors:
             try:
                 for _ in range(epochs):
                     training.run_epoch()
@@ -158,9 +158,8 @@ class Member:
             network.load_state_dict(final.state_dict())
         images, labels = dataset.split("search_val")
         logits = predict(network.eval(), images, Normalize(dataset, self._device))
-        stddev = seen_by_teacher.stddev()
-        extras = {"teacher_stddev": stddev} if math.isfinite(stddev) else {}
-        return Outcome(accuracy(logits, labels), seen, time.perf_counter() - began, extras)
+        found, seconds = accuracy(logits, labels), time.perf_counter() - began
+        return Outcome(found, seen, seconds, predictors.values())
 
     def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
         """Return the role's network as a training begins with it, its objective and description."""

@@ -4,6 +4,7 @@ __all__ = [
     "augmentations",
     "checks",
     "distill",
+    "estimate",
     "evaluate",
     "export",
     "plan",

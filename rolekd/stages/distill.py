@@ -188,7 +188,7 @@ def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
     job = Job(params, name, stage.outputs, stage.state)
     record = _Record(stage, name, monitors if stage.leads else ())
     engines.preload()
-    with Pool(_side_by_side(params), functools.partial(train_seeds, job), "seed") as pool:
+    with Pool(side_by_side(params), functools.partial(train_seeds, job), "seed") as pool:
         # after the fork: what starts threads, or computes
         stage.run.send()
         checks.check(params)
@@ -200,7 +200,7 @@ def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
         _write(stage, job, record.histories)
 
 
-def _side_by_side(params: Params) -> int:
+def side_by_side(params: Params) -> int:
     """Return the number of processes: a GPU is shared by none, and torchrun brings its own.
 
     Several threads each wait for one another where they outnumber the cores.

@@ -9,12 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from rolekd import files
+from rolekd.augment import named
+from rolekd.augment import schedule as schedules
+from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
-from rolekd.params import CompareParams, TeacherName, teacher_name
+from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report import findings
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.histories import read_rows
@@ -29,7 +33,7 @@ _log = logging.getLogger(__name__)
 def evaluate(stage: Stage) -> None:
     """Compare the arms on the test images."""
     params, outputs = stage.params, stage.outputs
-    compare = params.compare
+    compare = params.compare.model_copy(update={"export": exported(params.compare, outputs)})
     drop_former(outputs, compare)
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
@@ -60,6 +64,27 @@ def evaluate(stage: Stage) -> None:
             arms={arm: ArmMetrics(**found) for arm, found in evaluation.metrics().items()},
         )
     )
+
+
+def exported(compare: CompareParams, outputs: Outputs) -> str:
+    """Return the arm whose first seed is exported.
+
+    What is confirmed is the arm whose augmentation the final of the student's search took: none, or
+    the teacher's schedule, where an arm has it by that name, else the student's schedule. Those
+    are the same students under two names.
+    """
+    if compare.export != CONFIRMED:
+        return compare.export
+    arms = compare.confirmable
+    taken, teachers = (
+        schedules.simplest(schedules.load(outputs.schedule(role)))
+        for role in ("student", "teacher")
+    )
+    if taken == Schedule.constant(Policy.zeros(), taken.epochs):
+        return arms.get(named.NONE, arms[named.STUDENT_SCHEDULE])
+    if taken == schedules.simplest(teachers.stretch(taken.epochs)):
+        return arms.get(named.TEACHER_SCHEDULE, arms[named.STUDENT_SCHEDULE])
+    return arms[named.STUDENT_SCHEDULE]
 
 
 def warn_of_collapses(evaluation: Evaluation) -> None:

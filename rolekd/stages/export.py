@@ -1,7 +1,7 @@
-"""Stage export: the first seed's student of the arm `compare.export`, as an integer ONNX graph.
+"""Stage export: the first seed's student of the exported arm, as an integer ONNX graph.
 
-The arm is named in params.yaml and the seed here, before any result: not the best on the test
-images.
+Neither is the best on the test images: the arm is named in params.yaml, or by the final of the
+student's search, on validation images; the seed is named here.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ SEED = 0
 def export(stage: Stage) -> None:
     """Export the student and check the graph on every test image."""
     params, outputs = stage.params, stage.outputs
-    arm = params.compare.export
+    arm = Arms.load(outputs.arms).exported
     stage.run.set_tags({"arm": arm, "seed": SEED})
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)

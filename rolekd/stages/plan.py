@@ -10,7 +10,7 @@ from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.files import clear_unfinished
 from rolekd.outputs import Outputs, Wanted
-from rolekd.params import CompareParams
+from rolekd.params import CONFIRMED, CompareParams
 
 # stages, with the key of a foreach, that run only if an arm asks for what they make
 STAGES = (
@@ -36,12 +36,18 @@ def plan(outputs: Outputs) -> None:
 
 
 def check(compare: CompareParams) -> None:
-    """Raise `InputError` for an arm whose augmentation does not exist."""
+    """Raise `InputError` for an arm whose augmentation does not exist, or one that is missing."""
     for name, arm in compare.arms.items():
         try:
             named.check(arm.augmentation)
         except InputError as error:
             raise InputError(f"params.yaml: compare.arms.{name}.augmentation: {error}") from error
+    if compare.export == CONFIRMED and named.STUDENT_SCHEDULE not in compare.confirmable:
+        raise InputError(
+            f"params.yaml: compare.export: {CONFIRMED} needs a distilled arm with the augmentation "
+            f"{named.STUDENT_SCHEDULE}, the searched teacher and its weights; add one, or name an "
+            "arm"
+        )
 
 
 def wanted(compare: CompareParams) -> set[tuple[str, str | None]]:

@@ -4,7 +4,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.display import say
 from rolekd.export import measure, session
-from rolekd.outputs import ExportMetrics, RegisterMetrics, Version
+from rolekd.outputs import Arms, ExportMetrics, RegisterMetrics, Version
 from rolekd.registry import evidence, versions
 from rolekd.registry.card import card
 from rolekd.stages.export import SEED
@@ -18,7 +18,7 @@ def register(stage: Stage) -> None:
     """Register the student under the alias challenger."""
     params, outputs = stage.params, stage.outputs
     dataset = datasets.load(outputs.data)
-    found = evidence.collect(outputs, params.compare.export, SEED)
+    found = evidence.collect(outputs, Arms.load(outputs.arms).exported, SEED)
     exported = ExportMetrics.load(outputs.metrics("export"))
     name = versions.model_name(dataset.name)
     latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median

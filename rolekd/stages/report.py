@@ -2,7 +2,7 @@
 
 from rolekd import files
 from rolekd.display import say
-from rolekd.outputs import Metrics
+from rolekd.outputs import Arms, Metrics
 from rolekd.report.gather import gather
 from rolekd.report.measured import costs
 from rolekd.report.page import build
@@ -13,8 +13,8 @@ from rolekd.track import provenance
 def report(stage: Stage) -> None:
     """Write the page that opens without a network."""
     outputs = stage.outputs
-    compare = stage.params.compare
-    measured = costs(outputs, compare.arms[compare.export].teacher)
+    arms = stage.params.compare.arms
+    measured = costs(outputs, arms[Arms.load(outputs.arms).exported].teacher)
     content = gather(outputs, stage.params, provenance.collect().describe(), measured)
     files.write_text(outputs.report, build(content))
     stage.run.log_artifact(outputs.report)

@@ -12,14 +12,17 @@ from rolekd.augment import schedule as schedules
 from rolekd.augment.named import TEACHER_SCHEDULE
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
+from rolekd.data.dataset import Dataset
+from rolekd.display import say
 from rolekd.outputs import Lineage, SearchMetrics
-from rolekd.params import Role
+from rolekd.params import Params, Role
 from rolekd.report import histories, style
 from rolekd.search import history, runner
 from rolekd.search.history import Found
 from rolekd.search.member import DATA, TEACHER, describe
 from rolekd.search.observers import Observer
 from rolekd.stages import checks
+from rolekd.stages.budget import budget_of
 from rolekd.stages.stage import Stage
 from rolekd.track import store
 from rolekd.track.observers import SearchRuns
@@ -33,6 +36,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     checks.check(params)
     inputs = _inputs(stage, role)
     spec = describe(params, role, inputs, _given(stage, role))
+    say(f"search_{role}: {_budget(params, role, datasets.load(stage.outputs.data))}")
     home = store.project_root() / ".rolekd"
     artifacts = home / "artifacts" / spec.name
     found = runner.run(
@@ -50,6 +54,18 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     _write(stage, role, found)
     shutil.rmtree(artifacts, ignore_errors=True)
     stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
+
+
+def _budget(params: Params, role: Role, dataset: Dataset) -> str:
+    sizes = {split: len(dataset.splits[split]) for split in SPLITS}
+    found = budget_of(params, role, sizes)
+    parts = {
+        f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
+        f"{found.confirmed:,} of the final": found.confirmed,
+        f"{found.taught:,} of the students that judge": found.taught,
+    }
+    named = ", ".join(part for part, images in parts.items() if images)
+    return f"at most {found.images:,} images to train on, {named}"
 
 
 def _given(stage: Stage, role: Role) -> dict[str, Any]:

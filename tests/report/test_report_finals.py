@@ -98,3 +98,33 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "final.csv").write_text("rung,candidate\n1,none\n")
     with pytest.raises(InputError, match=r"final\.csv: no final of a search"):
         finals.read(tmp_path / "final.csv", "none")
+
+
+def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) -> None:
+    rows = _rows(GAINS)
+    for row in rows:
+        gain = GAINS[row["candidate"]][0]
+        # in the order of the gains, whatever the seed adds; the other against it
+        row |= {"teacher_stddev": row["seed"] - gain, "teacher_only_right": 1 + gain**3}
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2")
+    assert found is not None
+    assert found.predictors["teacher_stddev"]["all-2"] == pytest.approx(-0.03)
+    said = finals.agreements(found)
+    # 5 candidates have 120 orders, of which one agrees wholly and one not at all
+    assert said == [
+        f"Over 5 candidates {what} and the accuracy that the final confirms have Spearman's rho "
+        f"{rho}, p = 0.017."
+        for what, rho in (
+            ("the teacher's standard deviation", "-1.00"),
+            ("the share of images that only the teacher gets right", "+1.00"),
+        )
+    ]
+
+
+def test_predictors_that_do_not_vary_say_nothing(tmp_path: Path) -> None:
+    rows = [{**row, "teacher_only_right": 0.5} for row in _rows(GAINS)]
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2")
+    assert found is not None
+    assert finals.agreements(found) == []

@@ -20,7 +20,7 @@ from rolekd.files import digest_path
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import Job, _common, _side_by_side, distill
+from rolekd.stages.distill import Job, _common, distill, side_by_side
 from rolekd.stages.stage import Stage
 from rolekd.track.runs import SilentRun
 from rolekd.train import fit, roles, state
@@ -260,7 +260,7 @@ def _arm(teacher):
 def test_threads_do_not_outnumber_the_cores(monkeypatch, cores, threads, expected):
     monkeypatch.setattr("rolekd.processes.cores", lambda: cores)
     sections = PARAMS | {"threads": threads, "machine": {"device": "cpu", "workers": 8}}
-    assert _side_by_side(Params.model_validate(sections)) == expected
+    assert side_by_side(Params.model_validate(sections)) == expected
 
 
 def _children(pid):

@@ -79,8 +79,10 @@ WRONG = {
     "a file outside `schedules/`": {"arms": {"heavy": ROW | {"augmentation": "own.json"}}},
     "a teacher that does not exist": {"arms": {"heavy": ROW | {"teacher": "best"}}},
     "a baseline or export that is not an arm": {"export": "kd-best"},
+    "an export that the search does not train": {"export": "confirmed"},
     "a name that cannot be a folder's": {"arms": {"a/b": ROW}},
     "a name that is taken": {"arms": {"teacher": ROW}},
+    "a name that `compare.export` needs": {"arms": {"confirmed": ROW}},
     "no arms": None,
 }
 

@@ -1,0 +1,47 @@
+"""`rolekd estimate`: how long the trainings of a run will take, and how much memory."""
+
+import click
+from rich.table import Table
+
+from rolekd import params
+from rolekd.cli.progress import clock
+from rolekd.console import console
+from rolekd.display import say_json
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def estimate(as_json: bool) -> None:
+    """Time a few steps of each network and say how long the stages that train will take.
+
+    It takes some seconds, wants prepared data (dvc repro prepare), and trains nothing.
+    """
+    from dataclasses import asdict
+
+    from rolekd.outputs import Outputs
+    from rolekd.stages.estimate import estimate as measure
+
+    found = measure(params.load(), Outputs())
+    if as_json:
+        say_json(asdict(found))
+        return
+    table = Table("stage", box=None)
+    for name in ("trainings", "images", "at once", "about"):
+        table.add_column(name, justify="right")
+    for one in found.work:
+        table.add_row(
+            one.stage,
+            str(one.trainings),
+            f"{sum(one.images.values()):,}",
+            str(one.processes),
+            clock(found.seconds[one.stage]),
+        )
+    total = clock(sum(found.seconds.values()))
+    pace = ", ".join(f"{kind} {value:,.0f}" for kind, value in found.images_per_second.items())
+    terminal = console()
+    terminal.print(table)
+    terminal.print(
+        f"In all about {total}, at most, where nothing else is at work; {found.megabytes} MB for "
+        f"each training at once. Images per second and training: {pace}.",
+        highlight=False,
+    )

@@ -1,0 +1,57 @@
+"""What a search may cost, in images that it trains on.
+
+One place counts it for the proposing algorithm and for the final: `rolekd estimate` and the search
+itself say it before the first training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rolekd.params import Params, Role
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Images seen in training, at most; "seen" counts an image once an epoch.
+
+    Attributes:
+        proposed: By the algorithm's members.
+        confirmed: By the candidates of the final.
+        taught: By the students that judge candidates of a teacher's search.
+    """
+
+    proposed: int
+    confirmed: int
+    taught: int = 0
+
+    @property
+    def images(self) -> int:
+        """All of them."""
+        return self.proposed + self.confirmed + self.taught
+
+
+def budget_of(params: "Params", role: "Role", sizes: Mapping[str, int]) -> Budget:
+    """Count what the search of a role may cost.
+
+    Args:
+        params: All parameters.
+        role: Whose schedule is searched.
+        sizes: Number of images of search_train, which the algorithm trains on, and of search_val.
+            The final divides both anew.
+    """
+    settings, train = params.search, sizes["search_train"]
+    proposed = 0
+    if settings.lanes:
+        proposed = settings.population * settings.epochs * (settings.restarts + 1) * train
+    if settings.confirm is None:
+        return Budget(proposed, 0)
+    part = round((1 - settings.confirm.validation_fraction) * (train + sizes["search_val"]))
+    trainings = settings.confirm.trainings * part
+    judged = role == "teacher" and settings.teacher_by == "student"
+    return Budget(
+        proposed,
+        trainings * getattr(params, role).training.epochs,
+        trainings * params.student.training.epochs * judged,
+    )

@@ -1,0 +1,176 @@
+"""How long will a run take, and how much memory? A few timed steps of each network say it.
+
+Images are counted from params.yaml, as every stage sees them; seconds for an image are measured
+here and now, one training alone. What stands beside trainings, as the export, is not counted.
+"""
+
+import itertools
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+from torch import nn
+
+from rolekd import processes
+from rolekd.augment.named import HANDMADE
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.distill.distillation import Distillation
+from rolekd.distill.objective import Objective, Progress
+from rolekd.errors import InputError
+from rolekd.outputs import Outputs
+from rolekd.params import Params, Role, TrainingParams
+from rolekd.stages import plan
+from rolekd.stages.budget import budget_of
+from rolekd.stages.distill import side_by_side
+from rolekd.train import devices, roles
+from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.training import Training
+
+_WARM_STEPS = 2  # libraries compile and allocate in the first
+_SECONDS = 0.7  # of timed steps of each kind, at least one of them
+_START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
+
+TEACHER, STUDENT, DISTILLED = "teacher", "student", "distilled student"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage trains.
+
+    Attributes:
+        stage: Its name; of the arms together `distill`.
+        trainings: How many, at most.
+        images: Kind of training -> images that all of them see.
+        processes: How many trainings at once.
+        starts: How many processes of DVC it takes.
+    """
+
+    stage: str
+    trainings: int
+    images: dict[str, int]
+    processes: int
+    starts: int = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        seconds: Stage -> wall time.
+        work: What each trains.
+        images_per_second: Kind of training -> images of one process.
+        megabytes: Of one process that trains.
+    """
+
+    seconds: dict[str, float]
+    work: list[Work]
+    images_per_second: dict[str, float]
+    megabytes: int
+
+
+def estimate(params: Params, outputs: Outputs) -> Estimate:
+    """Estimate the stages that train.
+
+    Raises:
+        InputError: The data are not prepared, or do not fit the parameters.
+    """
+    if not outputs.data.exists():
+        raise InputError(f"{outputs.data}: the data are not prepared yet; dvc repro prepare")
+    dataset = datasets.load(outputs.data)
+    found = list(work(params, dataset))
+    began = time.process_time()  # of this process so far: the libraries of every stage
+    kinds = {kind for one in found for kind in one.images}
+    pace = {kind: _seconds_per_image(kind, params, dataset) for kind in sorted(kinds)}
+    seconds = {
+        one.stage: _START_FACTOR * began * one.starts
+        + sum(pace[kind] * count for kind, count in one.images.items()) / one.processes
+        for one in found
+    }
+    return Estimate(
+        seconds,
+        found,
+        {kind: round(1 / value, 1) for kind, value in pace.items()},
+        round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    )
+
+
+def work(params: Params, dataset: Dataset) -> Iterator[Work]:
+    """Yield what each stage that an arm asks for trains, in the order of the pipeline."""
+    wanted, arms = plan.wanted(params.compare), params.compare.arms.values()
+    search, both = params.search, get_args(Role)
+    sizes = {name: len(indices) for name, indices in dataset.splits.items()}
+    train, cores = sizes["train"], processes.cores()
+    at_once = max(1, min(params.machine.workers, cores))
+    for role in both:
+        if (f"search_{role}", None) in wanted:
+            found = budget_of(params, role, sizes)
+            kind = TEACHER if role == "teacher" else DISTILLED
+            images = {kind: found.proposed + found.confirmed}
+            if found.taught:
+                images[DISTILLED] = found.taught
+            final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
+            members = search.population * (search.restarts + 1) if search.lanes else 0
+            yield Work(f"search_{role}", members + final, images, at_once)
+        if role == "teacher":
+            for name in params.compare.teachers:
+                images = {TEACHER: train * params.teacher.training.epochs}
+                yield Work(f"train_teacher@{name}", 1, images, 1)
+    images = {}
+    for arm in arms:
+        kind = DISTILLED if arm.distilled else STUDENT
+        more = train * params.student.training.epochs * params.compare.seeds
+        images[kind] = images.get(kind, 0) + more
+    several = max(1, min(side_by_side(params), cores))
+    yield Work("distill", len(arms) * params.compare.seeds, images, several, len(arms))
+
+
+def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
+    """Time some steps of a training, as its stage has it."""
+    device = devices.prepare(params.machine.device, params.threads)
+    network, about = roles.teacher(params.teacher, dataset, seed=0)
+    objective: Objective = Objective()
+    settings = params.teacher.training
+    if kind != TEACHER:
+        teacher = network.to(device).eval(), about
+        network, about = roles.student(params.student, dataset, 0, teacher[0])
+        settings = params.student.training
+        if kind == DISTILLED:
+            described = network.to(device), about
+            objective = Distillation(described, teacher, params.distill, seed=0)
+    return _timed(network.to(device), objective, settings, params, dataset, device)
+
+
+def _timed(
+    network: nn.Module,
+    objective: Objective,
+    settings: TrainingParams,
+    params: Params,
+    dataset: Dataset,
+    device: torch.device,
+) -> float:
+    batches = Batches(dataset, "train", settings.batch_size, 0, Normalize(dataset, device))
+    # a strong one: that of a search may be as slow
+    engine = make_engine(params.augment, dataset, params.threads)
+    augment_at = constant(engine, HANDMADE["randaugment"][0])
+    training = Training(network, objective, batches, augment_at, settings)
+    training.prepare()
+    network.train()
+    epochs = (batches.epoch(epoch, augment_at(epoch)) for epoch in itertools.count())
+    images, seconds, began = 0, 0.0, time.perf_counter()
+    for number, (batch, labels, _) in enumerate(itertools.chain.from_iterable(epochs)):
+        training.step(batch, labels, Progress(0, settings.epochs))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number < _WARM_STEPS:
+            began = time.perf_counter()
+            continue
+        images, seconds = images + len(labels), time.perf_counter() - began
+        if seconds > _SECONDS:
+            break
+    return seconds / images
