@@ -12,11 +12,11 @@ def main(arm: str) -> None:
     """Train the students of one arm."""
     tags = {"role": "student", "arm": arm}
     with open_stage("distill", arm, tags=tags, forks=True, team=True) as stage:
-        from rolekd.cli.progress import TrainingProgress
+        from rolekd.cli.progress import SlotProgress, TrainingProgress
         from rolekd.stages.distill import distill
 
-        with TrainingProgress() as progress:
-            distill(stage, arm, [progress])
+        with TrainingProgress() as progress, SlotProgress(f"students of {arm}") as slots:
+            distill(stage, arm, [progress], slots)
 
 
 if __name__ == "__main__":

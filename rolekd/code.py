@@ -18,13 +18,15 @@ STUDENT = (
     "augment", "data", "distill", "flat.py", "models", "parallel.py", "quantize", "seeds.py",
     "train",
 )  # fmt: skip
-SEARCH = ("search", "sources/splits.py")
+SEARCH = ("fleet", "search", "sources/splits.py")
+# how the students of an arm are begun
+ARM = ("stages/students.py",)
 # what students need beside, who judge a teacher's schedule
 JUDGES = ("distill", "flat.py", "quantize")
 
 
 @functools.cache  # what this process has imported does not change when a file does
-def version(paths: tuple[str, ...] = STUDENT + SEARCH) -> str:
+def version(paths: tuple[str, ...] = STUDENT + SEARCH + ARM) -> str:
     """Return the first 16 hex digits of the SHA-256 of the code at `paths`."""
     root = Path(__file__).parent
     return files.digest({path: files.digest_path(root / path) for path in paths})[:16]

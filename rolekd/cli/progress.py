@@ -23,6 +23,7 @@ from rich.progress import (
 
 from rolekd.console import console as make_console
 from rolekd.display import shown
+from rolekd.fleet.board import Board
 from rolekd.params import SearchParams
 from rolekd.search.history import Found
 from rolekd.search.population import Result
@@ -182,6 +183,42 @@ def _size(settings: SearchParams) -> str:
     if settings.confirm is not None:
         parts.append(f"a final of at most {settings.confirm.trainings} trainings")
     return "; ".join(parts)
+
+
+class SlotProgress:
+    """Shows the slots of a job as they are done, by whomever; a watcher of its ledger.
+
+    Use it as a context manager, so that the terminal is left in order whatever happens. It writes
+    to standard error.
+    """
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = shown(title)
+        self._console = console or make_console(err=True)
+        self._bar = _bars(self._console, 20)
+        self._task: TaskID | None = None
+        self._done = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._bar.stop()
+
+    def __call__(self, board: Board) -> None:
+        """Show how many slots are done, where it changed."""
+        done, total = board.slots_done, board.job.slots
+        if done == self._done:
+            return
+        self._done = done
+        if not self._console.is_terminal:
+            _say(self._console, self._title, f"{done} of {total} slots done")
+            return
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=total, told="")
+        self._bar.update(self._task, completed=done)
 
 
 class TrainingProgress:

@@ -1,4 +1,4 @@
-"""`rolekd search`, `worker` and `status`: the search of a schedule, on one machine or many."""
+"""`rolekd search`, `worker` and `status`: trainings on one machine or many."""
 
 import os
 import subprocess
@@ -46,31 +46,36 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
 @click.option(
     "--artifacts",
     envvar="ROLEKD_ARTIFACTS",
-    help="Artifact store, if not under the address that the search was started with.",
+    help="Artifact store, if not under the address that the work was started with.",
 )
-@click.option("--study", help="Name of the search; not needed where only one is unfinished.")
-def worker(storage: str, artifacts: str | None, study: str | None) -> None:
-    """Work on a search that was started elsewhere, until it is finished.
+@click.option("--study", help="Work on this one only, until it is finished.")
+@click.option(
+    "--wait",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, 1e6),
+    help="Seconds without any work before it ends.",
+)
+def worker(storage: str, artifacts: str | None, study: str | None, wait: float) -> None:
+    """Work on what runs elsewhere: searches, their finals, students of arms.
 
-    It needs the same versions as the others, the database and the artifact store, no file of the
-    project. Any number may join or be killed at any time; the result stays the same.
+    It takes slots of the unfinished studies of the storage, the oldest first, until all are
+    finished. It needs the same versions as the others, the database and the artifact store, no file
+    of the project. Any number may join or be killed at any time; the result stays the same.
     """
-    from rolekd.cli.progress import SearchProgress
-    from rolekd.search.joining import join
+    from rolekd.cli.working import work
 
-    study = study or _unfinished(storage)
-    with SearchProgress(f"worker on {study}") as progress:
-        join(storage, study, artifacts, [progress])
+    work(storage, artifacts, study, wait)
 
 
 @click.command()
 @_storage
-@click.option("--study", help="Name of one search; without it all of the storage are shown.")
+@click.option("--study", help="Name of one study; without it all of the storage are shown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(storage: str, study: str | None, as_json: bool) -> None:
-    """Show generations, members, workers at work, the best lineage and the time left."""
+    """Show slots, members, workers at work, the best lineage of a search, and the time left."""
     from rolekd.cli.status import status as read
-    from rolekd.search import study as studies
+    from rolekd.fleet import study as studies
 
     if study:
         ledgers, others = [studies.Ledger.open(storage, study)], list[str]()
@@ -87,28 +92,18 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     for fault in others:
         terminal.print(fault, soft_wrap=True)
     if not found and not others:
-        terminal.print("no search in this storage yet")
-
-
-def _unfinished(storage: str) -> str:
-    from rolekd.search import study as studies
-
-    ledgers, _ = studies.readable(storage)
-    open_ones = [ledger.name for ledger in ledgers if not ledger.read().finished]
-    if len(open_ones) != 1:
-        known = ", ".join(open_ones) or "none"
-        raise InputError(f"--study: needed, since the unfinished searches here are: {known}")
-    return open_ones[0]
+        terminal.print("nothing in this storage yet")
 
 
 def _line(found: dict[str, Any]) -> str:
-    generations, slots, best = found["generations"], found["slots"], found["best"]
-    rungs = found["rungs"]
-    parts = [f"{found['study']} ({found['algorithm']})"]
-    if generations["total"]:
-        parts.append(f"generation {generations['done']} of {generations['total']} done")
-    if rungs["total"]:
-        parts.append(f"rung {rungs['done']} of {rungs['total']} of the final done")
+    slots, best = found["slots"], found.get("best")
+    parts = [f"{found['study']} ({found.get('algorithm', found['kind'])})"]
+    for key, text in (
+        ("generations", "generation {} of {} done"),
+        ("rungs", "rung {} of {} of the final done"),
+    ):
+        if (counted := found.get(key)) and counted["total"]:
+            parts.append(text.format(counted["done"], counted["total"]))
     parts.append(f"{slots['done']} of {slots['total']} slots")
     if best:
         line = " > ".join(map(str, best["line"]))
@@ -129,8 +124,7 @@ def _table(found: dict[str, Any]) -> Table:
         running = at_work.get(member["member"]) if member["state"] == "running" else None
         accuracy, parent = member["accuracy"], member["parent"]
         table.add_row(
-            f"{member['generation']}/{member['member']}"
-            + (f" {member['candidate']}, seed {member['seed']}" if member["candidate"] else ""),
+            f"{member['generation']}/{member['member']} {member['what']}".rstrip(),
             "" if parent is None else str(parent),
             member["state"] if running is None or running["alive"] else "lost",
             "" if accuracy is None else f"{accuracy:.2%}",

@@ -1,32 +1,51 @@
-"""How far a search is, read from its study without disturbing it."""
+"""How far a job is, read from its study without disturbing it."""
 
 import statistics
 from typing import Any
 
-from rolekd.search import database, lineage, phases
-from rolekd.search.board import Board, State
-from rolekd.search.identity import is_dead, readable
-from rolekd.search.population import Slot
-from rolekd.search.study import Ledger
+from rolekd.fleet import database
+from rolekd.fleet.board import Board, State
+from rolekd.fleet.identity import is_dead, readable
+from rolekd.fleet.study import Ledger
+from rolekd.fleet.tasks import Slot
+from rolekd.search import lineage, phases
+from rolekd.search.spec import SearchSpec
 
 
 def status(ledger: Ledger) -> dict[str, Any]:
-    """Return where a search stands, as JSON-able values.
+    """Return how far a job is, as JSON-able values.
 
-    Keys: study; role; algorithm; finished; generations, rungs and slots (done, total); members of
-    the generation in progress, or the last; workers at work, with the seconds since their last sign
-    of life; best of the algorithm (accuracy, epochs, line of members from the first to the winner
-    so far; None before its first generation); seconds_left (None where nobody is at work, or
-    nothing is done).
+    Keys: study; kind; finished; slots (done, total; of a search an upper bound until it is over);
+    members of the generation in progress, or the last; workers at work, with the seconds since
+    their last sign of life; seconds_left (None where nobody is at work, or nothing is done). Of a
+    search also: role; algorithm; generations and rungs (done, total); best of the algorithm
+    (accuracy, epochs, line of members from the first to the winner so far; None before its first
+    generation).
     """
-    settings, board = ledger.spec.search, ledger.read()
+    job, board = ledger.job, ledger.read()
     workers = _workers(ledger, board)
     alive = sum(worker["alive"] for worker in workers)
-    return {
+    # the most that there can be; a final may have fewer candidates
+    slots = board.slots_done if board.finished else job.slots
+    found = {
         "study": ledger.name,
-        "role": ledger.spec.role,
-        "algorithm": settings.algorithm,
+        "kind": job.kind,
         "finished": board.finished,
+        "slots": {"done": board.slots_done, "total": slots},
+        "members": _members(board, len(board.history) - board.finished),
+        "workers": workers,
+        "seconds_left": _seconds_left(board, slots, alive),
+    }
+    if isinstance(job, SearchSpec):
+        found |= _of_search(job, board)
+    return found
+
+
+def _of_search(job: SearchSpec, board: Board) -> dict[str, Any]:
+    settings = job.search
+    return {
+        "role": job.role,
+        "algorithm": settings.algorithm,
         "generations": {
             "done": len(phases.proposed(board.history)),
             "total": settings.generations,
@@ -35,15 +54,7 @@ def status(ledger: Ledger) -> dict[str, Any]:
             "done": len(phases.rungs(board.history)),
             "total": len(settings.confirm.rungs) if settings.confirm else 0,
         },
-        # before its end it is an upper bound: a final may have fewer candidates
-        "slots": {
-            "done": board.slots_done,
-            "total": board.slots_done if board.finished else settings.slots,
-        },
-        "members": _members(board, len(board.history) - board.finished),
-        "workers": workers,
         "best": _best(board),
-        "seconds_left": _seconds_left(board, settings.slots, alive),
     }
 
 
@@ -54,8 +65,7 @@ def _members(board: Board, generation: int) -> list[dict[str, Any]]:
             "generation": generation,
             "member": entry.task.slot.member,
             "parent": _member(entry.task.parent),
-            "candidate": entry.task.candidate and entry.task.candidate.name,
-            "seed": entry.task.seed if entry.task.candidate else None,
+            "what": board.job.describe(entry.task),
             "state": entry.state.value,
             "accuracy": entry.result and entry.result.accuracy,
         }

@@ -26,7 +26,7 @@ def runs(uri: str) -> Iterator[Finding]:
 
 def searches(storage: str) -> Iterator[Finding]:
     """Open the studies' storage; name the searches that are unfinished."""
-    from rolekd.search import study
+    from rolekd.fleet import study
 
     file = store.sqlite_path(storage)
     if file is not None and not file.exists():

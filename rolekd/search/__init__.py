@@ -1,17 +1,12 @@
-"""The search of a schedule: population based training on an Optuna study, by any workers.
+"""The search of a schedule: population based training, and a final that confirms.
 
 Read first population (the method, pure), lineage (its result) and final (what is confirmed of it),
-then board and worker (how slots are shared out), study (the Optuna side), and runner (all
-together).
+then spec (what `rolekd.fleet` shares out among workers) and runner (all together).
 """
 
 __all__ = [
-    "board",
-    "database",
     "final",
     "history",
-    "identity",
-    "joining",
     "lineage",
     "member",
     "observers",
@@ -19,6 +14,5 @@ __all__ = [
     "population",
     "runner",
     "spec",
-    "study",
     "trainer",
 ]

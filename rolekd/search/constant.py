@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from rolekd.search.population import Generation, Integers, Result, Slot, Task
+from rolekd.fleet.tasks import Slot
+from rolekd.search.population import Generation, Integers, Result, Task
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams

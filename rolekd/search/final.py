@@ -20,8 +20,9 @@ from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
+from rolekd.fleet.tasks import Slot
 from rolekd.search import lineage
-from rolekd.search.population import Candidate, Generation, Slot, Task
+from rolekd.search.population import Candidate, Generation, Task
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams

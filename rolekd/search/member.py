@@ -21,6 +21,9 @@ from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import Predictors
 from rolekd.distill.taps import Described
 from rolekd.errors import RunError
+from rolekd.fleet.artifacts import START_AGAIN
+from rolekd.fleet.jobs import hash_inputs, versions
+from rolekd.fleet.tasks import Outcome, Slot
 from rolekd.params import (
     BaseAugmentParams,
     DistillParams,
@@ -29,10 +32,8 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
-from rolekd.search.artifacts import START_AGAIN
-from rolekd.search.population import Integers, Slot
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
-from rolekd.search.trainer import Outcome
+from rolekd.search.population import Integers
+from rolekd.search.spec import SearchSpec
 from rolekd.sources import splits
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, constant, make_engine

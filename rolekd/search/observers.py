@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from rolekd.fleet.board import Board
 from rolekd.params import SearchParams
-from rolekd.search.board import Board
 from rolekd.search.history import Found
 from rolekd.search.population import Result
 

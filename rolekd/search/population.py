@@ -13,33 +13,26 @@ which keeps weights, too; here they are fresh, as a schedule must suit a trainin
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolekd.augment import ladder
 from rolekd.augment.policy import LENGTH, MAX_MAGNITUDE, MAX_PROBABILITY
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
+from rolekd.fleet import tasks
+from rolekd.fleet.tasks import Slot
 from rolekd.seeds import derive
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
 Integers = tuple[int, ...]
-Generation = Sequence["Result"]
 
 # The largest value of each of a policy's 60 integers: 30 pairs of probability, magnitude.
 LARGEST: Integers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
 NOTHING: Integers = (0,) * LENGTH
-
-
-@dataclass(frozen=True, order=True)
-class Slot:
-    """The identity of a piece of work."""
-
-    generation: int
-    member: int
 
 
 @dataclass(frozen=True)
@@ -51,52 +44,31 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is trained in a slot.
+class Task(tasks.Task):
+    """What is trained in a slot of a search.
 
     Attributes:
         slot: Where in the search this is.
         parent: Slot of the generation before whose training state is continued; None: from fresh.
+        width: Number of slots of this generation.
         policy: 60 integers; of a candidate those that its schedule ends with.
         start_epoch: Epochs already in the state.
         epochs: Epochs to train here.
-        width: Number of slots of this generation.
         candidate: Of the final: whose whole training this is, from fresh; see
             `rolekd.search.final`. None: a slot of the algorithm's.
         seed: Of the final: decides split, initial weights and order of images.
     """
 
-    slot: Slot
-    parent: Slot | None
     policy: Integers
     start_epoch: int
     epochs: int
-    width: int
     candidate: Candidate | None = None
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished slot.
-
-    Attributes:
-        task: What was trained.
-        trial: Number of the Optuna trial that holds it.
-        accuracy: On search_val, 0..1; None where the loss became NaN.
-        images_seen: Training images in this slot.
-        seconds: Wall time of training and validation.
-        state: SHA-256 of the training state; None where there is none.
-        extras: Further numbers of the trainer's.
-    """
-
-    task: Task
-    trial: int
-    accuracy: float | None
-    images_seen: int
-    seconds: float
-    state: str | None = None
-    extras: Mapping[str, float] = field(default_factory=dict)
+# accuracies are of search_val, or of the final's own splits
+Result = tasks.Result[Task]
+Generation = Sequence[Result]
 
 
 def rank(generation: Generation) -> list[Result]:
@@ -185,7 +157,7 @@ def _explored(settings: "SearchParams", value: int, largest: int, stream: random
 def _task(settings: "SearchParams", slot: Slot, parent: Slot | None, policy: Integers) -> Task:
     start, interval = _place(settings, slot.generation)
     epochs = min(interval, settings.epochs - start)
-    return Task(slot, parent, policy, start, epochs, width=settings.population)
+    return Task(slot, parent, settings.population, policy, start, epochs)
 
 
 def _place(settings: "SearchParams", generation: int) -> tuple[int, int]:

@@ -1,22 +1,23 @@
 """What a search is: everything that decides its result, as JSON, and the fingerprint of that."""
 
-import importlib.metadata
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rolekd import code, files
+from rolekd import files
+from rolekd.fleet.jobs import Planner, Trainer
+from rolekd.fleet.tasks import Task
 from rolekd.params import SearchParams
-
-# libraries whose version can change a search's numbers
-_LIBRARIES = ("torch", "numpy", "numba", "optuna")
+from rolekd.search import phases
+from rolekd.search.population import Generation
 
 
 @dataclass(frozen=True)
 class SearchSpec:
     """A search; the stored copy of it is all that a worker on another machine is told.
+
+    It is a `rolekd.fleet.jobs.Job`.
 
     Attributes:
         seed: Base seed of all its random streams.
@@ -30,6 +31,8 @@ class SearchSpec:
         given: Further candidates of the final: name -> JSON of a schedule.
     """
 
+    kind: ClassVar[str] = "search"
+
     seed: int
     role: str
     trainer: str
@@ -42,12 +45,17 @@ class SearchSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON-able values."""
-        return {**vars(self), "search": self.search.model_dump(mode="json")}
+        return {
+            "kind": self.kind,
+            **vars(self),
+            "search": self.search.model_dump(mode="json"),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SearchSpec":
         """Make a spec of what `to_json` returned."""
-        return cls(**{**value, "search": SearchParams.model_validate(value["search"])})
+        own = {name.name: value[name.name] for name in fields(cls)}
+        return cls(**{**own, "search": SearchParams.model_validate(own["search"])})
 
     @property
     def fingerprint(self) -> str:
@@ -59,41 +67,59 @@ class SearchSpec:
         """Name of the study: the role and the first digits of the fingerprint."""
         return f"{self.role}-{self.fingerprint[:12]}"
 
+    @property
+    def threads(self) -> int:
+        """Threads of each worker."""
+        return self.search.threads_per_worker
 
-def hash_inputs(folder: Path) -> dict[str, str]:
-    """Return the relative path -> SHA-256 of every file in a folder of inputs."""
-    return {
-        file.relative_to(folder).as_posix(): files.sha256(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
+    @property
+    def slots(self) -> int:
+        """The largest number of slots: a final may have fewer candidates."""
+        return self.search.slots
 
+    def describe(self, task: Any) -> str:
+        """Return what people read of a task of the final."""
+        return f"{task.candidate.name}, seed {task.seed}" if task.candidate else ""
 
-def versions() -> dict[str, str]:
-    """Return what must be the same on every machine that works on a search."""
-    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    found["python"] = ".".join(platform.python_version_tuple()[:2])
-    found["rolekd code"] = code.version()
-    return found
+    # what follows imports Optuna's samplers, trainers and torch when it is called
 
+    def make_planner(self) -> Planner:
+        """See `rolekd.fleet.jobs.Job`."""
+        from rolekd.search.planner import make_planner
 
-def differences(stored: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Name every leaf in which two JSON objects differ, as "key.key: theirs there, ours here"."""
-    there, here = _leaves(stored), _leaves(ours)
-    return [
-        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
-        for key in sorted({*there, *here})
-        if there.get(key, _ABSENT) != here.get(key, _ABSENT)
-    ]
+        return make_planner(self)
 
+    def finished(self, history: Sequence[Generation]) -> bool:
+        """See `rolekd.fleet.jobs.Job`."""
+        return phases.finished(self.search, history)
 
-_ABSENT = object()
+    def preload(self) -> None:
+        """See `rolekd.fleet.jobs.Job`."""
+        from rolekd.search.trainer import find_trainer
 
+        find_trainer(self.trainer)
 
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: list(value) if isinstance(value, tuple) else value}
-    leaves: dict[str, Any] = {}
-    for key, item in value.items():
-        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
+    def make_trainer(self, inputs: Path, keep: Path) -> Trainer:
+        """See `rolekd.fleet.jobs.Job`; a slot is short, so nothing of it is kept."""
+        from rolekd.search.trainer import SlotTrainer, find_trainer
+
+        del keep
+        return SlotTrainer(find_trainer(self.trainer)(self, inputs))
+
+    def write_task(self, task: Any) -> dict[str, Any]:
+        """See `rolekd.fleet.jobs.Job`."""
+        from rolekd.search.records import write_task
+
+        return write_task(task)
+
+    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
+        """See `rolekd.fleet.jobs.Job`."""
+        from rolekd.search.records import read_task
+
+        return read_task(task, attributes)
+
+    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
+        """See `rolekd.fleet.jobs.Job`."""
+        from rolekd.search.parameters import of
+
+        return of(task)

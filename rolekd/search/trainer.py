@@ -1,36 +1,19 @@
 """What a search trains with: one protocol, and the closed registry of those that implement it."""
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
 from rolekd import plugins
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
-from rolekd.search.population import Integers, Slot
+from rolekd.fleet.tasks import Outcome, Slot
+from rolekd.search.population import Integers, Task
 from rolekd.search.spec import SearchSpec
 
 _GROUP = "rolekd.trainers"
 _REGISTRY = {"member": ("rolekd.search.member", "Member")}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one slot's training gave.
-
-    Attributes:
-        accuracy: On search_val, 0..1; NaN: the loss became NaN, and there is no state.
-        images_seen: Training images.
-        seconds: Wall time of training and validation.
-        extras: Further numbers for the history, by name.
-    """
-
-    accuracy: float
-    images_seen: int
-    seconds: float
-    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer(Protocol):
@@ -67,6 +50,21 @@ class Trainer(Protocol):
             epochs: Of the training.
         """
         ...
+
+
+class SlotTrainer:
+    """Trains a search's tasks: slots of the algorithm's, and whole trainings of the final."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def train(self, task: Task, state: Path | None, out: Path) -> Outcome:
+        """See `rolekd.fleet.jobs.Trainer`."""
+        if task.candidate is not None:
+            return self._trainer.confirm(task.candidate.schedule, task.seed, task.epochs)
+        return self._trainer.advance(
+            state, task.policy, task.slot, task.start_epoch, task.epochs, out
+        )
 
 
 MakeTrainer = Callable[[SearchSpec, Path], Trainer]

@@ -1,6 +1,7 @@
 """Stage distill: the students of one arm, all seeds, on the whole training set.
 
-On a CPU they are trained side by side, in as many processes as `machine.workers`.
+On a CPU they are trained side by side, in as many processes as `machine.workers`; with a storage
+that workers elsewhere reach, by the whole fleet.
 """
 
 import functools
@@ -12,32 +13,25 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import torch
-import torch._dynamo  # the first optimiser would import it, in every process anew
-
-from rolekd import files, parallel, processes, seeds
+from rolekd import files, processes
 from rolekd.augment import engine as engines
-from rolekd.augment import named
-from rolekd.augment.engine import Engine
-from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
-from rolekd.data.batches import Batches, Normalize
-from rolekd.data.dataset import Dataset
-from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Objective
-from rolekd.distill.taps import Described
+from rolekd.fleet import runner
+from rolekd.fleet.artifacts import Artifacts
+from rolekd.fleet.board import Board
 from rolekd.outputs import Outputs, TrainingMetrics
-from rolekd.params import ArmParams, Params
-from rolekd.stages import checks
+from rolekd.params import Params
+from rolekd.stages import checks, storage
 from rolekd.stages.stage import Stage
+from rolekd.stages.students import Common, Students, of_arm, state_file, take
 from rolekd.track.runs import Run
-from rolekd.train import devices, roles, state
-from rolekd.train.augmentation import applied, make_engine
+from rolekd.train import devices, state
 from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.state import Row
-from rolekd.train.training import Training
 from rolekd.workers import Pool
+
+Watch = Callable[[Board], None]
 
 
 @dataclass(frozen=True)
@@ -55,10 +49,6 @@ class Job:
     arm: str
     outputs: Outputs
     folder: Path
-
-    def state(self, seed: int) -> Path:
-        """The file of the state of a training."""
-        return self.folder / f"seed-{seed}.safetensors"
 
     def weights(self, seed: int) -> Path:
         """The file of the weights that a training ends with."""
@@ -93,35 +83,6 @@ class Trained:
 Event = Begun | Epoch | Trained
 
 
-@dataclass(frozen=True)
-class Common:
-    """What the students of an arm have in common."""
-
-    params: Params
-    arm: ArmParams
-    dataset: Dataset
-    device: torch.device
-    teacher: Described
-    engine: Engine
-    augmentation: NamedAugmentation
-
-    def begin(self, number: int) -> tuple[Training, dict[str, Any]]:
-        """Return the training of the student number `number`, and the student's description."""
-        params, training = self.params, self.params.student.training
-        # the same for every arm: seeds are pairs in the comparison
-        seed = seeds.derive(params.seed, "distill", number)
-        start = self.teacher[0] if self.arm.starts_from == "teacher" else None
-        network, about = roles.student(params.student, self.dataset, seed, start)
-        network.to(self.device)
-        objective = Objective()
-        if self.arm.distilled:
-            objective = Distillation((network, about), self.teacher, params.distill, seed)
-        normalize = Normalize(self.dataset, self.device)
-        batches = Batches(self.dataset, "train", training.batch_size, seed, normalize)
-        augment_at = applied(self.engine, self.augmentation.over(training.epochs))
-        return Training(network, objective, batches, augment_at, training), about
-
-
 def train_seeds(job: Job, numbers: Iterator[int], tell: Callable[[Event], None]) -> None:
     """Train the arm's students with the numbers that come, one after another, in this process.
 
@@ -132,12 +93,12 @@ def train_seeds(job: Job, numbers: Iterator[int], tell: Callable[[Event], None])
         numbers: Of the seeds, below `compare.seeds`.
         tell: Takes what happens; also, where a training continues, what happened before.
     """
-    common = _common(job)
+    common = Common.load(job.params, job.arm, job.outputs)
     for number in numbers:
         training, about = common.begin(number)
-        about |= {"arm": job.arm, "seed": number}
+        about |= of_arm(job.arm, number)
         tell(Begun(number, about))
-        history = fit(training, job.state(number), [_Teller(number, tell)])
+        history = fit(training, state_file(job.folder, number), [_Teller(number, tell)])
         if processes.team_rank() == 0:
             state.save_weights(job.weights(number), training.network, about)
         tell(Trained(number, history))
@@ -182,11 +143,24 @@ class _Record:
                 self.histories[seed] = history
 
 
-def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
-    """Train the students of the arm `name`; open the stage with `forks=True`."""
+def distill(
+    stage: Stage, name: str, monitors: Sequence[Monitor] = (), watch: Watch = lambda _: None
+) -> None:
+    """Train the students of the arm `name`; open the stage with `forks=True`.
+
+    Args:
+        stage: Opened.
+        name: Of the arm.
+        monitors: Show the epochs of the trainings; of the fleet's when they are done.
+        watch: Called with every reading of the fleet's ledger.
+    """
     params = stage.params
     job = Job(params, name, stage.outputs, stage.state)
     record = _Record(stage, name, monitors if stage.leads else ())
+    if storage.is_shared() and processes.team_size() == 1:
+        _share(stage, job, watch, record)
+        _write(stage, job, record.histories)
+        return
     engines.preload()
     with Pool(side_by_side(params), functools.partial(train_seeds, job), "seed") as pool:
         # after the fork: what starts threads, or computes
@@ -198,6 +172,51 @@ def distill(stage: Stage, name: str, monitors: Sequence[Monitor] = ()) -> None:
         pool.run(range(params.compare.seeds), record)
     if stage.leads:
         _write(stage, job, record.histories)
+
+
+def _share(stage: Stage, job: Job, watch: Watch, record: Callable[[Event], None]) -> None:
+    """Train the students with whoever works on the storage; hear of each when it is done."""
+    params, name = stage.params, job.arm
+    checks.check(params)
+    inputs = Outputs(stage.state / "inputs")
+    shutil.rmtree(inputs.root, ignore_errors=True)
+    dataset = datasets.load(stage.outputs.data)
+    fits.check(params, dataset.image_size, len(dataset.splits["train"]))
+    datasets.save_splits(dataset, ("train",), inputs.data)
+    teacher = params.compare.arms[name].teacher
+    for path in (stage.outputs.teacher(teacher), stage.outputs.augmentation(name)):
+        target = inputs.root / path.relative_to(stage.outputs.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    students = Students.describe_arm(params, name, inputs.root)
+
+    def forked() -> Watch:
+        stage.run.send()  # starts a thread
+        stage.log_split(dataset, "train")
+        return watch
+
+    def fetch(board: Board, artifacts: Artifacts) -> None:
+        for result in board.history[0]:
+            seed, left = result.task.slot.member, job.folder / "left"
+            assert result.state is not None
+            artifacts.get_state(result.task.slot, result.trial, result.state, left)
+            about, rows = take(left, job.weights(seed))
+            record(Begun(seed, about))
+            for row in rows:
+                metrics = {key: value for key, value in row.items() if key != "epoch"}
+                record(Epoch(seed, int(row["epoch"]), metrics))
+            record(Trained(seed, rows))
+
+    runner.run(
+        students,
+        inputs.root,
+        stage.state,
+        forked,
+        workers=side_by_side(params),
+        storage=storage.of_project(students.name),
+        fetch=fetch,
+    )
+    storage.forget(students.name)
 
 
 def side_by_side(params: Params) -> int:
@@ -224,22 +243,4 @@ def _write(stage: Stage, job: Job, histories: Mapping[int, list[Row]]) -> None:
             train_loss=mean(row["loss"] for row in last),
             train_accuracy=mean(row["accuracy"] for row in last),
         )
-    )
-
-
-def _common(job: Job) -> Common:
-    params, outputs = job.params, job.outputs
-    arm = params.compare.arms[job.arm]
-    device = devices.prepare(params.machine.device, params.threads)
-    parallel.join(device)
-    dataset = datasets.load(outputs.data)
-    teacher, about = roles.load(outputs.teacher(arm.teacher), dataset)
-    return Common(
-        params,
-        arm,
-        dataset,
-        device,
-        (teacher.to(device), about),
-        make_engine(params.augment, dataset, params.threads),
-        named.load(outputs.augmentation(job.arm)),
     )

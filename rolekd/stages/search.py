@@ -1,6 +1,5 @@
 """Stages search_teacher and search_student: population based training of a role's schedule."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,9 @@ from rolekd.search import history, runner
 from rolekd.search.history import Found
 from rolekd.search.member import DATA, TEACHER, describe
 from rolekd.search.observers import Observer
-from rolekd.stages import checks
+from rolekd.stages import checks, storage
 from rolekd.stages.budget import budget_of
 from rolekd.stages.stage import Stage
-from rolekd.track import store
 from rolekd.track.observers import SearchRuns
 
 SPLITS = ("search_train", "search_val")
@@ -37,22 +35,16 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     inputs = _inputs(stage, role)
     spec = describe(params, role, inputs, _given(stage, role))
     say(f"search_{role}: {_budget(params, role, datasets.load(stage.outputs.data))}")
-    home = store.project_root() / ".rolekd"
-    artifacts = home / "artifacts" / spec.name
     found = runner.run(
         spec,
         inputs,
         stage.state,
         [*observers, SearchRuns(stage.run)],
         workers=params.machine.workers,
-        # set by `rolekd search` for a database that other machines reach
-        storage=runner.Storage(
-            os.environ.get("ROLEKD_STORAGE", f"sqlite:///{home / 'optuna.db'}"),
-            os.environ.get("ROLEKD_ARTIFACTS", str(artifacts)),
-        ),
+        storage=storage.of_project(spec.name),
     )
     _write(stage, role, found)
-    shutil.rmtree(artifacts, ignore_errors=True)
+    storage.forget(spec.name)
     stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
 
 

@@ -175,11 +175,16 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def save_weights(path: Path, network: nn.Module, about: Mapping[str, Any]) -> None:
     """Write a network's weights and BatchNorm statistics; `about` is kept as JSON beside them."""
+    write_weights(path, network.state_dict(), about)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write what `read_weights` returned."""
     from safetensors.torch import save_file
 
     with files.replacing(path) as temporary:
         save_file(
-            _contiguous(dict(network.state_dict())),
+            _contiguous(tensors),
             temporary,
             metadata={"about": json.dumps(dict(about), sort_keys=True)},
         )

@@ -5,15 +5,16 @@ import pytest
 from rich.console import Console
 
 from rolekd.cli.progress import Bar, SearchProgress, TrainingProgress
+from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import final
 from rolekd.search.history import Found
-from rolekd.search.population import Result, Slot, Task
+from rolekd.search.population import Result, Task
 
 
 def result(generation, member, accuracy, seconds=0.0):
     slot = Slot(generation, member)
-    return Result(Task(slot, None, (0,) * 60, 0, 1, 2), 0, accuracy, 100, seconds)
+    return Result(Task(slot, None, 2, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
 
 
 def show(terminal, seconds=0.0, **console):

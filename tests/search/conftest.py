@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rolekd.fleet.jobs import hash_inputs, versions
+from rolekd.fleet.runner import Storage
 from rolekd.params import SearchParams
-from rolekd.search.runner import Storage, run
-from rolekd.search.spec import SearchSpec, hash_inputs, versions
+from rolekd.search.runner import run
+from rolekd.search.spec import SearchSpec
 
 HERE = Path(__file__).parent
 

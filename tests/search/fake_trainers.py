@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rolekd.search.population import Slot
+from rolekd.fleet.tasks import Outcome, Slot
 from rolekd.search.spec import SearchSpec
-from rolekd.search.trainer import Outcome
 from rolekd.seeds import derive
 
 

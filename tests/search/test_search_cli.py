@@ -14,10 +14,11 @@ from moto.server import ThreadedMotoServer
 from rolekd.cli import root
 from rolekd.doctor.stores import searches
 from rolekd.errors import InputError, RunError
-from rolekd.search.artifacts import open_artifacts
+from rolekd.fleet.artifacts import open_artifacts
+from rolekd.fleet.runner import Storage
+from rolekd.fleet.study import Ledger
 from rolekd.search.planner import make_planner
-from rolekd.search.runner import Storage, run
-from rolekd.search.study import Ledger
+from rolekd.search.runner import run
 
 
 @pytest.fixture
@@ -144,12 +145,21 @@ def test_faults_of_the_commands(tmp_path, monkeypatch):
     assert "'janitor' is not one of 'teacher', 'student'" in done.output
 
 
-def test_the_study_need_not_be_named_where_one_is_unfinished(trainers, make_spec, tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
-    arguments = ["worker", "--storage", url]
-    Ledger.create(url, make_spec(seed=1), "one", 10).close()
-    with pytest.raises(InputError, match="study one: its inputs are not stored yet"):
+def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_path, digest):
+    url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
+    arguments = ["worker", "--storage", url, "--wait", "0"]
+    specs = [make_spec(seed=seed, population=2, epochs=4) for seed in (1, 2, 3)]
+    for number, spec in enumerate(specs):
+        ledger = Ledger.create(url, spec, f"study {number}", 10)
+        if number < 2:
+            open_artifacts(store, f"study {number}").put_inputs(inputs, spec.inputs)
+            ledger.publish(store)
+        ledger.close()
+    call(*arguments)
+    found = {each["study"]: each for each in json.loads(call("status", "--storage", url, "--json"))}
+    # the inputs of the third are not stored yet
+    assert [found[f"study {n}"]["finished"] for n in range(3)] == [True, True, False]
+    with pytest.raises(InputError, match="nothing to do in this storage; start a stage with"):
         CliRunner().invoke(root, arguments, catch_exceptions=False)
-    Ledger.create(url, make_spec(seed=2), "two", 10).close()
-    with pytest.raises(InputError, match="unfinished searches here are: one, two"):
-        CliRunner().invoke(root, arguments, catch_exceptions=False)
+    with pytest.raises(InputError, match="study study 2: its inputs are not stored yet"):
+        CliRunner().invoke(root, [*arguments, "--study", "study 2"], catch_exceptions=False)

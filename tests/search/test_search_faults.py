@@ -7,14 +7,15 @@ import pytest
 
 from rolekd import display, workers
 from rolekd.errors import InputError, RunError
-from rolekd.search import artifacts, lineage, team
-from rolekd.search.artifacts import open_artifacts
-from rolekd.search.board import State
-from rolekd.search.joining import join
-from rolekd.search.planner import make_planner
-from rolekd.search.runner import Storage, run
-from rolekd.search.study import Ledger
-from rolekd.search.worker import Worker
+from rolekd.fleet import artifacts, team
+from rolekd.fleet.artifacts import open_artifacts
+from rolekd.fleet.board import State
+from rolekd.fleet.joining import join
+from rolekd.fleet.runner import Storage
+from rolekd.fleet.study import Ledger
+from rolekd.fleet.worker import Worker
+from rolekd.search import lineage
+from rolekd.search.runner import run
 
 STUDY = "teacher-test"
 NAMED = Storage(study=STUDY)
@@ -94,7 +95,7 @@ def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, d
 def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_path, url):
     spec = make_spec()
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(make_planner(ledger.spec)([]))
+    ledger.enqueue(ledger.job.make_planner()([]))
     store = open_artifacts(str(tmp_path / "store"), STUDY)
     worker = _worker(ledger, store, spec, inputs, tmp_path)
     for _ in range(4):
@@ -140,7 +141,7 @@ def test_changed_inputs_are_refused(trainers, make_spec, inputs, tmp_path):
 def test_a_second_run_of_the_same_search_is_refused(
     start, inputs, make_spec, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("rolekd.search.runner._LOCK_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("rolekd.fleet.runner._LOCK_PATIENCE_SECONDS", 0.1)
     spec = make_spec(seconds=0.2)
     first = start(spec, tmp_path / "state")
     while not (tmp_path / "state" / "study.db").exists():
@@ -153,11 +154,11 @@ def test_a_second_run_of_the_same_search_is_refused(
 def test_a_silent_worker_of_another_machine_is_given_up(
     trainers, inputs, make_spec, digest, tmp_path, url, monkeypatch
 ):
-    monkeypatch.setattr("rolekd.search.study._MISSED_BEATS", 2)
+    monkeypatch.setattr("rolekd.fleet.study._MISSED_BEATS", 2)
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)
-    ledger.enqueue(make_planner(ledger.spec)([]))
+    ledger.enqueue(ledger.job.make_planner()([]))
     entry = ledger.read().waiting()[1]
     assert ledger.claim(entry, "elsewhere:1:2:3")
     ledger.close()
@@ -172,7 +173,7 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(make_planner(ledger.spec)([]))
+    ledger.enqueue(ledger.job.make_planner()([]))
     store = open_artifacts(str(tmp_path / "state" / "artifacts"), STUDY)
     slow = _worker(ledger, store, spec, inputs, tmp_path)
     finish = ledger.finish
@@ -195,7 +196,7 @@ def test_duplicates_of_two_planners_are_trained_once(
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     ledger = Ledger.create(url, spec, STUDY, 10)
-    planned = make_planner(ledger.spec)([])
+    planned = ledger.job.make_planner()([])
     ledger.enqueue(planned[:3])
     ledger.enqueue(planned)
     found = run(spec, inputs, tmp_path / "state", storage=NAMED)
@@ -207,9 +208,7 @@ def test_duplicates_of_two_planners_are_trained_once(
 
 
 def _worker(ledger, store, spec, inputs, scratch):
-    from rolekd.search.trainer import find_trainer
-
-    return Worker(ledger, store, find_trainer(spec.trainer)(spec, inputs), scratch)
+    return Worker(ledger, store, spec.make_trainer(inputs, scratch), scratch)
 
 
 def test_what_is_told_of_a_bug_in_a_worker_is_clean(monkeypatch, capfd, tmp_path):
@@ -218,7 +217,7 @@ def test_what_is_told_of_a_bug_in_a_worker_is_clean(monkeypatch, capfd, tmp_path
 
     monkeypatch.setattr(team.Ledger, "open", fail)
     monkeypatch.setattr(workers, "_can_fork", lambda: True)
-    with team.Team(1, "", "", "", tmp_path, tmp_path) as started:
+    with team.Team(1, "", "", "", tmp_path, tmp_path, tmp_path) as started:
         with pytest.raises(ValueError, match="a bug") as caught:
             while True:
                 started.check()

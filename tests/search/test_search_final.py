@@ -10,9 +10,10 @@ from rolekd.augment import ladder
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
+from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import final
-from rolekd.search.population import NOTHING, Candidate, Result, Slot, Task
+from rolekd.search.population import NOTHING, Candidate, Result, Task
 
 LADDER = ("all-2", "all-5", "geometry-3")
 EPOCHS = 7
@@ -62,7 +63,7 @@ def test_the_best_of_the_algorithm_are_candidates():
     policies = [NOTHING, (1,) * 60, (1,) * 60, (2,) * 60]
     accuracies = [0.5, 0.8, 0.7, 0.6]
     last = [
-        Result(Task(Slot(0, member), None, policy, 0, 4, 4), 0, accuracy, 10, 1.0)
+        Result(Task(Slot(0, member), None, 4, policy, 0, 4), 0, accuracy, 10, 1.0)
         for member, (policy, accuracy) in enumerate(zip(policies, accuracies, strict=True))
     ]
     found = final.candidates(settings, {}, [last])

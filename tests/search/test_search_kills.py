@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rolekd.search.identity import identity, is_dead
+from rolekd.fleet.identity import identity, is_dead
 from rolekd.search.runner import run
 
 

@@ -1,15 +1,16 @@
 import pytest
 
 from rolekd.errors import RunError
+from rolekd.fleet.tasks import Slot
 from rolekd.search import lineage
-from rolekd.search.population import NOTHING, Result, Slot, Task
+from rolekd.search.population import NOTHING, Result, Task
 
 ONE, TWO, THREE = ((value,) * 60 for value in (1, 2, 3))
 
 
 def slot(generation, member, parent, policy, accuracy):
     parent = None if parent is None else Slot(generation - 1, parent)
-    task = Task(Slot(generation, member), parent, policy, 3 * generation, 3, 2)
+    task = Task(Slot(generation, member), parent, 2, policy, 3 * generation, 3)
     return Result(task, 0, accuracy, 10, 1.0)
 
 

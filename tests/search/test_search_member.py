@@ -10,9 +10,9 @@ from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
+from rolekd.fleet.tasks import Slot
 from rolekd.params import Params, TeacherParams, parse
 from rolekd.search.member import DATA, TEACHER, Member, describe
-from rolekd.search.population import Slot
 from rolekd.sources import splits
 from rolekd.train import roles, state
 

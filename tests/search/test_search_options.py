@@ -7,9 +7,9 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.errors import InputError
 from rolekd.files import sha256
+from rolekd.fleet.tasks import Slot
 from rolekd.params import parse
 from rolekd.search.member import DATA, Member, describe
-from rolekd.search.population import Slot
 from rolekd.train import roles, state
 from rolekd.train.evaluate import accuracy, predict
 

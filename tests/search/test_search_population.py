@@ -7,18 +7,10 @@ from hypothesis import strategies as st
 
 from rolekd.augment.ladder import policy
 from rolekd.errors import RunError
+from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import lineage
-from rolekd.search.population import (
-    LARGEST,
-    NOTHING,
-    Result,
-    Slot,
-    exploit_pairs,
-    explore,
-    plan,
-    rank,
-)
+from rolekd.search.population import LARGEST, NOTHING, Result, exploit_pairs, explore, plan, rank
 
 accuracies = st.lists(
     st.none() | st.sampled_from([0.1, 0.2, 0.5, 0.9]), min_size=2, max_size=16

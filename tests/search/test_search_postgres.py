@@ -9,8 +9,9 @@ import pytest
 from postgres import ESCAPED, PASSWORD, Server
 
 from rolekd.errors import RolekdError
-from rolekd.search.runner import Storage, run
-from rolekd.search.study import Ledger
+from rolekd.fleet.runner import Storage
+from rolekd.fleet.study import Ledger
+from rolekd.search.runner import run
 
 
 @pytest.fixture(scope="module")

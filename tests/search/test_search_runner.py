@@ -5,9 +5,9 @@ import time
 import optuna
 
 from rolekd.errors import InputError, RunError
+from rolekd.fleet.study import Ledger
 from rolekd.search.parameters import SPACE
 from rolekd.search.runner import run
-from rolekd.search.study import Ledger
 
 
 def test_any_number_of_workers_gives_the_same_result(trainers, inputs, make_spec, digest, tmp_path):

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from rolekd.fleet.identity import identity, is_dead
+from rolekd.fleet.study import Ledger
 from rolekd.processes import exclusive
-from rolekd.search.identity import identity, is_dead
-from rolekd.search.study import Ledger
 
 
 def resident_kib(pids):

@@ -1,7 +1,8 @@
 import dataclasses
 import json
 
-from rolekd.search.spec import SearchSpec, differences, hash_inputs, versions
+from rolekd.fleet.jobs import differences, hash_inputs, versions
+from rolekd.search.spec import SearchSpec
 
 
 def test_a_spec_survives_json(make_spec):

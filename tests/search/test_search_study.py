@@ -4,9 +4,8 @@ import optuna
 import pytest
 
 from rolekd.errors import InputError, RunError
-from rolekd.search.planner import make_planner
+from rolekd.fleet.study import Ledger, names
 from rolekd.search.population import Result
-from rolekd.search.study import Ledger, searches
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def claim_all(url, name, answers, together):
 
 
 def test_no_entry_is_claimed_twice(url, ledger):
-    ledger.enqueue(make_planner(ledger.spec)([]))
+    ledger.enqueue(ledger.job.make_planner()([]))
     ledger.close()
     context = multiprocessing.get_context("fork")
     answers, together = context.Queue(), context.Barrier(4)
@@ -44,7 +43,7 @@ def test_no_entry_is_claimed_twice(url, ledger):
 
 
 def test_what_is_entered_is_read(ledger):
-    tasks = make_planner(ledger.spec)([])
+    tasks = ledger.job.make_planner()([])
     ledger.enqueue(tasks)
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "me")
@@ -59,7 +58,7 @@ def test_what_is_entered_is_read(ledger):
 
 
 def test_a_finished_entry_cannot_be_claimed(ledger):
-    ledger.enqueue(make_planner(ledger.spec)([])[:1])
+    ledger.enqueue(ledger.job.make_planner()([])[:1])
     entry = ledger.read().waiting()[0]
     assert ledger.claim(entry, "one")
     assert not ledger.claim(entry, "other")
@@ -89,9 +88,9 @@ def test_a_study_of_somebody_else(url, ledger):
     import optuna
 
     optuna.create_study(storage=url, study_name="theirs")
-    with pytest.raises(InputError, match="holds no search of rolekd"):
+    with pytest.raises(InputError, match="holds no work of rolekd"):
         Ledger.open(url, "theirs")
-    assert searches(url) == ["study"]
+    assert names(url) == ["study"]
 
 
 def test_optuna_shows_what_the_objective_is(make_spec, tmp_path):

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,11 +19,13 @@ from rolekd.augment import named
 from rolekd.data import dataset as datasets
 from rolekd.errors import RolekdError
 from rolekd.files import digest_path
+from rolekd.fleet import study as studies
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import Job, _common, distill, side_by_side
+from rolekd.stages.distill import Job, distill, side_by_side
 from rolekd.stages.stage import Stage
+from rolekd.stages.students import Common
 from rolekd.track.runs import SilentRun
 from rolekd.train import fit, roles, state
 from rolekd.train.training import DivergedError, Training
@@ -281,7 +285,7 @@ def test_a_student_from_scratch_has_no_weight_of_the_teacher(prepared, tmp_path,
     compare = {"seeds": 1, "arms": {ARM: arm}, "baseline": ARM, "export": ARM}
     params = Params.model_validate(PARAMS | {"compare": compare})
     job = Job(params, ARM, prepared, tmp_path)
-    training, about = _common(job).begin(0)
+    training, about = Common.load(job.params, job.arm, job.outputs).begin(0)
     teacher = roles.load(prepared.teacher("searched"), datasets.load(prepared.data))[0]
     theirs = teacher.state_dict()
     equal = {
@@ -290,3 +294,67 @@ def test_a_student_from_scratch_has_no_weight_of_the_teacher(prepared, tmp_path,
         if name.endswith("conv1.weight") and torch.equal(value, theirs.get(name, value + 1))
     }
     assert bool(equal) == (starts_from == "teacher") == (about["copied_from_teacher"] > 0)
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A storage that workers elsewhere reach; returns its URL."""
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    monkeypatch.setenv("ROLEKD_STORAGE", url)
+    monkeypatch.setenv("ROLEKD_ARTIFACTS", str(tmp_path / "store"))
+    return url
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_fleet_leaves_the_same_bytes(start, undisturbed, shared, workers):
+    process, root = start(workers)
+    assert _finish(process) == 0
+    assert _result(root) == _result(undisturbed)
+    assert sorted(map(str, _told(root))) == sorted(map(str, _told(undisturbed)))
+    (ledger,), _ = studies.readable(shared)
+    assert ledger.read().finished
+    assert ledger.name.startswith(f"students-{ARM}-")
+    assert not (root / "state").exists()
+
+
+def test_a_worker_elsewhere_trains_students_too(start, shared, tmp_path):
+    longer = {"student": {**PARAMS["student"], "training": {"epochs": 12, "batch_size": 64}}}
+    changes = {**longer, "compare": {"seeds": 6}}
+    process, root = start(1, changes=changes)
+    code = "from rolekd.cli import main; main()"
+    (tmp_path / "elsewhere").mkdir()
+    while not (tmp_path / "fleet.db").exists():
+        time.sleep(0.01)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "worker", "--wait", "60"],
+        cwd=tmp_path / "elsewhere",
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert _finish(process) == 0
+        worker.terminate()
+        assert f"worker on students-{ARM}-" in worker.communicate()[1]
+    (ledger,), _ = studies.readable(shared)
+    assert len({entry.workers for entry in ledger.read().entries}) == 2  # both had a part in it
+    assert not list((tmp_path / "elsewhere").iterdir())
+    with pytest.MonkeyPatch.context() as alone:
+        alone.delenv("ROLEKD_STORAGE")
+        process, other = start(2, "alone", changes)
+        assert _finish(process) == 0
+    assert _result(root) == _result(other)
+
+
+def test_killed_at_random_instants_the_fleet_ends_in_the_same_bytes(start, undisturbed, shared):
+    stream, kills = random.Random(2), 0
+    while True:
+        process, root = start(2)
+        process.join(stream.uniform(0.3, 1.0 + 0.3 * kills))  # in the end it gets through
+        if process.exitcode is not None:
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        _assert_complete(root, undisturbed)
+    assert process.exitcode == 0
+    assert kills > 0
+    assert _result(root) == _result(undisturbed)

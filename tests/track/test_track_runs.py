@@ -16,10 +16,11 @@ from mlflow.entities import Run as MlflowRun
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
+from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search import final
 from rolekd.search.history import Found
-from rolekd.search.population import Candidate, Result, Slot, Task
+from rolekd.search.population import Candidate, Result, Task
 from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
@@ -335,7 +336,7 @@ def test_no_call_waits_for_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch
 def test_search_as_mlflow_shows_it(project: Path) -> None:
     def result(generation: int, member: int, parent: int | None, accuracy: float | None) -> Result:
         origin = None if parent is None else Slot(generation - 1, parent)
-        task = Task(Slot(generation, member), origin, POLICY, 3 * generation, 3, 2)
+        task = Task(Slot(generation, member), origin, 2, POLICY, 3 * generation, 3)
         return Result(task, 0, accuracy, 100, 0.5, extras={"loss": 0.1})
 
     with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:

@@ -1,10 +1,13 @@
 import pytest
 
+from rolekd.fleet.board import Board, Entry, State
+from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
-from rolekd.search.board import Board, Entry, State
-from rolekd.search.population import Result, Slot, plan
+from rolekd.search.population import Result, plan
+from rolekd.search.spec import SearchSpec
 
 SETTINGS = SearchParams(population=2, epochs=6, interval_epochs=2, confirm=None)
+JOB = SearchSpec(0, "teacher", "fake", SETTINGS, {}, {}, {}, 6)
 TASKS = plan(SETTINGS, 0, [])
 
 
@@ -25,7 +28,7 @@ def whole_search(generations):
 
 @pytest.mark.parametrize("state", list(State))
 def test_what_is_missing(state):
-    board = Board(SETTINGS, [entry(0, TASKS[0], state)])
+    board = Board(JOB, [entry(0, TASKS[0], state)])
     gone = state in (State.LOST, State.DUPLICATE)
     assert board.missing(TASKS) == (TASKS if gone else TASKS[1:])
 
@@ -38,7 +41,7 @@ def test_the_lowest_number_alive_holds_the_slot():
         entry(3, TASKS[1], State.WAITING),
         entry(4, TASKS[1], State.WAITING),
     ]
-    board = Board(SETTINGS, entries)
+    board = Board(JOB, entries)
     assert board.holders[Slot(0, 0)].number == 5
     assert [each.number for each in board.waiting()] == [3]
     assert [each.number for each in board.duplicates()] == [4, 9]
@@ -47,11 +50,11 @@ def test_the_lowest_number_alive_holds_the_slot():
 
 def test_history_holds_complete_generations_only():
     entries = whole_search(2)
-    assert len(Board(SETTINGS, entries).history) == 2
-    assert len(Board(SETTINGS, entries[:-1]).history) == 1
-    assert not Board(SETTINGS, entries).finished
-    assert Board(SETTINGS, whole_search(3)).finished
-    assert Board(SETTINGS, entries).slots_done == 4
+    assert len(Board(JOB, entries).history) == 2
+    assert len(Board(JOB, entries[:-1]).history) == 1
+    assert not Board(JOB, entries).finished
+    assert Board(JOB, whole_search(3)).finished
+    assert Board(JOB, entries).slots_done == 4
 
 
 def test_outgrown_are_all_but_the_last_complete_generation():
@@ -60,10 +63,10 @@ def test_outgrown_are_all_but_the_last_complete_generation():
         entry(6, TASKS[0], State.LOST),
         entry(7, TASKS[1], State.DUPLICATE),
     ]
-    board = Board(SETTINGS, entries)
+    board = Board(JOB, entries)
     assert [each.number for each in board.outgrown(range(3))] == [0, 1, 2, 3, 6]
     assert [each.number for each in board.outgrown([1])] == [2, 3]
-    assert Board(SETTINGS, whole_search(1)).outgrown(range(3)) == []
+    assert Board(JOB, whole_search(1)).outgrown(range(3)) == []
     # killed between storing its state and telling so
     last = [*whole_search(1), entry(2, TASKS[0], State.LOST)]
-    assert [each.number for each in Board(SETTINGS, last).outgrown(range(3))] == [2]
+    assert [each.number for each in Board(JOB, last).outgrown(range(3))] == [2]

@@ -14,7 +14,7 @@ import optuna
 
 from rolekd import files
 from rolekd.errors import InputError, RunError, one_line
-from rolekd.search.population import Slot
+from rolekd.fleet.tasks import Slot
 from rolekd.secrets import redact
 
 Errors = tuple[type[Exception], ...]
@@ -39,7 +39,7 @@ class Store(Protocol):
 
 
 class Artifacts:
-    """The artifacts of one search.
+    """The artifacts of one job.
 
     Args:
         store: Where they are kept.

@@ -1,4 +1,4 @@
-"""The Optuna side: a study is the ledger of a search, one trial for each slot.
+"""The Optuna side: a study is the ledger of a job, one trial for each slot.
 
 Optuna's own loop is not used: what is trained next is planned by pure functions, and a trial is
 claimed by setting it to running, after a first heartbeat, so that a worker killed at any instant
@@ -6,7 +6,7 @@ leaves a trial whose silence others notice.
 
 | state of a slot | state of its trial |
 |---|---|
-| planned | WAITING, user attributes of `rolekd.search.records` |
+| planned | WAITING, user attributes of `rolekd.fleet.records` |
 | somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
 | done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; outcome; parameters |
 | lost with its worker | FAIL; the slot is planned again |
@@ -29,11 +29,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rolekd.errors import InputError, RunError
-from rolekd.processes import exclusive
-from rolekd.search import database, parameters
-from rolekd.search.board import Board, Entry, State
-from rolekd.search.population import Result, Task
-from rolekd.search.records import (
+from rolekd.fleet import database, jobs
+from rolekd.fleet.board import Board, Entry, State
+from rolekd.fleet.jobs import Job, differences
+from rolekd.fleet.records import (
     SIGNATURE,
     outcome_attribute,
     read_result,
@@ -41,7 +40,8 @@ from rolekd.search.records import (
     read_workers,
     task_attributes,
 )
-from rolekd.search.spec import SearchSpec, differences
+from rolekd.fleet.tasks import Result, Task
+from rolekd.processes import exclusive
 from rolekd.secrets import redact
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ _SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same 
 
 
 class Ledger:
-    """The record of one search. Every method bears repetition: a lost connection is tried again."""
+    """The record of one job. Every method bears repetition: a lost connection is tried again."""
 
     def __init__(self, url: str, name: str, storage: RDBStorage) -> None:
         self.name = name
@@ -66,10 +66,10 @@ class Ledger:
         self._study = self._patiently(lambda: optuna.load_study(study_name=name, storage=storage))
         attributes = self._patiently(lambda: self._study.user_attrs)
         if "spec" not in attributes:
-            raise InputError(f"study {name}: holds no search of rolekd; name another study")
+            raise InputError(f"study {name}: holds no work of rolekd; name another study")
         try:
-            self.spec = SearchSpec.from_json(attributes["spec"])
-        except (TypeError, ValueError) as error:  # pydantic's error is a ValueError
+            self.job = jobs.read(attributes["spec"])
+        except (TypeError, ValueError, KeyError) as error:  # pydantic's error is a ValueError
             raise InputError(
                 f"study {name}: is of another version of rolekd; finish it with that one, or "
                 "delete it (`optuna delete-study`)"
@@ -83,8 +83,8 @@ class Ledger:
         self._ids: dict[int, int] = {}
 
     @classmethod
-    def create(cls, url: str, spec: SearchSpec, name: str, heartbeat_seconds: int) -> "Ledger":
-        """Open the study `name`, made if it is not there; refuse one of another search."""
+    def create(cls, url: str, job: Job, name: str, heartbeat_seconds: int) -> "Ledger":
+        """Open the study `name`, made if it is not there; refuse one of another job."""
         storage = _connect(url, create=True)
         study = _at_once(
             lambda: optuna.create_study(
@@ -96,17 +96,17 @@ class Ledger:
         if stored is None:
             _at_once(lambda: study.set_user_attr("heartbeat_seconds", heartbeat_seconds), url)
             _at_once(lambda: _name_objective(study), url)
-            _at_once(lambda: study.set_user_attr("spec", spec.to_json()), url)
-        elif found := differences(stored, spec.to_json()):
+            _at_once(lambda: study.set_user_attr("spec", job.to_json()), url)
+        elif found := differences(stored, job.to_json()):
             raise InputError(
-                f"study {name}: holds another search ({'; '.join(found)}); "
+                f"study {name}: holds other work ({'; '.join(found)}); "
                 "give the new one another name, or undo the change"
             )
         return cls(url, name, storage)
 
     @classmethod
     def open(cls, url: str, name: str, patience: float | None = _FIRST_PATIENCE) -> "Ledger":
-        """Open the study of a search that was started elsewhere.
+        """Open the study of a job that was started elsewhere.
 
         `patience` is for the first connection, in seconds; None: as for any later one.
         """
@@ -133,16 +133,16 @@ class Ledger:
         self._patiently(partial(self._study.set_user_attr, "artifacts", redact(artifacts)))
 
     def read(self) -> Board:
-        """Read where the search stands."""
+        """Read where the job stands."""
         trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
         entries = [self._settled.get(trial.number) or self._entry(trial) for trial in trials]
-        return Board(self.spec.search, entries)
+        return Board(self.job, entries)
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """Put tasks into the queue."""
         for task in tasks:
             trial = optuna.trial.create_trial(
-                state=TrialState.WAITING, user_attrs=task_attributes(task)
+                state=TrialState.WAITING, user_attrs=task_attributes(self.job, task)
             )
             self._patiently(partial(self._study.add_trial, trial))
 
@@ -179,7 +179,7 @@ class Ledger:
             done.set()
             thread.join()
 
-    def finish(self, entry: Entry, result: Result) -> bool:
+    def finish(self, entry: Entry, result: Result[Any]) -> bool:
         """Enter the result of a claimed entry; False where it had been given to another."""
         values = None if result.accuracy is None else [result.accuracy]
         state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
@@ -214,7 +214,7 @@ class Ledger:
             trial = self._id(entry)
             if outcome is not None:
                 # not before: whoever looks for work would read them every time
-                database.write_params(self.engine, trial, parameters.of(entry.task))
+                database.write_params(self.engine, trial, self.job.trial_params(entry.task))
                 self._storage.set_trial_user_attr(trial, "outcome", outcome)
             return self._storage.set_trial_state_values(trial, state, values)
 
@@ -242,7 +242,7 @@ class Ledger:
             self._storage.remove_session()
 
     def _entry(self, trial: FrozenTrial) -> Entry:
-        task = read_task(trial.user_attrs)
+        task = read_task(self.job, trial.user_attrs)
         result = None
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             result = read_result(task, trial.number, trial.user_attrs)
@@ -261,8 +261,8 @@ class Ledger:
         return database.patiently(action, self._url, _ERRORS, patience, reset)
 
 
-def searches(url: str) -> list[str]:
-    """Return the names of the searches in a storage."""
+def names(url: str) -> list[str]:
+    """Return the names of the jobs in a storage."""
     storage = _connect(url, create=False)
     studies = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
     storage.engine.dispose()
@@ -270,9 +270,9 @@ def searches(url: str) -> list[str]:
 
 
 def readable(url: str) -> tuple[list[Ledger], list[str]]:
-    """Open all searches in a storage; return them, and a line for each of another version."""
+    """Open all jobs in a storage; return them, and a line for each of another version."""
     ledgers, faults = [], []
-    for name in searches(url):
+    for name in names(url):
         try:
             ledgers.append(Ledger.open(url, name))
         except InputError as error:

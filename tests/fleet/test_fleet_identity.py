@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rolekd.search.identity import identity, is_dead, readable
+from rolekd.fleet.identity import identity, is_dead, readable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are known by /proc")
 

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from rolekd.errors import RunError
-from rolekd.search.database import engine_options, patiently
+from rolekd.fleet.database import engine_options, patiently
 
 URL = "postgresql://ann:secret@host/db"
 
@@ -30,8 +30,8 @@ def outage(message="connection to ann:secret refused"):
 def clock(monkeypatch):
     """Time passes by sleeping only; returns the naps."""
     naps = []
-    monkeypatch.setattr("rolekd.search.database.time.sleep", naps.append)
-    monkeypatch.setattr("rolekd.search.database.time.monotonic", lambda: sum(naps))
+    monkeypatch.setattr("rolekd.fleet.database.time.sleep", naps.append)
+    monkeypatch.setattr("rolekd.fleet.database.time.monotonic", lambda: sum(naps))
     return naps
 
 

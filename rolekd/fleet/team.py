@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from rolekd import workers
 from rolekd.errors import RunError
-from rolekd.search.artifacts import open_artifacts
-from rolekd.search.joining import make_trainer
-from rolekd.search.study import Ledger
-from rolekd.search.worker import Worker
+from rolekd.fleet.artifacts import open_artifacts
+from rolekd.fleet.joining import make_trainer
+from rolekd.fleet.study import Ledger
+from rolekd.fleet.worker import Worker
 
 # More deaths than this are not bad luck: the machine lacks memory, or a library crashes.
 _MOST_REPLACEMENTS = 5
@@ -32,14 +32,22 @@ class Team:
         artifacts: Address of the artifact store.
         study: Name of the study.
         inputs: Folder of the input files.
+        keep: See `rolekd.fleet.jobs.Job.make_trainer`.
         scratch: Folder for temporary files.
     """
 
     def __init__(
-        self, size: int, storage: str, artifacts: str, study: str, inputs: Path, scratch: Path
+        self,
+        size: int,
+        storage: str,
+        artifacts: str,
+        study: str,
+        inputs: Path,
+        keep: Path,
+        scratch: Path,
     ) -> None:
         self._size = size
-        self._arguments = (storage, artifacts, study, inputs, scratch)
+        self._arguments = (storage, artifacts, study, inputs, keep, scratch)
         self._members: list[workers.Worker] = []
         self._replacements = 0
 
@@ -64,9 +72,8 @@ class Team:
             self._replacements += 1
             if self._replacements > _MOST_REPLACEMENTS:
                 raise RunError(
-                    f"search: {self._replacements} workers were killed, the last by signal "
-                    f"{-code}; look for the reason (memory?), then run again: "
-                    "the search continues where it was"
+                    f"{self._replacements} workers were killed, the last by signal {-code}; look "
+                    "for the reason (memory?), then run again: the work continues where it was"
                 )
             _log.warning("a worker was killed by signal %d; starting another", -code)
             self._members.append(workers.Worker.start(_main, *self._arguments, fresh=True))
@@ -76,8 +83,8 @@ def _fail(member: workers.Worker) -> NoReturn:
     try:
         member.receive()
     except EOFError as error:
-        raise member.loss("a worker of the search") from error
-    raise AssertionError("a worker of a search says nothing but why it fails")
+        raise member.loss("a worker") from error
+    raise AssertionError("a worker says nothing but why it fails")
 
 
 def _main(
@@ -86,8 +93,9 @@ def _main(
     artifacts: str,
     study: str,
     inputs: Path,
+    keep: Path,
     scratch: Path,
 ) -> None:
     ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
-    trainer = make_trainer(ledger.spec, inputs)
+    trainer = make_trainer(ledger.job, inputs, keep)
     Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()

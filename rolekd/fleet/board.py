@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from rolekd.params import SearchParams
-from rolekd.search import phases
-from rolekd.search.population import Result, Slot, Task
+from rolekd.fleet.jobs import Job
+from rolekd.fleet.tasks import Result, Slot, Task
 
 
 class State(enum.Enum):
@@ -42,17 +42,17 @@ class Entry:
     """
 
     number: int
-    task: Task
+    task: Any  # of the job's kind
     state: State
     workers: tuple[str, ...] = ()
-    result: Result | None = None
+    result: Result[Any] | None = None
 
 
 class Board:
     """One reading of the ledger, sorted out by slot."""
 
-    def __init__(self, settings: SearchParams, entries: Iterable[Entry]) -> None:
-        self._settings = settings
+    def __init__(self, job: Job, entries: Iterable[Entry]) -> None:
+        self.job = job
         self.entries = sorted(entries, key=lambda entry: entry.number)
         self.holders: dict[Slot, Entry] = {}
         for entry in self.entries:
@@ -60,9 +60,9 @@ class Board:
                 self.holders.setdefault(entry.task.slot, entry)
 
     @cached_property
-    def history(self) -> list[list[Result]]:
+    def history(self) -> list[list[Result[Any]]]:
         """Results of the complete generations, members in order."""
-        complete: list[list[Result]] = []
+        complete: list[list[Result[Any]]] = []
         by_slot = sorted(self.holders.items(), key=lambda item: item[0])
         for _, held in itertools.groupby(by_slot, key=lambda item: item[0].generation):
             results = [entry.result for _, entry in held if entry.result is not None]
@@ -74,7 +74,7 @@ class Board:
     @property
     def finished(self) -> bool:
         """Whether no slot will follow those that are done."""
-        return phases.finished(self._settings, self.history)
+        return self.job.finished(self.history)
 
     @property
     def slots_done(self) -> int:

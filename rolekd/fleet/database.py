@@ -1,4 +1,4 @@
-"""Patience with the database of a search, and what SQLite needs to be shared by processes.
+"""Patience with the database of the workers, and what SQLite needs to be shared by processes.
 
 A database that goes away is waited for; what is wrong for good is reported at once, and never with
 its password.
@@ -106,6 +106,8 @@ def write_params(engine: Engine, trial: int, params: Iterable[tuple[str, float, 
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
         "VALUES (:trial, :name, :value, :distribution)"
     )
+    if not rows:
+        return
     with engine.begin() as connection:
         # a lost answer makes the caller try again
         connection.execute(text("DELETE FROM trial_params WHERE trial_id = :trial"), rows[0])

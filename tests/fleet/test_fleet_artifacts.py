@@ -5,8 +5,9 @@ import os
 import pytest
 
 from rolekd.errors import InputError, RunError
-from rolekd.search.artifacts import open_artifacts
-from rolekd.search.population import Slot
+from rolekd.fleet.artifacts import open_artifacts
+from rolekd.fleet.jobs import hash_inputs
+from rolekd.fleet.tasks import Slot
 
 SLOT = Slot(1, 2)
 
@@ -60,8 +61,11 @@ def test_removing_twice(store, state, tmp_path):
         store.get_state(SLOT, 5, checksum, tmp_path / "back")
 
 
-def test_inputs_come_back_in_their_folders(store, inputs, tmp_path, make_spec):
-    wanted = make_spec().inputs
+def test_inputs_come_back_in_their_folders(store, tmp_path):
+    inputs = tmp_path / "inputs"
+    (inputs / "data").mkdir(parents=True)
+    (inputs / "data/target.bin").write_bytes(bytes(range(60)))
+    wanted = hash_inputs(inputs)
     store.put_inputs(inputs, wanted)
     store.get_inputs(wanted, tmp_path / "copy")
     name = "data/target.bin"

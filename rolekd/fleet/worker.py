@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rolekd.errors import RunError
-from rolekd.search.artifacts import Artifacts
-from rolekd.search.board import Board, Entry
-from rolekd.search.identity import identity, is_dead
-from rolekd.search.planner import make_planner
-from rolekd.search.population import Result
-from rolekd.search.study import Ledger
-from rolekd.search.trainer import Trainer
+from rolekd.fleet.artifacts import Artifacts
+from rolekd.fleet.board import Board, Entry
+from rolekd.fleet.identity import identity, is_dead
+from rolekd.fleet.jobs import Trainer
+from rolekd.fleet.study import Ledger
+from rolekd.fleet.tasks import Result
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
 _TIDY_SECONDS = 1.0
@@ -28,10 +27,10 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One worker of a search.
+    """One worker of a job.
 
     Args:
-        ledger: The search.
+        ledger: The job's.
         artifacts: Where its training states are.
         trainer: Trains a slot.
         scratch: Folder for this worker's temporary files.
@@ -52,10 +51,10 @@ class Worker:
         self._scratch = scratch
         self._pulse = pulse
         self._name = identity()
-        self._plan = make_planner(ledger.spec)
+        self._plan = ledger.job.make_planner()
 
     def work(self) -> Board:
-        """Work until every slot of the search is done; return the last reading."""
+        """Work until every slot of the job is done; return the last reading."""
         tidy_at, nap = -math.inf, _SHORTEST_NAP
         while True:
             board = self._ledger.read()
@@ -106,12 +105,7 @@ class Worker:
                 assert parent is not None and parent.state is not None
                 state = Path(folder, "in")
                 self._artifacts.get_state(task.parent, parent.trial, parent.state, state)
-            if task.candidate is None:
-                outcome = self._trainer.advance(
-                    state, task.policy, task.slot, task.start_epoch, task.epochs, out
-                )
-            else:
-                outcome = self._trainer.confirm(task.candidate.schedule, task.seed, task.epochs)
+            outcome = self._trainer.train(task, state, out)
             accuracy = None if math.isnan(outcome.accuracy) else outcome.accuracy
             checksum = None
             if accuracy is not None and out.exists():

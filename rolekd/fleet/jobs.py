@@ -1,0 +1,173 @@
+"""What is shared out among workers: one protocol, and the kinds of work that implement it.
+
+A job is all that a worker on another machine is told: everything that decides its result stands in
+its JSON, and its inputs are files with their SHA-256. A new kind is a row of `_KINDS`.
+"""
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from rolekd import code, files
+from rolekd.errors import InputError
+from rolekd.fleet.tasks import Outcome, Task
+
+# libraries whose version can change numbers
+_LIBRARIES = ("torch", "numpy", "numba", "optuna")
+# kind -> where its class is; imported when a job is read, since kinds stand on the fleet
+_KINDS = {
+    "search": ("rolekd.search.spec", "SearchSpec"),
+    "students": ("rolekd.stages.students", "Students"),
+}
+
+
+class Trainer(Protocol):
+    """Trains slots; a pure function of its arguments and of what it was made of."""
+
+    def train(self, task: Any, state: Path | None, out: Path) -> Outcome:
+        """Train one slot.
+
+        Args:
+            task: What to train; of the job's own kind.
+            state: What the parent's training left, to be read only; None: it has no parent.
+            out: File for what others need of this training: its state, or its weights.
+        """
+        ...
+
+
+# the complete generations -> the tasks of the next; none where the job is done; a pure function
+Planner = Callable[[Sequence[Sequence[Any]]], Sequence[Task]]
+
+
+class Job(Protocol):
+    """A piece of work in slots."""
+
+    kind: ClassVar[str]  # its row in `_KINDS`
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Path of each input file, relative to the folder of inputs -> its SHA-256."""
+        ...
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Name of a library, of Python, or "rolekd code" -> its version."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Name of the study: what it is, and the first digits of its fingerprint."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as JSON-able values, `kind` among them."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """The largest number of slots."""
+        ...
+
+    def describe(self, task: Any) -> str:
+        """Return what people read of a task beside its slot; empty where that says it all."""
+        ...
+
+    def make_planner(self) -> Planner:
+        """Make what plans it, as all workers make it."""
+        ...
+
+    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
+        """Tell whether no slot will follow those of the complete generations."""
+        ...
+
+    def preload(self) -> None:
+        """Import what its trainers need, before workers are forked."""
+        ...
+
+    def make_trainer(self, inputs: Path, keep: Path) -> Trainer:
+        """Make a trainer.
+
+        Args:
+            inputs: Folder of the input files.
+            keep: Folder that outlives this worker, for what a slot can go on from after a kill.
+        """
+        ...
+
+    def write_task(self, task: Any) -> dict[str, Any]:
+        """Return the user attributes, beside those of every task, that a trial is queued with."""
+        ...
+
+    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
+        """Return a task of this kind from what `write_task` returned."""
+        ...
+
+    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
+        """Yield name, value and distribution (JSON) of a trial's parameters, for Optuna's plots."""
+        ...
+
+
+def read(value: Mapping[str, Any]) -> Job:
+    """Make a job of what `to_json` returned.
+
+    Raises:
+        TypeError, ValueError, KeyError: It is of another version of rolekd.
+    """
+    module, name = _KINDS[value["kind"]]
+    job: Job = getattr(importlib.import_module(module), name).from_json(value)
+    return job
+
+
+def hash_inputs(folder: Path) -> dict[str, str]:
+    """Return the relative path -> SHA-256 of every file in a folder of inputs."""
+    return {
+        file.relative_to(folder).as_posix(): files.sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on every machine that works on a job."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    found["python"] = ".".join(platform.python_version_tuple()[:2])
+    found["rolekd code"] = code.version()
+    return found
+
+
+def refuse_other_versions(job: Job) -> None:
+    """Refuse a job whose libraries or code are not the ones installed here."""
+    if found := differences(job.versions, versions()):
+        raise InputError(
+            f"this worker is not like the others ({'; '.join(found)}); install the same versions "
+            "here"
+        )
+
+
+def differences(stored: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Name every leaf in which two JSON objects differ, as "key.key: theirs there, ours here"."""
+    there, here = _leaves(stored), _leaves(ours)
+    return [
+        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        for key in sorted({*there, *here})
+        if there.get(key, _ABSENT) != here.get(key, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: list(value) if isinstance(value, tuple) else value}
+    leaves: dict[str, Any] = {}
+    for key, item in value.items():
+        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return leaves

@@ -1,0 +1,57 @@
+"""Tasks and results as the user attributes of trials: JSON, readable in optuna-dashboard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rolekd.fleet.jobs import Job
+from rolekd.fleet.tasks import Result, Slot, Task
+
+SIGNATURE = "worker "  # begins the attribute of a worker that claims a trial
+
+
+def task_attributes(job: Job, task: Task) -> dict[str, Any]:
+    """Return the attributes that a trial is queued with."""
+    return {
+        "generation": task.slot.generation,
+        "member": task.slot.member,
+        "parent": task.parent and [task.parent.generation, task.parent.member],
+        "width": task.width,
+        **job.write_task(task),
+    }
+
+
+def read_task(job: Job, attributes: Mapping[str, Any]) -> Task:
+    """Return the task that a trial was queued with."""
+    parent = attributes["parent"]
+    task = Task(
+        slot=Slot(attributes["generation"], attributes["member"]),
+        parent=Slot(*parent) if parent else None,
+        width=attributes["width"],
+    )
+    return job.read_task(task, attributes)
+
+
+def outcome_attribute(result: Result[Any]) -> dict[str, Any]:
+    """Return the attribute `outcome` of a done trial."""
+    return {
+        "accuracy": result.accuracy,
+        "images_seen": result.images_seen,
+        "seconds": round(result.seconds, 3),
+        "state": result.state,
+        "extras": dict(result.extras),
+    }
+
+
+def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result[Any] | None:
+    """Return the result of a trial; None where it was entered none."""
+    outcome = attributes.get("outcome")
+    return None if outcome is None else Result(task, number, **outcome)
+
+
+def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return those who may have claimed a trial: all that signed, but for who came too late."""
+    return tuple(
+        key.removeprefix(SIGNATURE)
+        for key, valid in attributes.items()
+        if key.startswith(SIGNATURE) and valid
+    )

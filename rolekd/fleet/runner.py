@@ -1,0 +1,125 @@
+"""A whole job on this machine: the ledger, the workers, whoever watches.
+
+Called again after an interruption, whatever its kind, it continues where it was, and what comes of
+it is the same as without the interruption and with any number of workers.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolekd.errors import RunError
+from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
+from rolekd.fleet.board import Board
+from rolekd.fleet.jobs import Job, refuse_other_versions
+from rolekd.fleet.joining import make_trainer
+from rolekd.fleet.study import Ledger
+from rolekd.fleet.team import Team
+from rolekd.fleet.worker import Worker
+from rolekd.processes import exclusive
+
+_LOCK_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a job is kept, for its workers here and elsewhere.
+
+    Attributes:
+        url: Of the database; None: SQLite in the job's state.
+        artifacts: s3://BUCKET/PREFIX or a folder; None: a folder in the job's state.
+        study: Name of the study; None: the job's.
+        heartbeat_seconds: Sign of life of a worker; silent for six of them, it is taken for dead.
+    """
+
+    url: str | None = None
+    artifacts: str | None = None
+    study: str | None = None
+    heartbeat_seconds: int = 10
+
+
+def run(
+    job: Job,
+    inputs: Path,
+    state: Path,
+    watch: Callable[[], Callable[[Board], None]],
+    *,
+    workers: int = 1,
+    storage: Storage | None = None,
+    fetch: Callable[[Board, Artifacts], None] = lambda _, __: None,
+) -> Board:
+    """Do a job, or continue it, to its end.
+
+    Call it before the process has threads of its own: then its workers start in milliseconds.
+
+    Args:
+        job: What is shared out.
+        inputs: Folder of the files that `job.inputs` names.
+        state: Folder for the state of this job and no other; locked meanwhile.
+        watch: Called when the workers are forked; returns what is called with every reading of
+            the ledger.
+        workers: Processes on this machine, this one included; changes no result.
+        storage: Database and artifact store, if not in `state`.
+        fetch: Takes what the trainings left before the last of it is removed.
+
+    Raises:
+        InputError: The study holds other work, or the libraries are others.
+        RunError: The database or the artifact store failed for good, or a trainer did.
+    """
+    storage = storage or Storage()
+    url = storage.url or f"sqlite:///{(state / 'study.db').resolve()}"
+    artifacts = absolute(storage.artifacts or str(state / "artifacts"))
+    study = storage.study or job.name
+    with _locked(state):
+        refuse_other_versions(job)
+        job.preload()  # what the forked workers need
+        scratch, keep = _clean_scratch(state), state / "keep"
+        keep.mkdir(exist_ok=True)
+        ledger = Ledger.create(url, job, study, storage.heartbeat_seconds)
+        store = open_artifacts(artifacts, study)
+        if ledger.artifacts != artifacts:
+            store.put_inputs(inputs, job.inputs)
+            ledger.publish(artifacts)
+        ledger.close()  # a connection must not be shared through a fork
+        with Team(workers - 1, url, artifacts, study, inputs, keep, scratch) as team:
+            tell = watch()
+
+            def pulse(board: Board) -> None:
+                team.check()
+                tell(board)
+
+            trainer = make_trainer(job, inputs, keep)
+            worker = Worker(ledger, store, trainer, scratch, pulse)
+            board = worker.work()
+        fetch(board, store)
+        worker.sweep(board, list(range(len(board.history))))
+        ledger.close()
+        shutil.rmtree(scratch)
+    return board
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    """Hold the state's lock; the workers of a run that was just killed may take a moment to die."""
+    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(exclusive(state / "search.lock", "this work"))
+                break
+            except RunError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def _clean_scratch(state: Path) -> Path:
+    """Return an empty folder for temporary files; we hold the lock, so nobody uses the old one."""
+    scratch = (state / "scratch").resolve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch

@@ -1,0 +1,221 @@
+"""The students of an arm: what each is trained with, here or by workers of the fleet.
+
+An arm's students are a job of one generation whose members are the seeds. What a student's training
+leaves is the same wherever it runs, and whoever trains the arm's others.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch._dynamo  # the first optimiser would import it, in every process anew
+
+from rolekd import files, parallel, seeds
+from rolekd.augment import engine as engines
+from rolekd.augment import named
+from rolekd.augment.engine import Engine
+from rolekd.augment.named import NamedAugmentation
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.distill.distillation import Distillation
+from rolekd.distill.objective import Objective
+from rolekd.distill.taps import Described
+from rolekd.fleet.jobs import Planner, Trainer, hash_inputs, versions
+from rolekd.fleet.tasks import Outcome, Slot, Task
+from rolekd.outputs import Outputs
+from rolekd.params import ArmParams, Params
+from rolekd.train import devices, roles
+from rolekd.train.augmentation import applied, make_engine
+from rolekd.train.fit import fit
+from rolekd.train.state import Row, read_weights, save_weights, write_weights
+from rolekd.train.training import Training
+
+_EPOCHS = "epochs"  # in the description of what a training leaves: its rows as text, in order
+# of params.yaml, what decides a student
+_SECTIONS = ("seed", "threads", "augment", "student", "distill")
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the students of an arm have in common."""
+
+    params: Params
+    arm: ArmParams
+    dataset: Dataset
+    device: torch.device
+    teacher: Described
+    engine: Engine
+    augmentation: NamedAugmentation
+
+    @classmethod
+    def load(cls, params: Params, name: str, outputs: Outputs) -> "Common":
+        """Read what the stages before have left, and ready this process for trainings."""
+        arm = params.compare.arms[name]
+        device = devices.prepare(params.machine.device, params.threads)
+        parallel.join(device)
+        dataset = datasets.load(outputs.data)
+        teacher, about = roles.load(outputs.teacher(arm.teacher), dataset)
+        return cls(
+            params,
+            arm,
+            dataset,
+            device,
+            (teacher.to(device), about),
+            make_engine(params.augment, dataset, params.threads),
+            named.load(outputs.augmentation(name)),
+        )
+
+    def begin(self, number: int) -> tuple[Training, dict[str, Any]]:
+        """Return the training of the student number `number`, and the student's description."""
+        params, training = self.params, self.params.student.training
+        # the same for every arm: seeds are pairs in the comparison
+        seed = seeds.derive(params.seed, "distill", number)
+        start = self.teacher[0] if self.arm.starts_from == "teacher" else None
+        network, about = roles.student(params.student, self.dataset, seed, start)
+        network.to(self.device)
+        objective = Objective()
+        if self.arm.distilled:
+            objective = Distillation((network, about), self.teacher, params.distill, seed)
+        normalize = Normalize(self.dataset, self.device)
+        batches = Batches(self.dataset, "train", training.batch_size, seed, normalize)
+        augment_at = applied(self.engine, self.augmentation.over(training.epochs))
+        return Training(network, objective, batches, augment_at, training), about
+
+
+@dataclass(frozen=True)
+class Students:
+    """The students of an arm as a `rolekd.fleet.jobs.Job`; a slot's member is the seed.
+
+    Attributes:
+        arm: Its name.
+        seeds: How many students.
+        params: JSON of what decides them, and of the arm.
+        inputs, versions: See `rolekd.fleet.jobs.Job`.
+    """
+
+    kind: ClassVar[str] = "students"
+
+    arm: str
+    seeds: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @classmethod
+    def describe_arm(cls, params: Params, arm: str, inputs: Path) -> "Students":
+        """Describe the students of an arm, given the folder of what they may see."""
+        values = params.model_dump(mode="json", include={*_SECTIONS})
+        row = params.compare.arms[arm].model_dump(mode="json")
+        values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
+        # a job that began on a GPU goes on nowhere else
+        values["machine"] = {"device": devices.resolve(params.machine.device).type}
+        return cls(arm, params.compare.seeds, values, hash_inputs(inputs), versions())
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Students":
+        """Make a job of what `to_json` returned."""
+        return cls(**{each.name: value[each.name] for each in fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """See `rolekd.fleet.jobs.Job`."""
+        return {"kind": self.kind, **vars(self)}
+
+    @property
+    def name(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return f"students-{self.arm}-{files.digest(self.to_json())[:12]}"
+
+    @property
+    def threads(self) -> int:
+        """See `rolekd.fleet.jobs.Job`."""
+        return int(self.params["threads"])
+
+    @property
+    def slots(self) -> int:
+        """See `rolekd.fleet.jobs.Job`."""
+        return self.seeds
+
+    def describe(self, task: Task) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return f"seed {task.slot.member}"
+
+    def make_planner(self) -> Planner:
+        """See `rolekd.fleet.jobs.Job`."""
+        tasks = [Task(Slot(0, seed), None, self.seeds) for seed in range(self.seeds)]
+        return lambda history: [] if history else tasks
+
+    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
+        """See `rolekd.fleet.jobs.Job`."""
+        return bool(history)
+
+    def preload(self) -> None:
+        """See `rolekd.fleet.jobs.Job`."""
+        engines.preload()
+
+    def make_trainer(self, inputs: Path, keep: Path) -> Trainer:
+        """See `rolekd.fleet.jobs.Job`."""
+        common = Common.load(Params.model_validate(self.params), self.arm, Outputs(inputs))
+        return StudentTrainer(common, self.arm, keep)
+
+    def write_task(self, task: Task) -> dict[str, Any]:
+        """See `rolekd.fleet.jobs.Job`."""
+        return {"stage": "distill", "arm": self.arm, "seed": task.slot.member}
+
+    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
+        """See `rolekd.fleet.jobs.Job`."""
+        del attributes
+        return task
+
+    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
+        """See `rolekd.fleet.jobs.Job`."""
+        del task
+        return ()
+
+
+def of_arm(arm: str, seed: int) -> dict[str, Any]:
+    """Return what a student's description says of its arm."""
+    return {"arm": arm, "seed": seed}
+
+
+def state_file(folder: Path, seed: int) -> Path:
+    """Return where the state of a training is kept, for it to go on from after a kill."""
+    return folder / f"seed-{seed}.safetensors"
+
+
+@dataclass(frozen=True)
+class StudentTrainer:
+    """Trains an arm's students one after another, and leaves weights with the rows of the epochs.
+
+    Attributes:
+        common: What they have in common.
+        arm: Its name.
+        keep: Folder of the states of trainings at work: a killed one continues there.
+    """
+
+    common: Common
+    arm: str
+    keep: Path
+
+    def train(self, task: Task, state: Path | None, out: Path) -> Outcome:
+        """See `rolekd.fleet.jobs.Trainer`."""
+        del state
+        began, number = time.perf_counter(), task.slot.member
+        training, about = self.common.begin(number)
+        history = fit(training, state_file(self.keep, number))
+        described = {**about, **of_arm(self.arm, number), _EPOCHS: json.dumps(history)}
+        save_weights(out, training.network, described)
+        images = len(self.common.dataset.splits["train"]) * len(history)
+        return Outcome(history[-1]["accuracy"], images, time.perf_counter() - began)
+
+
+def take(left: Path, weights: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Write the weights of what a `StudentTrainer` left; return their description, and the rows."""
+    tensors, about = read_weights(left)
+    rows: list[Row] = json.loads(about.pop(_EPOCHS))
+    write_weights(weights, tensors, about)
+    return about, rows
