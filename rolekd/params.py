@@ -342,7 +342,7 @@ class ConfirmParams(Section):
     """The final of a search: candidates trained anew, whole, on splits drawn anew, seed by seed."""
 
     rungs: Listed[tuple[Rung, ...]] = Field(
-        ((6, 2), (3, 4), (2, 8)),
+        ((5, 2), (3, 6), (2, 12)),
         min_length=1,
         max_length=100,
         description="[candidates, seeds]: so many of the best, none among them, have so many "
@@ -355,6 +355,11 @@ class ConfirmParams(Section):
         1.0,
         description="a candidate replaces none if its mean paired difference is above so many of "
         "its standard errors",
+    )
+    decided: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
+        3.0,
+        description="the final ends after a rung whose best has four seeds or more and is above "
+        "none by more than so many standard errors; null: all rungs are trained",
     )
 
     @property
@@ -424,7 +429,7 @@ class SearchParams(Section):
         1, description="schedules of the algorithm that become candidates, the best"
     )
     ladder: Listed[tuple[str, ...]] = Field(
-        ("geometry-2", "geometry-5", "all-3"),
+        ("geometry-3", "all-3"),
         max_length=100,
         description="further candidates: geometry-S, colour-S or all-S with a strength S of 0 to "
         "10; docs/search.md",

@@ -5,7 +5,8 @@ policies trained before: the winner's luck. So candidates are trained from fresh
 whole training, on splits drawn anew, over several seeds; candidates with the same seed have the
 same split, initial weights and order of images, and are compared in pairs with "none". The budget
 goes to the good ones: each rung gives more seeds to fewer candidates (successive halving, Jamieson
-& Talwalkar 2016). In doubt "none" is kept: a search then does no harm.
+& Talwalkar 2016), and a gain that is clear ends the final, so that the seeds are spent where it is
+close. In doubt "none" is kept: a search then does no harm.
 
 A rung is a generation of slots that follows those of the algorithm. Standard library only.
 """
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 _ROUNDING = 1e-9
+_FEWEST = 4  # seeds whose spread says something
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def plan(
         epochs: Of a whole training.
     """
     assert settings.confirm is not None
-    if len(rungs) == len(settings.confirm.rungs):
+    if over(settings, rungs):
         return []
     count, seeds = settings.confirm.rungs[len(rungs)]
     done = settings.confirm.rungs[len(rungs) - 1][1] if rungs else 0
@@ -143,6 +145,24 @@ def plan(
         )
         for member, (candidate, seed) in enumerate(slots)
     ]
+
+
+def over(settings: "SearchParams", rungs: Sequence[Generation]) -> bool:
+    """Tell whether the complete rungs are all, or say enough: a clear gain needs no more seeds.
+
+    Only a gain ends a final early. That a candidate harms is known soon, too, but then another may
+    help, and none is what stays in doubt.
+    """
+    assert settings.confirm is not None
+    if len(rungs) == len(settings.confirm.rungs):
+        return True
+    if not rungs or settings.confirm.decided is None:
+        return False
+    found = standings(_trainings(rungs))
+    best = next((one for one in found if one.name != NONE), None)
+    if best is None or len(best.differences) < _FEWEST:
+        return best is None
+    return best.gain > settings.confirm.decided * best.error + _ROUNDING
 
 
 def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:

@@ -6,6 +6,7 @@ Their generations stand one after the other in one history. Standard library onl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rolekd.search import final
 from rolekd.search.population import Generation
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
     """Tell whether no slot will follow those of the complete generations."""
     if not all_proposed(settings, history):
         return False
-    return settings.confirm is None or len(rungs(history)) == len(settings.confirm.rungs)
+    return settings.confirm is None or final.over(settings, rungs(history))

@@ -73,7 +73,7 @@ def test_the_best_of_the_algorithm_are_candidates():
 
 
 def test_each_rung_gives_more_seeds_to_fewer():
-    settings = _settings()
+    settings = _settings(decided=None)
     entered = final.candidates(settings, {}, [])
     better = {"none": 0, "all-2": 0.02, "all-5": -0.1, "geometry-3": 0.01}
     rungs = _play(settings, entered, lambda name, seed: 0.5 + better[name] + 0.01 * seed)
@@ -97,6 +97,36 @@ def test_each_rung_gives_more_seeds_to_fewer():
     assert found.winner.gain == pytest.approx(0.02)
     assert len(found.winner.accuracies) == 6
     assert [one.name for one in found.standings][:2] == ["all-2", "none"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "decided", "rungs"),
+    [
+        (0.03, 0.01, 3.0, 2),  # clear after four seeds
+        (0.03, 0.01, None, 3),
+        (0.01, 0.02, 3.0, 3),  # not clear
+        (-0.03, 0.01, 3.0, 3),  # harm ends nothing
+    ],
+)
+def test_a_clear_gain_ends_the_final(gain, spread, decided, rungs):
+    settings = _settings(decided=decided)
+    entered = final.candidates(settings, {}, [])
+
+    def accuracy(name, seed):
+        return 0.5 + (name != "none") * (gain + spread * (-1) ** seed)
+
+    played = _play(settings, entered, accuracy)
+    assert len(played) == rungs
+    assert final.over(settings, played)
+    assert not any(final.over(settings, played[:count]) for count in range(rungs))
+    assert (final.verdict(settings, played).winner.name == "none") == (gain < 0)
+
+
+def test_two_seeds_decide_nothing():
+    settings = _settings()
+    entered = final.candidates(settings, {}, [])
+    played = _play(settings, entered, lambda name, _: 0.5 + 0.1 * (name != "none"))
+    assert len(played) == 2  # equal gains have no spread at all; four seeds of them are enough
 
 
 @given(
