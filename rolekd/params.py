@@ -636,8 +636,13 @@ class MachineParams(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="of networks and augmentation; auto: a GPU where there is one"
     )
-    workers: Processes = Field(
-        2, description="processes of a search, and of the trainings of an arm's students"
+    workers: Processes | Literal["auto"] = Field(
+        "auto",
+        description="trainings at once, of a search or of an arm's students; auto: one on each "
+        "GPU, or on so many cores as one has threads",
+    )
+    workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="trainings that share a GPU, for networks that fill none"
     )
 
 

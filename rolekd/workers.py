@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -52,7 +52,13 @@ class Worker:
     pipe: Connection
 
     @classmethod
-    def start(cls, main: Callable[..., None], *arguments: Any, fresh: bool = False) -> Self:
+    def start(
+        cls,
+        main: Callable[..., None],
+        *arguments: Any,
+        fresh: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
         """Start a process that calls `main(pipe, *arguments)`.
 
         It does not hear Ctrl-C: whoever started it ends it then.
@@ -61,12 +67,15 @@ class Worker:
             main: What it does.
             arguments: Passed on; pickled where it is not forked.
             fresh: Fork it in no case, since this process has computed already.
+            environment: What it has in its environment besides ours.
         """
         method = "spawn" if fresh or not _can_fork() else "fork"
         context = multiprocessing.get_context(method)
         ours, theirs = context.Pipe()
         process = context.Process(  # type: ignore[attr-defined]
-            target=_enter, args=(main, arguments, os.getpid(), theirs), daemon=True
+            target=_enter,
+            args=(main, arguments, os.getpid(), theirs, dict(environment or {})),
+            daemon=True,
         )
         process.start()
         theirs.close()  # so that ours ends with the worker
@@ -115,23 +124,28 @@ Work = Callable[[Iterator[T], Tell], None]
 class Pool(Generic[T]):
     """Workers that share tasks: whoever is free takes the next.
 
-        with Pool(2, work, "seed") as pool:
+        with Pool([{}, {}], work, "seed") as pool:
             pool.run(range(8), hear)
 
     Args:
-        size: Number of processes; with one, this process does all the work itself.
+        environments: What each process has in its environment besides ours; where there is one,
+            this process does all the work itself.
         work: Called once in each, with an iterator over the tasks that it gets and with a
             function that takes what there is to tell.
         what: What a task is, for errors.
     """
 
-    def __init__(self, size: int, work: Work[T], what: str) -> None:
-        self._size, self._work, self._what = size, work, what
+    def __init__(self, environments: Sequence[Mapping[str, str]], work: Work[T], what: str) -> None:
+        self._environments, self._work, self._what = environments, work, what
         self._workers: list[Worker] = []
 
     def __enter__(self) -> Self:
-        if self._size > 1:
-            self._workers += [Worker.start(_serve, self._work) for _ in range(self._size)]
+        if len(self._environments) == 1:
+            os.environ.update(self._environments[0])
+            return self
+        self._workers += [
+            Worker.start(_serve, self._work, environment=each) for each in self._environments
+        ]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,8 +198,13 @@ def _serve(pipe: Connection, work: Work[T]) -> None:
 
 
 def _enter(
-    main: Callable[..., None], arguments: tuple[Any, ...], parent: int, pipe: Connection
+    main: Callable[..., None],
+    arguments: tuple[Any, ...],
+    parent: int,
+    pipe: Connection,
+    environment: dict[str, str],
 ) -> None:
+    os.environ.update(environment)
     die_with_parent()
     if os.getppid() != parent:
         return  # it died before we asked to die with it

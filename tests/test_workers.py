@@ -51,7 +51,7 @@ def run(size, work, tasks):
     heard = []
     outcome = None
     try:
-        with Pool(size, work, "seed") as pool:
+        with Pool([{}] * size, work, "seed") as pool:
             pids = [worker.process.pid for worker in pool._workers]
             pool.run(tasks, heard.append)
     except Exception as error:
@@ -150,7 +150,7 @@ def test_none_survives_a_parent_that_is_killed_or_interrupted(capfd, number):
             os._exit(130)
 
     def run_forever():
-        with Pool(2, work, "seed") as pool:
+        with Pool([{}] * 2, work, "seed") as pool:
             pool.run(range(2), theirs.send)
 
     context = multiprocessing.get_context("fork")
@@ -176,3 +176,16 @@ def _running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_each_process_has_an_environment_of_its_own():
+    def work(tasks, tell):
+        for _ in tasks:
+            time.sleep(0.05)
+            tell(os.environ["SEAT"])
+
+    heard = []
+    with Pool([{"SEAT": "0"}, {"SEAT": "1"}], work, "seed") as pool:
+        pool.run(range(6), heard.append)
+    assert set(heard) == {"0", "1"}
+    assert "SEAT" not in os.environ

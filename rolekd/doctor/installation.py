@@ -70,8 +70,10 @@ def _against_lock(lock: Path) -> Finding:
 def threads(params: "Params") -> Iterator[Finding]:
     """Compare what the search will use with the cores that this process may use."""
     cores = processes.cores()
-    wanted = params.machine.workers * params.search.threads_per_worker
-    found = f"{cores} cores; the search uses {wanted}, a training {params.threads}"
+    own = params.search.threads_per_worker
+    wanted = own * (1 if params.machine.workers == "auto" else params.machine.workers)
+    found = f"{cores} cores; machine.workers {params.machine.workers}, threads of a search {own}"
+    found += f", of a training {params.threads}"
     if limit := os.environ.get("OMP_NUM_THREADS"):
         found += f"; OMP_NUM_THREADS={limit}"
     if max(wanted, params.threads) > cores:
@@ -79,7 +81,7 @@ def threads(params: "Params") -> Iterator[Finding]:
             "threads",
             "note",
             found,
-            f"set machine.workers to {cores}; more only wait",
+            "set machine.workers to auto; more only wait",
         )
     else:
         yield Finding("threads", "ok", found)

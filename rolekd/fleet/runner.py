@@ -4,9 +4,10 @@ Called again after an interruption, whatever its kind, it continues where it was
 it is the same as without the interruption and with any number of workers.
 """
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def run(
     state: Path,
     watch: Callable[[], Callable[[Board], None]],
     *,
-    workers: int = 1,
+    seats: Sequence[Mapping[str, str]] = ({},),
     storage: Storage | None = None,
     fetch: Callable[[Board, Artifacts], None] = lambda _, __: None,
 ) -> Board:
@@ -61,7 +62,8 @@ def run(
         state: Folder for the state of this job and no other; locked meanwhile.
         watch: Called when the workers are forked; returns what is called with every reading of
             the ledger.
-        workers: Processes on this machine, this one included; changes no result.
+        seats: What each process on this machine has in its environment besides this one's, this
+            one's own first (`rolekd.train.seats`); changes no result.
         storage: Database and artifact store, if not in `state`.
         fetch: Takes what the trainings left before the last of it is removed.
 
@@ -84,7 +86,8 @@ def run(
             store.put_inputs(inputs, job.inputs)
             ledger.publish(artifacts)
         ledger.close()  # a connection must not be shared through a fork
-        with Team(workers - 1, url, artifacts, study, inputs, keep, scratch) as team:
+        os.environ.update(seats[0])
+        with Team(seats[1:], url, artifacts, study, inputs, keep, scratch) as team:
             tell = watch()
 
             def pulse(board: Board) -> None:

@@ -6,6 +6,7 @@ then the parent has threads, and a fork of those can deadlock.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -27,7 +28,7 @@ class Team:
     """Worker processes beside this one, for the length of a `with` block.
 
     Args:
-        size: Number of processes; 0: none.
+        seats: What each has in its environment besides ours; none: no process.
         storage: URL of the database.
         artifacts: Address of the artifact store.
         study: Name of the study.
@@ -38,7 +39,7 @@ class Team:
 
     def __init__(
         self,
-        size: int,
+        seats: Sequence[Mapping[str, str]],
         storage: str,
         artifacts: str,
         study: str,
@@ -46,27 +47,29 @@ class Team:
         keep: Path,
         scratch: Path,
     ) -> None:
-        self._size = size
+        self._seats = seats
         self._arguments = (storage, artifacts, study, inputs, keep, scratch)
-        self._members: list[workers.Worker] = []
+        self._members: list[tuple[workers.Worker, Mapping[str, str]]] = []
         self._replacements = 0
 
     def __enter__(self) -> "Team":
-        for _ in range(self._size):
-            self._members.append(workers.Worker.start(_main, *self._arguments))
+        self._members += [(self._start(seat), seat) for seat in self._seats]
         return self
+
+    def _start(self, seat: Mapping[str, str], fresh: bool = False) -> workers.Worker:
+        return workers.Worker.start(_main, *self._arguments, fresh=fresh, environment=seat)
 
     def __exit__(self, *_: object) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
-        workers.end(self._members)
+        workers.end(member for member, _ in self._members)
 
     def check(self) -> None:
         """Replace those that were killed; raise the error of one that failed."""
-        for member in list(self._members):
+        for member, seat in list(self._members):
             code = member.process.exitcode
             if code is None or code == 0:
                 continue
-            self._members.remove(member)
+            self._members.remove((member, seat))
             if code > 0:
                 _fail(member)
             self._replacements += 1
@@ -76,7 +79,7 @@ class Team:
                     "for the reason (memory?), then run again: the work continues where it was"
                 )
             _log.warning("a worker was killed by signal %d; starting another", -code)
-            self._members.append(workers.Worker.start(_main, *self._arguments, fresh=True))
+            self._members.append((self._start(seat, fresh=True), seat))
 
 
 def _fail(member: workers.Worker) -> NoReturn:

@@ -2,14 +2,14 @@
 
     spec = member.describe(params, "teacher", inputs)
     state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
-    found = run(spec, inputs, state, [bar], workers=params.machine.workers)
+    found = run(spec, inputs, state, [bar], workers=2)
     found.schedule.save("schedule.json")
 
 Called again after an interruption, whatever its kind, it continues where it was, and what it
 returns is the same as without the interruption and with any number of workers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rolekd.fleet import runner
@@ -27,6 +27,7 @@ def run(
     observers: Sequence[Observer] = (),
     *,
     workers: int = 1,
+    seats: Sequence[Mapping[str, str]] | None = None,
     storage: Storage | None = None,
 ) -> Found:
     """Run a search, or continue it, to its end; see `rolekd.fleet.runner.run`.
@@ -37,6 +38,7 @@ def run(
         state: Folder for the state of this search and no other; locked meanwhile.
         observers: Told of every result.
         workers: Processes on this machine, this one included; changes no result.
+        seats: The same with a place for each; see `rolekd.fleet.runner.run`.
         storage: Database and artifact store, if not in `state`.
 
     Raises:
@@ -47,7 +49,8 @@ def run(
     def watch() -> Telling:
         return Telling(observers, spec.search)
 
-    board = runner.run(spec, inputs, state, watch, workers=workers, storage=storage)
+    seats = seats or [{}] * workers
+    board = runner.run(spec, inputs, state, watch, seats=seats, storage=storage)
     proposed, rungs = phases.proposed(board.history), phases.rungs(board.history)
     line = lineage.trace(proposed) if proposed else []
     verdict = final.verdict(spec.search, rungs) if rungs else None

@@ -1,11 +1,10 @@
 """Stage distill: the students of one arm, all seeds, on the whole training set.
 
-On a CPU they are trained side by side, in as many processes as `machine.workers`; with a storage
-that workers elsewhere reach, by the whole fleet.
+They are trained side by side, on the cores or GPUs that `machine` names; with a storage that others
+reach, by the whole fleet.
 """
 
 import functools
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from rolekd.stages import checks, storage
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common, Students, of_arm, state_file, take
 from rolekd.track.runs import Run
-from rolekd.train import devices, state
+from rolekd.train import state
 from rolekd.train.fit import Monitor, Reporter, fit
+from rolekd.train.seats import seats
 from rolekd.train.state import Row
 from rolekd.workers import Pool
 
@@ -162,7 +162,8 @@ def distill(
         _write(stage, job, record.histories)
         return
     engines.preload()
-    with Pool(side_by_side(params), functools.partial(train_seeds, job), "seed") as pool:
+    places = seats(params.machine, params.threads, params.compare.seeds)
+    with Pool(places, functools.partial(train_seeds, job), "seed") as pool:
         # after the fork: what starts threads, or computes
         stage.run.send()
         checks.check(params)
@@ -212,22 +213,11 @@ def _share(stage: Stage, job: Job, watch: Watch, record: Callable[[Event], None]
         inputs.root,
         stage.state,
         forked,
-        workers=side_by_side(params),
+        seats=seats(params.machine, params.threads, params.compare.seeds),
         storage=storage.of_project(students.name),
         fetch=fetch,
     )
     storage.forget(students.name)
-
-
-def side_by_side(params: Params) -> int:
-    """Return the number of processes: a GPU is shared by none, and torchrun brings its own.
-
-    Several threads each wait for one another where they outnumber the cores.
-    """
-    if processes.team_size() > 1 or devices.resolve(params.machine.device).type != "cpu":
-        return 1
-    most = max(processes.cores() // params.threads, 1) if params.threads > 1 else math.inf
-    return int(min(params.machine.workers, params.compare.seeds, most))
 
 
 def _write(stage: Stage, job: Job, histories: Mapping[int, list[Row]]) -> None:

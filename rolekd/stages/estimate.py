@@ -26,9 +26,9 @@ from rolekd.outputs import Outputs
 from rolekd.params import Params, Role, TrainingParams
 from rolekd.stages import plan
 from rolekd.stages.budget import budget_of
-from rolekd.stages.distill import side_by_side
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.seats import seats
 from rolekd.train.training import Training
 
 _WARM_STEPS = 2  # libraries compile and allocate in the first
@@ -106,7 +106,12 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
     search, both = params.search, get_args(Role)
     sizes = {name: len(indices) for name, indices in dataset.splits.items()}
     train, cores = sizes["train"], processes.cores()
-    at_once = max(1, min(params.machine.workers, cores))
+    gpu = devices.resolve(params.machine.device).type != "cpu"
+
+    def at_once(threads: int, tasks: int) -> int:
+        found = len(seats(params.machine, threads, tasks))
+        return found if gpu else max(1, min(found, cores))
+
     for role in both:
         if (f"search_{role}", None) in wanted:
             found = budget_of(params, role, sizes)
@@ -116,7 +121,8 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
                 images[DISTILLED] = found.taught
             final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
             members = search.population * (search.restarts + 1) if search.lanes else 0
-            yield Work(f"search_{role}", members + final, images, at_once)
+            several = at_once(search.threads_per_worker, members + final)
+            yield Work(f"search_{role}", members + final, images, several)
         if role == "teacher":
             for name in params.compare.teachers:
                 images = {TEACHER: train * params.teacher.training.epochs}
@@ -126,7 +132,7 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
         kind = DISTILLED if arm.distilled else STUDENT
         more = train * params.student.training.epochs * params.compare.seeds
         images[kind] = images.get(kind, 0) + more
-    several = max(1, min(side_by_side(params), cores))
+    several = at_once(params.threads, params.compare.seeds)
     yield Work("distill", len(arms) * params.compare.seeds, images, several, len(arms))
 
 

@@ -24,6 +24,7 @@ from rolekd.stages import checks, storage
 from rolekd.stages.budget import budget_of
 from rolekd.stages.stage import Stage
 from rolekd.track.observers import SearchRuns
+from rolekd.train.seats import seats
 
 SPLITS = ("search_train", "search_val")
 
@@ -40,7 +41,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
         inputs,
         stage.state,
         [*observers, SearchRuns(stage.run)],
-        workers=params.machine.workers,
+        seats=seats(params.machine, spec.threads, spec.slots),
         storage=storage.of_project(spec.name),
     )
     _write(stage, role, found)

@@ -10,6 +10,7 @@ import torch
 from rolekd import processes
 from rolekd.errors import InputError
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 # parameters of mallopt(3), from glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -40,6 +41,17 @@ def resolve(name: str) -> torch.device:
             "lower --nproc-per-node"
         )
     return torch.device("cuda", number)
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them.
+
+    It leaves them untouched, so that the process can still fork.
+    """
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return [name.strip() for name in visible.split(",")][: torch.cuda.device_count()]
 
 
 def prepare(name: str, threads: int) -> torch.device:

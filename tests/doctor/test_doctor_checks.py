@@ -63,9 +63,11 @@ def test_another_python_is_a_fault(monkeypatch):
 
 def test_more_workers_than_cores_are_told(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert one(installation.threads(Params())).remedy.startswith("set machine.workers to 1")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    two = Params.model_validate({"machine": {"workers": 2}})
+    assert one(installation.threads(two)).remedy.startswith("set machine.workers to auto")
     assert one(installation.threads(Params())).verdict == "ok"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert one(installation.threads(two)).verdict == "ok"
 
 
 def test_a_full_disk_is_a_fault(monkeypatch):

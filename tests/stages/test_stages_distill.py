@@ -23,7 +23,7 @@ from rolekd.fleet import study as studies
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import Job, distill, side_by_side
+from rolekd.stages.distill import Job, distill
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common
 from rolekd.track.runs import SilentRun
@@ -256,15 +256,6 @@ def _arm(teacher):
         "starts_from": "teacher",
     }
     return {"arms": {ARM: arm}, "baseline": ARM, "export": ARM}
-
-
-@pytest.mark.parametrize(
-    ("cores", "threads", "expected"), [(2, 1, 3), (2, 2, 1), (4, 2, 2), (1, 2, 1), (16, 2, 3)]
-)
-def test_threads_do_not_outnumber_the_cores(monkeypatch, cores, threads, expected):
-    monkeypatch.setattr("rolekd.processes.cores", lambda: cores)
-    sections = PARAMS | {"threads": threads, "machine": {"device": "cpu", "workers": 8}}
-    assert side_by_side(Params.model_validate(sections)) == expected
 
 
 def _children(pid):

@@ -1,0 +1,44 @@
+"""Where the worker processes of this machine sit: one on a core, or on its share of a GPU.
+
+A seat is what a worker's environment says besides the parent's. Workers take it before they touch
+a GPU, so each sees the one it was given, as the first: the trainings know nothing of the others.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rolekd import processes
+from rolekd.train import devices
+
+if TYPE_CHECKING:
+    from rolekd.params import MachineParams
+
+Seat = Mapping[str, str]
+
+
+def seats(machine: "MachineParams", threads: int, tasks: int) -> list[Seat]:
+    """Return the seats of this machine's workers, one at least.
+
+    Args:
+        machine: Device, workers, workers_per_gpu.
+        threads: Of a training. Several each wait for one another where they outnumber the cores.
+        tasks: More workers than these would have nothing to do.
+
+    Raises:
+        InputError: There is no GPU where one is asked for.
+    """
+    places: list[Seat] = [{}]
+    most: float = math.inf if threads == 1 else max(processes.cores() // threads, 1)
+    wanted = machine.workers
+    if processes.team_size() > 1:  # torchrun brings its own processes
+        return places
+    if devices.resolve(machine.device).type == "cuda":
+        # all GPUs once, then all a second time
+        places = [{devices.VISIBLE: gpu} for gpu in devices.gpus() * machine.workers_per_gpu]
+        count = len(places) if wanted == "auto" else wanted
+    else:
+        count = max(processes.cores() // threads, 1) if wanted == "auto" else wanted
+    count = int(max(1, min(count, tasks, most)))
+    return list(itertools.islice(itertools.cycle(places), count))
