@@ -56,7 +56,15 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
     type=click.FloatRange(0, 1e6),
     help="Seconds without any work before it ends.",
 )
-def worker(storage: str, artifacts: str | None, study: str | None, wait: float) -> None:
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    help="Processes, or auto: one on each GPU, or on so many cores as a training has threads.",
+)
+def worker(
+    storage: str, artifacts: str | None, study: str | None, wait: float, workers: str
+) -> None:
     """Work on what runs elsewhere: searches, their finals, students of arms.
 
     It takes slots of the unfinished studies of the storage, the oldest first, until all are
@@ -65,7 +73,7 @@ def worker(storage: str, artifacts: str | None, study: str | None, wait: float) 
     """
     from rolekd.cli.working import work
 
-    work(storage, artifacts, study, wait)
+    work(storage, artifacts, study, wait, workers)
 
 
 @click.command()

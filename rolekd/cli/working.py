@@ -1,7 +1,7 @@
 """`rolekd worker`: what it works on, and what it shows meanwhile."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rolekd.cli.progress import SearchProgress, SlotProgress
@@ -10,25 +10,28 @@ from rolekd.fleet import study as studies
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job
 from rolekd.fleet.joining import join
+from rolekd.params import MachineParams
 from rolekd.search.observers import Telling
 from rolekd.search.spec import SearchSpec
+from rolekd.train.seats import Seat, seats
 
 _LOOK_SECONDS = 1.0  # between two looks for more work
 
 
-def work(storage: str, artifacts: str | None, study: str | None, wait: float) -> None:
+def work(storage: str, artifacts: str | None, study: str | None, wait: float, workers: str) -> None:
     """Work on a study, or on all that are unfinished, one after another.
 
     Raises:
         InputError: The study is not there; or there is none, and none comes within `wait` seconds.
     """
+    machine = _machine(workers)
     done = 0
     quiet_since = time.monotonic()
     while True:
         name = study or _oldest_unfinished(storage)
         if name is not None:
             with _shown(name) as watch:
-                join(storage, name, artifacts, watch)
+                join(storage, name, artifacts, watch, lambda job: _seats(machine, job))
             done += 1
             quiet_since = time.monotonic()
         if study:
@@ -42,6 +45,20 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float) ->
             "worker: nothing to do in this storage; start a stage with the same ROLEKD_STORAGE, or "
             "name --wait SECONDS"
         )
+
+
+def _machine(workers: str) -> MachineParams:
+    try:
+        return MachineParams.model_validate(
+            {"workers": workers if workers == "auto" else int(workers)}
+        )
+    except ValueError as error:
+        raise InputError(f"--workers {workers}: no number from 1 to 256, nor auto") from error
+
+
+def _seats(machine: MachineParams, job: Job) -> Sequence[Seat]:
+    of_job = machine.model_copy(update={"device": job.device})
+    return seats(of_job, job.threads, job.slots)
 
 
 def _oldest_unfinished(storage: str) -> str | None:

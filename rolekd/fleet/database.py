@@ -5,13 +5,14 @@ its password.
 """
 
 import contextlib
+import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, bindparam, event, text
 from sqlalchemy.exc import (
     DBAPIError,
     OperationalError,
@@ -30,6 +31,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 _CONNECT_SECONDS = 10
 _SERVERS = ("postgresql", "mysql", "mariadb")
 _WITH_CONNECT_TIMEOUT = ("", "psycopg", "psycopg2", "mysqldb", "pymysql")  # drivers; "": default
+_MOST_AT_ONCE = 500  # of the ids in a query
 _SQLITE_BUSY = ("database is locked", "database table is locked")
 _SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
 
@@ -88,6 +90,35 @@ def seconds_silent(engine: Engine, study: str) -> dict[int, float]:
     with engine.connect() as connection:
         rows = connection.execute(query, {"study": study}).all()
     return {number: (_time(now) - _time(beat)).total_seconds() for number, beat, now in rows}
+
+
+def trials(engine: Engine, study_id: int, first: int) -> list[tuple[int, int, str]]:
+    """Return id, number and state of a study's trials from number `first` on, in order.
+
+    Optuna would read every attribute of all that are not finished anew: half a second for two
+    thousand that wait, and each of fifty workers looks before each claim.
+    """
+    query = text(
+        "SELECT trial_id, number, state FROM trials "
+        "WHERE study_id = :study AND number >= :first ORDER BY number"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(query, {"study": study_id, "first": first}).all()
+    return [(identity, number, state) for identity, number, state in rows]
+
+
+def attributes(engine: Engine, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the user attributes of trials, by their ids."""
+    query = text(
+        "SELECT trial_id, key, value_json FROM trial_user_attributes WHERE trial_id IN :ids"
+    ).bindparams(bindparam("ids", expanding=True))
+    found: dict[int, dict[str, Any]] = {identity: {} for identity in ids}
+    with engine.connect() as connection:
+        for start in range(0, len(ids), _MOST_AT_ONCE):
+            part = {"ids": ids[start : start + _MOST_AT_ONCE]}
+            for identity, key, value in connection.execute(query, part):
+                found[identity][key] = json.loads(value)
+    return found
 
 
 def write_params(engine: Engine, trial: int, params: Iterable[tuple[str, float, str]]) -> None:

@@ -72,6 +72,11 @@ class Job(Protocol):
         ...
 
     @property
+    def device(self) -> str:
+        """What it trains on, cpu or cuda: their sums differ, so that no job mixes them."""
+        ...
+
+    @property
     def slots(self) -> int:
         """The largest number of slots."""
         ...
@@ -148,6 +153,15 @@ def refuse_other_versions(job: Job) -> None:
         raise InputError(
             f"this worker is not like the others ({'; '.join(found)}); install the same versions "
             "here"
+        )
+
+
+def refuse_other_device(job: Job, there: bool) -> None:
+    """Refuse a job that trains on GPUs where none is `there`."""
+    if job.device != "cpu" and not there:
+        raise InputError(
+            f"study {job.name}: trains on GPUs ({job.device}), and PyTorch finds none here; work "
+            "on it from a machine with one"
         )
 
 

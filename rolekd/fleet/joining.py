@@ -1,37 +1,18 @@
-"""Becoming a worker: the same versions, the inputs, the trainer with its threads."""
+"""Becoming workers of a job that was started elsewhere: versions, device, inputs."""
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rolekd.errors import InputError
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.board import Board
-from rolekd.fleet.jobs import Job, Trainer, refuse_other_versions
+from rolekd.fleet.jobs import Job, refuse_other_device, refuse_other_versions
 from rolekd.fleet.study import Ledger
-from rolekd.fleet.worker import Worker
-
-
-def limit_threads(count: int) -> None:
-    """Give the numeric libraries `count` threads, those imported already and those to come.
-
-    Not numba: no function of ours has threads of numba's, and once these exist it compiles nothing
-    where their number in the environment is another one.
-    """
-    for name in ("OMP", "MKL", "OPENBLAS"):
-        os.environ[f"{name}_NUM_THREADS"] = str(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
-
-
-def make_trainer(job: Job, inputs: Path, keep: Path) -> Trainer:
-    """Make a job's trainer, with the threads that the job names."""
-    limit_threads(job.threads)
-    trainer = job.make_trainer(inputs, keep)
-    limit_threads(job.threads)
-    return trainer
+from rolekd.fleet.team import Team
+from rolekd.fleet.worker import Worker, make_trainer
+from rolekd.train import devices
 
 
 def join(
@@ -39,6 +20,7 @@ def join(
     study: str,
     artifacts: str | None = None,
     watch: Callable[[Job], Callable[[Board], None]] = lambda _: lambda _: None,
+    seats: Callable[[Job], Sequence[Mapping[str, str]]] = lambda _: ({},),
 ) -> Board:
     """Work on a job that was started elsewhere, until it is finished.
 
@@ -47,9 +29,11 @@ def join(
         study: Name of its study.
         artifacts: Address of its artifact store; None: as the one knows it that started it.
         watch: Job -> what is called with every reading of its ledger.
+        seats: Job -> what each process has in its environment besides this one's, this one first.
     """
     ledger = Ledger.open(storage, study)
     refuse_other_versions(ledger.job)
+    refuse_other_device(ledger.job, bool(devices.gpus()))
     if ledger.artifacts is None:
         raise InputError(f"study {study}: its inputs are not stored yet; try again in a moment")
     store = open_artifacts(artifacts or ledger.artifacts, study)
@@ -58,5 +42,17 @@ def join(
         inputs, keep = folder / "inputs", folder / "keep"
         store.get_inputs(ledger.job.inputs, inputs)
         keep.mkdir()
-        trainer = make_trainer(ledger.job, inputs, keep)
-        return Worker(ledger, store, trainer, folder, watch(ledger.job)).work()
+        places = seats(ledger.job)
+        os.environ.update(places[0])
+        ledger.job.preload()
+        ledger.close()  # a connection must not be shared through a fork
+        address = artifacts or ledger.artifacts
+        with Team(places[1:], storage, address, study, inputs, keep, folder) as team:
+            tell = watch(ledger.job)
+
+            def pulse(board: Board) -> None:
+                team.check()
+                tell(board)
+
+            trainer = make_trainer(ledger.job, inputs, keep)
+            return Worker(ledger, store, trainer, folder, pulse).work()

@@ -16,10 +16,9 @@ from rolekd.errors import RunError
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job, refuse_other_versions
-from rolekd.fleet.joining import make_trainer
 from rolekd.fleet.study import Ledger
 from rolekd.fleet.team import Team
-from rolekd.fleet.worker import Worker
+from rolekd.fleet.worker import Worker, make_trainer
 from rolekd.processes import exclusive
 
 _LOCK_PATIENCE_SECONDS = 5.0

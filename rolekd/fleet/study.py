@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -51,6 +51,7 @@ _MISSED_BEATS = 6
 # the last is what Python makes of SQLite's message where that names a damaged table
 _ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _SQLITE = "sqlite:///"
+_ENDED = {state.name for state in TrialState if state.is_finished()}
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
 _FIRST_PATIENCE = 1.0
 _SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same file
@@ -79,8 +80,11 @@ class Ledger:
         self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
         storage.grace_period = self.grace_seconds
         self._study_id = self._patiently(lambda: storage.get_study_id_from_name(name))
-        self._settled: dict[int, Entry] = {}
+        # by number: the entries as last read, their states in the database, their ids there
+        self._entries: dict[int, Entry] = {}
+        self._states: dict[int, str] = {}
         self._ids: dict[int, int] = {}
+        self._first = 0  # all before it have ended
 
     @classmethod
     def create(cls, url: str, job: Job, name: str, heartbeat_seconds: int) -> "Ledger":
@@ -134,9 +138,24 @@ class Ledger:
 
     def read(self) -> Board:
         """Read where the job stands."""
-        trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
-        entries = [self._settled.get(trial.number) or self._entry(trial) for trial in trials]
-        return Board(self.job, entries)
+        self._patiently(self._read)
+        return Board(self.job, [self._entries[number] for number in sorted(self._entries)])
+
+    def _read(self) -> None:
+        """Bring the entries up to date; of those that did not move nothing is read."""
+        moved: dict[int, tuple[int, str]] = {}
+        for identity, number, state in database.trials(self.engine, self._study_id, self._first):
+            self._ids[number] = identity
+            known = self._entries.get(number)
+            # who may have claimed a running one can change
+            if known is None or self._states[number] != state or state == "RUNNING":
+                moved[identity] = number, state
+        found = database.attributes(self.engine, list(moved))
+        for identity, (number, state) in moved.items():
+            self._entries[number] = self._entry(number, TrialState[state], found[identity])
+            self._states[number] = state
+        while self._states.get(self._first) in _ENDED:
+            self._first += 1
 
     def enqueue(self, tasks: Iterable[Task]) -> None:
         """Put tasks into the queue."""
@@ -241,20 +260,17 @@ class Ledger:
         finally:
             self._storage.remove_session()
 
-    def _entry(self, trial: FrozenTrial) -> Entry:
-        task = read_task(self.job, trial.user_attrs)
+    def _entry(self, number: int, state: TrialState, attributes: dict[str, Any]) -> Entry:
+        task = read_task(self.job, attributes)
         result = None
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            result = read_result(task, trial.number, trial.user_attrs)
-        state = {
+        if state in (TrialState.COMPLETE, TrialState.PRUNED):
+            result = read_result(task, number, attributes)
+        found = {
             TrialState.WAITING: State.WAITING,
             TrialState.RUNNING: State.RUNNING,
             TrialState.FAIL: State.LOST,
-        }.get(trial.state, State.DUPLICATE if result is None else State.DONE)
-        entry = Entry(trial.number, task, state, read_workers(trial.user_attrs), result)
-        if trial.state.is_finished():
-            self._settled[trial.number] = entry
-        return entry
+        }.get(state, State.DUPLICATE if result is None else State.DONE)
+        return Entry(number, task, found, read_workers(attributes), result)
 
     def _patiently(self, action: Callable[[], T], patience: float | None = None) -> T:
         reset = self._storage.remove_session

@@ -14,9 +14,8 @@ from typing import NoReturn
 from rolekd import workers
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import open_artifacts
-from rolekd.fleet.joining import make_trainer
 from rolekd.fleet.study import Ledger
-from rolekd.fleet.worker import Worker
+from rolekd.fleet.worker import Worker, make_trainer
 
 # More deaths than this are not bad luck: the machine lacks memory, or a library crashes.
 _MOST_REPLACEMENTS = 5

@@ -7,6 +7,8 @@ next, and whoever is idle gives up the slots of the dead and plans what is missi
 import contextlib
 import logging
 import math
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from rolekd.errors import RunError
 from rolekd.fleet.artifacts import Artifacts
 from rolekd.fleet.board import Board, Entry
 from rolekd.fleet.identity import identity, is_dead
-from rolekd.fleet.jobs import Trainer
+from rolekd.fleet.jobs import Job, Trainer
 from rolekd.fleet.study import Ledger
 from rolekd.fleet.tasks import Result
 
@@ -140,3 +142,23 @@ class Worker:
         """Remove the outgrown training states of those generations."""
         for entry in board.outgrown(generations):
             self._artifacts.remove_state(entry.task.slot, entry.number)
+
+
+def limit_threads(count: int) -> None:
+    """Give the numeric libraries `count` threads, those imported already and those to come.
+
+    Not numba: no function of ours has threads of numba's, and once these exist it compiles nothing
+    where their number in the environment is another one.
+    """
+    for name in ("OMP", "MKL", "OPENBLAS"):
+        os.environ[f"{name}_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def make_trainer(job: Job, inputs: Path, keep: Path) -> Trainer:
+    """Make a job's trainer, with the threads that the job names."""
+    limit_threads(job.threads)
+    trainer = job.make_trainer(inputs, keep)
+    limit_threads(job.threads)
+    return trainer

@@ -73,6 +73,11 @@ class SearchSpec:
         return self.search.threads_per_worker
 
     @property
+    def device(self) -> str:
+        """What it trains on, cpu or cuda; trainers of others' making may not say it."""
+        return str(self.training.get("device", "cpu"))
+
+    @property
     def slots(self) -> int:
         """The largest number of slots: a final may have fewer candidates."""
         return self.search.slots

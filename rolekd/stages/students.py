@@ -136,6 +136,11 @@ class Students:
         return int(self.params["threads"])
 
     @property
+    def device(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return str(self.params["machine"]["device"])
+
+    @property
     def slots(self) -> int:
         """See `rolekd.fleet.jobs.Job`."""
         return self.seeds

@@ -6,6 +6,7 @@ __all__ = [
     "evaluate",
     "fit",
     "roles",
+    "seats",
     "state",
     "training",
 ]

@@ -4,11 +4,12 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 
 import torch
 
 from rolekd import processes
-from rolekd.errors import InputError
+from rolekd.errors import InputError, RunError, one_line
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # parameters of mallopt(3), from glibc's malloc.h
@@ -87,6 +88,31 @@ def make_reproducible(device: torch.device) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextlib.contextmanager
+def explained(what: str, batch_size: int) -> Iterator[None]:
+    """Say in one line what a GPU fails with while the block trains.
+
+    Args:
+        what: Is trained.
+        batch_size: Of the training.
+
+    Raises:
+        RunError: Its memory is full, or it is gone.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"training: the GPU's memory is full ({what}, batches of {batch_size}); lower "
+            "training.batch_size, raise training.accumulate, or lower machine.workers_per_gpu"
+        ) from error
+    except torch.AcceleratorError as error:
+        raise RunError(
+            f"training: the GPU failed ({one_line(error)}); look at it (nvidia-smi, dmesg), then "
+            "run again: the work continues where it was"
+        ) from error
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

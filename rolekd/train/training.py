@@ -154,7 +154,13 @@ class Training:
 
         Raises:
             DivergedError: The loss is not finite.
+            RunError: A GPU failed, or its memory is full.
         """
+        weights = sum(parameter.numel() for parameter in self.network.parameters())
+        with devices.explained(f"a network of {weights:,} weights", self.params.batch_size):
+            return self._run_epoch()
+
+    def _run_epoch(self) -> dict[str, float]:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))

@@ -163,3 +163,35 @@ def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_
         CliRunner().invoke(root, arguments, catch_exceptions=False)
     with pytest.raises(InputError, match="study study 2: its inputs are not stored yet"):
         CliRunner().invoke(root, [*arguments, "--study", "study 2"], catch_exceptions=False)
+
+
+def test_a_study_of_gpus_is_refused_without_one(trainers, inputs, make_spec, tmp_path):
+    url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
+    spec = make_spec(device="cuda")
+    ledger = Ledger.create(url, spec, "wide", 10)
+    open_artifacts(store, "wide").put_inputs(inputs, spec.inputs)
+    ledger.publish(store)
+    ledger.close()
+    with pytest.raises(
+        InputError, match=r"study .*: trains on GPUs \(cuda\), and PyTorch finds none"
+    ):
+        CliRunner().invoke(root, ["worker", "--storage", url], catch_exceptions=False)
+    # nothing was claimed
+    assert not Ledger.open(url, "wide").read().entries
+
+
+def test_more_processes_than_slots_end_with_the_work(trainers, inputs, make_spec, tmp_path, digest):
+    url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
+    spec = make_spec(population=2, epochs=4)
+    wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
+    ledger = Ledger.create(url, spec, spec.name, 10)
+    open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
+    ledger.publish(store)
+    ledger.close()
+    call("worker", "--storage", url, "--wait", "0", "--workers", "6")
+    found = run(spec, inputs, tmp_path / "state", storage=Storage(url, store))
+    assert digest(found) == wanted
+    with pytest.raises(InputError, match="--workers many: no number from 1 to 256, nor auto"):
+        CliRunner().invoke(
+            root, ["worker", "--storage", url, "--workers", "many"], catch_exceptions=False
+        )

@@ -11,7 +11,7 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
-from rolekd.errors import InputError
+from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
 from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams
 from rolekd.train import fit as fits
@@ -181,6 +181,32 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     with pytest.raises(DivergedError, match=r"in epoch 0 at learning rate 1e\+30; lower") as caught:
         _training(digits, network, params=params).run_epoch()
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            r"memory is full \(a network of [0-9,]+ weights, batches of 32\); lower training\.",
+        ),
+        (
+            torch.AcceleratorError("CUDA error: device-side assert\nSearch for it"),
+            r"the GPU failed \(.*CUDA error: device-side assert.*\); look at it",
+        ),
+    ],
+)
+def test_what_a_gpu_fails_with_is_one_line(digits, monkeypatch, error, said):
+    network, _ = roles.teacher(TEACHER, digits, 0)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Training, "step", fail)
+    training = _training(digits, network, params=TINY.model_copy(update={"batch_size": 32}))
+    with pytest.raises(RunError, match=said) as caught:
+        training.run_epoch()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, *COMBINATIONS])
