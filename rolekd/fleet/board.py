@@ -1,8 +1,7 @@
-"""Where a search stands: pure functions over the entries of its ledger.
+"""Where a job stands: pure functions over the entries of its ledger.
 
-Several entries can stand for one slot: a lost one and its successor, or the duplicates of two
-workers that planned at once. Duplicates are identical, since plans are pure; the lowest number
-counts, so a slot is done at most once.
+Several entries can stand for one slot, of which all but the last were lost with their workers. So
+a slot is done at most once.
 """
 
 import enum
@@ -17,13 +16,12 @@ from rolekd.fleet.tasks import Result, Slot, Task
 
 
 class State(enum.Enum):
-    """The life of an entry: waiting, running, then one of the other three."""
+    """The life of an entry: waiting, running, then one of the other two."""
 
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     LOST = "lost"
-    DUPLICATE = "duplicate"
 
 
 _ALIVE = (State.WAITING, State.RUNNING, State.DONE)
@@ -83,19 +81,11 @@ class Board:
 
     def waiting(self) -> list[Entry]:
         """Return the entries to claim, the oldest first."""
-        return [entry for entry in self._in(State.WAITING) if self.holds(entry)]
+        return self._in(State.WAITING)
 
     def running(self) -> list[Entry]:
         """Return the entries that somebody works on, or died over."""
         return self._in(State.RUNNING)
-
-    def duplicates(self) -> list[Entry]:
-        """Return waiting entries of slots that an older entry holds."""
-        return [entry for entry in self._in(State.WAITING) if not self.holds(entry)]
-
-    def holds(self, entry: Entry) -> bool:
-        """Tell whether `entry` is the one that counts for its slot."""
-        return self.holders.get(entry.task.slot) is entry
 
     def missing(self, planned: Iterable[Task]) -> list[Task]:
         """Return those of the planned tasks that nothing alive stands for."""

@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -119,6 +119,58 @@ def attributes(engine: Engine, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
             for identity, key, value in connection.execute(query, part):
                 found[identity][key] = json.loads(value)
     return found
+
+
+def add_waiting(
+    engine: Engine, study_id: int, known: int, rows: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Add waiting trials at a stroke, unless somebody has added some since `known` were counted.
+
+    Optuna would take several transactions for each; and of two that plan at once both would add.
+
+    Args:
+        engine: The connections.
+        study_id: Of the study.
+        known: Number of its trials that the caller has seen.
+        rows: The user attributes of each new one.
+
+    Returns:
+        Whether they were added.
+    """
+    study = {"study": study_id}
+    with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":  # there a transaction has the whole file
+            connection.execute(
+                text("SELECT study_id FROM studies WHERE study_id = :study FOR UPDATE"), study
+            )
+        count = text("SELECT COUNT(*) FROM trials WHERE study_id = :study")
+        if connection.execute(count, study).scalar_one() != known:
+            return False
+        connection.execute(
+            text(
+                "INSERT INTO trials (number, study_id, state) VALUES (:number, :study, 'WAITING')"
+            ),
+            [{"number": known + place, **study} for place in range(len(rows))],
+        )
+        added = connection.execute(
+            text(
+                "SELECT trial_id FROM trials WHERE study_id = :study AND number >= :known "
+                "ORDER BY number"
+            ),
+            {"known": known, **study},
+        ).scalars()
+        connection.execute(
+            text(
+                "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+                "VALUES (:trial, :key, :value)"
+            ),
+            [
+                {"trial": trial, "key": key, "value": json.dumps(value)}
+                for trial, row in zip(added, rows, strict=True)
+                for key, value in row.items()
+            ],
+        )
+    return True
 
 
 def write_params(engine: Engine, trial: int, params: Iterable[tuple[str, float, str]]) -> None:

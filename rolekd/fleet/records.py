@@ -42,10 +42,9 @@ def outcome_attribute(result: Result[Any]) -> dict[str, Any]:
     }
 
 
-def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result[Any] | None:
-    """Return the result of a trial; None where it was entered none."""
-    outcome = attributes.get("outcome")
-    return None if outcome is None else Result(task, number, **outcome)
+def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result[Any]:
+    """Return the result of a done trial."""
+    return Result(task, number, **attributes["outcome"])
 
 
 def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:

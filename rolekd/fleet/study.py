@@ -10,7 +10,6 @@ leaves a trial whose silence others notice.
 | somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
 | done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; outcome; parameters |
 | lost with its worker | FAIL; the slot is planned again |
-| planned twice | PRUNED, without an outcome |
 """
 
 import contextlib
@@ -157,13 +156,16 @@ class Ledger:
         while self._states.get(self._first) in _ENDED:
             self._first += 1
 
-    def enqueue(self, tasks: Iterable[Task]) -> None:
-        """Put tasks into the queue."""
-        for task in tasks:
-            trial = optuna.trial.create_trial(
-                state=TrialState.WAITING, user_attrs=task_attributes(self.job, task)
-            )
-            self._patiently(partial(self._study.add_trial, trial))
+    def enqueue(self, tasks: Iterable[Task]) -> bool:
+        """Put tasks into the queue; False, and nothing is done, where somebody was faster.
+
+        Plan by what `read` returned last: the count of entries tells whether that is still so.
+        """
+        rows = [task_attributes(self.job, task) for task in tasks]
+        known = len(self._entries)
+        return self._patiently(
+            lambda: database.add_waiting(self.engine, self._study_id, known, rows)
+        )
 
     def claim(self, entry: Entry, worker: str) -> bool:
         """Take an entry for `worker`; False where another was faster.
@@ -210,10 +212,6 @@ class Ledger:
         `patience` is the number of seconds to wait for a database that does not answer.
         """
         return self._end(entry, TrialState.FAIL, patience=patience)
-
-    def drop(self, entry: Entry) -> bool:
-        """Prune a duplicate."""
-        return self._end(entry, TrialState.PRUNED)
 
     def lose_silent(self) -> None:
         """Give up every running entry whose worker sends no heartbeats any more."""
@@ -262,15 +260,11 @@ class Ledger:
 
     def _entry(self, number: int, state: TrialState, attributes: dict[str, Any]) -> Entry:
         task = read_task(self.job, attributes)
-        result = None
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
             result = read_result(task, number, attributes)
-        found = {
-            TrialState.WAITING: State.WAITING,
-            TrialState.RUNNING: State.RUNNING,
-            TrialState.FAIL: State.LOST,
-        }.get(state, State.DUPLICATE if result is None else State.DONE)
-        return Entry(number, task, found, read_workers(attributes), result)
+            return Entry(number, task, State.DONE, read_workers(attributes), result)
+        found = {TrialState.WAITING: State.WAITING, TrialState.RUNNING: State.RUNNING}
+        return Entry(number, task, found.get(state, State.LOST), read_workers(attributes))
 
     def _patiently(self, action: Callable[[], T], patience: float | None = None) -> T:
         reset = self._storage.remove_session

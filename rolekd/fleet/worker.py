@@ -127,15 +127,13 @@ class Worker:
 
     def _tidy(self, board: Board) -> None:
         """Give up the slots of dead workers; plan what is missing; remove outgrown states."""
-        for entry in board.duplicates():
-            self._ledger.drop(entry)
         for entry in board.running():
             if all(is_dead(worker) for worker in entry.workers):
                 self._ledger.lose(entry)
         self._ledger.lose_silent()
         board = self._ledger.read()
-        if not board.finished and (missing := board.missing(self._plan(board.history))):
-            self._ledger.enqueue(missing)
+        missing = [] if board.finished else board.missing(self._plan(board.history))
+        if missing and self._ledger.enqueue(missing):
             self.sweep(board, [len(board.history) - 2])
 
     def sweep(self, board: Board, generations: list[int]) -> None:

@@ -29,22 +29,19 @@ def whole_search(generations):
 @pytest.mark.parametrize("state", list(State))
 def test_what_is_missing(state):
     board = Board(JOB, [entry(0, TASKS[0], state)])
-    gone = state in (State.LOST, State.DUPLICATE)
+    gone = state is State.LOST
     assert board.missing(TASKS) == (TASKS if gone else TASKS[1:])
 
 
-def test_the_lowest_number_alive_holds_the_slot():
+def test_the_one_that_is_alive_holds_the_slot():
     entries = [
-        entry(9, TASKS[0], State.WAITING),
         entry(5, TASKS[0], State.RUNNING),
         entry(2, TASKS[0], State.LOST),
         entry(3, TASKS[1], State.WAITING),
-        entry(4, TASKS[1], State.WAITING),
     ]
     board = Board(JOB, entries)
     assert board.holders[Slot(0, 0)].number == 5
     assert [each.number for each in board.waiting()] == [3]
-    assert [each.number for each in board.duplicates()] == [4, 9]
     assert [each.number for each in board.running()] == [5]
 
 
@@ -61,10 +58,10 @@ def test_outgrown_are_all_but_the_last_complete_generation():
     entries = [
         *whole_search(3),
         entry(6, TASKS[0], State.LOST),
-        entry(7, TASKS[1], State.DUPLICATE),
+        entry(7, TASKS[1], State.LOST),
     ]
     board = Board(JOB, entries)
-    assert [each.number for each in board.outgrown(range(3))] == [0, 1, 2, 3, 6]
+    assert [each.number for each in board.outgrown(range(3))] == [0, 1, 2, 3, 6, 7]
     assert [each.number for each in board.outgrown([1])] == [2, 3]
     assert Board(JOB, whole_search(1)).outgrown(range(3)) == []
     # killed between storing its state and telling so

@@ -190,20 +190,20 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     assert digest(found) == wanted
 
 
-def test_duplicates_of_two_planners_are_trained_once(
-    trainers, inputs, make_spec, digest, tmp_path, url
-):
+def test_of_two_that_plan_at_once_one_does(trainers, inputs, make_spec, digest, tmp_path, url):
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
-    ledger = Ledger.create(url, spec, STUDY, 10)
-    planned = ledger.job.make_planner()([])
-    ledger.enqueue(planned[:3])
-    ledger.enqueue(planned)
+    one = Ledger.create(url, spec, STUDY, 10)
+    other = Ledger.open(url, STUDY)
+    planned = one.job.make_planner()([])
+    assert one.enqueue(planned[:3])
+    assert not other.enqueue(planned)  # it has not seen the three
+    assert len(other.read().entries) == 3
+    assert other.enqueue(other.read().missing(planned))
+    assert not one.enqueue(planned)
     found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
-    states = [entry.state for entry in ledger.read().entries]
-    assert states.count(State.DUPLICATE) == 3
-    assert states.count(State.DONE) == 20
+    assert [entry.state for entry in one.read().entries] == [State.DONE] * 20
     assert lineage.winner(found.history) == found.line[-1]
 
 
