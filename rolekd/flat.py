@@ -1,5 +1,7 @@
 """Tensors of the CPU as flat numpy arrays, for passes that numba compiled."""
 
+import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ OPTIONS: dict[str, Any] = {
 }
 CHUNK = 4096  # values whose sum is taken in float32; that of chunks is in float64
 
+_NUMBA = importlib.util.find_spec("numba") is not None
 _MOST_THREADS = 4  # a compiled pass has one; with more than these, torch's many are faster
 
 
@@ -26,7 +29,16 @@ def fit(v: Tensor) -> bool:
         and v.device.type == "cpu"
         and torch.get_num_threads() <= _MOST_THREADS
         and not torch.compiler.is_compiling()
+        and _NUMBA
     )
+
+
+def compiled(name: str) -> Any:
+    """Return the module of compiled passes `name`; None where numba is not installed.
+
+    GPU machines often have torch and nothing else: `fit` sends everything to torch there.
+    """
+    return importlib.import_module(name) if _NUMBA else None
 
 
 def dense(v: Tensor) -> Tensor:

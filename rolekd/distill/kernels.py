@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rolekd import flat
+from rolekd.distill.term import TINY
 from rolekd.jit import entry, inner
-
-TINY = 1e-12  # of a length; as a square, of the distance of what coincides
 
 _LOW, _HALF, _HIGH = np.float32(-1), np.float32(0.5), np.float32(1)
 _FLAT, _CUBE = numba.float32[::1], numba.float32[:, :, ::1]

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rolekd import flat
-from rolekd.distill import kernels
 from rolekd.distill.objective import of_whole_batch
-from rolekd.distill.term import Batch, Setting, Term
+from rolekd.distill.term import TINY, Batch, Setting, Term
+
+kernels = flat.compiled("rolekd.distill.kernels")
 
 
 class SoftLabels(Term):
@@ -165,11 +166,11 @@ def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """
     difference = embeddings[None, :, :] - embeddings[:, None, :]
     squared = difference.square().sum(2)
-    apart = ~(squared <= kernels.TINY)  # in this form NaN passes, and is seen in the loss
+    apart = ~(squared <= TINY)  # in this form NaN passes, and is seen in the loss
     distances = torch.where(apart, squared, 1.0).sqrt()
     directions = difference * (apart / distances).unsqueeze(2)
     distances = distances * apart
-    return distances / (distances.sum() / apart.sum().clamp(min=1) + kernels.TINY), directions
+    return distances / (distances.sum() / apart.sum().clamp(min=1) + TINY), directions
 
 
 class _CompiledRKD(torch.autograd.Function):

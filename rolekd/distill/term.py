@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rolekd.distill import vectors
 
+TINY = 1e-12  # of a length; as a square, of the distance of what coincides
 _CANDIDATES = 4  # singular vectors of the student among which the teacher's is looked for
 
 

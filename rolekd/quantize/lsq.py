@@ -20,9 +20,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from rolekd import flat, parallel
 from rolekd.errors import InputError
-from rolekd.quantize import kernels
 from rolekd.quantize.quantizer import ActivationQuantizer, Levels, WeightQuantizer
 
+kernels = flat.compiled("rolekd.quantize.kernels")
 _TINY = 1e-8  # a step never falls below it
 
 
@@ -44,7 +44,8 @@ class _Compiled(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(v, step)
         ctx.range, ctx.factor = (low, high), factor
-        return kernels.rounded(v, max(abs(step.item()), _TINY), low, high)
+        found: Tensor = kernels.rounded(v, max(abs(step.item()), _TINY), low, high)
+        return found
 
     @staticmethod
     @once_differentiable
