@@ -11,6 +11,7 @@ from postgres import ESCAPED, PASSWORD, Server
 from rolekd.errors import RolekdError
 from rolekd.fleet.runner import Storage
 from rolekd.fleet.study import Ledger
+from rolekd.search import phases
 from rolekd.search.runner import run
 
 
@@ -42,6 +43,35 @@ def on_sqlite(trainers, inputs, spec, digest, tmp_path):
 def test_the_result_is_that_of_sqlite(inputs, spec, url, on_sqlite, digest, tmp_path):
     found = run(spec, inputs, tmp_path / "state", workers=2, storage=Storage(url))
     assert digest(found) == on_sqlite
+
+
+@pytest.mark.parametrize("algorithm", ["pbt", "tpe", "random", "cmaes", "ladder"])
+def test_every_proposer_with_a_final(inputs, trainers, make_spec, digest, url, tmp_path, algorithm):
+    final = {
+        "ladder": ["all-2", "all-6"],
+        "start": "ladder",
+        "confirm": {"rungs": [[6, 2], [2, 4]]},
+    }
+    spec = make_spec(population=4, epochs=4, algorithm=algorithm, search=final)
+    found = run(spec, inputs, tmp_path / "state", workers=3, storage=Storage(url))
+    assert digest(found) == digest(run(spec, inputs, tmp_path / "sqlite"))
+    assert found.verdict is not None
+
+
+def test_kill_and_resume_of_a_final(start, trainers, make_spec, inputs, digest, url, tmp_path):
+    final = {"ladder": ["all-2", "all-6"], "confirm": {"rungs": [[5, 2], [3, 6]], "decided": None}}
+    spec = make_spec(population=2, epochs=2, search=final, seconds=0.05)
+    wanted = digest(run(spec, inputs, tmp_path / "sqlite"))
+    searching = start(spec, tmp_path / "state", workers=2, url=url)
+    ledger = None
+    while ledger is None or not phases.rungs(ledger.read().history):
+        assert searching.process.is_alive()
+        with contextlib.suppress(RolekdError):  # the study is not there yet
+            ledger = ledger or Ledger.open(url, spec.name)
+        time.sleep(0.01)
+    searching.kill()
+    searching.process.join()
+    assert start(spec, tmp_path / "state", workers=3, url=url).result() == wanted
 
 
 def test_kill_and_resume(start, spec, url, on_sqlite, tmp_path):
