@@ -10,7 +10,6 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,7 +21,7 @@ from benchmarks.machine import describe
 from rolekd import workers as processes
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.board import State
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.study import Ledger, discard
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.fleet.worker import Worker
 from rolekd.stages.students import Students
@@ -58,7 +57,10 @@ def run(
         began = time.perf_counter()
         gaps = fleet.work(kills, random.Random(0), slots * seconds / workers)
         wall = time.perf_counter() - began
-        board = Ledger.open(url, study).read()
+        ledger = Ledger.open(url, study)
+        board = ledger.read()
+        ledger.close()
+        discard(url, study)
     done = [entry for entry in board.entries if entry.state is State.DONE]
     return {
         "machine": describe(("optuna", "sqlalchemy")),
@@ -102,7 +104,7 @@ class _Fleet:
                 except EOFError:
                     self._members.remove(member)
                     member.process.join()
-            if instants and time.perf_counter() - began > instants[0]:
+            if self._members and instants and time.perf_counter() - began > instants[0]:
                 instants.pop(0)
                 victim = chance.randrange(len(self._members))
                 self._members[victim].process.kill()
@@ -152,8 +154,3 @@ def table(result: dict[str, Any]) -> Table:
         if name != "machine":
             shown.add_row(name.replace("_", " "), str(value))
     return shown
-
-
-def verdict(results: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether no slot was lost, and none has two results."""
-    return not any(one["lost_slots"] or one["slots_with_two_results"] for one in results)

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rolekd import files
 from rolekd.augment import ladder
 from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import RandAugment
@@ -384,13 +385,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     setting = Setting(device, 64, 10_000, 15, given.seconds)
     if given.small:
         setting = Setting(device, 4, 256, 1, given.seconds)
-    found: dict[str, Any] = {}
-    if given.out.exists():
-        found = json.loads(given.out.read_text())
-    found["machine"] = {
+    machine = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
+        "small": given.small,
     }
+    found: dict[str, Any] = {"machine": machine}
+    if given.out.exists():
+        found = files.read_json(given.out)
+        if found.get("machine") != machine:
+            parser.error(f"{given.out}: is of {found.get('machine')}; name another file with --out")
     for name, (part, least) in PARTS.items():
         if (name in found and "error" not in found[name]) or name not in (given.only or PARTS):
             continue
@@ -403,7 +407,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         except Exception as error:  # the other parts are worth their time all the same
             result = {"error": f"{type(error).__name__}: {error}"[:2000]}
         found[name] = {**result, "seconds_taken": round(time.monotonic() - started, 1)}
-        given.out.write_text(json.dumps(found, indent=1))
+        files.write_json(given.out, found)
         say(f"{name}: {json.dumps(found[name])}")
     return found
 

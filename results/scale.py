@@ -13,7 +13,7 @@ import time
 import click
 
 from rolekd.display import say
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.study import Ledger, discard
 from rolekd.fleet.tasks import Outcome, Result
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search.population import plan
@@ -43,6 +43,8 @@ def main(members: int, storage: str | None) -> None:
         _timed("a later reading", ledger.read)
         results = [Result(task, 0, 0.5, 100, 1.0) for task in tasks]
         _timed("plan the next generation", lambda: plan(settings, 0, [results]))
+        ledger.close()
+        discard(url, ledger.name)
         uri = f"sqlite:///{folder}/mlflow.db"
         store.initialise(uri)
         began = time.perf_counter()

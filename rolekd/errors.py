@@ -24,6 +24,10 @@ class RunError(RolekdError):
     """The run itself failed: a loss became NaN, a lock is held, a store is gone. Exit code 1."""
 
 
+class HopelessError(RunError):
+    """A run that would fail again wherever it was tried: its parameters are at fault."""
+
+
 def one_line(error: BaseException, length: int | None = None) -> str:
     """Return what somebody else's error says as one line, of at most `length` characters."""
     return " ".join(str(error).split())[:length]

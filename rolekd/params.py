@@ -376,6 +376,15 @@ class ConfirmParams(Section):
         )
 
     @model_validator(mode="after")
+    def _decided_is_more(self) -> "ConfirmParams":
+        if self.decided is not None and self.decided < self.standard_errors:
+            raise ValueError(
+                f"decided {self.decided:g} is less than standard_errors {self.standard_errors:g}, "
+                "so a final could end before it can be won; make it more, or null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rungs_narrow(self) -> "ConfirmParams":
         for (count, seeds), (fewer, more) in itertools.pairwise(self.rungs):
             if fewer > count or more <= seeds:

@@ -116,8 +116,8 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
     folder = searches.folder(number)
     inputs = folder / f"inputs-{role}"
     data = searches.data(searches.data_seed(number))
-    if not inputs.exists():
-        datasets.save_splits(data, ("search_train", "search_val"), inputs / DATA)
+    shutil.rmtree(inputs, ignore_errors=True)  # of a killed call
+    datasets.save_splits(data, ("search_train", "search_val"), inputs / DATA)
     given = {}
     if role == "student":
         shutil.copy(searches.teacher(teacher), inputs / TEACHER)
@@ -139,7 +139,8 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
         "seconds": round(time.time() - began, 1),
     }
     found.schedule.save(folder / f"{role}.json")
-    append(searches.records("searches"), row)
+    if not any(_is(known, number, role) for known in _rows(searches, "searches")):
+        append(searches.records("searches"), row)
 
 
 def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, Any]:
@@ -220,7 +221,8 @@ def _fill(
     folder.mkdir(parents=True, exist_ok=True)
     teacher = ""
     for role in roles:
-        if not (folder / f"{role}.json").exists():
+        known = any(_is(row, number, role) for row in _rows(searches, "searches"))
+        if not known or not (folder / f"{role}.json").exists():
             learns = Run(searches.data_seed(number), "student", teacher, "", 0)
             spawn = multiprocessing.get_context("spawn")
             one = spawn.Process(target=search, args=(searches, number, role, learns))
@@ -234,11 +236,19 @@ def _fill(
         tasks = [
             pool.submit(train_one, searches, run, _schedule(folder, role, run, winner))
             for run in _wanted(searches, number, role, teacher, winner)
-            if run not in done
+            if run not in done or _is_missed(searches, run)
         ]
         for task in as_completed(tasks):
-            append(searches.records("trainings"), task.result())
+            row = task.result()
+            if _run({key: str(value) for key, value in row.items()}) not in done:
+                append(searches.records("trainings"), row)
         teacher = winner
+
+
+def _is_missed(searches: Searches, run: Run) -> bool:
+    """Tell whether students need the weights of a teacher whose row was made elsewhere."""
+    weights = searches.teacher(Run(run.data, "student", run.what, "", 0))
+    return run.role == "teacher" and run.seed == 0 and not weights.exists()
 
 
 def _schedule(folder: Path, role: str, run: Run, winner: str) -> Path | None:

@@ -85,11 +85,15 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     from rolekd.cli.status import status as read
     from rolekd.fleet import study as studies
 
+    found, faults = [], []
     if study:
-        ledgers, others = [studies.Ledger.open(storage, study)], list[str]()
+        found.append(read(studies.Ledger.open(storage, study)))
     else:
-        ledgers, others = studies.readable(storage)
-    found = [read(ledger) for ledger in ledgers]
+        for ledger, fault in studies.each(storage):
+            if ledger is None:
+                faults.append(fault)
+            else:
+                found.append(read(ledger))
     if as_json:
         say_json(found)
         return
@@ -97,9 +101,9 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     for each in found:
         terminal.print(_line(each), soft_wrap=True)
         terminal.print(_table(each))
-    for fault in others:
+    for fault in faults:
         terminal.print(fault, soft_wrap=True)
-    if not found and not others:
+    if not found and not faults:
         terminal.print("nothing in this storage yet")
 
 

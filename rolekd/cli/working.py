@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rolekd.cli.progress import SearchProgress, SlotProgress
+from rolekd.display import say_error
 from rolekd.errors import InputError
 from rolekd.fleet import study as studies
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job
-from rolekd.fleet.joining import join
+from rolekd.fleet.joining import join, misfit
 from rolekd.params import MachineParams
 from rolekd.search.observers import Telling
 from rolekd.search.spec import SearchSpec
+from rolekd.train import devices
 from rolekd.train.seats import Seat, seats
 
 _LOOK_SECONDS = 1.0  # between two looks for more work
@@ -21,19 +23,29 @@ _LOOK_SECONDS = 1.0  # between two looks for more work
 def work(storage: str, artifacts: str | None, study: str | None, wait: float, workers: str) -> None:
     """Work on a study, or on all that are unfinished, one after another.
 
+    Those that this machine cannot work on are told once, and left to others.
+
     Raises:
-        InputError: The study is not there; or there is none, and none comes within `wait` seconds.
+        InputError: The study is not there, or not for this machine; or there is none, and none
+            comes within `wait` seconds.
     """
-    machine = _machine(workers)
-    done = 0
-    quiet_since = time.monotonic()
+    # the first study gives this process a seat, after which it sees one GPU alone
+    machine, gpus = _machine(workers), devices.gpus()
+    left: dict[str, str] = {}
+    done, quiet_since = 0, time.monotonic()
     while True:
-        name = study or _oldest_unfinished(storage)
+        name = study or _oldest_unfinished(storage, left)
         if name is not None:
             with _shown(name) as watch:
-                join(storage, name, artifacts, watch, lambda job: _seats(machine, job))
-            done += 1
-            quiet_since = time.monotonic()
+                join(
+                    storage,
+                    name,
+                    artifacts,
+                    watch,
+                    lambda job: _seats(machine, job, gpus),
+                    fresh=done > 0,
+                )
+            done, quiet_since = done + 1, time.monotonic()
         if study:
             return
         if name is None:
@@ -56,20 +68,23 @@ def _machine(workers: str) -> MachineParams:
         raise InputError(f"--workers {workers}: no number from 1 to 256, nor auto") from error
 
 
-def _seats(machine: MachineParams, job: Job) -> Sequence[Seat]:
+def _seats(machine: MachineParams, job: Job, gpus: Sequence[str]) -> Sequence[Seat]:
     of_job = machine.model_copy(update={"device": job.device})
-    return seats(of_job, job.threads, job.slots)
+    return seats(of_job, job.threads, job.slots, gpus)
 
 
-def _oldest_unfinished(storage: str) -> str | None:
-    ledgers, _ = studies.readable(storage)
-    found = None
-    for ledger in ledgers:
-        # one whose inputs are not stored yet is of a moment later
-        if found is None and ledger.artifacts is not None and not ledger.read().finished:
-            found = ledger.name
-        ledger.close()
-    return found
+def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
+    """Return the first study to work on; why others are left to others stands in `left`."""
+    for ledger, _ in studies.each(storage):
+        if ledger is None or ledger.read().finished:
+            continue
+        reason = misfit(ledger)
+        if reason is None:
+            return ledger.name
+        if left.get(ledger.name) != reason:
+            left[ledger.name] = reason
+            say_error(reason)
+    return None
 
 
 Watch = Callable[[Job], Callable[[Board], None]]

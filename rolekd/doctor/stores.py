@@ -25,24 +25,25 @@ def runs(uri: str) -> Iterator[Finding]:
 
 
 def searches(storage: str) -> Iterator[Finding]:
-    """Open the studies' storage; name the searches that are unfinished."""
+    """Open the studies' storage; name those that are unfinished."""
     from rolekd.fleet import study
 
     file = store.sqlite_path(storage)
     if file is not None and not file.exists():
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return
-    ledgers, others = study.readable(storage)
+    count, others, unfinished = 0, 0, []
+    for ledger, _ in study.each(storage):
+        count += 1
+        if ledger is None:
+            others += 1
+        elif not ledger.read().finished:
+            unfinished.append(ledger.name)
     if file is not None:
         sqlite.check(file)
-    unfinished = []
-    for ledger in ledgers:
-        if not ledger.read().finished:
-            unfinished.append(ledger.name)
-        ledger.close()
-    found = f"{redact(storage)} answers, {len(ledgers) + len(others)} searches"
+    found = f"{redact(storage)} answers, {count} studies"
     if others:
-        found += f", {len(others)} of another version of rolekd"
+        found += f", {others} of another version of rolekd"
     if unfinished:
         yield Finding(
             "Optuna",

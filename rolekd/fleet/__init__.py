@@ -15,4 +15,5 @@ __all__ = [
     "runner",
     "study",
     "tasks",
+    "worker",
 ]

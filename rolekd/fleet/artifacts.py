@@ -19,7 +19,7 @@ from rolekd.secrets import redact
 
 Errors = tuple[type[Exception], ...]
 
-START_AGAIN = "delete the study (`optuna delete-study`) and run again: the search starts afresh"
+START_AGAIN = "delete the study (`optuna delete-study`) and run again: the work starts afresh"
 
 
 class Store(Protocol):
@@ -78,6 +78,16 @@ class Artifacts:
     def get_state(self, slot: Slot, trial: int, checksum: str, path: Path) -> None:
         """Fetch the training state of a slot as the file `path`, to be read only."""
         self._get(_state_name(slot, trial), checksum, path)
+
+    def has_state(self, slot: Slot, trial: int) -> bool:
+        """Tell whether the training state of a slot is there."""
+        try:
+            self._store.open_reader(f"{self._prefix}.{_state_name(slot, trial)}").close()
+        except self._missing:
+            return False
+        except self._errors as error:
+            raise self._failed("reading", error) from error
+        return True
 
     def remove_state(self, slot: Slot, trial: int) -> None:
         """Remove a training state; one that is gone already is no error."""
@@ -139,7 +149,7 @@ class Artifacts:
         reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
         return RunError(
             f"artifact store {self._address}: {doing} failed ({redact(reason)}); check its space "
-            "and permissions, then run again: the search continues where it was"
+            "and permissions, then run again: the work continues where it was"
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, bindparam, event, text
+from sqlalchemy import BindParameter, Engine, bindparam, column, event, select, table, text
 from sqlalchemy.exc import (
     DBAPIError,
     OperationalError,
@@ -34,6 +34,11 @@ _WITH_CONNECT_TIMEOUT = ("", "psycopg", "psycopg2", "mysqldb", "pymysql")  # dri
 _MOST_AT_ONCE = 500  # of the ids in a query
 _SQLITE_BUSY = ("database is locked", "database table is locked")
 _SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
+
+# "key" is a word of MySQL's own: SQLAlchemy quotes where it must
+_ATTRIBUTES = table(
+    "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
+)
 
 _log = logging.getLogger(__name__)
 
@@ -109,9 +114,8 @@ def trials(engine: Engine, study_id: int, first: int) -> list[tuple[int, int, st
 
 def attributes(engine: Engine, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return the user attributes of trials, by their ids."""
-    query = text(
-        "SELECT trial_id, key, value_json FROM trial_user_attributes WHERE trial_id IN :ids"
-    ).bindparams(bindparam("ids", expanding=True))
+    chosen: BindParameter[list[int]] = bindparam("ids", expanding=True)
+    query = select(_ATTRIBUTES).where(_ATTRIBUTES.c.trial_id.in_(chosen))
     found: dict[int, dict[str, Any]] = {identity: {} for identity in ids}
     with engine.connect() as connection:
         for start in range(0, len(ids), _MOST_AT_ONCE):
@@ -160,12 +164,9 @@ def add_waiting(
             {"known": known, **study},
         ).scalars()
         connection.execute(
-            text(
-                "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
-                "VALUES (:trial, :key, :value)"
-            ),
+            _ATTRIBUTES.insert(),
             [
-                {"trial": trial, "key": key, "value": json.dumps(value)}
+                {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
                 for trial, row in zip(added, rows, strict=True)
                 for key, value in row.items()
             ],
@@ -251,10 +252,10 @@ def _described(error: Exception, url: str, away: float) -> str:
     if "sqlite" in url and any(text in reason for text in _SQLITE_DAMAGED):
         return (
             f"database {redact(url, url)}: is damaged ({redact(reason, url)}); nothing was "
-            "changed: put a copy in its place, or move it away, and its searches start afresh"
+            "changed: put a copy in its place, or move it away, and its work starts afresh"
         )
     since = f" for {away:.0f} s" if away > 1.0 else ""
     return (
         f"database {redact(url, url)}: {redact(reason, url)}{since}; check the address, the "
-        "server and its disk, then run again: the search continues where it was"
+        "server and its disk, then run again: the work continues where it was"
     )

@@ -77,6 +77,11 @@ class Job(Protocol):
         ...
 
     @property
+    def measures(self) -> str:
+        """What the accuracy of a slot is measured on."""
+        ...
+
+    @property
     def slots(self) -> int:
         """The largest number of slots."""
         ...
@@ -160,8 +165,8 @@ def refuse_other_device(job: Job, there: bool) -> None:
     """Refuse a job that trains on GPUs where none is `there`."""
     if job.device != "cpu" and not there:
         raise InputError(
-            f"study {job.name}: trains on GPUs ({job.device}), and PyTorch finds none here; work "
-            "on it from a machine with one"
+            f"trains on GPUs ({job.device}), and PyTorch finds none here; work on it from a "
+            "machine with one"
         )
 
 

@@ -12,7 +12,23 @@ from rolekd.fleet.jobs import Job, refuse_other_device, refuse_other_versions
 from rolekd.fleet.study import Ledger
 from rolekd.fleet.team import Team
 from rolekd.fleet.worker import Worker, make_trainer
-from rolekd.train import devices
+
+
+def misfit(ledger: Ledger) -> str | None:
+    """Return why this machine cannot work on a job, in one line; None: it can."""
+    try:
+        refuse_other_versions(ledger.job)
+        if ledger.job.device != "cpu":
+            from rolekd.train import devices  # imports torch
+
+            refuse_other_device(ledger.job, bool(devices.gpus()))
+    except InputError as error:
+        return f"study {ledger.name}: {error}"
+    if ledger.artifacts is None:
+        return f"study {ledger.name}: its inputs are not stored yet; try again in a moment"
+    if failure := ledger.failure():
+        return f"study {ledger.name}: failed ({failure}); run its stage again"
+    return None
 
 
 def join(
@@ -21,6 +37,8 @@ def join(
     artifacts: str | None = None,
     watch: Callable[[Job], Callable[[Board], None]] = lambda _: lambda _: None,
     seats: Callable[[Job], Sequence[Mapping[str, str]]] = lambda _: ({},),
+    *,
+    fresh: bool = False,
 ) -> Board:
     """Work on a job that was started elsewhere, until it is finished.
 
@@ -30,12 +48,12 @@ def join(
         artifacts: Address of its artifact store; None: as the one knows it that started it.
         watch: Job -> what is called with every reading of its ledger.
         seats: Job -> what each process has in its environment besides this one's, this one first.
+        fresh: This process has computed already, so that no process is forked.
     """
     ledger = Ledger.open(storage, study)
-    refuse_other_versions(ledger.job)
-    refuse_other_device(ledger.job, bool(devices.gpus()))
-    if ledger.artifacts is None:
-        raise InputError(f"study {study}: its inputs are not stored yet; try again in a moment")
+    if reason := misfit(ledger):
+        raise InputError(reason)
+    assert ledger.artifacts is not None
     store = open_artifacts(artifacts or ledger.artifacts, study)
     with tempfile.TemporaryDirectory(prefix="rolekd-worker-") as name:
         folder = Path(name)
@@ -47,7 +65,7 @@ def join(
         ledger.job.preload()
         ledger.close()  # a connection must not be shared through a fork
         address = artifacts or ledger.artifacts
-        with Team(places[1:], storage, address, study, inputs, keep, folder) as team:
+        with Team(places[1:], storage, address, study, inputs, keep, folder, fresh=fresh) as team:
             tell = watch(ledger.job)
 
             def pulse(board: Board) -> None:

@@ -16,7 +16,7 @@ from rolekd.errors import RunError
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job, refuse_other_versions
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.study import Ledger, discard
 from rolekd.fleet.team import Team
 from rolekd.fleet.worker import Worker, make_trainer
 from rolekd.processes import exclusive
@@ -49,7 +49,7 @@ def run(
     *,
     seats: Sequence[Mapping[str, str]] = ({},),
     storage: Storage | None = None,
-    fetch: Callable[[Board, Artifacts], None] = lambda _, __: None,
+    fetch: Callable[[Board, Artifacts], None] | None = None,
 ) -> Board:
     """Do a job, or continue it, to its end.
 
@@ -64,7 +64,7 @@ def run(
         seats: What each process on this machine has in its environment besides this one's, this
             one's own first (`rolekd.train.seats`); changes no result.
         storage: Database and artifact store, if not in `state`.
-        fetch: Takes what the trainings left before the last of it is removed.
+        fetch: Takes what the trainings left. Where a finished job's is gone, it is done anew.
 
     Raises:
         InputError: The study holds other work, or the libraries are others.
@@ -77,10 +77,16 @@ def run(
     with _locked(state):
         refuse_other_versions(job)
         job.preload()  # what the forked workers need
-        scratch, keep = _clean_scratch(state), state / "keep"
-        keep.mkdir(exist_ok=True)
+        # of this job alone: another device's or library's training is none to go on from
+        scratch, keep = _clean_scratch(state), state / "keep" / study
+        keep.mkdir(exist_ok=True, parents=True)
         ledger = Ledger.create(url, job, study, storage.heartbeat_seconds)
         store = open_artifacts(artifacts, study)
+        if fetch is not None and _forgotten(ledger.read(), store):
+            ledger.close()
+            discard(url, study)
+            ledger = Ledger.create(url, job, study, storage.heartbeat_seconds)
+        ledger.fail(None)  # it is tried again
         if ledger.artifacts != artifacts:
             store.put_inputs(inputs, job.inputs)
             ledger.publish(artifacts)
@@ -96,11 +102,22 @@ def run(
             trainer = make_trainer(job, inputs, keep)
             worker = Worker(ledger, store, trainer, scratch, pulse)
             board = worker.work()
-        fetch(board, store)
+        if fetch is not None:
+            fetch(board, store)
         worker.sweep(board, list(range(len(board.history))))
         ledger.close()
         shutil.rmtree(scratch)
     return board
+
+
+def _forgotten(board: Board, store: Artifacts) -> bool:
+    """Tell whether a job is finished, but something that its trainings left is not there."""
+    return board.finished and not all(
+        store.has_state(result.task.slot, result.trial)
+        for results in board.history
+        for result in results
+        if result.state is not None
+    )
 
 
 @contextmanager

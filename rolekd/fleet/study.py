@@ -13,6 +13,7 @@ leaves a trial whose silence others notice.
 """
 
 import contextlib
+import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +51,7 @@ _MISSED_BEATS = 6
 # the last is what Python makes of SQLite's message where that names a damaged table
 _ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _SQLITE = "sqlite:///"
+_DONE = {TrialState.COMPLETE.name, TrialState.PRUNED.name}
 _ENDED = {state.name for state in TrialState if state.is_finished()}
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
 _FIRST_PATIENCE = 1.0
@@ -98,7 +100,7 @@ class Ledger:
         stored = _at_once(lambda: study.user_attrs, url).get("spec")
         if stored is None:
             _at_once(lambda: study.set_user_attr("heartbeat_seconds", heartbeat_seconds), url)
-            _at_once(lambda: _name_objective(study), url)
+            _at_once(lambda: _name_objective(study, job.measures), url)
             _at_once(lambda: study.set_user_attr("spec", job.to_json()), url)
         elif found := differences(stored, job.to_json()):
             raise InputError(
@@ -213,6 +215,15 @@ class Ledger:
         """
         return self._end(entry, TrialState.FAIL, patience=patience)
 
+    def fail(self, reason: str | None) -> None:
+        """Note why the job cannot be done by anybody; None: it is tried again."""
+        self._patiently(partial(self._study.set_user_attr, "failure", reason))
+
+    def failure(self) -> str | None:
+        """Return what `fail` noted."""
+        found = self._patiently(lambda: self._study.user_attrs).get("failure")
+        return None if found is None else str(found)
+
     def lose_silent(self) -> None:
         """Give up every running entry whose worker sends no heartbeats any more."""
         with warnings.catch_warnings():
@@ -238,7 +249,16 @@ class Ledger:
         try:
             return self._patiently(end, patience)
         except UpdateFinishedTrialError:
-            return False
+            # by another; or by us, and the answer was lost
+            return outcome is not None and self._patiently(lambda: self._stands(entry, outcome))
+
+    def _stands(self, entry: Entry, outcome: dict[str, Any]) -> bool:
+        """Tell whether a trial that has ended ended with this outcome."""
+        found = database.attributes(self.engine, [self._id(entry)])[self._id(entry)]
+        return found.get("outcome") == json.loads(json.dumps(outcome)) and any(
+            number == entry.number and state in _DONE
+            for _, number, state in database.trials(self.engine, self._study_id, entry.number)
+        )
 
     def _id(self, entry: Entry) -> int:
         if entry.number not in self._ids:
@@ -272,29 +292,43 @@ class Ledger:
 
 
 def names(url: str) -> list[str]:
-    """Return the names of the jobs in a storage."""
+    """Return the names of the jobs in a storage, the oldest first."""
     storage = _connect(url, create=False)
-    studies = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
+    found = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
     storage.engine.dispose()
-    return sorted(study.study_name for study in studies if "spec" in study.user_attrs)
+    jobs_ = [study for study in found if "spec" in study.user_attrs]
+    return [study.study_name for study in sorted(jobs_, key=lambda study: study._study_id)]
 
 
-def readable(url: str) -> tuple[list[Ledger], list[str]]:
-    """Open all jobs in a storage; return them, and a line for each of another version."""
-    ledgers, faults = [], []
+def each(url: str) -> Iterator[tuple["Ledger | None", str]]:
+    """Yield the jobs in a storage, the oldest first; None and a line for one of another version.
+
+    One is open at a time: a database has few connections.
+    """
     for name in names(url):
         try:
-            ledgers.append(Ledger.open(url, name))
+            ledger = Ledger.open(url, name)
         except InputError as error:
-            faults.append(str(error))
-    return ledgers, faults
+            yield None, str(error)
+            continue
+        try:
+            yield ledger, ""
+        finally:
+            ledger.close()
 
 
-def _name_objective(study: optuna.Study) -> None:
+def discard(url: str, name: str) -> None:
+    """Delete a study."""
+    storage = _connect(url, create=False)
+    _at_once(lambda: optuna.delete_study(study_name=name, storage=storage), url)
+    storage.engine.dispose()
+
+
+def _name_objective(study: optuna.Study, name: str) -> None:
     """Tell optuna-dashboard what the objective is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(["accuracy on search_val"])
+        study.set_metric_names([name])
 
 
 def _at_once(action: Callable[[], T], url: str) -> T:

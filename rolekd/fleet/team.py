@@ -34,6 +34,7 @@ class Team:
         inputs: Folder of the input files.
         keep: See `rolekd.fleet.jobs.Job.make_trainer`.
         scratch: Folder for temporary files.
+        fresh: Fork none, since this process has computed already.
     """
 
     def __init__(
@@ -45,17 +46,19 @@ class Team:
         inputs: Path,
         keep: Path,
         scratch: Path,
+        *,
+        fresh: bool = False,
     ) -> None:
-        self._seats = seats
+        self._seats, self._fresh = seats, fresh
         self._arguments = (storage, artifacts, study, inputs, keep, scratch)
         self._members: list[tuple[workers.Worker, Mapping[str, str]]] = []
         self._replacements = 0
 
     def __enter__(self) -> "Team":
-        self._members += [(self._start(seat), seat) for seat in self._seats]
+        self._members += [(self._start(seat, self._fresh), seat) for seat in self._seats]
         return self
 
-    def _start(self, seat: Mapping[str, str], fresh: bool = False) -> workers.Worker:
+    def _start(self, seat: Mapping[str, str], fresh: bool) -> workers.Worker:
         return workers.Worker.start(_main, *self._arguments, fresh=fresh, environment=seat)
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError, RunError
 from rolekd.fleet.artifacts import Artifacts
 from rolekd.fleet.board import Board, Entry
 from rolekd.fleet.identity import identity, is_dead
@@ -80,6 +80,8 @@ class Worker:
     def _advance_one(self, board: Board) -> bool:
         """Claim a waiting slot and train it; False where there is none."""
         waiting = board.waiting()
+        if waiting and (failure := self._ledger.failure()):
+            raise RunError(failure)
         # where many are at work, each begins elsewhere among the oldest: all would want the same
         # one, and every claim that fails costs the database three transactions
         first = self._chance.randrange(min(len(waiting), len(board.running()) + 1) or 1)
@@ -93,6 +95,8 @@ class Worker:
         try:
             self._train(board, entry)
         except BaseException as error:
+            if isinstance(error, HopelessError):
+                self._ledger.fail(str(error))
             ours = True
             with contextlib.suppress(RunError):
                 ours = self._ledger.lose(entry, patience=0.0)
@@ -139,7 +143,8 @@ class Worker:
         self._ledger.lose_silent()
         board = self._ledger.read()
         missing = [] if board.finished else board.missing(self._plan(board.history))
-        if missing and self._ledger.enqueue(missing):
+        if missing:
+            self._ledger.enqueue(missing)  # or another did
             self.sweep(board, [len(board.history) - 2])
 
     def sweep(self, board: Board, generations: list[int]) -> None:

@@ -143,6 +143,10 @@ class Member:
         self, training: Training, dataset: Dataset, epochs: int, out: Path | None = None
     ) -> Outcome:
         """Train some epochs, write the state to `out`, and measure what would be saved."""
+        with training.explained():
+            return self._run(training, dataset, epochs, out)
+
+    def _run(self, training: Training, dataset: Dataset, epochs: int, out: Path | None) -> Outcome:
         began = time.perf_counter()
         training.prepare()
         seen = epochs * len(dataset.splits["search_train"])

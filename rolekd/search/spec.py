@@ -78,6 +78,11 @@ class SearchSpec:
         return str(self.training.get("device", "cpu"))
 
     @property
+    def measures(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return "accuracy on search_val"
+
+    @property
     def slots(self) -> int:
         """The largest number of slots: a final may have fewer candidates."""
         return self.search.slots

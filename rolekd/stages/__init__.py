@@ -13,5 +13,6 @@ __all__ = [
     "report",
     "search",
     "stage",
+    "students",
     "train_teacher",
 ]

@@ -25,7 +25,7 @@ from rolekd.stages import checks, storage
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common, Students, of_arm, state_file, take
 from rolekd.track.runs import Run
-from rolekd.train import state
+from rolekd.train import devices, state
 from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.seats import seats
 from rolekd.train.state import Row
@@ -151,16 +151,18 @@ def distill(
     Args:
         stage: Opened.
         name: Of the arm.
-        monitors: Show the epochs of the trainings; of the fleet's when they are done.
-        watch: Called with every reading of the fleet's ledger.
+        monitors: Show the epochs of the trainings, where they are this machine's own.
+        watch: Called with every reading of the fleet's ledger, where it has them.
     """
-    params = stage.params
+    # decided here: a worker whose GPU has gone must not go on with the CPU
+    device = devices.resolve(stage.params.machine.device).type
+    machine = stage.params.machine.model_copy(update={"device": device})
+    params = stage.params.model_copy(update={"machine": machine})
     job = Job(params, name, stage.outputs, stage.state)
-    record = _Record(stage, name, monitors if stage.leads else ())
     if storage.is_shared() and processes.team_size() == 1:
-        _share(stage, job, watch, record)
-        _write(stage, job, record.histories)
+        _share(stage, job, watch)
         return
+    record = _Record(stage, name, monitors if stage.leads else ())
     engines.preload()
     places = seats(params.machine, params.threads, params.compare.seeds)
     with Pool(places, functools.partial(train_seeds, job), "seed") as pool:
@@ -175,9 +177,9 @@ def distill(
         _write(stage, job, record.histories)
 
 
-def _share(stage: Stage, job: Job, watch: Watch, record: Callable[[Event], None]) -> None:
-    """Train the students with whoever works on the storage; hear of each when it is done."""
-    params, name = stage.params, job.arm
+def _share(stage: Stage, job: Job, watch: Watch) -> None:
+    """Train the students with whoever works on the storage; hear of each when all are done."""
+    params, name, record = job.params, job.arm, _Record(stage, job.arm, ())
     checks.check(params)
     inputs = Outputs(stage.state / "inputs")
     shutil.rmtree(inputs.root, ignore_errors=True)
@@ -217,6 +219,7 @@ def _share(stage: Stage, job: Job, watch: Watch, record: Callable[[Event], None]
         storage=storage.of_project(students.name),
         fetch=fetch,
     )
+    _write(stage, job, record.histories)
     storage.forget(students.name)
 
 

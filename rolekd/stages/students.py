@@ -111,6 +111,8 @@ class Students:
         """Describe the students of an arm, given the folder of what they may see."""
         values = params.model_dump(mode="json", include={*_SECTIONS})
         row = params.compare.arms[arm].model_dump(mode="json")
+        # a student has nothing to do with the search, which must go with it all the same
+        values["search"] = {"algorithm": "ladder"}
         values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
         # a job that began on a GPU goes on nowhere else
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
@@ -139,6 +141,11 @@ class Students:
     def device(self) -> str:
         """See `rolekd.fleet.jobs.Job`."""
         return str(self.params["machine"]["device"])
+
+    @property
+    def measures(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return "training accuracy"
 
     @property
     def slots(self) -> int:

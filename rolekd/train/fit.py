@@ -50,9 +50,14 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
         One row of metrics for every epoch.
 
     Raises:
-        RunError: The state cannot be read, or is not the same for all processes.
+        RunError: The state cannot be read, or is not the same for all processes; a GPU failed.
         DivergedError: The loss is not finite.
     """
+    with training.explained():
+        return _fit(training, state_file, reporters)
+
+
+def _fit(training: Training, state_file: Path, reporters: Sequence[Reporter]) -> list[Row]:
     _resume(training, state_file)
     for row in training.history:
         metrics = {name: value for name, value in row.items() if name != "epoch"}

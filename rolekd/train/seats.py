@@ -6,7 +6,7 @@ a GPU, so each sees the one it was given, as the first: the trainings know nothi
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rolekd import processes
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 Seat = Mapping[str, str]
 
 
-def seats(machine: "MachineParams", threads: int, tasks: int) -> list[Seat]:
+def seats(
+    machine: "MachineParams", threads: int, tasks: int, gpus: Sequence[str] | None = None
+) -> list[Seat]:
     """Return the seats of this machine's workers, one at least.
 
     Args:
         machine: Device, workers, workers_per_gpu.
         threads: Of a training. Several each wait for one another where they outnumber the cores.
         tasks: More workers than these would have nothing to do.
+        gpus: Those of this machine, as `devices.gpus` said before this process took a seat; None:
+            it has none yet.
 
     Raises:
         InputError: There is no GPU where one is asked for.
@@ -36,7 +40,8 @@ def seats(machine: "MachineParams", threads: int, tasks: int) -> list[Seat]:
         return places
     if devices.resolve(machine.device).type == "cuda":
         # all GPUs once, then all a second time
-        places = [{devices.VISIBLE: gpu} for gpu in devices.gpus() * machine.workers_per_gpu]
+        names = [*(devices.gpus() if gpus is None else gpus)]
+        places = [{devices.VISIBLE: gpu} for gpu in names * machine.workers_per_gpu]
         count = len(places) if wanted == "auto" else wanted
     else:
         count = max(processes.cores() // threads, 1) if wanted == "auto" else wanted

@@ -1,5 +1,6 @@
 """A training: everything that its epochs change, as one object. The loop over batches is flat."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -15,7 +16,7 @@ from rolekd import parallel, processes, seeds
 from rolekd.data.batches import Augment, Batches
 from rolekd.data.dataset import Indices
 from rolekd.distill.objective import Objective, Progress
-from rolekd.errors import InputError, RunError
+from rolekd.errors import HopelessError, InputError
 from rolekd.models import as_products
 from rolekd.quantize.changes import levels, share_changed
 from rolekd.quantize.dead import dead
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rolekd.params import TrainingParams
 
 
-class DivergedError(RunError):
+class DivergedError(HopelessError):
     """The loss became NaN or infinite."""
 
 
@@ -134,6 +135,11 @@ class Training:
         """Write all that the epochs have changed, atomically."""
         state.save(path, self._modules(), self.optimizer, self._owner, self.history)
 
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """Say in one line what a GPU fails with in this training; see `devices.explained`."""
+        weights = sum(parameter.numel() for parameter in self.network.parameters())
+        return devices.explained(f"a network of {weights:,} weights", self.params.batch_size)
+
     def prepare(self) -> None:
         """Have the objective learn what it needs before the first epoch; later do nothing."""
         if not self.history:
@@ -154,13 +160,7 @@ class Training:
 
         Raises:
             DivergedError: The loss is not finite.
-            RunError: A GPU failed, or its memory is full.
         """
-        weights = sum(parameter.numel() for parameter in self.network.parameters())
-        with devices.explained(f"a network of {weights:,} weights", self.params.batch_size):
-            return self._run_epoch()
-
-    def _run_epoch(self) -> dict[str, float]:
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
         progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))

@@ -128,7 +128,7 @@ def test_a_study_of_another_version_is_told_and_harms_no_other(trainers, make_sp
             root, ["worker", "--storage", url, "--study", "old"], catch_exceptions=False
         )
     (finding,) = searches(url)
-    assert "2 searches, 1 of another version of rolekd; unfinished: new" in finding.found
+    assert "2 studies, 1 of another version of rolekd; unfinished: new" in finding.found
 
 
 def test_faults_of_the_commands(tmp_path, monkeypatch):
@@ -147,7 +147,8 @@ def test_faults_of_the_commands(tmp_path, monkeypatch):
 
 def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_path, digest):
     url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
-    arguments = ["worker", "--storage", url, "--wait", "0"]
+    # two processes: those of the second study must not be forked by one that has computed
+    arguments = ["worker", "--storage", url, "--wait", "0", "--workers", "2"]
     specs = [make_spec(seed=seed, population=2, epochs=4) for seed in (1, 2, 3)]
     for number, spec in enumerate(specs):
         ledger = Ledger.create(url, spec, f"study {number}", 10)
@@ -175,7 +176,13 @@ def test_a_study_of_gpus_is_refused_without_one(trainers, inputs, make_spec, tmp
     with pytest.raises(
         InputError, match=r"study .*: trains on GPUs \(cuda\), and PyTorch finds none"
     ):
-        CliRunner().invoke(root, ["worker", "--storage", url], catch_exceptions=False)
+        CliRunner().invoke(
+            root, ["worker", "--storage", url, "--study", "wide"], catch_exceptions=False
+        )
+    # where none is named it is left to others, and told
+    done = CliRunner().invoke(root, ["worker", "--storage", url, "--wait", "0"])
+    assert "study wide: trains on GPUs" in done.stderr
+    assert isinstance(done.exception, InputError)
     # nothing was claimed
     assert not Ledger.open(url, "wide").read().entries
 

@@ -1,4 +1,5 @@
 import multiprocessing
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -44,6 +45,20 @@ def test_no_entry_is_claimed_twice(url, ledger):
     assert sum(bool(numbers) for numbers in claimed) > 1
 
 
+def test_a_result_whose_answer_was_lost_counts(ledger):
+    ledger.enqueue(ledger.job.make_planner()([])[:2])
+    first, second = ledger.read().waiting()
+    for entry in (first, second):
+        assert ledger.claim(entry, "me")
+    result = Result(first.task, first.number, 0.5, 10, 1.0, "state")
+    assert ledger.finish(first, result)
+    assert ledger.finish(first, result)  # the answer did not arrive, so it is said again
+    other = Result(first.task, first.number, 0.5, 10, 2.0, "state")
+    assert not ledger.finish(first, other)  # another's
+    assert ledger.lose(second)
+    assert not ledger.finish(second, Result(second.task, second.number, 0.5, 10, 1.0, "state"))
+
+
 def test_what_is_entered_is_read(ledger):
     tasks = ledger.job.make_planner()([])
     ledger.enqueue(tasks)
@@ -55,7 +70,7 @@ def test_what_is_entered_is_read(ledger):
     with ledger.beating(entry):
         assert ledger.finish(entry, result)
     assert ledger.read().holders[tasks[0].slot].result == result
-    assert not ledger.finish(entry, result)
+    assert not ledger.finish(entry, replace(result, seconds=9.0))  # another's
     assert not ledger.lose(entry)
 
 

@@ -16,8 +16,9 @@ import torch
 
 from rolekd import files
 from rolekd.augment import named
+from rolekd.cli import working
 from rolekd.data import dataset as datasets
-from rolekd.errors import RolekdError
+from rolekd.errors import InputError, RolekdError
 from rolekd.files import digest_path
 from rolekd.fleet import study as studies
 from rolekd.outputs import Outputs
@@ -302,10 +303,41 @@ def test_the_fleet_leaves_the_same_bytes(start, undisturbed, shared, workers):
     assert _finish(process) == 0
     assert _result(root) == _result(undisturbed)
     assert sorted(map(str, _told(root))) == sorted(map(str, _told(undisturbed)))
-    (ledger,), _ = studies.readable(shared)
+    ((ledger, _),) = studies.each(shared)
     assert ledger.read().finished
     assert ledger.name.startswith(f"students-{ARM}-")
     assert not (root / "state").exists()
+
+
+def test_a_finished_arm_is_fetched_or_trained_again(start, undisturbed, shared, tmp_path):
+    for folder in ("first", "second"):
+        process, root = start(1, folder)
+        assert _finish(process) == 0
+        assert _result(root) == _result(undisturbed)
+    # the store has lost what the finished study says is there
+    for path in (tmp_path / "store").iterdir():
+        path.unlink()
+    process, root = start(1, "third")
+    assert _finish(process) == 0
+    assert _result(root) == _result(undisturbed)
+
+
+def test_a_student_that_diverges_ends_no_other_worker(start, shared, monkeypatch, tmp_path):
+    def diverge(_):
+        raise DivergedError("the loss became nan; lower the learning rate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "run_epoch", diverge)
+        process, root = start(1)
+        assert _finish(process) == 1
+    assert (root / "error").read_text() == "the loss became nan; lower the learning rate"
+    with pytest.raises(InputError, match="nothing to do in this storage"):
+        working.work(shared, None, None, 0.0, "1")
+    with pytest.raises(InputError, match=r"study .*: failed \(the loss became nan; lower"):
+        ((ledger, _),) = studies.each(shared)
+        working.work(shared, None, ledger.name, 0.0, "1")
+    process, root = start(1)  # its stage tries again
+    assert _finish(process) == 0
 
 
 def test_a_worker_elsewhere_trains_students_too(start, shared, tmp_path):
@@ -325,7 +357,7 @@ def test_a_worker_elsewhere_trains_students_too(start, shared, tmp_path):
         assert _finish(process) == 0
         worker.terminate()
         assert f"worker on students-{ARM}-" in worker.communicate()[1]
-    (ledger,), _ = studies.readable(shared)
+    ((ledger, _),) = studies.each(shared)
     assert len({entry.workers for entry in ledger.read().entries}) == 2  # both had a part in it
     assert not list((tmp_path / "elsewhere").iterdir())
     with pytest.MonkeyPatch.context() as alone:

@@ -196,7 +196,7 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
         ),
     ],
 )
-def test_what_a_gpu_fails_with_is_one_line(digits, monkeypatch, error, said):
+def test_what_a_gpu_fails_with_is_one_line(digits, monkeypatch, tmp_path, error, said):
     network, _ = roles.teacher(TEACHER, digits, 0)
 
     def fail(*_):
@@ -205,7 +205,7 @@ def test_what_a_gpu_fails_with_is_one_line(digits, monkeypatch, error, said):
     monkeypatch.setattr(Training, "step", fail)
     training = _training(digits, network, params=TINY.model_copy(update={"batch_size": 32}))
     with pytest.raises(RunError, match=said) as caught:
-        training.run_epoch()
+        fit(training, tmp_path / "state")
     assert "\n" not in str(caught.value)
 
 
