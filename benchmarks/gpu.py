@@ -13,7 +13,7 @@ these alone. Parts are written as they are done; called again with the same file
 | compiled | The same with torch.compile, where there is time |
 | paper | Two epochs of the preset cifar100-paper; both stages in hours and money |
 | resumed | Does a training that is stopped and resumed end in the same bytes? |
-| population | Do 8 members end the same in 1 process and in 4 that share the GPU? |
+| population | Is a search of 8 members the same with 1 process and with 4 on the GPU? |
 """
 
 import argparse
@@ -22,6 +22,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import io
 import json
 import multiprocessing
 import statistics
@@ -40,6 +41,7 @@ from rolekd import files
 from rolekd.augment import ladder
 from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import RandAugment
+from rolekd.augment.policy import Policy
 from rolekd.augment.recipe import Augmentation
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
@@ -47,6 +49,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective, Progress
+from rolekd.search.population import Result, plan
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.training import Training
@@ -300,12 +303,12 @@ def paper(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _small(setting: Setting, seed: int, policy: str) -> Training:
+def _small(setting: Setting, seed: int, policy: Policy) -> Training:
     dataset = _data(640, side=8, channels=1, classes=10)
     params: Any = SimpleNamespace(model=SimpleNamespace(name="resnet8", width=8))
     network, _ = roles.teacher(params, dataset, seed)
     params = _training(epochs=4, batch_size=64, learning_rate=1e-2)
-    return _begin(network, Objective(), dataset, setting, params, seed, ladder.policy(policy))
+    return _begin(network, Objective(), dataset, setting, params, seed, policy)
 
 
 def _digest(network: nn.Module) -> str:
@@ -317,10 +320,10 @@ def _digest(network: nn.Module) -> str:
 
 def resumed(setting: Setting) -> dict[str, Any]:
     """Compare a training of four epochs with one that is saved, dropped and loaded after two."""
-    whole = _small(setting, 3, "all-3")
+    whole = _small(setting, 3, ladder.policy("all-3"))
     for _ in range(4):
         whole.run_epoch()
-    first, second = (_small(setting, 3, "all-3") for _ in range(2))
+    first, second = (_small(setting, 3, ladder.policy("all-3")) for _ in range(2))
     for _ in range(2):
         first.run_epoch()
     by_file = importlib.util.find_spec("safetensors") is not None
@@ -339,25 +342,67 @@ def resumed(setting: Setting) -> dict[str, Any]:
     return {"equal": found[0] == found[1], "by_file": by_file, "digests": list(found)}
 
 
-def _member(device: str, number: int) -> str:
+def _slot(device: str, number: int, before: bytes | None, policy: tuple[int, ...]) -> bytes:
+    """Train a member one epoch from its parent's state; return its own."""
     setting = Setting(devices.prepare(device, 1), 8, 0, 1, 0.0)
-    training = _small(setting, number, f"all-{number}")
-    for _ in range(4):
-        training.run_epoch()
-    return _digest(training.network)
+    training = _small(setting, number, Policy(policy))
+    if before is not None:
+        state = _read(before)
+        training.network.load_state_dict(state["network"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.history = state["history"]
+    training.run_epoch()
+    made = io.BytesIO()
+    torch.save(
+        {
+            "network": training.network.state_dict(),
+            "optimizer": training.optimizer.state_dict(),
+            "history": training.history,
+        },
+        made,
+    )
+    return made.getvalue()
+
+
+def _read(state: bytes) -> Any:
+    return torch.load(io.BytesIO(state), weights_only=True)
+
+
+def _search(pool: Any, device: str) -> list[str]:
+    """Search as `rolekd.search.population` plans: 8 members, 3 generations of an epoch."""
+    search: Any = SimpleNamespace(
+        population=8, epochs=3, interval_epochs=1, rounds=[(1, 3)], quantile=0.25, start="none",
+        resample_probability=0.2, max_step=3, ladder=(),
+    )  # fmt: skip
+    history: list[list[Any]] = []
+    states: dict[int, bytes] = {}
+    digests = []
+    for _ in range(3):
+        tasks = plan(search, 0, history)
+        jobs = [
+            (device, task.slot.member, states.get(task.parent.member) if task.parent else None,
+             task.policy)
+            for task in tasks
+        ]  # fmt: skip
+        made = pool.starmap(_slot, jobs, chunksize=1)
+        states = {task.slot.member: state for task, state in zip(tasks, made, strict=True)}
+        digests += [hashlib.sha256(state).hexdigest() for state in made]
+        losses = [_read(state)["history"][-1]["loss"] for state in made]
+        pairs = zip(tasks, losses, strict=True)
+        history.append([Result(task, 0, 1 / (1 + loss), 0, 0.0) for task, loss in pairs])
+    return digests
 
 
 def population(setting: Setting) -> dict[str, Any]:
-    """Train eight members in one process, and in four that share the device."""
+    """Search with one process and with four that share the device; compare every state."""
     spawn = multiprocessing.get_context("spawn")
     found, seconds = {}, {}
     for count in (1, 4):
         began = time.perf_counter()
         with spawn.Pool(count) as pool:
-            jobs = [(setting.device.type, number) for number in range(8)]
-            found[count] = pool.starmap(_member, jobs, chunksize=1)
+            found[count] = _search(pool, setting.device.type)
         seconds[str(count)] = round(time.perf_counter() - began, 1)
-    return {"equal": found[1] == found[4], "seconds": seconds}
+    return {"equal": found[1] == found[4], "states": len(found[1]), "seconds": seconds}
 
 
 PARTS: dict[str, tuple[Callable[[Setting], dict[str, Any]], float]] = {

@@ -207,8 +207,10 @@ class TrainingParams(Section):
         description="training images over which the statistics of BatchNorm are computed anew "
         "after the last epoch; 0: they stay the training's",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the networks in training; losses and weights are float32"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of networks in training, not of weights; auto: bfloat16 on a GPU, float32 on "
+        "a CPU",
     )
     compile: bool = Field(False, description="torch.compile: needs a C++ compiler, or a GPU")
 

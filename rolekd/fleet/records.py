@@ -31,9 +31,10 @@ def read_task(job: Job, attributes: Mapping[str, Any]) -> Task:
     return job.read_task(task, attributes)
 
 
-def outcome_attribute(result: Result[Any]) -> dict[str, Any]:
-    """Return the attribute `outcome` of a done trial."""
+def outcome_attribute(result: Result[Any], device: str) -> dict[str, Any]:
+    """Return the attribute `outcome` of a done trial; `device` is what trained it."""
     return {
+        "device": device,
         "accuracy": result.accuracy,
         "images_seen": result.images_seen,
         "seconds": round(result.seconds, 3),
@@ -44,7 +45,8 @@ def outcome_attribute(result: Result[Any]) -> dict[str, Any]:
 
 def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result[Any]:
     """Return the result of a done trial."""
-    return Result(task, number, **attributes["outcome"])
+    outcome = {key: value for key, value in attributes["outcome"].items() if key != "device"}
+    return Result(task, number, **outcome)
 
 
 def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -202,11 +202,14 @@ class Ledger:
             done.set()
             thread.join()
 
-    def finish(self, entry: Entry, result: Result[Any]) -> bool:
-        """Enter the result of a claimed entry; False where it had been given to another."""
+    def finish(self, entry: Entry, result: Result[Any], device: str = "") -> bool:
+        """Enter the result of a claimed entry; False where it had been given to another.
+
+        `device` is the name of what trained it.
+        """
         values = None if result.accuracy is None else [result.accuracy]
         state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
-        return self._end(entry, state, values, outcome=outcome_attribute(result))
+        return self._end(entry, state, values, outcome=outcome_attribute(result, device))
 
     def lose(self, entry: Entry, patience: float | None = None) -> bool:
         """Give an entry up, so that its slot is planned again; False where it was ended before.

@@ -5,9 +5,11 @@ next, and whoever is idle gives up the slots of the dead and plans what is missi
 """
 
 import contextlib
+import functools
 import logging
 import math
 import os
+import platform
 import random
 import sys
 import tempfile
@@ -131,7 +133,7 @@ class Worker:
             state=checksum,
             extras=outcome.extras,
         )
-        if not self._ledger.finish(entry, result):
+        if not self._ledger.finish(entry, result, _device(self._ledger.job)):
             _log.warning("%s: was given to another worker meanwhile", task.slot)
             self._artifacts.remove_state(task.slot, entry.number)
 
@@ -151,6 +153,18 @@ class Worker:
         """Remove the outgrown training states of those generations."""
         for entry in board.outgrown(generations):
             self._artifacts.remove_state(entry.task.slot, entry.number)
+
+
+@functools.cache
+def _name_of_gpu() -> str:
+    import torch  # has trained by now
+
+    return torch.cuda.get_device_name()
+
+
+def _device(job: Job) -> str:
+    """Return the name of what trains a job here."""
+    return platform.machine() if job.device == "cpu" else _name_of_gpu()
 
 
 def limit_threads(count: int) -> None:

@@ -32,6 +32,8 @@ def of(
         "network": _digest(_described(network)),
         "objective": _digest(_described(objective)),
         "parameters": _digest(vars(params)),
+        # sums differ, and so may the precision
+        "device": next(network.parameters()).device.type,
         "batches": batches.fingerprint,
         "seed": str(batches.seed),
     }

@@ -89,14 +89,17 @@ class Training:
         self._owner = fingerprint.of(network, objective, batches, params)
         self._damping = damping.weight_of(network)
         self._average = Average(network, params.ema_decay) if params.ema_decay else None
+        if _on_gpu(network):
+            # as the images come; a GPU's convolutions would turn their weights in every step
+            network.to(memory_format=torch.channels_last)
         for module in (network, objective):
             synchronise(module)
             as_products(module)
         if params.compile:
             # a gradient rule goes back twice through one forward pass, whose memory must stay
-            import torch._functorch.config
+            from torch._functorch import config
 
-            torch._functorch.config.donated_buffer = False
+            config.donated_buffer = False
             network.compile()
         self.optimizer = make_optimizer(network, objective, params)
         self.history: list[Row] = []
@@ -306,6 +309,10 @@ class Training:
             "strengths.": self._strengths,
         }
         return {prefix: module for prefix, module in found.items() if module is not None}
+
+
+def _on_gpu(network: nn.Module) -> bool:
+    return next(network.parameters()).device.type == "cuda"
 
 
 def _parts(count: int, number: int) -> list[slice]:

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from rolekd.train import devices
 
 # page faults of twenty tensors of 40 MB, written and freed one after another
 _FAULTS = """
@@ -33,3 +36,21 @@ def test_freed_memory_is_used_again_without_the_system():
     cold, warm = map(int, done.stdout.split())
     assert cold > 1000  # else there is nothing to win here: drop `keep_memory`
     assert warm < cold / 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "half"),
+    [
+        ("cpu", "auto", False),
+        ("cpu", "float32", False),
+        ("cpu", "bfloat16", True),
+        ("cuda", "auto", True),
+        ("cuda", "float32", False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:User provided device_type")
+def test_auto_precision_is_bfloat16_on_a_gpu(kind, precision, half):
+    found = devices.autocast(torch.device(kind), precision)
+    assert isinstance(found, torch.autocast) == half
+    if half:
+        assert found.fast_dtype is torch.bfloat16

@@ -183,6 +183,20 @@ def test_a_loss_that_becomes_nan_names_epoch_and_rate(digits):
     assert caught.value.exit_code == 1
 
 
+def test_a_network_in_a_gpus_layout_trains_alike(digits, monkeypatch):
+    histories, states = [], []
+    for gpu in (False, True):
+        monkeypatch.setattr("rolekd.train.training._on_gpu", lambda _, there=gpu: there)
+        network, _ = roles.teacher(TEACHER, digits, 0)
+        training = _training(digits, network)
+        histories.append(training.run_epoch()["loss"])
+        states.append(network.state_dict())
+    assert histories[0] == pytest.approx(histories[1], rel=1e-3)
+    assert states[0].keys() == states[1].keys()
+    assert any(value.is_contiguous(memory_format=torch.channels_last) and value.shape[1] > 1
+               for value in states[1].values() if value.ndim == 4)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
