@@ -178,14 +178,17 @@ def _running(pid):
         return False
 
 
-def test_each_process_has_an_environment_of_its_own():
-    def work(tasks, tell):
-        for _ in tasks:
-            time.sleep(0.05)
-            tell(os.environ["SEAT"])
+def seats(numbers, tell):
+    for _ in numbers:
+        time.sleep(0.05)
+        tell(os.environ["SEAT"])
 
-    heard = []
-    with Pool([{"SEAT": "0"}, {"SEAT": "1"}], work, "seed") as pool:
-        pool.run(range(6), heard.append)
-    assert set(heard) == {"0", "1"}
-    assert "SEAT" not in os.environ
+
+def test_each_process_has_an_environment_of_its_own(alone):
+    def sit():
+        heard = []
+        with Pool([{"SEAT": "0"}, {"SEAT": "1"}], seats, "seed") as pool:
+            pool.run(range(6), heard.append)
+        return set(heard), "SEAT" in os.environ
+
+    assert alone(sit) == ({"0", "1"}, False)

@@ -65,6 +65,7 @@ COMMANDS = {
     "compare": (["test@kd-shared", "test@plain"], 0),
     "doctor": (["--json"], 0),
     "download": (["fashion-mnist", "--to", "raw"], 1),
+    "estimate": (["--json"], 0),
     "params": (["--size", "--taps"], 0),
     "predict": (["--model", "models:/rolekd-digits-student@challenger", "raw.png"], 0),
     "preset": (["list"], 0),
@@ -75,7 +76,7 @@ COMMANDS = {
     "status": ([], 0),
     "summary": ([], 0),
     "sync": ([], 0),
-    "worker": ([], 2),  # no search is unfinished
+    "worker": (["--wait", "0"], 2),  # nothing is unfinished
 }
 
 
