@@ -1,6 +1,5 @@
 """Becoming workers of a job that was started elsewhere: versions, device, inputs."""
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,7 @@ from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job, refuse_other_device, refuse_other_versions
 from rolekd.fleet.study import Ledger
-from rolekd.fleet.team import Team
-from rolekd.fleet.worker import Worker, make_trainer
+from rolekd.fleet.team import Place, work
 
 
 def misfit(ledger: Ledger) -> str | None:
@@ -60,17 +58,7 @@ def join(
         inputs, keep = folder / "inputs", folder / "keep"
         store.get_inputs(ledger.job.inputs, inputs)
         keep.mkdir()
-        places = seats(ledger.job)
-        os.environ.update(places[0])
-        ledger.job.preload()
-        ledger.close()  # a connection must not be shared through a fork
-        address = artifacts or ledger.artifacts
-        with Team(places[1:], storage, address, study, inputs, keep, folder, fresh=fresh) as team:
-            tell = watch(ledger.job)
-
-            def pulse(board: Board) -> None:
-                team.check()
-                tell(board)
-
-            trainer = make_trainer(ledger.job, inputs, keep)
-            return Worker(ledger, store, trainer, folder, pulse).work()
+        place = Place(storage, artifacts or ledger.artifacts, study, inputs, keep, scratch=folder)
+        job = ledger.job
+        _, board = work(ledger, place, seats(job), lambda: watch(job), fresh=fresh)
+        return board

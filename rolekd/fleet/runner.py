@@ -4,7 +4,6 @@ Called again after an interruption, whatever its kind, it continues where it was
 it is the same as without the interruption and with any number of workers.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,7 @@ from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job, refuse_other_versions
 from rolekd.fleet.study import Ledger, discard
-from rolekd.fleet.team import Team
-from rolekd.fleet.worker import Worker, make_trainer
+from rolekd.fleet.team import Place, work
 from rolekd.processes import exclusive
 
 _LOCK_PATIENCE_SECONDS = 5.0
@@ -76,7 +74,6 @@ def run(
     study = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
-        job.preload()  # what the forked workers need
         # of this job alone: another device's or library's training is none to go on from
         scratch, keep = _clean_scratch(state), state / "keep" / study
         keep.mkdir(exist_ok=True, parents=True)
@@ -90,18 +87,8 @@ def run(
         if ledger.artifacts != artifacts:
             store.put_inputs(inputs, job.inputs)
             ledger.publish(artifacts)
-        ledger.close()  # a connection must not be shared through a fork
-        os.environ.update(seats[0])
-        with Team(seats[1:], url, artifacts, study, inputs, keep, scratch) as team:
-            tell = watch()
-
-            def pulse(board: Board) -> None:
-                team.check()
-                tell(board)
-
-            trainer = make_trainer(job, inputs, keep)
-            worker = Worker(ledger, store, trainer, scratch, pulse)
-            board = worker.work()
+        place = Place(url, artifacts, study, inputs, keep, scratch)
+        worker, board = work(ledger, place, seats, watch)
         if fetch is not None:
             fetch(board, store)
         worker.sweep(board, list(range(len(board.history))))

@@ -6,7 +6,9 @@ then the parent has threads, and a fork of those can deadlock.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +16,7 @@ from typing import NoReturn
 from rolekd import workers
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import open_artifacts
+from rolekd.fleet.board import Board
 from rolekd.fleet.study import Ledger
 from rolekd.fleet.worker import Worker, make_trainer
 
@@ -23,34 +26,80 @@ _MOST_REPLACEMENTS = 5
 _log = logging.getLogger(__name__)
 
 
-class Team:
-    """Worker processes beside this one, for the length of a `with` block.
+@dataclass(frozen=True)
+class Place:
+    """Where the workers of this machine find a job, and what they share.
 
-    Args:
-        seats: What each has in its environment besides ours; none: no process.
+    Attributes:
         storage: URL of the database.
         artifacts: Address of the artifact store.
         study: Name of the study.
         inputs: Folder of the input files.
         keep: See `rolekd.fleet.jobs.Job.make_trainer`.
         scratch: Folder for temporary files.
+    """
+
+    storage: str
+    artifacts: str
+    study: str
+    inputs: Path
+    keep: Path
+    scratch: Path
+
+    def worker(self, ledger: Ledger, pulse: Callable[[Board], None] | None = None) -> Worker:
+        """Make the worker of this process."""
+        trainer = make_trainer(ledger.job, self.inputs, self.keep)
+        store = open_artifacts(self.artifacts, self.study)
+        return Worker(ledger, store, trainer, self.scratch, pulse)
+
+
+def work(
+    ledger: Ledger,
+    place: Place,
+    seats: Sequence[Mapping[str, str]],
+    watch: Callable[[], Callable[[Board], None]],
+    *,
+    fresh: bool = False,
+) -> tuple[Worker, Board]:
+    """Do a job to its end in this process and in others beside it.
+
+    Args:
+        ledger: The job's.
+        place: Where everything is.
+        seats: What each process has in its environment besides this one's, this one first.
+        watch: Called when the others are forked; returns what is called with every reading.
+        fresh: This process has computed already, so that none is forked.
+
+    Returns:
+        The worker of this process, and its last reading.
+    """
+    os.environ.update(seats[0])
+    ledger.job.preload()  # what the forked workers need
+    ledger.close()  # a connection must not be shared through a fork
+    with Team(seats[1:], place, fresh=fresh) as team:
+        tell = watch()
+
+        def pulse(board: Board) -> None:
+            team.check()
+            tell(board)
+
+        worker = place.worker(ledger, pulse)
+        return worker, worker.work()
+
+
+class Team:
+    """Worker processes beside this one, for the length of a `with` block.
+
+    Args:
+        seats: What each has in its environment besides ours; none: no process.
+        place: Where everything is.
         fresh: Fork none, since this process has computed already.
     """
 
     def __init__(
-        self,
-        seats: Sequence[Mapping[str, str]],
-        storage: str,
-        artifacts: str,
-        study: str,
-        inputs: Path,
-        keep: Path,
-        scratch: Path,
-        *,
-        fresh: bool = False,
+        self, seats: Sequence[Mapping[str, str]], place: Place, *, fresh: bool = False
     ) -> None:
-        self._seats, self._fresh = seats, fresh
-        self._arguments = (storage, artifacts, study, inputs, keep, scratch)
+        self._seats, self._place, self._fresh = seats, place, fresh
         self._members: list[tuple[workers.Worker, Mapping[str, str]]] = []
         self._replacements = 0
 
@@ -59,7 +108,7 @@ class Team:
         return self
 
     def _start(self, seat: Mapping[str, str], fresh: bool) -> workers.Worker:
-        return workers.Worker.start(_main, *self._arguments, fresh=fresh, environment=seat)
+        return workers.Worker.start(_main, self._place, fresh=fresh, environment=seat)
 
     def __exit__(self, *_: object) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
@@ -92,15 +141,7 @@ def _fail(member: workers.Worker) -> NoReturn:
     raise AssertionError("a worker says nothing but why it fails")
 
 
-def _main(
-    pipe: Connection,  # noqa: ARG001  the ledger is where a worker reports
-    storage: str,
-    artifacts: str,
-    study: str,
-    inputs: Path,
-    keep: Path,
-    scratch: Path,
-) -> None:
-    ledger = Ledger.open(storage, study, patience=None)  # the parent has just been there
-    trainer = make_trainer(ledger.job, inputs, keep)
-    Worker(ledger, open_artifacts(artifacts, study), trainer, scratch).work()
+def _main(pipe: Connection, place: Place) -> None:
+    del pipe  # the ledger is where a worker reports
+    # patiently: the parent has just been there
+    place.worker(Ledger.open(place.storage, place.study, patience=None)).work()

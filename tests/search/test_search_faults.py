@@ -217,7 +217,7 @@ def test_what_is_told_of_a_bug_in_a_worker_is_clean(monkeypatch, capfd, tmp_path
 
     monkeypatch.setattr(team.Ledger, "open", fail)
     monkeypatch.setattr(workers, "_can_fork", lambda: True)
-    with team.Team([{}], "", "", "", tmp_path, tmp_path, tmp_path) as started:
+    with team.Team([{}], team.Place("", "", "", tmp_path, tmp_path, tmp_path)) as started:
         with pytest.raises(ValueError, match="a bug") as caught:
             while True:
                 started.check()
