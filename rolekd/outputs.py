@@ -189,12 +189,14 @@ class SearchMetrics(Metrics):
     """search_teacher, search_student: the winner's accuracy on validation images, 0..1.
 
     With a final, its winner's name and mean over the seeds; and of the best beside none, which may
-    not have been good enough, the mean paired difference to none with its standard error.
+    not have been good enough, the mean paired difference to none with its standard error, in what
+    was measured: accuracy, 0..1, or log loss, nats.
     """
 
     accuracy: float
     winner: str | None = None
     best: str | None = None
+    measure: str | None = None
     gain: float | None = None
     gain_error: float | None = None
     seeds: int | None = None

@@ -353,13 +353,18 @@ class ConfirmParams(Section):
     validation_fraction: SplitFraction = Field(
         0.3, description="of the images of the search, in each split that is drawn anew"
     )
+    measure: Literal["accuracy", "log_loss"] = Field(
+        "log_loss",
+        description="what is compared; log_loss, at the best temperature of each network, tells "
+        "more of few validation images",
+    )
     standard_errors: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         1.0,
         description="a candidate replaces none if its mean paired difference is above so many of "
         "its standard errors",
     )
     decided: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
-        3.0,
+        2.0,
         description="the final ends after a rung whose best has four seeds or more and is above "
         "none by more than so many standard errors; null: all rungs are trained",
     )
@@ -720,22 +725,23 @@ def parse(content: Any, origin: str) -> Params:
         return Params.model_validate(content)
     except ValidationError as error:
         # not its cause: pydantic's own text holds all values, however large and secret
-        raise InputError(f"{origin}: {_faults(error)}") from None
+        raise InputError(f"{origin}: {faults(error)}") from None
 
 
 _MOST_FAULTS = 10
 _MOST_CHARACTERS = 60
 
 
-def _faults(error: ValidationError) -> str:
+def faults(error: ValidationError, model: type[BaseModel] = Params) -> str:
+    """Return the faults of a file in one line; `model` is what it should have been."""
     found = error.errors(include_url=False)
-    lines = [_fault(fault) for fault in found[:_MOST_FAULTS]]
+    lines = [_fault(fault, model) for fault in found[:_MOST_FAULTS]]
     if len(found) > len(lines):
         lines.append(f"and {len(found) - len(lines)} more")
     return "; ".join(lines)
 
 
-def _fault(fault: Any) -> str:
+def _fault(fault: Any, model: type[BaseModel]) -> str:
     location = fault["loc"]
     # pydantic's word for a key that is wrong itself; the key stands before it
     parts = [part for part in location if part != "[key]"]
@@ -743,7 +749,7 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden" and key in REPLACED:
         return f"{key}: is {REPLACED[key]} now; change the file"
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], model)
         hint = did_you_mean(_cut(str(location[-1])), known, "remove it")
         return f"{key}: unknown key; {hint}"
     message = fault["msg"].removeprefix("Value error, ")
@@ -757,8 +763,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Params
+def _known_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for key in location:
         field = model.model_fields.get(str(key))
         annotation = field.annotation if field else None

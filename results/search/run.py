@@ -133,8 +133,9 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
         "role": role,
         "winner": verdict.winner.name,
         "best": verdict.best.name,
-        "gain": round(100 * verdict.best.gain, 3),
-        "error": round(100 * verdict.best.error, 3),
+        "measure": verdict.best.measure,
+        "gain": round(verdict.best.gain, 5),
+        "error": round(verdict.best.error, 5),
         "trainings": sum(len(one.accuracies) for one in verdict.standings),
         "seconds": round(time.time() - began, 1),
     }

@@ -145,11 +145,7 @@ class SearchProgress:
             self._say(f"done, member {number} wins with {accuracy:.2%}")
             return
         winner, best = found.verdict.winner, found.verdict.best
-        told = (
-            f"{best.name} is {100 * best.gain:+.2f} ± {100 * best.error:.2f} points "
-            f"from none over {len(best.differences)} seeds"
-        )
-        self._say(f"done, {winner.name} wins: {told}")
+        self._say(f"done, {winner.name} wins: {best.name} is {best.told}")
 
     def _end(self) -> None:
         if self._task is not None:

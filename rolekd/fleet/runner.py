@@ -48,10 +48,12 @@ def run(
     seats: Sequence[Mapping[str, str]] = ({},),
     storage: Storage | None = None,
     fetch: Callable[[Board, Artifacts], None] | None = None,
+    fresh: bool = False,
 ) -> Board:
     """Do a job, or continue it, to its end.
 
-    Call it before the process has threads of its own: then its workers start in milliseconds.
+    Call it before the process has threads of its own: then its workers start in milliseconds; or
+    say that it has computed already.
 
     Args:
         job: What is shared out.
@@ -63,6 +65,7 @@ def run(
             one's own first (`rolekd.train.seats`); changes no result.
         storage: Database and artifact store, if not in `state`.
         fetch: Takes what the trainings left. Where a finished job's is gone, it is done anew.
+        fresh: This process has computed already, so that no worker is forked.
 
     Raises:
         InputError: The study holds other work, or the libraries are others.
@@ -88,7 +91,7 @@ def run(
             store.put_inputs(inputs, job.inputs)
             ledger.publish(artifacts)
         place = Place(url, artifacts, study, inputs, keep, scratch)
-        worker, board = work(ledger, place, seats, watch)
+        worker, board = work(ledger, place, seats, watch, fresh=fresh)
         if fetch is not None:
             fetch(board, store)
         worker.sweep(board, list(range(len(board.history))))

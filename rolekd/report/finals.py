@@ -16,7 +16,7 @@ from rolekd.report.histories import read_rows
 from rolekd.report.predictor import PREDICTORS, agreement
 from rolekd.report.significance import EXACT_PAIRS, paired_p_value
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
-from rolekd.search.final import NONE, Standing, standings
+from rolekd.search.final import ACCURACY, LOG_LOSS, NONE, SCALES, Standing, Trained, standings
 
 _WIDTH = 4.6  # inches
 
@@ -36,9 +36,19 @@ class Final:
     winner: str
     predictors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
+    @property
+    def measure(self) -> str:
+        """What was compared; the same for all."""
+        return self.standings[0].measure
 
-def read(path: Path, winner: str | None) -> Final | None:
+
+def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
     """Read a search stage's final.csv; None: the search had no final.
+
+    Args:
+        path: Of the file.
+        winner: Name of the candidate whose schedule was taken; None: there was no final.
+        measure: What was compared.
 
     Raises:
         InputError: The file is missing or lacks a column.
@@ -50,12 +60,16 @@ def read(path: Path, winner: str | None) -> Final | None:
         return Final(
             standings(
                 (
-                    int(row["rung"]),
-                    row["candidate"],
-                    int(row["seed"]),
-                    float(row["accuracy"]) if row["accuracy"] else None,
-                )
-                for row in rows
+                    Trained(
+                        int(row["rung"]),
+                        row["candidate"],
+                        int(row["seed"]),
+                        float(row["accuracy"]) if row["accuracy"] else None,
+                        float(row[LOG_LOSS]) if row.get(LOG_LOSS) else None,
+                    )
+                    for row in rows
+                ),
+                measure or ACCURACY,
             ),
             winner,
             {name: found for name in PREDICTORS if (found := _measured(rows, name))},
@@ -87,8 +101,8 @@ def agreements(final: Final) -> list[str]:
         if found is not None:
             rho, p_value = found
             said.append(
-                f"Over {len(shared)} candidates {PREDICTORS[name]} and the accuracy that the final "
-                f"confirms have Spearman's rho {rho:+.2f}, p = {p_value:.3f}."
+                f"Over {len(shared)} candidates {PREDICTORS[name]} and what the final confirms "
+                f"have Spearman's rho {rho:+.2f}, p = {p_value:.3f}."
             )
     return said
 
@@ -96,19 +110,21 @@ def agreements(final: Final) -> list[str]:
 def table(final: Final) -> list[dict[str, str]]:
     """Return a row for each candidate: what it reached, and what that is above none."""
     rows = []
+    scale = SCALES[final.measure]
     for one in final.standings:
         accuracies, count = [100 * value for value in one.accuracies.values()], len(one.accuracies)
         spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
         gain, p_value = "", ""
         if one.name != NONE:
-            gain = f"{100 * one.gain:+.2f}" + (f" ± {100 * one.error:.2f}" if count > 1 else "")
+            gain = scale.show(one.gain)
+            gain += f" ± {scale.show(one.error, sign=False)}" if count > 1 else ""
             p_value = f"{paired_p_value(np.array(one.differences)):.3f}" if count > 1 else ""
         rows.append(
             {
                 "candidate": one.name,
                 "seeds": str(count),
                 "accuracy %": f"{fmean(accuracies):.2f}{spread}",
-                "points above none": gain,
+                f"{scale.unit} better than none": gain,
                 "p": p_value,
                 "": "taken" if one.name == final.winner else "",
             }
@@ -122,10 +138,7 @@ def sentence(final: Final, role: str) -> str:
     if best is None:
         return f"The {role} gets no policy: no candidate does anything."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
-    evidence = (
-        f"{100 * best.gain:+.2f} points above none, standard error {100 * best.error:.2f}, over "
-        f"{len(best.differences)} seeds, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
-    )
+    evidence = f"{best.told}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE:
         return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."
     return f"The {role} gets {final.winner}: {evidence}."
@@ -136,7 +149,7 @@ def figure(final: Final) -> Figure:
 
     A candidate's bar is a standard error each way.
     """
-    groups = _groups(final.standings)
+    groups, scale = _groups(final.standings), SCALES[final.measure]
     with style():
         drawn = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
         axes = drawn.subplots()
@@ -159,13 +172,19 @@ def figure(final: Final) -> Figure:
         _errorbar(axes, places, others, fmt="s", color=FAINT)
         for x, one in zip(places, others, strict=True):
             axes.annotate(
-                legible(one.name), (x, 100 * one.gain), (4, 4), textcoords="offset points", size=8
+                legible(one.name),
+                (x, scale.factor * one.gain),
+                (4, 4),
+                textcoords="offset points",
+                size=8,
             )
         for x, one in [*at, *zip(places, others, strict=True)]:
             if one.name == final.winner:
-                axes.scatter([x], [100 * one.gain], color=ACCENT, s=60, zorder=4, label="taken")
+                axes.scatter(
+                    [x], [scale.factor * one.gain], color=ACCENT, s=60, zorder=4, label="taken"
+                )
         axes.set_xlabel("strength on the ladder; right of it: other schedules")
-        axes.set_ylabel("points above none")
+        axes.set_ylabel(f"{scale.unit} better than none")
         axes.set_xticks(range(0, ladder.HIGHEST + 1, 2))
         if names:
             axes.legend()
@@ -176,8 +195,9 @@ def figure(final: Final) -> Figure:
 def _errorbar(
     axes: Axes, places: Sequence[float], found: Sequence[Standing], **options: Any
 ) -> None:
-    errors = [100 * one.error if len(one.differences) > 1 else 0.0 for one in found]
-    axes.errorbar(places, [100 * one.gain for one in found], errors, capsize=3, **options)
+    factor = SCALES[found[0].measure].factor if found else 1.0
+    errors = [factor * one.error if len(one.differences) > 1 else 0.0 for one in found]
+    axes.errorbar(places, [factor * one.gain for one in found], errors, capsize=3, **options)
 
 
 def _groups(found: Sequence[Standing]) -> Mapping[str, list[tuple[int, Standing]]]:

@@ -107,12 +107,10 @@ def sample_sheet(
 
 def finals_of(outputs: Outputs) -> dict[str, finals.Final]:
     """Return role -> the final of its search, of the searches that had one."""
-    found = {
-        role: finals.read(
-            outputs.final(role), SearchMetrics.load(outputs.metrics(f"search_{role}")).winner
-        )
-        for role in outputs.searched()
-    }
+    found = {}
+    for role in outputs.searched():
+        metrics = SearchMetrics.load(outputs.metrics(f"search_{role}"))
+        found[role] = finals.read(outputs.final(role), metrics.winner, metrics.measure)
     return {role: one for role, one in found.items() if one is not None}
 
 

@@ -20,7 +20,7 @@ from rolekd.augment import ladder
 from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError
 from rolekd.fleet.tasks import Slot
 from rolekd.search import lineage
 from rolekd.search.population import Candidate, Generation, Task
@@ -29,6 +29,32 @@ if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
 NONE = "none"
+ACCURACY, LOG_LOSS = "accuracy", "log_loss"  # what a final can compare
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How people read a difference in a measure.
+
+    Attributes:
+        factor: By which it is multiplied.
+        digits: After the point.
+        unit: After the number.
+    """
+
+    factor: float
+    digits: int
+    unit: str
+
+    def show(self, value: float, *, sign: bool = True) -> str:
+        """Return a difference as text, without the unit."""
+        return f"{self.factor * value:{'+' if sign else ''}.{self.digits}f}"
+
+
+SCALES = {
+    ACCURACY: Scale(100.0, 2, "points"),
+    LOG_LOSS: Scale(1.0, 3, "nats of log loss"),
+}
 _ROUNDING = 1e-9
 _FEWEST = 4  # seeds whose spread says something
 
@@ -40,13 +66,18 @@ class Standing:
     Attributes:
         name: Of the candidate.
         accuracies: Seed -> validation accuracy, 0..1; 0 where the loss became NaN.
-        differences: Of the accuracies to those of none, in the order of the seeds.
+        measure: What decides, `accuracy` or `log_loss`.
+        differences: By how much it is better than none in that, in the order of the seeds: in
+            accuracy, 0..1, or nats.
+        accuracy_gain: Mean paired difference of the accuracy to none's, 0..1.
         rung: The last that it was in, from 0.
     """
 
     name: str
     accuracies: Mapping[int, float]
+    measure: str
     differences: tuple[float, ...]
+    accuracy_gain: float
     rung: int
 
     @property
@@ -61,6 +92,16 @@ class Standing:
         if count < 2:
             return float("inf")
         return float(statistics.stdev(self.differences) / count**0.5)
+
+    @property
+    def told(self) -> str:
+        """How much better than none it is, as people read it."""
+        scale, count = SCALES[self.measure], len(self.differences)
+        spread = f" ± {scale.show(self.error, sign=False)}" if count > 1 else ""
+        text = f"{scale.show(self.gain)}{spread} {scale.unit} better than none over {count} seeds"
+        if self.measure == ACCURACY:
+            return text
+        return f"{text}, in accuracy {SCALES[ACCURACY].show(self.accuracy_gain)} points"
 
 
 @dataclass(frozen=True)
@@ -129,7 +170,7 @@ def plan(
         return []
     count, seeds = settings.confirm.rungs[len(rungs)]
     done = settings.confirm.rungs[len(rungs) - 1][1] if rungs else 0
-    left = _survivors(entered, rungs, count)
+    left = _survivors(entered, rungs, count, settings.confirm.measure)
     # seed by seed, so that a pair is complete soon
     slots = [(candidate, seed) for seed in range(done, seeds) for candidate in left]
     return [
@@ -158,7 +199,7 @@ def over(settings: "SearchParams", rungs: Sequence[Generation]) -> bool:
         return True
     if not rungs or settings.confirm.decided is None:
         return False
-    found = standings(_trainings(rungs))
+    found = standings(_trainings(rungs), settings.confirm.measure)
     best = next((one for one in found if one.name != NONE), None)
     if best is None or len(best.differences) < _FEWEST:
         return best is None
@@ -169,15 +210,15 @@ def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
     """Judge a final whose rungs are complete.
 
     Raises:
-        RunError: The loss of every training became NaN.
+        HopelessError: The loss of every training became NaN.
     """
     assert settings.confirm is not None
     if all(result.accuracy is None for rung in rungs for result in rung):
-        raise RunError(
+        raise HopelessError(
             "search: the loss of every training of the final became NaN; lower the learning rate "
             "of the role that is searched"
         )
-    found = standings(_trainings(rungs))
+    found = standings(_trainings(rungs), settings.confirm.measure)
     # where no candidate does anything, none is alone
     best = next((one for one in found if one.name != NONE), found[0])
     bound = max(0.0, settings.confirm.standard_errors * best.error)
@@ -187,29 +228,66 @@ def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
     return Verdict(found, best, winner, _entered(rungs)[winner.name].schedule)
 
 
-def standings(trainings: Iterable[tuple[int, str, int, float | None]]) -> list[Standing]:
+@dataclass(frozen=True)
+class Trained:
+    """A training of a final.
+
+    Attributes:
+        rung, candidate, seed: Which.
+        accuracy: None: the loss became NaN, which is as bad as can be.
+        log_loss: None: the trainer does not tell it.
+    """
+
+    rung: int
+    candidate: str
+    seed: int
+    accuracy: float | None
+    log_loss: float | None = None
+
+
+def standings(trainings: Iterable[Trained], measure: str = ACCURACY) -> list[Standing]:
     """Return the standing of each candidate: who came farthest first, of these the best.
 
     Args:
-        trainings: Rung, candidate, seed and accuracy of each; no accuracy, the loss became NaN, is
-            as bad as one can be. None has every seed that another has.
+        trainings: All; none has every seed that another has.
+        measure: What is compared. Log loss is so only where all trainings tell it.
     """
-    found: dict[str, dict[int, float]] = {}
+    rows = list(trainings)
+    if any(row.log_loss is None for row in rows):
+        measure = ACCURACY
+    accuracies: dict[str, dict[int, float]] = {}
+    scores: dict[str, dict[int, float]] = {}
     last: dict[str, int] = {}
-    for rung, name, seed, accuracy in trainings:
-        found.setdefault(name, {})[seed] = accuracy or 0.0
-        last[name] = max(rung, last.get(name, 0))
-    none = found[NONE]
-    rows = [
-        Standing(name, own, tuple(own[seed] - none[seed] for seed in sorted(own)), last[name])
-        for name, own in found.items()
+    for row in rows:
+        accuracy = row.accuracy or 0.0
+        accuracies.setdefault(row.candidate, {})[row.seed] = accuracy
+        score = accuracy if measure == ACCURACY else -(row.log_loss or 0.0)
+        scores.setdefault(row.candidate, {})[row.seed] = score
+        last[row.candidate] = max(row.rung, last.get(row.candidate, 0))
+    none = scores[NONE]
+    found = [
+        Standing(
+            name,
+            accuracies[name],
+            measure,
+            tuple(own[seed] - none[seed] for seed in sorted(own)),
+            statistics.fmean(accuracies[name][seed] - accuracies[NONE][seed] for seed in own),
+            last[name],
+        )
+        for name, own in scores.items()
     ]
-    return sorted(rows, key=lambda one: (-one.rung, -one.gain))
+    return sorted(found, key=lambda one: (-one.rung, -one.gain))
 
 
-def _trainings(rungs: Iterable[Generation]) -> list[tuple[int, str, int, float | None]]:
+def _trainings(rungs: Iterable[Generation]) -> list[Trained]:
     return [
-        (rung, result.task.candidate.name, result.task.seed, result.accuracy)
+        Trained(
+            rung,
+            result.task.candidate.name,
+            result.task.seed,
+            result.accuracy,
+            result.extras.get(LOG_LOSS),
+        )
         for rung, results in enumerate(rungs)
         for result in results
         if result.task.candidate is not None
@@ -223,11 +301,12 @@ def _entered(rungs: Iterable[Generation]) -> dict[str, Candidate]:
 
 
 def _survivors(
-    entered: Sequence[Candidate], rungs: Sequence[Generation], count: int
+    entered: Sequence[Candidate], rungs: Sequence[Generation], count: int, measure: str
 ) -> list[Candidate]:
     """Return none and the best others, as many as the next rung takes, in the order of entry."""
     if not rungs:
         return list(entered)
-    running = [one.name for one in standings(_trainings(rungs)) if one.rung == len(rungs) - 1]
+    found = standings(_trainings(rungs), measure)
+    running = [one.name for one in found if one.rung == len(rungs) - 1]
     kept = {NONE, *[name for name in running if name != NONE][: count - 1]}
     return [candidate for candidate in entered if candidate.name in kept]

@@ -32,12 +32,13 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
+from rolekd.search.final import LOG_LOSS
 from rolekd.search.population import Integers
 from rolekd.search.spec import SearchSpec
 from rolekd.sources import splits
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, constant, make_engine
-from rolekd.train.evaluate import accuracy, predict
+from rolekd.train.evaluate import accuracy, log_loss, predict
 from rolekd.train.state import StateError
 from rolekd.train.training import DivergedError, Training
 
@@ -155,7 +156,9 @@ class Member:
                 for _ in range(epochs):
                     training.run_epoch()
             except DivergedError:
-                return Outcome(float("nan"), seen, time.perf_counter() - began)
+                # as good as a guess
+                worst = {LOG_LOSS: math.log(len(dataset.classes))}
+                return Outcome(float("nan"), seen, time.perf_counter() - began, worst)
         if out is not None:
             training.save(out)  # before the statistics change: children go on with these
         network, final = training.network, training.conclude()
@@ -164,7 +167,8 @@ class Member:
         images, labels = dataset.split("search_val")
         logits = predict(network.eval(), images, Normalize(dataset, self._device))
         found, seconds = accuracy(logits, labels), time.perf_counter() - began
-        return Outcome(found, seen, seconds, predictors.values())
+        extras = {LOG_LOSS: log_loss(logits, labels), **predictors.values()}
+        return Outcome(found, seen, seconds, extras)
 
     def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
         """Return the role's network as a training begins with it, its objective and description."""

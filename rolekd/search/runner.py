@@ -29,6 +29,7 @@ def run(
     workers: int = 1,
     seats: Sequence[Mapping[str, str]] | None = None,
     storage: Storage | None = None,
+    fresh: bool = False,
 ) -> Found:
     """Run a search, or continue it, to its end; see `rolekd.fleet.runner.run`.
 
@@ -40,6 +41,7 @@ def run(
         workers: Processes on this machine, this one included; changes no result.
         seats: The same with a place for each; see `rolekd.fleet.runner.run`.
         storage: Database and artifact store, if not in `state`.
+        fresh: See `rolekd.fleet.runner.run`.
 
     Raises:
         InputError: The study holds another search, or the libraries are others.
@@ -50,7 +52,7 @@ def run(
         return Telling(observers, spec.search)
 
     seats = seats or [{}] * workers
-    board = runner.run(spec, inputs, state, watch, seats=seats, storage=storage)
+    board = runner.run(spec, inputs, state, watch, seats=seats, storage=storage, fresh=fresh)
     proposed, rungs = phases.proposed(board.history), phases.rungs(board.history)
     line = lineage.trace(proposed) if proposed else []
     verdict = final.verdict(spec.search, rungs) if rungs else None

@@ -48,6 +48,10 @@ class Trainer(Protocol):
             seed: Decides split, initial weights and the order of images, so that two schedules
                 with one seed are a pair.
             epochs: Of the training.
+
+        Returns:
+            With the accuracy, and in the extras `log_loss`, if the final is to compare it. One that
+            has none is compared by accuracy.
         """
         ...
 

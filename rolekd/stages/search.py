@@ -77,6 +77,7 @@ def _metrics(found: Found) -> SearchMetrics:
         winner=winner.name,
         accuracy=mean(winner.accuracies.values()),
         best=best.name,
+        measure=best.measure,
         gain=best.gain,
         gain_error=best.error,
         seeds=len(best.differences),

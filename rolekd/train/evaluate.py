@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import optimize
 from torch import nn
 
 from rolekd.data.batches import Normalize
@@ -10,6 +11,7 @@ from rolekd.data.dataset import Dataset, Images, Labels
 from rolekd.quantize.lower import lower
 
 _BATCH = 512
+_TEMPERATURES = (-5.0, 10.0)  # their logarithms; at the upper end all classes are as likely
 
 Logits = npt.NDArray[np.float32]
 
@@ -36,6 +38,24 @@ def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Lo
     )
     parts = [network(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return torch.cat(parts).numpy()
+
+
+def log_loss(logits: Logits, labels: Labels) -> float:
+    """Return the mean log loss, in nats, at the one temperature that makes it least.
+
+    It says of every image how near it is to being right, where accuracy says whether it is, so that
+    few images tell more. The temperature (Guo et al. 2017, section 4.2) takes out how sure the
+    network is of all of them: augmentation makes networks less sure without making them better.
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    own = wide[np.arange(len(labels)), labels]
+
+    def at(logarithm: float) -> float:
+        scale = np.exp(-logarithm)
+        return float(np.mean(np.log(np.exp(scale * wide).sum(axis=1)) - scale * own))
+
+    return float(optimize.minimize_scalar(at, bounds=_TEMPERATURES, method="bounded").fun)
 
 
 def accuracy(logits: Logits, labels: Labels) -> float:

@@ -41,7 +41,7 @@ GAINS = {
 @pytest.fixture
 def final(tmp_path: Path) -> finals.Final:
     files.write_csv(tmp_path / "final.csv", _rows(GAINS))
-    found = finals.read(tmp_path / "final.csv", "all-2")
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
     assert found is not None
     return found
 
@@ -50,27 +50,27 @@ def test_the_table_has_a_row_for_each_candidate(final: finals.Final) -> None:
     rows = finals.table(final)
     assert [row["candidate"] for row in rows] == ["all-2", "none", "all-5", "pbt-1", "geometry-2"]
     assert [row["seeds"] for row in rows] == ["4", "4", "2", "2", "2"]
-    assert rows[0]["points above none"] == "+3.00 ± 0.12"
+    assert rows[0]["points better than none"] == "+3.00 ± 0.12"
     assert rows[0]["p"] == "0.125"  # the smallest of four pairs
     assert [row[""] for row in rows] == ["taken", "", "", "", ""]
-    assert rows[1]["points above none"] == rows[1]["p"] == ""
+    assert rows[1]["points better than none"] == rows[1]["p"] == ""
 
 
 def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
     said = finals.sentence(final, "student")
     assert said == (
-        "The student gets all-2: +3.00 points above none, standard error 0.12, over 4 seeds, "
+        "The student gets all-2: +3.00 ± 0.12 points better than none over 4 seeds, "
         "exact p = 0.125."
     )
     kept = finals.Final(final.standings, "none")
     assert finals.sentence(kept, "student").startswith(
-        "The student gets no policy: the best candidate, all-2, is +3.00 points above none"
+        "The student gets no policy: the best candidate, all-2, is +3.00 ± 0.12 points better than none"
     )
 
 
 def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> None:
     drawn = inline_svg(finals.figure(final), "a final")
-    for name in ("all", "geometry", "pbt-1", "taken", "points above none"):
+    for name in ("all", "geometry", "pbt-1", "taken", "points better than none"):
         assert f">{name}<" in drawn
     points = [
         tuple(np.round(line.get_xydata()[:, 1], 6))
@@ -82,7 +82,7 @@ def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> 
 
 def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "final.csv", _rows({"none": (0.0, 1)}))
-    found = finals.read(tmp_path / "final.csv", "none")
+    found = finals.read(tmp_path / "final.csv", "none", "accuracy")
     assert found is not None
     assert finals.sentence(found, "teacher") == (
         "The teacher gets no policy: no candidate does anything."
@@ -91,13 +91,13 @@ def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
 
 
 def test_a_search_without_a_final_has_none(tmp_path: Path) -> None:
-    assert finals.read(tmp_path / "missing.csv", None) is None
+    assert finals.read(tmp_path / "missing.csv", None, "accuracy") is None
 
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "final.csv").write_text("rung,candidate\n1,none\n")
     with pytest.raises(InputError, match=r"final\.csv: no final of a search"):
-        finals.read(tmp_path / "final.csv", "none")
+        finals.read(tmp_path / "final.csv", "none", "accuracy")
 
 
 def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) ->
         # in the order of the gains, whatever the seed adds; the other against it
         row |= {"teacher_stddev": row["seed"] - gain, "teacher_only_right": 1 + gain**3}
     files.write_csv(tmp_path / "final.csv", rows)
-    found = finals.read(tmp_path / "final.csv", "all-2")
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
     assert found is not None
     assert found.predictors["teacher_stddev"]["all-2"] == pytest.approx(-0.03)
     said = finals.agreements(found)
     # 5 candidates have 120 orders, of which one agrees wholly and one not at all
     assert said == [
-        f"Over 5 candidates {what} and the accuracy that the final confirms have Spearman's rho "
+        f"Over 5 candidates {what} and what the final confirms have Spearman's rho "
         f"{rho}, p = 0.017."
         for what, rho in (
             ("the teacher's standard deviation", "-1.00"),
@@ -125,6 +125,18 @@ def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) ->
 def test_predictors_that_do_not_vary_say_nothing(tmp_path: Path) -> None:
     rows = [{**row, "teacher_only_right": 0.5} for row in _rows(GAINS)]
     files.write_csv(tmp_path / "final.csv", rows)
-    found = finals.read(tmp_path / "final.csv", "all-2")
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
     assert found is not None
     assert finals.agreements(found) == []
+
+
+def test_a_final_of_log_loss_says_both(tmp_path: Path) -> None:
+    rows = [{**row, "log_loss": 1.0 - 2 * row["accuracy"]} for row in _rows(GAINS)]
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2", "log_loss")
+    assert found is not None
+    assert finals.sentence(found, "student").startswith(
+        "The student gets all-2: +0.060 ± 0.002 nats of log loss better than none over 4 seeds, "
+        "in accuracy +3.00 points, exact p"
+    )
+    assert finals.table(found)[0]["nats of log loss better than none"] == "+0.060 ± 0.002"

@@ -1,6 +1,7 @@
 """The final: candidates in pairs with none, rung by rung; in doubt none stands."""
 
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,31 @@ def test_a_final_in_which_everything_diverged_is_an_error():
     rungs = _play(settings, final.candidates(settings, {}, []), lambda *_: None)
     with pytest.raises(RunError, match="every training of the final became NaN"):
         final.verdict(settings, rungs)
+
+
+def test_log_loss_decides_where_all_trainings_tell_it():
+    settings = _settings(rungs=((6, 2),), measure="log_loss")
+    entered = [Candidate(name, Schedule.constant(Policy.zeros(), 4)) for name in ("none", "other")]
+
+    def play(**extras):
+        rungs = _play(settings, entered, lambda name, seed: 0.5 + 0.01 * (name == "none") * seed)
+        return [
+            [
+                replace(result, extras={"log_loss": extras[result.task.candidate.name]})
+                if result.task.candidate.name in extras
+                else result
+                for result in rung
+            ]
+            for rung in rungs
+        ]
+
+    found = final.verdict(settings, play(none=0.7, other=0.6))
+    assert found.winner.name == "other"
+    assert found.winner.gain == pytest.approx(0.1)
+    assert found.winner.accuracy_gain == pytest.approx(-0.005)
+    assert "nats of log loss" in found.winner.told
+    # a trainer of others' making that tells it of some, or of none
+    for extras in ({}, {"other": 0.1}):
+        found = final.verdict(settings, play(**extras))
+        assert found.winner.name == "none"
+        assert found.best.measure == "accuracy"
