@@ -30,7 +30,7 @@ import numpy as np
 
 from results.recipes.run import append, dataset_of, params_of
 from rolekd import files, yamlfiles
-from rolekd.report.significance import holm, paired_p_value
+from rolekd.report.statistics import holm, paired_p_value, t_interval
 
 COLUMNS = ("method", "seed", "validation", "test", "training", "seconds")
 PLAIN = "plain"
@@ -224,14 +224,17 @@ def _spread(scores: list[float]) -> str:
 
 def _difference(values: Values, method: str) -> list[str]:
     """Return the difference to plain on test images, its interval, and that on validation."""
-    from rolekd.report.tables import paired_difference
-
     if method == PLAIN or len(paired(values, method, "test")[0]) < 2:
         return ["", "", ""]
-    found = paired_difference(*paired(values, method, "test"))
-    chosen_by = paired_difference(*paired(values, method, "validation"))
-    interval = "" if found.low is None else f"{found.low:+.2f} to {found.high:+.2f}"
-    return [f"{found.mean:+.2f}", interval, f"{chosen_by.mean:+.2f}"]
+    found, chosen_by = (
+        np.subtract(*map(np.array, paired(values, method, split)))
+        for split in ("test", "validation")
+    )
+    interval = ""
+    if found.std() > 0:
+        low, high = t_interval(found, 0.95)
+        interval = f"{low:+.2f} to {high:+.2f}"
+    return [f"{found.mean():+.2f}", interval, f"{chosen_by.mean():+.2f}"]
 
 
 @click.command()

@@ -29,7 +29,7 @@ import click
 import numpy as np
 
 from rolekd import presets, yamlfiles
-from rolekd.report.significance import paired_p_value
+from rolekd.report.statistics import paired_p_value
 
 SPECIAL = ("role", "distilled", "augmentation", "starts_from")
 COLUMNS = ("recipe", "seed", "validation", "test", "training", "seconds")

@@ -84,10 +84,11 @@ def table(file: Path) -> str:
             cells = []
             for what in MEASURES:
                 sign = 1 if what == "accuracy" else -1
-                gaps = [
-                    sign * (float(values[number, name, s][what]) - float(values[number, "none", s][what]))
-                    for s in range(SEEDS)
-                ]  # fmt: skip
+                ours, none = (
+                    [sign * float(values[number, which, seed][what]) for seed in range(SEEDS)]
+                    for which in (name, "none")
+                )
+                gaps = [a - b for a, b in zip(ours, none, strict=True)]
                 mean, error = statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(SEEDS)
                 cells.append(f"{mean:+.3f} ({mean / error:+.1f})")
                 best[what] = max(best.get(what, (-math.inf, 0.0)), (mean, error))

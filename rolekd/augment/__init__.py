@@ -1,6 +1,7 @@
 """Augmentation: operations on whole batches, policies, schedules, the engine that applies them."""
 
 __all__ = [
+    "corruptions",
     "draws",
     "engine",
     "handmade",

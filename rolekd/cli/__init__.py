@@ -32,6 +32,7 @@ _COMMANDS = {
     "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
     "serve": ("rolekd.cli.serve", "serve", "Serve a registered model over HTTP."),
     "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
+    "study": ("rolekd.cli.study", "study", "Run a study, and write what it found."),
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
     "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
     "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),

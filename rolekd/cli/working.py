@@ -30,7 +30,7 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
             comes within `wait` seconds.
     """
     # the first study gives this process a seat, after which it sees one GPU alone
-    machine, gpus = _machine(workers), devices.gpus()
+    machine, gpus = machine_of(workers), devices.gpus()
     left: dict[str, str] = {}
     done, quiet_since = 0, time.monotonic()
     while True:
@@ -59,7 +59,8 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
         )
 
 
-def _machine(workers: str) -> MachineParams:
+def machine_of(workers: str) -> MachineParams:
+    """Return what is used of this machine; `workers` as the option has it."""
     try:
         return MachineParams.model_validate(
             {"workers": workers if workers == "auto" else int(workers)}

@@ -21,6 +21,7 @@ _LIBRARIES = ("torch", "numpy", "numba", "optuna")
 _KINDS = {
     "search": ("rolekd.search.spec", "SearchSpec"),
     "students": ("rolekd.stages.students", "Students"),
+    "trainings": ("rolekd.evidence.trainings", "Trainings"),
 }
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "measured",
     "page",
     "schedules",
+    "statistics",
     "style",
     "tables",
     "terminal",

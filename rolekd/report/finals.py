@@ -14,7 +14,7 @@ from rolekd.augment import ladder
 from rolekd.errors import InputError
 from rolekd.report.histories import read_rows
 from rolekd.report.predictor import PREDICTORS, agreement
-from rolekd.report.significance import EXACT_PAIRS, paired_p_value
+from rolekd.report.statistics import EXACT_PAIRS, paired_p_value
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
 from rolekd.search.final import ACCURACY, LOG_LOSS, NONE, SCALES, Standing, Trained, standings
 

@@ -25,9 +25,9 @@ def remarks(evaluation: Evaluation) -> list[str]:
         lines.append("One seed only: no interval can be given, and differences may be chance.")
     else:
         lines.append(
-            f"Intervals (Student's t) and p values (exact, by the signs of the differences) come "
-            f"from {seeds} paired seeds; they cover the randomness of training, not that of the "
-            "test images" + _correction(len(others), seeds)
+            f"An interval holds what a difference might be with other seeds and other test images "
+            f"(bootstrap); p is how often chance alone gives as much (exact, over {seeds} paired "
+            "seeds)" + _correction(len(others), seeds)
         )
     step = 100 / evaluation.images
     lines.append(f"One test image more or less is {step:.2f} points.")
@@ -38,7 +38,7 @@ def _correction(comparisons: int, seeds: int) -> str:
     """Say what the number of comparisons does to the p values, and whether any can be small."""
     if not comparisons:
         return "."
-    text = f". p is adjusted (Holm) for {comparisons} comparisons" if comparisons > 1 else ""
+    text = f"; it is adjusted (Holm) for {comparisons} comparisons" if comparisons > 1 else ""
     least = comparisons * 2 ** (1 - seeds)
     if least < 1 - CONFIDENCE:
         return f"{text}."
@@ -128,8 +128,22 @@ def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
     if better:
         lines.append(f"Clearly above the baseline: {_list(better)}.")
     if open_:
-        lines.append(f"These seeds cannot distinguish from it: {_list(open_)}.")
+        lines.append(f"These seeds cannot distinguish from it: {_list(open_)}{_power(others)}.")
     return lines
+
+
+def _power(others: list[Arm]) -> str:
+    """Say how large a difference must be to be found among those that are not told apart."""
+    found = [
+        arm.difference.detectable
+        for arm in others
+        if arm.difference is not None
+        and arm.difference.detectable is not None
+        and not arm.difference.is_clear
+    ]
+    if not found or max(found) == float("inf"):
+        return ""
+    return f"; a true difference of {100 * max(found):.1f} points they find four times in five"
 
 
 def _twins(evaluation: Evaluation) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INK = "#23272e"
 FAINT = "#8b929c"
+DARK_INK, DARK_PAGE = "#e6e8eb", "#16191d"
 ACCENT = "#d9622b"
 PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
 TEACHER = "#7f7fd5"
@@ -114,11 +115,22 @@ def inline_svg(figure: Figure, seen: str) -> str:
     return re.sub(r'<svg(?: height="[^"]*"| width="[^"]*")*', head, _unsized(svg), count=1)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, by the suffix, on white: for where there is no page."""
+def save(figure: Figure, path: Path, *, dark: bool = False) -> None:
+    """Write a figure as PNG or SVG, by the suffix, on white: for where there is no page.
+
+    Of an SVG there can be a `dark` one beside it, for pages that show one or the other.
+    """
     metadata = {"Date": None} if path.suffix == ".svg" else None
     with files.replacing(path) as temporary, style():
-        figure.savefig(temporary, dpi=150, facecolor="white", metadata=metadata)
+        figure.savefig(
+            temporary,
+            dpi=150,
+            facecolor=DARK_PAGE if dark else "white",
+            metadata=metadata,
+            format=path.suffix[1:],
+        )
+        if dark:
+            files.write_text(temporary, _INKED.sub(DARK_INK, temporary.read_text()))
 
 
 def _unsized(svg: str) -> str:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.outputs import ArmRow, Arms
-from rolekd.report.significance import holm, paired_p_value
+from rolekd.report.statistics import detectable, holm, paired_p_value, two_way_interval
 
 if TYPE_CHECKING:
     from rolekd.params import CompareParams
@@ -37,9 +36,11 @@ class Difference:
 
     Attributes:
         mean: Of the pairs.
-        low, high: 95 % interval, Student's t.
-        p_value: Exact, by the signs of the pairs; see `rolekd.report.significance`.
+        low, high: 95 % interval over seeds and test images, by the bootstrap; see
+            `rolekd.report.statistics`, as for what follows.
+        p_value: Exact, by the signs of the pairs.
         adjusted: The same, adjusted for the number of arms that are compared.
+        detectable: The true difference that as many seeds would find four times in five.
     """
 
     mean: float
@@ -47,6 +48,7 @@ class Difference:
     high: float | None = None
     p_value: float | None = None
     adjusted: float | None = None
+    detectable: float | None = None
 
     @property
     def is_clear(self) -> bool:
@@ -223,7 +225,7 @@ def summarise(
             )
         if not np.isfinite(array).all():
             raise InputError(f"evaluate: logits of arm {name!r} are not finite; train it again")
-    reference = accuracies(logits[baseline], labels)
+    reference = logits[baseline].argmax(-1) == labels
     arms = tuple(
         _arm(name, array, labels, None if name == baseline else reference)
         for name, array in logits.items()
@@ -247,15 +249,16 @@ def _adjusted(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     )
 
 
-def _arm(name: str, logits: Floats, labels: Integers, reference: Floats | None) -> Arm:
-    values = accuracies(logits, labels)
+def _arm(name: str, logits: Floats, labels: Integers, reference: NDArray[np.bool_] | None) -> Arm:
+    right = logits.argmax(-1) == labels
+    values = right.mean(-1)
     repeated = np.broadcast_to(labels, logits.shape[:2])
     return Arm(
         name=name,
         accuracies=tuple(values.tolist()),
         mean=float(values.mean()),
         deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
-        difference=None if reference is None else paired_difference(values, reference),
+        difference=None if reference is None else paired_difference(right, reference),
         calibration_error=float(np.mean([calibration(one, labels).error for one in logits])),
         confusion=confusion(logits.argmax(-1), repeated, logits.shape[-1]),
         calibration=calibration(logits.reshape(-1, logits.shape[-1]), repeated.reshape(-1)),
@@ -272,21 +275,22 @@ def collapsed(logits: Floats, labels: Integers) -> tuple[int, ...]:
     )
 
 
-def accuracies(logits: Floats, labels: Integers) -> Floats:
-    """Return the share of right predictions; [..., images, classes] gives [...]."""
-    right: Floats = (logits.argmax(-1) == labels).mean(-1)
-    return right
+def paired_difference(right: NDArray[Any], reference: NDArray[Any]) -> Difference:
+    """Compare two arms seed by seed and image by image.
 
-
-def paired_difference(values: Floats, reference: Floats) -> Difference:
-    """Compare two arms seed by seed. Both [seeds]."""
-    gaps = np.asarray(values) - np.asarray(reference)
+    Both [seeds, images]: whether an image is right, or a mean of that over several networks.
+    """
+    each = np.asarray(right, np.float64) - np.asarray(reference, np.float64)
+    gaps = each.mean(1)
     mean = float(gaps.mean())
-    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
-    if error == 0.0:
+    if len(gaps) < 2 or gaps.std() == 0.0:
         return Difference(mean)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(gaps) - 1)) * error
-    return Difference(mean, mean - half, mean + half, paired_p_value(gaps))
+    return Difference(
+        mean,
+        *two_way_interval(each, CONFIDENCE),
+        p_value=paired_p_value(gaps),
+        detectable=detectable(gaps, 1 - CONFIDENCE),
+    )
 
 
 def confusion(predicted: Integers, labels: Integers, classes: int) -> Integers:

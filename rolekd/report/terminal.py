@@ -14,7 +14,7 @@ def arms_table(evaluation: Evaluation) -> Table:
     table = Table(
         title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
         caption=f"Difference to {evaluation.baseline} in percentage points, over paired seeds: "
-        "95 % interval by Student's t; p is exact, adjusted by Holm",
+        "95 % interval over seeds and test images; p is exact, adjusted by Holm",
         title_justify="left",
         caption_justify="left",
     )

@@ -13,6 +13,7 @@ __all__ = [
     "report",
     "search",
     "stage",
+    "storage",
     "students",
     "train_teacher",
 ]

@@ -64,7 +64,8 @@ def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
     )
     kept = finals.Final(final.standings, "none")
     assert finals.sentence(kept, "student").startswith(
-        "The student gets no policy: the best candidate, all-2, is +3.00 ± 0.12 points better than none"
+        "The student gets no policy: the best candidate, all-2, is +3.00 ± 0.12 points better than "
+        "none"
     )
 
 

@@ -1,0 +1,125 @@
+"""`rolekd study`: run a study, show how far it is, write what it found."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from rolekd.console import console
+from rolekd.display import say, say_json
+
+if TYPE_CHECKING:
+    from rolekd.fleet.board import Board
+    from rolekd.search.observers import Observer
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--records",
+    "parent",
+    default=Path("results/records"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the records of all studies; this one's is DATE-NAME in it.",
+)
+@click.option("--data", multiple=True, help="Only this data set of the study; may be repeated.")
+@click.option("--show", is_flag=True, help="Only say what is done, and the time left.")
+@click.option("--tables", is_flag=True, help="Only write tables and figures of what is done.")
+@click.option("--check", is_flag=True, help="Only check the file, and say what it would do.")
+@click.option("--retry", is_flag=True, help="Try cells again that failed.")
+@click.option(
+    "--workers",
+    default="auto",
+    show_default=True,
+    help="Processes, or auto: one on each GPU, or on so many cores as a training has threads.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --show: print JSON.")
+def study(
+    file: Path,
+    parent: Path,
+    data: tuple[str, ...],
+    show: bool,
+    tables: bool,
+    check: bool,
+    retry: bool,
+    workers: str,
+    as_json: bool,
+) -> None:
+    """Run the study in FILE, or go on with it; then write its tables and figures.
+
+    Every cell (data set, arm, search, seed) is a row of RECORDS/DATE-NAME/cells.csv as soon as it
+    is there. Interrupted and started again it goes on; with ROLEKD_STORAGE `rolekd worker` helps
+    from other machines. A study that began does not change: docs/study.md.
+    """
+    from rolekd.evidence import design, progress
+    from rolekd.evidence.records import Records
+
+    if check:
+        found = design.load(file)
+        say(*progress.planned(found))
+        return
+    records = Records.open(file, parent)
+    if tables:
+        from rolekd.evidence.answers import write
+
+        for path in write(records):
+            say(f"written: {path}")
+        return
+    if show:
+        if as_json:
+            say_json(progress.of(records))
+            return
+        console().print(table(progress.of(records)))
+        return
+    from rolekd.cli.working import machine_of
+    from rolekd.evidence.answers import write
+    from rolekd.evidence.running import run
+
+    if retry:
+        say(f"{records.forget_faults()} cells that failed are tried again")
+    say(f"{records.folder}: {progress.sentence(progress.of(records))}")
+    run(records, machine_of(workers), Shown(), data)
+    for path in write(records):
+        say(f"written: {path}")
+
+
+def table(found: dict[str, object]) -> Table:
+    """Return what is done of a study, a row for each data set."""
+    shown = Table("data set", "cells", "done", "failed", "searches", "hours left")
+    rows = found["data"]
+    assert isinstance(rows, list)
+    for row in rows:
+        left = row["seconds_left"]
+        shown.add_row(
+            row["name"],
+            str(row["cells"]),
+            str(row["done"]),
+            str(row["failed"]),
+            str(row["searches"]),
+            "" if left is None else f"{left / 3600:.1f}",
+        )
+    return shown
+
+
+class Shown:
+    """Shows what a study does on the terminal."""
+
+    @contextmanager
+    def search(self, title: str) -> "Iterator[Observer]":
+        """Show a search."""
+        from rolekd.cli.progress import SearchProgress
+
+        with SearchProgress(title) as progress:
+            yield progress
+
+    @contextmanager
+    def trainings(self, title: str) -> "Iterator[Callable[[Board], None]]":
+        """Show trainings."""
+        from rolekd.cli.progress import SlotProgress
+
+        with SlotProgress(title) as progress:
+            yield progress

@@ -1,0 +1,296 @@
+"""A study as data: data sets, arms, seeds, searches, and what is compared, written before it runs.
+
+    name: roles
+    question: Does a student's own schedule help it?
+    seeds: 8
+    searches: 2
+    data:
+      digits: {preset: digits}
+    arms:
+      plain: {distilled: false, teacher: none, augmentation: none, starts_from: scratch}
+      own: {teacher: searched, augmentation: student-schedule}
+    primary: {arm: own, against: plain}
+
+A cell is a data set, an arm, a seed and, where the arm has to do with a search, its number.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from rolekd import params as parameters
+from rolekd import presets, yamlfiles
+from rolekd.augment import ladder, named
+from rolekd.errors import InputError, did_you_mean
+from rolekd.params import Listed, Params, Points, Role, Section
+
+SEARCHED, SWAPPED = "searched", "swapped"
+# what an arm's augmentation may be beside the hand-made ones and the ladder's rungs
+_SCHEDULES = (*named.SEARCHED, SWAPPED)
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,99}"
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(_NAME, value) is None:
+        raise ValueError(
+            "not a name; begin with a letter or digit, then letters, digits and any of _ . / + -"
+        )
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+# dotted key of params.yaml -> its value
+Changes = dict[str, Any]
+
+
+class StudyArm(Section):
+    """One arm: whose network is trained, what it learns from, what augments its images."""
+
+    role: Role = "student"
+    distilled: bool = Field(True, description="of a student; false: the cross-entropy alone")
+    teacher: str = Field(
+        SEARCHED,
+        description="what augmented the teacher: searched, none, the name of a hand-made "
+        "augmentation, or a rung of the ladder",
+    )
+    augmentation: str = Field(
+        named.NONE,
+        description="none, the name of a hand-made augmentation, a rung of the ladder, "
+        "teacher-schedule, student-schedule, or swapped: the student's of the next search",
+    )
+    starts_from: Literal["teacher", "scratch"] = "teacher"
+    params: Changes = Field({}, description="dotted keys of params.yaml that differ, with values")
+    label: str = Field("", max_length=200, description="in tables; empty: the name")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "StudyArm":
+        _check_handmade("teacher", self.teacher, (SEARCHED,))
+        schedules = (named.TEACHER_SCHEDULE,) if self.role == "teacher" else _SCHEDULES
+        _check_handmade("augmentation", self.augmentation, schedules)
+        return self
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a search decides anything of it."""
+        return self.augmentation in _SCHEDULES or (self.has_teacher and self.teacher == SEARCHED)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a teacher has to do with it."""
+        return self.role == "student" and (self.distilled or self.starts_from == "teacher")
+
+
+def _check_handmade(key: str, name: str, schedules: tuple[str, ...]) -> None:
+    known = (*named.HANDMADE, *schedules)
+    if name in known:
+        return
+    try:
+        ladder.parse(name)
+    except InputError as error:
+        hint = did_you_mean(name, known, f"choose {', '.join(known)}, or a rung of the ladder")
+        raise ValueError(f"{key} {name!r} is no augmentation; {hint}") from error
+
+
+class StudyData(Section):
+    """One data set, and the parameters with which everything is trained on it."""
+
+    preset: str = "digits"
+    params: Changes = Field({}, description="dotted keys of params.yaml that differ, with values")
+    label: str = Field("", max_length=200, description="in tables; empty: the name")
+
+
+class Comparison(Section):
+    """Two arms that are compared, over paired seeds."""
+
+    arm: Name
+    against: Name
+
+
+class Primary(Comparison):
+    """The comparison that answers the question; written before anything runs."""
+
+    data: Listed[tuple[Name, ...]] = Field((), description="data sets; empty: all")
+    points: Points = Field(1.0, description="the difference, in points, that would matter")
+
+
+class Study(Section):
+    """A whole study file."""
+
+    name: Name
+    question: str = Field(max_length=1000)
+    seeds: Annotated[int, Field(ge=2, le=1000)] = 8
+    searches: Annotated[int, Field(ge=1, le=100)] = Field(2, description="independent, per role")
+    corruptions: bool = Field(True, description="measure accuracy under common corruptions, too")
+    data: Annotated[dict[Name, StudyData], Field(min_length=1)]
+    arms: dict[Name, StudyArm] = Field({}, description="name -> arm")
+    crossed: dict[Name, dict[Name, dict[Name, Changes]]] = Field(
+        {},
+        description="name -> factor -> level -> keys of an arm: an arm for each combination of "
+        "levels, NAME/LEVEL/LEVEL",
+    )
+    only: dict[Name, Listed[tuple[Name, ...]]] = Field(
+        {}, description="data set -> patterns of the arms that are trained on it; absent: all"
+    )
+    primary: Primary
+    comparisons: Listed[tuple[Comparison, ...]] = ()
+    table: Listed[tuple[Name, ...]] = Field(
+        (), description="arms of the first table, in order; empty: those of the comparisons"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cross(cls, content: Any) -> Any:
+        """Add the arms of `crossed`, which then are arms like others."""
+        if not isinstance(content, Mapping) or not isinstance(content.get("crossed"), Mapping):
+            return content
+        arms = dict(content.get("arms") or {})
+        for name, factors in content["crossed"].items():
+            if not isinstance(factors, Mapping) or not all(
+                isinstance(levels, Mapping) for levels in factors.values()
+            ):
+                raise ValueError(f"crossed.{name}: give each factor its levels, each with its keys")
+            for levels in itertools.product(*(each.items() for each in factors.values())):
+                title = "/".join([str(name), *(str(level) for level, _ in levels)])
+                if title in arms:
+                    raise ValueError(f"crossed.{name}: {title} is an arm already; rename it")
+                arms[title] = _merged(changes or {} for _, changes in levels)
+        return {**content, "arms": arms}
+
+    @model_validator(mode="after")
+    def _named_things_exist(self) -> "Study":
+        if not self.arms:
+            raise ValueError("arms: none; name at least two")
+        swapped = [name for name, arm in self.arms.items() if arm.augmentation == SWAPPED]
+        if swapped and self.searches == 1:
+            raise ValueError(
+                f"arms.{swapped[0]}: swapped takes the schedule of another search, and searches is "
+                "1; make it 2"
+            )
+        named_arms = [self.primary, *self.comparisons]
+        places = [(one.arm, "an arm") for one in named_arms]
+        places += [(one.against, "an arm") for one in named_arms]
+        places += [(name, "an arm") for name in self.table]
+        for name, what in places:
+            if name not in self.arms:
+                raise ValueError(f"{name!r} is not {what}; {did_you_mean(name, self.arms)}")
+        for name in (*self.primary.data, *self.only):
+            if name not in self.data:
+                raise ValueError(f"{name!r} is not a data set; {did_you_mean(name, self.data)}")
+        for name in self.primary.data or self.data:
+            for arm in (self.primary.arm, self.primary.against):
+                if not self.takes(name, arm):
+                    raise ValueError(f"only.{name}: leaves out {arm}, which primary compares")
+        return self
+
+    def takes(self, data: str, arm: str) -> bool:
+        """Whether an arm is trained on a data set."""
+        patterns = self.only.get(data)
+        if patterns is None:
+            return True
+        return any(_matches(arm, pattern) for pattern in patterns)
+
+    def cells(self) -> Iterator["Cell"]:
+        """Yield the cells, seed by seed: pairs are complete soon."""
+        for data in self.data:
+            for seed in range(self.seeds):
+                for name, arm in self.arms.items():
+                    if not self.takes(data, name):
+                        continue
+                    for search in range(self.searches) if arm.is_searched else (None,):
+                        yield Cell(data, name, search, seed)
+
+    def label(self, arm: str) -> str:
+        """Return what tables call an arm."""
+        return self.arms[arm].label or arm
+
+    def params_of(self, data: str, arm: StudyArm | None = None) -> Params:
+        """Return all parameters of an arm on a data set.
+
+        Raises:
+            InputError: A key does not exist, or its value does not fit.
+        """
+        preset, where = self.data[data], f"data.{data}"
+        values = yamlfiles.parse(presets.find(preset.preset).text, preset.preset)
+        changes = [(where, preset.params)]
+        if arm is not None and arm.params:
+            where += " with the arm's params"
+            changes.append((where, arm.params))
+        for origin, given in changes:
+            for key, value in given.items():
+                _set(values, key, value, origin)
+        return parameters.parse(values, where)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One entry of a study.
+
+    Attributes:
+        data: Name of the data set.
+        arm: Name of the arm.
+        search: Number of the search that decides it; None: none does.
+        seed: Number of the seed; cells of the same one are pairs.
+    """
+
+    data: str
+    arm: str
+    search: int | None
+    seed: int
+
+    def __str__(self) -> str:
+        search = "" if self.search is None else f", search {self.search}"
+        return f"{self.data}, {self.arm}{search}, seed {self.seed}"
+
+
+def load(path: Path) -> Study:
+    """Read and check a study file, the parameters of every arm on every data set included.
+
+    Raises:
+        InputError: A fault, in one line.
+    """
+    content = yamlfiles.load(path, "name the file of a study")
+    try:
+        study = Study.model_validate(content if content is not None else {})
+    except ValidationError as error:
+        raise InputError(f"{path}: {parameters.faults(error, Study)}") from None
+    for data in study.data:
+        checked: list[Changes] = []
+        for name, arm in study.arms.items():
+            if study.takes(data, name) and arm.params not in checked:
+                checked.append(arm.params)
+                try:
+                    study.params_of(data, arm)
+                except InputError as error:
+                    raise InputError(f"{path}: arms.{name}: {error}") from error
+    return study
+
+
+def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the keys of an arm from those of its levels; their `params` are put together."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        params = {**found.get("params", {}), **part.get("params", {})}
+        found |= part
+        if params:
+            found["params"] = params
+    return found
+
+
+def _matches(arm: str, pattern: str) -> bool:
+    """Whether an arm is meant: by its name, or as one of those crossed under it."""
+    return arm == pattern or arm.startswith(f"{pattern}/")
+
+
+def _set(values: Any, key: str, value: Any, origin: str) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        if not isinstance(values, dict) or section not in values:
+            raise InputError(f"{origin}: params: no key {key} in params.yaml; check its sections")
+        values = values[section]
+    values[last] = value

@@ -1,0 +1,99 @@
+"""How far a study is, and how long the rest will take."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rolekd import processes
+from rolekd.evidence import design
+from rolekd.evidence.design import Study
+from rolekd.evidence.records import RECORDS, STUDY, Records
+
+
+def planned(study: Study) -> list[str]:
+    """Say in lines what a study would do."""
+    cells = list(study.cells())
+    count = Counter(cell.data for cell in cells)
+    lines = [
+        f"{name}: {count[name]} cells of {len({c.arm for c in cells if c.data == name})} arms"
+        for name in study.data
+    ]
+    primary = study.primary
+    where = ", ".join(primary.data or study.data)
+    return [
+        f"{study.name}: {study.question}",
+        f"primary comparison: {study.label(primary.arm)} against {study.label(primary.against)}, "
+        f"on {where}, over {study.seeds} seeds",
+        *lines,
+        "cells that come to the same are trained once",
+    ]
+
+
+def of(records: Records) -> dict[str, Any]:
+    """Return how far a study is, as JSON-able values.
+
+    Keys: study, folder, finished, data: for each data set name, cells, done, failed, searches, and
+    seconds_left, on the cores of this machine; None where nothing of a role is done yet.
+    """
+    rows = [_of_data(records, name) for name in records.study.data]
+    return {
+        "study": records.study.name,
+        "folder": str(records.folder),
+        "finished": not records.missing(),
+        "data": rows,
+    }
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """Say how far a study is."""
+    rows = found["data"]
+    cells, done = sum(row["cells"] for row in rows), sum(row["done"] for row in rows)
+    failed = sum(row["failed"] for row in rows)
+    parts = [f"{done} of {cells} cells done"]
+    if failed:
+        parts.append(f"{failed} of them failed")
+    if done < cells:
+        left = [row["seconds_left"] for row in rows if row["done"] < row["cells"]]
+        known = [seconds for seconds in left if seconds is not None]
+        more = " and more" if len(known) < len(left) else ""
+        parts.append(f"about {sum(known) / 3600:.1f} h{more} left" if known else "time not known")
+    return ", ".join(parts)
+
+
+def each(parent: Path = RECORDS) -> Iterable[Records]:
+    """Yield the records of all studies below a folder."""
+    for file in sorted(parent.glob(f"*/{STUDY}")):
+        yield Records(file.parent, design.load(file))
+
+
+def _of_data(records: Records, name: str) -> dict[str, Any]:
+    cells = [cell for cell in records.cells if cell.data == name]
+    rows = [records.rows[cell] for cell in cells if cell in records.rows]
+    return {
+        "name": name,
+        "cells": len(cells),
+        "done": len(rows),
+        "failed": sum(bool(row.measured.fault) for row in rows),
+        "searches": sum(one.data == name for one in records.searches.values()),
+        "seconds_left": _seconds_left(records, name),
+    }
+
+
+def _seconds_left(records: Records, name: str) -> float | None:
+    """Return the time for the cells that are missing, if each is a training of its own."""
+    arms = records.study.arms
+    seconds: dict[str, list[float]] = {}
+    for cell, row in records.rows.items():
+        if cell.data == name and row.measured.seconds:
+            seconds.setdefault(cell.arm, []).append(row.measured.seconds)
+            seconds.setdefault(arms[cell.arm].role, []).append(row.measured.seconds)
+    left = 0.0
+    for cell in records.missing():
+        if cell.data == name:
+            known = seconds.get(cell.arm) or seconds.get(arms[cell.arm].role)
+            if known is None:
+                return None
+            left += fmean(known)
+    return left / processes.cores()

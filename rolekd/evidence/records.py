@@ -1,0 +1,293 @@
+"""The records of a study: a folder of small text files, committed as they come.
+
+`study.yaml` is the study as it began, `cells.csv` has a row for each cell that is done, `right.csv`
+which test images each training gets right, `searches.csv` what searches found, beside their
+schedules in `schedules/`, and `data.csv` the data sets. What stands there is not done again, on
+whatever machine the study goes on.
+"""
+
+import base64
+import csv
+import datetime
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rolekd import files
+from rolekd.augment import schedule as schedules
+from rolekd.augment.schedule import Schedule
+from rolekd.errors import InputError, few
+from rolekd.evidence import design
+from rolekd.evidence.design import Cell, Study
+from rolekd.evidence.trainings import Measured, Training
+from rolekd.fleet.jobs import differences
+from rolekd.search.history import Found
+
+RECORDS = Path("results", "records")
+STUDY, CELLS, RIGHT, SEARCHES = "study.yaml", "cells.csv", "right.csv", "searches.csv"
+_SCHEDULES = "schedules"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell that is done.
+
+    Attributes:
+        cell: Which.
+        training: Key of the training that it came to; cells may share one.
+        measured: What was measured; its `right` stands in a file of its own.
+        provenance: Digests and versions, by name.
+    """
+
+    cell: Cell
+    training: str
+    measured: Measured
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that is done.
+
+    Attributes:
+        key: Of everything that decides it.
+        data, role, teacher: What was searched for; the teacher's augmentation, of a student.
+        number: Of the search.
+        winner, best, measure, gain, error, trainings: How its final ended.
+        seconds: Of wall time.
+        fault: Why it found nothing; empty: it did.
+    """
+
+    key: str
+    data: str
+    role: str
+    teacher: str
+    number: int
+    winner: str = ""
+    best: str = ""
+    measure: str = ""
+    gain: float = 0.0
+    error: float = 0.0
+    trainings: int = 0
+    seconds: float = 0.0
+    fault: str = ""
+
+    def failed(self, reason: str) -> "Searched":
+        """Return the row of a search that found nothing."""
+        return replace(self, fault=reason)
+
+    def found(self, found: Found, seconds: float) -> "Searched":
+        """Return the row of a search that is done."""
+        if found.verdict is None:
+            return replace(self, winner="schedule", seconds=round(seconds, 1))
+        winner, best = found.verdict.winner, found.verdict.best
+        return replace(
+            self,
+            winner=winner.name,
+            best=best.name,
+            measure=best.measure,
+            gain=round(best.gain, 6),
+            error=round(best.error, 6),
+            trainings=sum(len(one.accuracies) for one in found.verdict.standings),
+            seconds=round(seconds, 1),
+        )
+
+
+class Records:
+    """The records of one study in a folder.
+
+    Args:
+        folder: Where they are.
+        study: The study that is recorded.
+    """
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.folder = folder
+        self.study = study
+        self.rows: dict[Cell, Row] = {row.cell: row for row in _read_cells(folder / CELLS)}
+        self.searches = {row.key: row for row in _read_searches(folder / SEARCHES)}
+        self._right = _read_right(folder / RIGHT)
+
+    @classmethod
+    def open(cls, file: Path, parent: Path = RECORDS) -> "Records":
+        """Open the records of a study file, or begin them.
+
+        Raises:
+            InputError: The file is no study, or another than the one that began.
+        """
+        study = design.load(file)
+        folder = find(study.name, parent)
+        if folder is None:
+            today = datetime.datetime.now(tz=datetime.UTC).date()
+            folder = parent / f"{today.isoformat()}-{study.name.replace('/', '-')}"
+            with files.replacing_folder(folder) as temporary:
+                shutil.copy(file, temporary / STUDY)
+        kept = folder / STUDY
+        if kept.resolve() != file.resolve():
+            began = design.load(kept).model_dump(mode="json")
+            if found := differences(began, study.model_dump(mode="json")):
+                changed = [
+                    line.replace(" there", " when it began").replace(" here", " now")
+                    for line in found
+                ]
+                raise InputError(
+                    f"{file}: is not the study that began ({few(changed, 3, '; ')}); take "
+                    f"{kept}, or give this one another name"
+                )
+        return cls(folder, study)
+
+    def add(
+        self,
+        cells: Iterable[Cell],
+        training: Training,
+        measured: Measured,
+        provenance: Mapping[str, str],
+    ) -> None:
+        """Record the cells that came to a training."""
+        own = {"data": training.data[:12], "schedule": training.schedule, **provenance}
+        bare = Measured(**{**vars(measured), "right": ""})
+        for cell in cells:
+            self.rows[cell] = Row(cell, training.key, bare, own)
+        if not measured.fault:
+            self._right[training.key] = measured.right, measured.images
+        self._write()
+
+    def add_fault(self, cell: Cell, reason: str) -> None:
+        """Record a cell that cannot be trained."""
+        self.rows[cell] = Row(cell, "", Measured(fault=reason), {})
+        self._write()
+
+    def add_search(self, found: Searched, schedule: Schedule | None) -> None:
+        """Record a search, and the schedule that it found."""
+        if schedule is not None:
+            schedule.save(self.schedule_file(found.key))
+        self.searches[found.key] = found
+        files.write_csv(self.folder / SEARCHES, [asdict(one) for one in self.searches.values()])
+
+    def schedule_file(self, key: str) -> Path:
+        """Return the file of a search's schedule."""
+        folder = self.folder / _SCHEDULES
+        folder.mkdir(exist_ok=True)
+        return folder / f"{key}.json"
+
+    def schedule(self, key: str) -> Schedule:
+        """Return what a search found."""
+        return schedules.load(self.schedule_file(key))
+
+    def forget_faults(self) -> int:
+        """Drop the rows of cells that failed, so that they are tried again; return their number."""
+        failed = [cell for cell, row in self.rows.items() if row.measured.fault]
+        for cell in failed:
+            del self.rows[cell]
+        self.searches = {key: one for key, one in self.searches.items() if not one.fault}
+        return len(failed)
+
+    def right(self, training: str) -> NDArray[np.bool_]:
+        """Return which test images a training gets right, [images]."""
+        packed, images = self._right[training]
+        bits = np.frombuffer(base64.b64decode(packed), np.uint8)
+        return np.unpackbits(bits, count=images).astype(bool)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells of the study."""
+        return list(self.study.cells())
+
+    def missing(self) -> list[Cell]:
+        """Return the cells that are not done."""
+        return [cell for cell in self.cells if cell not in self.rows]
+
+    def _write(self) -> None:
+        rows = [_flat(self.rows[cell]) for cell in self.cells if cell in self.rows]
+        files.write_csv(self.folder / CELLS, rows)
+        files.write_csv(
+            self.folder / RIGHT,
+            [
+                {"training": key, "images": images, "right": right}
+                for key, (right, images) in sorted(self._right.items())
+            ],
+        )
+
+
+def find(name: str, parent: Path = RECORDS) -> Path | None:
+    """Return the folder of the records of a study, the latest; None: it has not begun."""
+    pattern = f"[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-{name.replace('/', '-')}"
+    found = [path for path in sorted(parent.glob(pattern)) if (path / STUDY).is_file()]
+    return found[-1] if found else None
+
+
+_NUMBERS = ("accuracy", "train_accuracy", "calibration_error", "seconds")
+_PROVENANCE = ("data", "schedule", "params", "code")
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    measured = row.measured
+    values: dict[str, Any] = {
+        "data set": row.cell.data,
+        "arm": row.cell.arm,
+        "search": "" if row.cell.search is None else row.cell.search,
+        "seed": row.cell.seed,
+        "training": row.training,
+    }
+    values |= {name: round(float(getattr(measured, name)), 6) for name in _NUMBERS}
+    values |= {"images": measured.images, "images_seen": measured.images_seen}
+    values["per_class"] = json.dumps(measured.per_class, separators=(",", ":"))
+    values["robust"] = json.dumps(measured.robust, separators=(",", ":"))
+    values |= {f"of_{name}": row.provenance.get(name, "") for name in _PROVENANCE}
+    values |= {"machine": measured.machine, "fault": measured.fault}
+    return values
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        csv.field_size_limit(1 << 24)
+        return list(csv.DictReader(file))
+
+
+def _read_cells(path: Path) -> Iterable[Row]:
+    for number, row in enumerate(_read(path), 2):
+        try:
+            search = int(row["search"]) if row["search"] else None
+            cell = Cell(row["data set"], row["arm"], search, int(row["seed"]))
+            numbers: dict[str, Any] = {name: float(row[name]) for name in _NUMBERS}
+            measured = Measured(
+                **numbers,
+                images=int(row["images"]),
+                images_seen=int(row["images_seen"]),
+                per_class=json.loads(row["per_class"]),
+                robust=json.loads(row["robust"]),
+                machine=row["machine"],
+                fault=row["fault"],
+            )
+            provenance = {name: row[f"of_{name}"] for name in _PROVENANCE}
+            yield Row(cell, row["training"], measured, provenance)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: line {number} is no cell ({error}); take the file from git again"
+            ) from error
+
+
+def _read_searches(path: Path) -> Iterable[Searched]:
+    for number, row in enumerate(_read(path), 2):
+        try:
+            values: dict[str, Any] = dict(row)
+            values |= {key: int(row[key]) for key in ("number", "trainings")}
+            values |= {key: float(row[key]) for key in ("gain", "error", "seconds")}
+            yield Searched(**values)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: line {number} is no search ({error}); take the file from git again"
+            ) from error
+
+
+def _read_right(path: Path) -> dict[str, tuple[str, int]]:
+    return {row["training"]: (row["right"], int(row["images"])) for row in _read(path)}

@@ -1,0 +1,355 @@
+"""A study from its file to its records: searches, teachers, students, data set by data set.
+
+What is on record is not done again. Killed at any instant and started again, with any number of
+workers here and elsewhere, it goes on, and its rows are the same.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from rolekd import files
+from rolekd.augment.schedule import Schedule
+from rolekd.data import dataset as datasets
+from rolekd.data import fits
+from rolekd.data.dataset import Dataset
+from rolekd.errors import HopelessError, InputError, did_you_mean
+from rolekd.evidence.design import Cell
+from rolekd.evidence.plan import FaultError, Plan, Search, WaitsError
+from rolekd.evidence.records import Records, Searched
+from rolekd.evidence.trainings import DATA, TEACHERS, Training, Trainings, take
+from rolekd.evidence.trainings import code_version as trainings_version
+from rolekd.fleet import runner
+from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
+from rolekd.fleet.board import Board, State
+from rolekd.params import MachineParams, Params
+from rolekd.processes import exclusive
+from rolekd.search import member
+from rolekd.search import runner as searching
+from rolekd.search.observers import Observer
+from rolekd.sources.prepare import prepare
+from rolekd.stages import checks, storage
+from rolekd.track import store
+from rolekd.train import devices
+from rolekd.train.seats import Seat, seats
+
+_SEARCHED = ("search_train", "search_val")
+_TRAINED = ("train", "test")
+
+Watch = Callable[[Board], None]
+
+
+class Shows(Protocol):
+    """Shows people what a study does."""
+
+    def search(self, title: str) -> AbstractContextManager[Observer]:
+        """Show a search."""
+        ...
+
+    def trainings(self, title: str) -> AbstractContextManager[Watch]:
+        """Show trainings."""
+        ...
+
+
+def run(records: Records, machine: MachineParams, shows: Shows, only: Collection[str] = ()) -> None:
+    """Do all cells of a study that are not on record.
+
+    Args:
+        records: Of the study.
+        machine: What it uses of this machine.
+        shows: Shows people what it does.
+        only: Names of data sets; none: all.
+
+    Raises:
+        InputError: Data or parameters are not usable.
+        RunError: The machine failed: memory, disk, database. Started again, the study goes on.
+    """
+    state = store.project_root() / ".rolekd" / "studies" / records.folder.name
+    state.mkdir(parents=True, exist_ok=True)
+    for name in only:
+        if name not in records.study.data:
+            raise InputError(f"--data {name}: {did_you_mean(name, records.study.data)}")
+    with exclusive(state / "lock", f"study {records.study.name}"):
+        fleet = _Fleet(machine, devices.gpus())
+        for data in only or records.study.data:
+            if any(cell.data == data for cell in records.missing()):
+                _OfData(records, data, state / data.replace("/", "-"), fleet, shows).do()
+    if not records.missing():
+        shutil.rmtree(state, ignore_errors=True)
+
+
+class _Fleet:
+    """The workers of this machine, job after job.
+
+    Args:
+        machine: Device and number of workers.
+        gpus: Of this machine, asked before this process took a seat.
+    """
+
+    def __init__(self, machine: MachineParams, gpus: Sequence[str]) -> None:
+        self.machine, self._gpus = machine, gpus
+        self._jobs = 0
+
+    def seats(self, threads: int, slots: int) -> list[Seat]:
+        """Return the seats for a job."""
+        return seats(self.machine, threads, slots, self._gpus)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this process has computed already; asked once for each job."""
+        self._jobs += 1
+        return self._jobs > 1
+
+
+class _OfData:
+    """The cells of one data set at work.
+
+    Each round looks at what is missing and does what others wait for first: searches of teachers,
+    teachers, searches of students, students.
+    """
+
+    def __init__(
+        self, records: Records, data: str, state: Path, fleet: _Fleet, shows: Shows
+    ) -> None:
+        self._records, self._data, self._state = records, data, state
+        self._fleet, self._shows = fleet, shows
+        self._params = records.study.params_of(data)
+        self._dataset = self._prepared()
+        self._plan = Plan(records.study, data, self._dataset.digest, self._found)
+        self._faults: dict[str, str] = {}  # training -> why it failed
+
+    def do(self) -> None:
+        """Do what is missing."""
+        while self._round():
+            pass
+
+    def _round(self) -> bool:
+        """Do what the cells that are missing wait for first; False where none is missing."""
+        searches: dict[str, Search] = {}
+        teachers: dict[str, Training] = {}
+        ready: dict[str, Training] = {}
+        faults: list[tuple[Cell, str]] = []
+        cells = [cell for cell in self._records.missing() if cell.data == self._data]
+        for cell in cells:
+            try:
+                training = self._plan.training(cell)
+                if training.teacher and not self._weights(training.teacher).exists():
+                    teacher = self._plan.teacher(cell)
+                    self._refuse_fault(teacher)
+                    teachers[teacher.key] = teacher
+                elif training.role == "teacher":
+                    teachers[training.key] = training
+                else:
+                    ready[training.key] = training
+            except WaitsError as waits:
+                search = waits.search
+                if search.teacher and not self._weights(search.teacher.key).exists():
+                    if search.teacher.key in self._faults:
+                        faults.append((cell, self._faults[search.teacher.key]))
+                        continue
+                    teachers[search.teacher.key] = search.teacher
+                else:
+                    searches[search.key] = search
+            except FaultError as error:
+                faults.append((cell, str(error)))
+        for cell, reason in faults:
+            self._records.add_fault(cell, reason)
+        if first := [one for one in searches.values() if one.role == "teacher"]:
+            self._search(first[0])
+        elif teachers:
+            self._train("teachers", teachers.values(), cells)
+        elif searches:
+            self._search(next(iter(searches.values())))
+        elif ready:
+            self._train("students", ready.values(), cells)
+        return bool(cells)
+
+    def _weights(self, key: str) -> Path:
+        """The file of a teacher's weights."""
+        return self._state / TEACHERS / f"{key}.safetensors"
+
+    def _refuse_fault(self, training: Training) -> None:
+        if training.key in self._faults:
+            raise FaultError(self._faults[training.key])
+
+    def _found(self, search: Search) -> Schedule:
+        done = self._records.searches.get(search.key)
+        if done is None:
+            raise WaitsError(search)
+        if done.fault:
+            raise FaultError(f"its search failed: {done.fault}")
+        return self._records.schedule(search.key)
+
+    def _prepared(self) -> Dataset:
+        """Read the data set, or take it from where an earlier call left it."""
+        values = self._params
+        facts = {"seed": values.seed, "data": values.data.model_dump(mode="json")}
+        folder = self._state / f"{DATA}-{files.digest(facts)[:12]}"
+        if not folder.exists():
+            datasets.save(prepare(values.data, values.seed), folder)
+        dataset = datasets.load(folder)
+        self._check(dataset)
+        return dataset
+
+    def _check(self, dataset: Dataset) -> None:
+        """Refuse parameters of an arm that name what does not exist, or do not fit the images."""
+        study, checked = self._records.study, list[Params]()
+        for name, arm in study.arms.items():
+            params = study.params_of(self._data, arm) if arm.params else self._params
+            if not study.takes(self._data, name) or params in checked:
+                continue
+            checked.append(params)
+            try:
+                checks.check(params)
+                fits.check(params, dataset.image_size, len(dataset.splits["train"]))
+            except InputError as error:
+                raise InputError(f"study {study.name}: arms.{name}: {error}") from error
+
+    def _inputs(self, splits: tuple[str, ...]) -> Path:
+        """Make the folder of what a job may see, with the data set in it."""
+        folder = self._state / "inputs"
+        shutil.rmtree(folder, ignore_errors=True)
+        datasets.save_splits(self._dataset, splits, folder / DATA)
+        return folder
+
+    def _search(self, search: Search) -> None:
+        """Do a search, and record what it found."""
+        inputs = self._inputs(_SEARCHED)
+        if search.teacher is not None:
+            shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER)
+        params = self._on_machine(search.params)
+        spec = member.describe(params, search.role, inputs, search.given)
+        about = Searched(search.key, self._data, search.role, search.taught_by, search.number)
+        title = f"{self._data}, search {search.number} of the {search.role}'s schedule"
+        began = time.monotonic()
+        try:
+            with self._shows.search(title) as observer:
+                found = searching.run(
+                    spec,
+                    inputs,
+                    self._state / "search",
+                    [observer],
+                    seats=self._fleet.seats(spec.threads, spec.slots),
+                    storage=storage.of_project(spec.name),
+                    fresh=self._fleet.fresh,
+                )
+        except HopelessError as error:
+            self._records.add_search(about.failed(str(error)), None)
+            return
+        storage.forget(spec.name)
+        shutil.rmtree(self._state / "search", ignore_errors=True)
+        self._records.add_search(about.found(found, time.monotonic() - began), found.schedule)
+
+    def _train(self, what: str, trainings: Iterable[Training], cells: Sequence[Cell]) -> None:
+        """Do trainings, and record them as they come."""
+        planned = self._planned(what, list(trainings))
+        of: dict[str, list[Cell]] = {}
+        for cell in cells:
+            try:
+                of.setdefault(self._plan.training(cell).key, []).append(cell)
+            except (WaitsError, FaultError):
+                continue
+        inputs = self._inputs(_TRAINED)
+        (inputs / TEACHERS).mkdir()
+        for key in dict.fromkeys(one.teacher for one in planned if one.teacher):
+            shutil.copy(self._weights(key), inputs / TEACHERS)
+        params = self._on_machine(self._params)
+        study = self._records.study
+        job = Trainings.of(
+            study.name, self._data, planned, params, inputs, corruptions=study.corruptions
+        )
+        collect = _Collecting(
+            job, self._state / "left", lambda one, file: self._take(one, file, of)
+        )
+        files.write_json(self._plan_file(what), [job.name, [one.to_json() for one in planned]])
+        with self._shows.trainings(f"{self._data}, {what}") as watch:
+
+            def tell(board: Board) -> None:
+                watch(board)
+                collect(board)
+
+            runner.run(
+                job,
+                inputs,
+                self._state / "trainings",
+                lambda: tell,
+                seats=self._fleet.seats(job.threads, job.slots),
+                storage=collect.storage,
+                fetch=collect.rest,
+                fresh=self._fleet.fresh,
+            )
+        storage.forget(job.name)
+        shutil.rmtree(self._state / "trainings", ignore_errors=True)
+        self._plan_file(what).unlink(missing_ok=True)
+
+    def _planned(self, what: str, trainings: list[Training]) -> list[Training]:
+        """Return the trainings of a call that was ended, where these are what is left of them.
+
+        The job is then the same, and its trainings go on where they were.
+        """
+        path = self._plan_file(what)
+        if not path.exists():
+            return trainings
+        _, rows = files.read_json(path)
+        former = [Training(**row) for row in rows]
+        left = {one.key for one in trainings}
+        teachers = all(not one.teacher or self._weights(one.teacher).exists() for one in former)
+        return former if teachers and left <= {one.key for one in former} else trainings
+
+    def _plan_file(self, what: str) -> Path:
+        return self._state / f"{what}.json"
+
+    def _take(self, training: Training, left: Path, of: dict[str, list[Cell]]) -> None:
+        weights = self._weights(training.key) if training.role == "teacher" else None
+        if weights is not None:
+            weights.parent.mkdir(exist_ok=True)
+        measured = take(left, weights)
+        if measured.fault:
+            self._faults[training.key] = f"its teacher failed: {measured.fault}"
+        if cells := [cell for cell in of.get(training.key, []) if cell not in self._records.rows]:
+            own = {"params": files.digest(training.params)[:12], "code": trainings_version()}
+            self._records.add(cells, training, measured, own)
+
+    def _on_machine(self, params: Params) -> Params:
+        # decided here: a worker whose GPU has gone must not go on with the CPU
+        device = devices.resolve(self._fleet.machine.device).type
+        machine = self._fleet.machine.model_copy(update={"device": device})
+        return params.model_copy(update={"machine": machine})
+
+
+class _Collecting:
+    """Takes what the trainings of a job have left, as they come.
+
+    Args:
+        job: Whose.
+        file: Where it is put for the moment.
+        take: Is given each training once, with the file.
+    """
+
+    def __init__(self, job: Trainings, file: Path, take: Callable[[Training, Path], None]) -> None:
+        self.storage = storage.of_project(job.name)
+        self._job, self._file, self._take = job, file, take
+        self._taken: set[int] = set()
+        self._store: Artifacts | None = None
+
+    def __call__(self, board: Board) -> None:
+        """Take what is new in a reading of the ledger."""
+        if self._store is None:
+            address = absolute(str(self.storage.artifacts))
+            self._store = open_artifacts(address, self._job.name)
+        for entry in board.holders.values():
+            if entry.state is State.DONE and entry.number not in self._taken:
+                self._taken.add(entry.number)
+                assert entry.result is not None and entry.result.state is not None
+                slot, checksum = entry.task.slot, entry.result.state
+                self._file.unlink(missing_ok=True)
+                self._store.get_state(slot, entry.number, checksum, self._file)
+                self._take(self._job.training(entry.task), self._file)
+
+    def rest(self, board: Board, store: Artifacts) -> None:
+        """Take what is left, at the end."""
+        self._store = store
+        self(board)

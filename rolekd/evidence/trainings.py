@@ -1,0 +1,409 @@
+"""The trainings of a study: what decides each, what trains it, and what is measured then.
+
+Cells that come to the same, such as two searches with one winner, are one training. A training is
+known by the digest of everything that decides it.
+"""
+
+import base64
+import contextlib
+import functools
+import platform
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from rolekd import code, files, seeds
+from rolekd.augment import corruptions, named
+from rolekd.augment import engine as engines
+from rolekd.augment import schedule as schedules
+from rolekd.augment.named import NamedAugmentation
+from rolekd.augment.policy import Policy
+from rolekd.augment.schedule import Schedule
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Batches, Normalize
+from rolekd.data.dataset import Dataset
+from rolekd.distill.distillation import Distillation
+from rolekd.distill.objective import Objective
+from rolekd.errors import HopelessError, RolekdError, RunError, one_line
+from rolekd.fleet.jobs import Planner, hash_inputs, versions
+from rolekd.fleet.tasks import Outcome, Slot, Task
+from rolekd.params import Params, Role
+from rolekd.quantize.modules import QuantConv2d
+from rolekd.report.tables import calibration, confusion
+from rolekd.train import devices, roles
+from rolekd.train.augmentation import applied, make_engine
+from rolekd.train.evaluate import accuracy, predict, predict_integers
+from rolekd.train.fit import fit
+from rolekd.train.state import read_weights, save_weights, write_weights
+from rolekd.train.training import Training as Loop
+
+DATA, TEACHERS = "data", "teachers"
+_RESULT = "result"  # in the description of what a training leaves
+# of params.yaml, what decides a training of a role
+_SECTIONS: dict[Role, tuple[str, ...]] = {
+    "teacher": ("seed", "threads", "augment", "teacher"),
+    "student": ("seed", "threads", "augment", "student", "distill"),
+}
+CORRUPTED_IMAGES = 2000  # of the test images, at most: every one is predicted 40 times
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that decides one network.
+
+    Attributes:
+        data: Digest of the data set.
+        role: Whose network it is.
+        params: JSON of the sections of params.yaml that decide it.
+        augmentation: JSON of what augments its images.
+        distilled: Whether it learns from the teacher, and not from the labels alone.
+        teacher: Key of the training of the teacher that it learns from or starts with; empty: none.
+        starts_from_teacher: Whether it takes the teacher's weights where shapes agree.
+        seed: Its number.
+    """
+
+    data: str
+    role: Role
+    params: Mapping[str, Any]
+    augmentation: Mapping[str, Any]
+    distilled: bool = False
+    teacher: str = ""
+    starts_from_teacher: bool = False
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls, data: str, role: Role, params: Params, augmentation: NamedAugmentation, **more: Any
+    ) -> "Training":
+        """Make a training of parameters and augmentation; see `Training` for `more`."""
+        values = params.model_dump(mode="json", include={*_SECTIONS[role]})
+        epochs = getattr(params, role).training.epochs
+        if not more.get("distilled"):
+            values.pop("distill", None)
+        return cls(data, role, values, _simplest(augmentation, epochs), **more)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Sixteen hex digits that differ where anything does."""
+        return files.digest(self.to_json())[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the training as JSON-able values."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def schedule(self) -> str:
+        """Digest of what augments it, twelve hex digits."""
+        return files.digest(dict(self.augmentation))[:12]
+
+
+def _simplest(augmentation: NamedAugmentation, epochs: int) -> dict[str, Any]:
+    """Return the JSON of an augmentation, equal for all that do the same in so many epochs."""
+    if augmentation.schedule is None:
+        return {"name": augmentation.name, "schedule": None}
+    schedule = schedules.simplest(augmentation.schedule.stretch(epochs))
+    if schedule == Schedule.constant(Policy.zeros(), epochs):
+        return {"name": named.NONE, "schedule": None}
+    return {"name": "schedule", "schedule": schedule.to_json()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a training came to, on the test images unless said otherwise.
+
+    Attributes:
+        accuracy: 0..1.
+        train_accuracy: On the images of the last epoch, as they were augmented.
+        calibration_error: Expected, 0..1.
+        robust: Corruption -> accuracy at each strength, over at most 2,000 test images; empty
+            where it was not asked for.
+        per_class: Share of each class's images that are right.
+        right: Which images are right, packed bits in base64.
+        images: Number of the test images.
+        seconds: Of processor time or, on a GPU, of wall time.
+        images_seen: In training.
+        machine: What trained it, and with which PyTorch.
+        fault: Why there is nothing of all this; empty: there is.
+    """
+
+    accuracy: float = 0.0
+    train_accuracy: float = 0.0
+    calibration_error: float = 0.0
+    robust: Mapping[str, list[float]] = field(default_factory=dict)
+    per_class: list[float] = field(default_factory=list)
+    right: str = ""
+    images: int = 0
+    seconds: float = 0.0
+    images_seen: int = 0
+    machine: str = ""
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Trainings on one data set as a `rolekd.fleet.jobs.Job`; a slot's member is the place.
+
+    Attributes:
+        study: Name of the study.
+        data: Name of the data set.
+        trainings: What is trained, as JSON.
+        corruptions: Whether accuracy under corruptions is measured.
+        threads, device, inputs, versions: See `rolekd.fleet.jobs.Job`.
+    """
+
+    kind: ClassVar[str] = "trainings"
+
+    study: str
+    data: str
+    trainings: Sequence[Mapping[str, Any]]
+    corruptions: bool
+    threads: int
+    device: str
+    inputs: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        study: str,
+        data: str,
+        trainings: Iterable[Training],
+        params: Params,
+        inputs: Path,
+        *,
+        corruptions: bool,
+    ) -> "Trainings":
+        """Describe trainings, given the folder of what they may see."""
+        rows = [training.to_json() for training in trainings]
+        device = devices.resolve(params.machine.device).type
+        return cls(
+            study, data, rows, corruptions, params.threads, device, hash_inputs(inputs), versions()
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Trainings":
+        """Make a job of what `to_json` returned."""
+        return cls(**{each.name: value[each.name] for each in fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """See `rolekd.fleet.jobs.Job`."""
+        return {"kind": self.kind, **vars(self)}
+
+    @property
+    def name(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return f"study-{self.study}-{self.data}-{files.digest(self.to_json())[:12]}"
+
+    @property
+    def measures(self) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        return "test accuracy"
+
+    @property
+    def slots(self) -> int:
+        """See `rolekd.fleet.jobs.Job`."""
+        return len(self.trainings)
+
+    def training(self, task: Task) -> Training:
+        """Return what a task trains."""
+        return Training(**self.trainings[task.slot.member])
+
+    def describe(self, task: Task) -> str:
+        """See `rolekd.fleet.jobs.Job`."""
+        training = self.training(task)
+        return f"{training.role} {training.key}, seed {training.seed}"
+
+    def make_planner(self) -> Planner:
+        """See `rolekd.fleet.jobs.Job`."""
+        tasks = [Task(Slot(0, place), None, self.slots) for place in range(self.slots)]
+        return lambda history: [] if history else tasks
+
+    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
+        """See `rolekd.fleet.jobs.Job`."""
+        return bool(history)
+
+    def preload(self) -> None:
+        """See `rolekd.fleet.jobs.Job`."""
+        engines.preload()
+
+    def make_trainer(self, inputs: Path, keep: Path) -> "Trainer":
+        """See `rolekd.fleet.jobs.Job`."""
+        devices.prepare(self.device, self.threads)
+        return Trainer(self, inputs, keep, datasets.load(inputs / DATA))
+
+    def write_task(self, task: Task) -> dict[str, Any]:
+        """See `rolekd.fleet.jobs.Job`."""
+        return {"stage": "study", "training": self.training(task).key}
+
+    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
+        """See `rolekd.fleet.jobs.Job`."""
+        del attributes
+        return task
+
+    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
+        """See `rolekd.fleet.jobs.Job`."""
+        del task
+        return ()
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains and measures networks, and leaves weights with what was measured.
+
+    Attributes:
+        job: What there is to train.
+        inputs: Folder of the data set and the teachers.
+        keep: Folder of the states of trainings at work: a killed one continues there.
+        dataset: Of the inputs.
+    """
+
+    job: Trainings
+    inputs: Path
+    keep: Path
+    dataset: Dataset
+
+    def train(self, task: Task, state: Path | None, out: Path) -> Outcome:
+        """See `rolekd.fleet.jobs.Trainer`."""
+        del state
+        training = self.job.training(task)
+        began = time.perf_counter()
+        network: nn.Module = nn.Identity()
+        about: dict[str, Any] = {}
+        try:
+            network, about, measured = self._train(training)
+        except Exception as error:
+            if isinstance(error, OSError) or (
+                isinstance(error, RunError) and not isinstance(error, HopelessError)
+            ):
+                raise  # the machine's fault: it is tried again
+            # a cell that fails must not end the others
+            reason = one_line(error, 300)
+            known = isinstance(error, RolekdError)
+            measured = Measured(fault=reason if known else f"{type(error).__name__}: {reason}")
+        save_weights(out, network, {**about, _RESULT: vars(measured)})
+        seconds = time.perf_counter() - began
+        return Outcome(measured.accuracy, measured.images_seen, seconds)
+
+    def _train(self, training: Training) -> tuple[nn.Module, dict[str, Any], Measured]:
+        params, data = Params.model_validate(dict(training.params)), self.dataset
+        device = torch.device(self.job.device)
+        settings = getattr(params, training.role).training
+        # as the stages derive it: seeds are pairs over all arms
+        seed = seeds.derive(params.seed, f"study {training.role}", training.seed)
+        objective = Objective()
+        if training.role == "teacher":
+            network, about = roles.teacher(params.teacher, data, seed)
+        else:
+            network, about, objective = self._student(training, params, seed, device)
+        network.to(device)
+        normalize = Normalize(data, device)
+        augmentation = NamedAugmentation(
+            training.augmentation["name"],
+            None
+            if training.augmentation["schedule"] is None
+            else schedules.parse(training.augmentation["schedule"], training.key),
+        )
+        augment_at = applied(
+            make_engine(params.augment, data, params.threads), augmentation.over(settings.epochs)
+        )
+        batches = Batches(data, "train", settings.batch_size, seed, normalize)
+        clock = time.process_time if device.type == "cpu" else time.perf_counter
+        began = clock()
+        loop = Loop(network, objective, batches, augment_at, settings)
+        history = fit(loop, self.keep / f"{training.key}.safetensors")
+        measured = self._measure(network, normalize)
+        return (
+            network,
+            about,
+            Measured(
+                **measured,
+                train_accuracy=history[-1]["accuracy"],
+                seconds=round(clock() - began, 1),
+                images_seen=len(data.splits["train"]) * len(history),
+                machine=f"{_processor(device)}, torch {torch.__version__}",
+            ),
+        )
+
+    def _student(
+        self, training: Training, params: Params, seed: int, device: torch.device
+    ) -> tuple[nn.Module, dict[str, Any], Objective]:
+        teacher = None
+        if training.teacher:
+            path = self.inputs / TEACHERS / f"{training.teacher}.safetensors"
+            teacher, about_teacher = roles.load(path, self.dataset)
+            teacher.to(device)
+        start = teacher if training.starts_from_teacher else None
+        network, about = roles.student(params.student, self.dataset, seed, start)
+        if not training.distilled:
+            return network, about, Objective()
+        assert teacher is not None
+        described = (network.to(device), about), (teacher, about_teacher)
+        return network, about, Distillation(*described, params.distill, seed)
+
+    def _measure(self, network: nn.Module, normalize: Normalize) -> dict[str, Any]:
+        data = self.dataset
+        images, labels = data.split("test")
+        if any(isinstance(module, QuantConv2d) for module in network.modules()):
+            logits = predict_integers(network, images, data)
+        else:
+            logits = predict(network, images, normalize)
+        right = logits.argmax(1) == labels
+        counts = confusion(logits.argmax(1), labels, len(data.classes))
+        return {
+            "accuracy": accuracy(logits, labels),
+            "calibration_error": calibration(logits, labels).error,
+            "robust": self._corrupted(network, normalize) if self.job.corruptions else {},
+            "per_class": [round(float(v), 4) for v in np.diag(counts) / counts.sum(1).clip(1)],
+            "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
+            "images": len(labels),
+        }
+
+    def _corrupted(self, network: nn.Module, normalize: Normalize) -> dict[str, list[float]]:
+        """Return corruption -> accuracy at each strength; the same images for all networks."""
+        images, labels = self.dataset.split("test")
+        some = np.random.default_rng(0).permutation(len(labels))[:CORRUPTED_IMAGES]
+        images, labels = images[np.sort(some)], labels[np.sort(some)]
+        found: dict[str, list[float]] = {}
+        for name in corruptions.CORRUPTIONS:
+            found[name] = []
+            for strength in range(1, corruptions.STRENGTHS + 1):
+                seed = seeds.derive(0, f"corruption {name}", strength)
+                worse = corruptions.corrupted(images, name, strength, self.dataset.fill, seed)
+                logits = predict(network, worse, normalize)
+                found[name].append(round(accuracy(logits, labels), 5))
+        return found
+
+
+def _processor(device: torch.device) -> str:
+    """Return the name of what trains."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1]
+    return platform.machine()
+
+
+def take(left: Path, weights: Path | None) -> Measured:
+    """Return what a `Trainer` measured; write its weights to a file of their own, if one is named.
+
+    The description in the weights is then that of any network of the role.
+    """
+    tensors, about = read_weights(left)
+    measured = Measured(**about.pop(_RESULT))
+    if weights is not None and not measured.fault:
+        write_weights(weights, tensors, about)
+    return measured
+
+
+def code_version() -> str:
+    """Return the version of the code that decides a training and what is measured of it."""
+    return code.version((*code.STUDENT, *code.SEARCH, "evidence/trainings.py", "report/tables.py"))
