@@ -86,9 +86,11 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     from rolekd.fleet import study as studies
 
     found, faults = [], []
+    begun = [] if study else _studies()
     if study:
         found.append(read(studies.Ledger.open(storage, study)))
-    else:
+    # records of studies may have come from elsewhere, without a storage
+    elif storage != _DEFAULT_STORAGE or not begun or Path(".rolekd", "optuna.db").exists():
         for ledger, fault in studies.each(storage):
             if ledger is None:
                 faults.append(fault)
@@ -103,8 +105,18 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
         terminal.print(_table(each))
     for fault in faults:
         terminal.print(fault, soft_wrap=True)
-    if not found and not faults:
+    for line in begun:
+        terminal.print(line, soft_wrap=True)
+    if not found and not faults and not begun:
         terminal.print("nothing in this storage yet")
+
+
+def _studies() -> list[str]:
+    """Say how far the studies are whose records are below this folder."""
+    from rolekd.evidence import progress
+
+    found = [progress.of(records) for records in progress.each()]
+    return [f"{one['folder']}: {progress.sentence(one)}" for one in found if not one["finished"]]
 
 
 def _line(found: dict[str, Any]) -> str:

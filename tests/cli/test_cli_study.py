@@ -1,0 +1,70 @@
+"""`rolekd study` on the command line: what it would do, how far it is, faults in one line."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from rolekd import yamlfiles
+from rolekd.cli import root
+from rolekd.evidence.records import Records
+from rolekd.evidence.trainings import Measured, Training
+
+STUDY = {
+    "name": "small",
+    "question": "Does it help?",
+    "seeds": 2,
+    "data": {"digits": {}},
+    "arms": {
+        "plain": {"distilled": False, "starts_from": "scratch"},
+        "kd": {"teacher": "none"},
+    },
+    "primary": {"arm": "kd", "against": "plain"},
+}
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "study.yaml"
+    path.write_text(yamlfiles.dump(STUDY))
+    return path
+
+
+def _run(*arguments):
+    return CliRunner().invoke(root, ["study", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_what_it_would_do_is_said_without_doing_it(file, tmp_path):
+    said = _run(file, "--check").output
+    assert "small: Does it help?" in said
+    assert "digits: 4 cells of 2 arms" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_how_far_it_is_and_what_is_there(file):
+    records = Records.open(file)
+    training = Training("data", "student", {}, {"name": "none", "schedule": None})
+    for seed in range(2):
+        measured = Measured(0.75, 1.0, 0.1, {}, [1.0, 0.5], "4A==", 4, 3600.0, 10, "a machine")
+        cell = next(cell for cell in records.cells if (cell.arm, cell.seed) == ("plain", seed))
+        records.add([cell], training, measured, {"params": "p", "code": "c"})
+    found = json.loads(_run(file, "--show", "--json").output)
+    assert found["data"][0] | {"seconds_left": 0} == {
+        "name": "digits", "cells": 4, "done": 2, "failed": 0, "searches": 0, "seconds_left": 0,
+    }  # fmt: skip
+    assert found["data"][0]["seconds_left"] > 0
+    assert "digits" in _run(file, "--show").output
+    status = CliRunner().invoke(root, ["status"], catch_exceptions=False).output
+    assert "2 of 4 cells done" in status
+    tables = [line.split(": ")[1] for line in _run(file, "--tables").output.splitlines()]
+    assert [line.rsplit("/")[-1] for line in tables] == ["tables.md"]
+    assert "| 2-bit" not in (records.folder / "tables.md").read_text()
+    assert "| plain | 75.0 (" in (records.folder / "tables.md").read_text()
+
+
+def test_a_data_set_that_the_study_does_not_have(file):
+    from rolekd.errors import InputError
+
+    with pytest.raises(InputError, match="--data digit: did you mean digits"):
+        _run(file, "--data", "digit")
