@@ -344,7 +344,7 @@ class ConfirmParams(Section):
     """The final of a search: candidates trained anew, whole, on splits drawn anew, seed by seed."""
 
     rungs: Listed[tuple[Rung, ...]] = Field(
-        ((5, 2), (3, 4), (2, 8)),
+        ((5, 1), (3, 3), (2, 6)),
         min_length=1,
         max_length=100,
         description="[candidates, seeds]: so many of the best, none among them, have so many "
