@@ -12,6 +12,7 @@ from rolekd.console import console
 from rolekd.display import say, say_json
 
 if TYPE_CHECKING:
+    from rolekd.evidence.records import Records
     from rolekd.fleet.board import Board
     from rolekd.search.observers import Observer
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 @click.option("--data", multiple=True, help="Only this data set of the study; may be repeated.")
 @click.option("--show", is_flag=True, help="Only say what is done, and the time left.")
 @click.option("--tables", is_flag=True, help="Only write tables and figures of what is done.")
+@click.option(
+    "--into",
+    "pages",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Put parts of the answers between the marks of this page; may be repeated.",
+)
 @click.option("--check", is_flag=True, help="Only check the file, and say what it would do.")
 @click.option("--retry", is_flag=True, help="Try cells again that failed.")
 @click.option(
@@ -44,6 +52,7 @@ def study(
     data: tuple[str, ...],
     show: bool,
     tables: bool,
+    pages: tuple[Path, ...],
     check: bool,
     retry: bool,
     workers: str,
@@ -63,11 +72,8 @@ def study(
         say(*progress.planned(found))
         return
     records = Records.open(file, parent)
-    if tables:
-        from rolekd.evidence.answers import write
-
-        for path in write(records):
-            say(f"written: {path}")
+    if tables or pages:
+        _write(records, pages)
         return
     if show:
         if as_json:
@@ -76,15 +82,22 @@ def study(
         console().print(table(progress.of(records)))
         return
     from rolekd.cli.working import machine_of
-    from rolekd.evidence.answers import write
     from rolekd.evidence.running import run
 
     if retry:
         say(f"{records.forget_faults()} cells that failed are tried again")
     say(f"{records.folder}: {progress.sentence(progress.of(records))}")
     run(records, machine_of(workers), Shown(), data)
+    _write(records, ())
+
+
+def _write(records: "Records", pages: tuple[Path, ...]) -> None:
+    from rolekd.evidence.answers import fill, write
+
     for path in write(records):
         say(f"written: {path}")
+    for page in pages:
+        say(f"{page}: {fill(records, page)} parts written")
 
 
 def table(found: dict[str, object]) -> Table:

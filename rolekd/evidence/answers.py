@@ -5,8 +5,10 @@ pairs with another arm are as many as there are seeds.
 """
 
 import functools
+import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from rolekd import files
 from rolekd.augment import ladder
 from rolekd.augment.corruptions import CORRUPTIONS
-from rolekd.errors import InputError
+from rolekd.errors import InputError, did_you_mean
 from rolekd.evidence.design import Comparison
 from rolekd.evidence.progress import of as progress_of
 from rolekd.evidence.progress import sentence as progress_sentence
@@ -29,7 +31,7 @@ from rolekd.report.style import ACCENT, FAINT, PALETTE, TEACHER, legible, save, 
 from rolekd.report.tables import CONFIDENCE, Difference, paired_difference
 
 TABLES, LIGHT, DARK = "tables.md", "differences-light.svg", "differences-dark.svg"
-_WIDTH = 6.4  # inches
+_WIDTH = 7.0  # inches
 
 Floats = NDArray[np.float64]
 
@@ -204,6 +206,54 @@ def write(records: Records) -> list[Path]:
     text = records.folder / TABLES
     files.write_text(text, render(answers))
     return [*paths, text]
+
+
+def fill(records: Records, path: Path) -> int:
+    """Put parts of a study's answers between the marks of a page; return their number.
+
+    A part stands between `<!-- study NAME PART -->` and `<!-- /study -->`, where PART is a key of
+    `PARTS`.
+
+    Raises:
+        InputError: The page cannot be read, has no mark of the study, or one without its end.
+    """
+    answers = Answers(records)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    name = re.escape(records.study.name)
+    begin = re.compile(rf"(<!-- study {name} ([a-z-]+) -->\n)(.*?)(<!-- /study -->)", re.DOTALL)
+
+    def part(found: re.Match[str]) -> str:
+        if found[2] not in PARTS:
+            raise InputError(f"{path}: study part {found[2]!r}; {did_you_mean(found[2], PARTS)}")
+        if "<!-- study " in found[3]:
+            raise InputError(f"{path}: a mark of study {name} has no <!-- /study -->; add it")
+        lines = PARTS[found[2]](answers, path)
+        return found[1] + "\n" + "\n".join(lines).strip() + "\n\n" + found[4]
+
+    text, count = begin.subn(part, text)
+    if not count:
+        raise InputError(
+            f"{path}: has no <!-- study {records.study.name} PART --> and <!-- /study -->; add "
+            f"them, with a PART of {', '.join(PARTS)}"
+        )
+    files.write_text(path, text)
+    return count
+
+
+def _picture(answers: Answers, page: Path) -> list[str]:
+    """Return the figure, light or dark as the reader's page is."""
+    folder = Path(os.path.relpath(answers.records.folder, page.parent or "."))
+    study = answers.study
+    seen = f"test accuracy of each arm above {study.label(study.primary.against)}, with intervals"
+    return [
+        "<picture>",
+        f'<source media="(prefers-color-scheme: dark)" srcset="{folder / DARK}">',
+        f'<img alt="{seen}" src="{folder / LIGHT}">',
+        "</picture>",
+    ]
 
 
 def render(answers: Answers) -> str:
@@ -462,6 +512,18 @@ def _account(answers: Answers) -> list[str]:
     return lines
 
 
+PARTS: dict[str, Callable[[Answers, Path], list[str]]] = {
+    "verdicts": lambda answers, _: verdicts(answers),
+    "table": lambda answers, _: first_table(answers),
+    "figure": _picture,
+    "comparisons": lambda answers, _: _comparisons(answers),
+    "arms": lambda answers, _: _every_arm(answers),
+    "strength": lambda answers, _: _curves(answers),
+    "searches": lambda answers, _: _searches(answers),
+    "account": lambda answers, _: _account(answers),
+}
+
+
 @style()
 def figure(answers: Answers) -> Figure:
     """Draw what each arm of the first table is above the one that the primary is compared to."""
@@ -485,7 +547,8 @@ def figure(answers: Answers) -> Figure:
             errors = [[100 * (gap.mean - low)], [100 * (high - gap.mean)]]
             colour = _colour(answers, name)
             axes.errorbar([100 * gap.mean], [place], xerr=errors, fmt="o", color=colour, capsize=3)
-        axes.set_title(legible(study.data[each].label or each))
+        title = legible(study.data[each].label or each)
+        axes.set_title(title.replace(", ", ",\n", 1), fontsize=9.5)
         axes.grid(axis="x")
         axes.set_xlabel("points")
     panels[0].set_yticks(range(len(names)), [legible(study.label(name)) for name in names])

@@ -1,12 +1,14 @@
 """`rolekd study` on the command line: what it would do, how far it is, faults in one line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from rolekd import yamlfiles
 from rolekd.cli import root
+from rolekd.errors import InputError
 from rolekd.evidence.records import Records
 from rolekd.evidence.trainings import Measured, Training
 
@@ -63,8 +65,40 @@ def test_how_far_it_is_and_what_is_there(file):
     assert "| plain | 75.0 (" in (records.folder / "tables.md").read_text()
 
 
-def test_a_data_set_that_the_study_does_not_have(file):
-    from rolekd.errors import InputError
+def test_parts_are_put_between_the_marks_of_a_page(file, tmp_path):
+    records = Records.open(file)
+    training = Training("data", "student", {}, {"name": "none", "schedule": None})
+    for arm, right in (("plain", "gA=="), ("kd", "4A==")):
+        for seed in range(2):
+            measured = Measured(0.25, 1.0, 0.1, {}, [], right, 4, 1.0, 10, "a machine")
+            cell = next(cell for cell in records.cells if (cell.arm, cell.seed) == (arm, seed))
+            own = replace(training, distilled=arm == "kd", seed=seed)
+            records.add([cell], own, measured, {"params": "p", "code": "c"})
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    page.write_text(
+        "before\n<!-- study small table -->\nold\n<!-- /study -->\nbetween\n"
+        "<!-- study small figure -->\n<!-- /study -->\nafter\n"
+    )
+    assert "2 parts written" in _run(file, "--into", page).output
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| kd | 75.0 (" in text
+    folder = f"../results/records/{records.folder.name}"
+    assert f'src="{folder}/differences-light.svg"' in text
+    assert (records.folder / "differences-dark.svg").exists()
+    assert "2 parts written" in _run(file, "--into", page).output
+    assert page.read_text() == text
+    page.write_text("no marks")
+    with pytest.raises(InputError, match="has no <!-- study small PART -->"):
+        _run(file, "--into", page)
+    page.write_text("<!-- study small tabel -->\n<!-- /study -->\n")
+    with pytest.raises(InputError, match="did you mean table"):
+        _run(file, "--into", page)
 
+
+def test_a_data_set_that_the_study_does_not_have(file):
     with pytest.raises(InputError, match="--data digit: did you mean digits"):
         _run(file, "--data", "digit")
