@@ -1,7 +1,37 @@
-"""Role-wise data augmentation for knowledge distillation of low-bit image classifiers."""
+"""Role-wise data augmentation for knowledge distillation of low-bit image classifiers.
+
+`rolekd.facade` is the whole in ten lines of Python; its names are this package's.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from rolekd import telemetry
 
+if TYPE_CHECKING:
+    from rolekd.facade import (
+        Params,
+        Schedule,
+        distill,
+        load_data,
+        predict,
+        search,
+        study,
+        train,
+    )
+
 __version__ = "0.1.0"
+__all__ = ["Params", "Schedule", "distill", "load_data", "predict", "search", "study", "train"]
 
 telemetry.switch_off()  # here, since it must stand before any library is imported
+
+
+def __getattr__(name: str) -> Any:
+    """Import the facade when it is used: it needs PyTorch, which takes a second."""
+    if name in __all__:
+        return getattr(importlib.import_module("rolekd.facade"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -681,6 +681,30 @@ class Params(Section):
     promote: PromoteParams = PromoteParams()
     track: TrackParams = TrackParams()
 
+    @classmethod
+    def preset(cls, name: str, changes: Mapping[str, Any] | None = None) -> "Params":
+        """Return the parameters of a preset.
+
+        Args:
+            name: Of the preset.
+            changes: Dotted keys that differ, such as {"student.bits": 4}.
+
+        Raises:
+            InputError: There is no such preset or key, or a value does not fit.
+        """
+        from rolekd import presets  # they are read by this schema
+
+        values = yamlfiles.parse(presets.find(name).text, name)
+        for key, value in (changes or {}).items():
+            *sections, last = key.split(".")
+            place = values
+            for section in sections:
+                if not isinstance(place, dict) or section not in place:
+                    raise InputError(f"{key}: no such key in params.yaml; check its sections")
+                place = place[section]
+            place[last] = value
+        return parse(values, f"preset {name}")
+
     @model_validator(mode="after")
     def _confirmed_needs_a_final(self) -> "Params":
         if self.compare.export == CONFIRMED and self.search.confirm is None:

@@ -8,7 +8,8 @@ called it gives one of these.
 import statistics
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from rich.console import Console
@@ -215,6 +216,22 @@ class SlotProgress:
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=total, told="")
         self._bar.update(self._task, completed=done)
+
+
+class StudyProgress:
+    """Shows the searches and trainings of a study, one after another."""
+
+    @contextmanager
+    def search(self, title: str) -> Iterator[SearchProgress]:
+        """Show a search."""
+        with SearchProgress(title) as progress:
+            yield progress
+
+    @contextmanager
+    def trainings(self, title: str) -> Iterator[SlotProgress]:
+        """Show trainings."""
+        with SlotProgress(title) as progress:
+            yield progress
 
 
 class TrainingProgress:

@@ -1,7 +1,5 @@
 """`rolekd study`: run a study, show how far it is, write what it found."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,6 @@ from rolekd.display import say, say_json
 
 if TYPE_CHECKING:
     from rolekd.evidence.records import Records
-    from rolekd.fleet.board import Board
-    from rolekd.search.observers import Observer
 
 
 @click.command()
@@ -81,13 +77,14 @@ def study(
             return
         console().print(table(progress.of(records)))
         return
+    from rolekd.cli.progress import StudyProgress
     from rolekd.cli.working import machine_of
     from rolekd.evidence.running import run
 
     if retry:
         say(f"{records.forget_faults()} cells that failed are tried again")
     say(f"{records.folder}: {progress.sentence(progress.of(records))}")
-    run(records, machine_of(workers), Shown(), data)
+    run(records, machine_of(workers), StudyProgress(), data)
     _write(records, ())
 
 
@@ -116,23 +113,3 @@ def table(found: dict[str, object]) -> Table:
             "" if left is None else f"{left / 3600:.1f}",
         )
     return shown
-
-
-class Shown:
-    """Shows what a study does on the terminal."""
-
-    @contextmanager
-    def search(self, title: str) -> "Iterator[Observer]":
-        """Show a search."""
-        from rolekd.cli.progress import SearchProgress
-
-        with SearchProgress(title) as progress:
-            yield progress
-
-    @contextmanager
-    def trainings(self, title: str) -> "Iterator[Callable[[Board], None]]":
-        """Show trainings."""
-        from rolekd.cli.progress import SlotProgress
-
-        with SlotProgress(title) as progress:
-            yield progress

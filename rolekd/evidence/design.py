@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from rolekd import params as parameters
-from rolekd import presets, yamlfiles
+from rolekd import yamlfiles
 from rolekd.augment import ladder, named
 from rolekd.errors import InputError, did_you_mean
 from rolekd.params import Listed, Params, Points, Role, Section
@@ -215,16 +215,11 @@ class Study(Section):
         Raises:
             InputError: A key does not exist, or its value does not fit.
         """
-        preset, where = self.data[data], f"data.{data}"
-        values = yamlfiles.parse(presets.find(preset.preset).text, preset.preset)
-        changes = [(where, preset.params)]
-        if arm is not None and arm.params:
-            where += " with the arm's params"
-            changes.append((where, arm.params))
-        for origin, given in changes:
-            for key, value in given.items():
-                _set(values, key, value, origin)
-        return parameters.parse(values, where)
+        given = self.data[data]
+        try:
+            return Params.preset(given.preset, {**given.params, **(arm.params if arm else {})})
+        except InputError as error:
+            raise InputError(f"data.{data}: {error}") from error
 
 
 @dataclass(frozen=True, order=True)
@@ -285,12 +280,3 @@ def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def _matches(arm: str, pattern: str) -> bool:
     """Whether an arm is meant: by its name, or as one of those crossed under it."""
     return arm == pattern or arm.startswith(f"{pattern}/")
-
-
-def _set(values: Any, key: str, value: Any, origin: str) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        if not isinstance(values, dict) or section not in values:
-            raise InputError(f"{origin}: params: no key {key} in params.yaml; check its sections")
-        values = values[section]
-    values[last] = value

@@ -54,7 +54,14 @@ class Shows(Protocol):
         ...
 
 
-def run(records: Records, machine: MachineParams, shows: Shows, only: Collection[str] = ()) -> None:
+def run(
+    records: Records,
+    machine: MachineParams,
+    shows: Shows,
+    only: Collection[str] = (),
+    *,
+    fresh: bool = False,
+) -> None:
     """Do all cells of a study that are not on record.
 
     Args:
@@ -62,6 +69,7 @@ def run(records: Records, machine: MachineParams, shows: Shows, only: Collection
         machine: What it uses of this machine.
         shows: Shows people what it does.
         only: Names of data sets; none: all.
+        fresh: This process has computed already, so that no worker is forked.
 
     Raises:
         InputError: Data or parameters are not usable.
@@ -73,7 +81,7 @@ def run(records: Records, machine: MachineParams, shows: Shows, only: Collection
         if name not in records.study.data:
             raise InputError(f"--data {name}: {did_you_mean(name, records.study.data)}")
     with exclusive(state / "lock", f"study {records.study.name}"):
-        fleet = _Fleet(machine, devices.gpus())
+        fleet = _Fleet(machine, devices.gpus(), fresh)
         for data in only or records.study.data:
             if any(cell.data == data for cell in records.missing()):
                 _OfData(records, data, state / data.replace("/", "-"), fleet, shows).do()
@@ -87,11 +95,12 @@ class _Fleet:
     Args:
         machine: Device and number of workers.
         gpus: Of this machine, asked before this process took a seat.
+        fresh: This process has computed already.
     """
 
-    def __init__(self, machine: MachineParams, gpus: Sequence[str]) -> None:
+    def __init__(self, machine: MachineParams, gpus: Sequence[str], fresh: bool) -> None:
         self.machine, self._gpus = machine, gpus
-        self._jobs = 0
+        self._fresh = fresh
 
     def seats(self, threads: int, slots: int) -> list[Seat]:
         """Return the seats for a job."""
@@ -100,8 +109,8 @@ class _Fleet:
     @property
     def fresh(self) -> bool:
         """Whether this process has computed already; asked once for each job."""
-        self._jobs += 1
-        return self._jobs > 1
+        before, self._fresh = self._fresh, True
+        return before
 
 
 class _OfData:
@@ -203,7 +212,7 @@ class _OfData:
                 continue
             checked.append(params)
             try:
-                checks.check(params)
+                checks.check(params, deployed=False)
                 fits.check(params, dataset.image_size, len(dataset.splits["train"]))
             except InputError as error:
                 raise InputError(f"study {study.name}: arms.{name}: {error}") from error

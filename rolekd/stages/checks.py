@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _ANY_SIDE = 32  # pixels, where only the data know
 
 
-def check(params: "Params") -> None:
-    """Raise `InputError` for a name that does not exist, or a student without an integer form."""
+def check(params: "Params", *, deployed: bool = True) -> None:
+    """Raise `InputError` for a name that does not exist, or a student without an integer form.
+
+    One that is never `deployed` needs none, such as a study's of 32 bits.
+    """
     plan.check(params.compare)
     for name in params.search.ladder:
         try:
@@ -35,7 +38,7 @@ def check(params: "Params") -> None:
     for model in (params.teacher.model, params.student.model):
         zoo.find(model.name)
     losses = {name: registry.find(name) for name in registry.resolve(params.distill.loss)}
-    if params.student.overrides or params.student.model.name not in zoo.OURS:
+    if deployed and (params.student.overrides or params.student.model.name not in zoo.OURS):
         _check_student(params)
     if any(loss.needs_taps for loss in losses.values()):
         student, teacher = (_sample(role.model) for role in (params.student, params.teacher))

@@ -18,7 +18,8 @@ from rolekd.display import say
 from rolekd.errors import RunError
 from rolekd.export import verify
 from rolekd.export.write import export as write
-from rolekd.outputs import Arms, ExportMetrics, Outputs, Verification
+from rolekd.outputs import Arms, ExportFigures, ExportMetrics, Outputs, Verification
+from rolekd.params import ExportParams
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.lower import lower
 from rolekd.quantize.size import size
@@ -36,43 +37,68 @@ def export(stage: Stage) -> None:
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
     network, about = roles.load(outputs.student(arm, SEED), dataset)
+    metadata = _metadata(outputs, arm, dataset, about)
+    found = export_network(network, dataset, outputs.graph, params.export, metadata)
+    found.save(outputs.verification)
+    stage.run.log_artifact(outputs.graph)
+    figures = found.model_dump(include={*ExportFigures.model_fields})
+    stage.finish(ExportMetrics(**figures))
+    say(
+        f"{outputs.graph}: {found.bytes} bytes, equal to the integer evaluation on "
+        f"{found.argmax_equal} of {found.images} test images"
+    )
+
+
+def export_network(
+    network: nn.Module,
+    dataset: Dataset,
+    path: Path,
+    params: ExportParams,
+    metadata: Mapping[str, str],
+) -> Verification:
+    """Write a student as an integer graph that equals its integers on every test image.
+
+    Args:
+        network: In evaluation mode.
+        dataset: That it was trained on.
+        path: Of the file, which is there when it is proven.
+        params: Target, strictness, sizes.
+        metadata: What the file says about itself.
+
+    Raises:
+        RunError: The graph differs from the integers.
+    """
     integers = lower(
         network,
         mean=dataset.mean,
         std=dataset.std,
         image_size=dataset.image_size,
-        strict=params.export.strict,
+        strict=params.strict,
     )
-    with files.replacing(outputs.graph) as unproven:
+    with files.replacing(path) as unproven:
         summary = write(
             integers,
             unproven,
             classes=dataset.classes,
-            target=params.export.target,
-            resize=params.export.resize,
-            metadata=_metadata(outputs, arm, dataset, about),
+            target=params.target,
+            resize=params.resize,
+            metadata=metadata,
         )
-        checked = _verified(unproven, integers, dataset, outputs.graph)
-    metrics = _metrics(summary.bytes, checked, network, dataset)
-    Verification(
-        **metrics.model_dump(exclude={"mlflow_run_id"}),
+        checked = _verified(unproven, integers, dataset, path)
+    figures = _figures(summary.bytes, checked, network, dataset)
+    return Verification(
+        **figures.model_dump(),
         sha256=summary.sha256,
         forms=summary.forms,
         inexact=summary.inexact,
-    ).save(outputs.verification)
-    stage.run.log_artifact(outputs.graph)
-    stage.finish(metrics)
-    say(
-        f"{outputs.graph}: {summary.bytes} bytes, equal to the integer evaluation on "
-        f"{checked.argmax_equal} of {checked.images} test images"
     )
 
 
-def _metrics(
+def _figures(
     length: int, checked: verify.Verification, network: nn.Module, dataset: Dataset
-) -> ExportMetrics:
+) -> ExportFigures:
     cost = size(network, (dataset.channels, *dataset.image_size))
-    return ExportMetrics(
+    return ExportFigures(
         bytes=length,
         images=checked.images,
         argmax_equal=checked.argmax_equal,

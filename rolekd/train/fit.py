@@ -33,7 +33,9 @@ class Monitor(Protocol):
         ...
 
 
-def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()) -> list[Row]:
+def fit(
+    training: Training, state_file: Path | None = None, reporters: Sequence[Reporter] = ()
+) -> list[Row]:
     """Take a training from its first epoch, or from `state_file`, to its last.
 
     The state is saved at the end of an epoch when the last save is some seconds old, and after
@@ -43,7 +45,7 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
 
     Args:
         training: Its network ends as what the training concludes with.
-        state_file: Where the state is kept; its folder is made.
+        state_file: Where the state is kept; its folder is made. None: nowhere.
         reporters: Hear every epoch, those of an earlier call included.
 
     Returns:
@@ -57,8 +59,9 @@ def fit(training: Training, state_file: Path, reporters: Sequence[Reporter] = ()
         return _fit(training, state_file, reporters)
 
 
-def _fit(training: Training, state_file: Path, reporters: Sequence[Reporter]) -> list[Row]:
-    _resume(training, state_file)
+def _fit(training: Training, state_file: Path | None, reporters: Sequence[Reporter]) -> list[Row]:
+    if state_file is not None:
+        _resume(training, state_file)
     for row in training.history:
         metrics = {name: value for name, value in row.items() if name != "epoch"}
         for reporter in reporters:
@@ -71,18 +74,19 @@ def _fit(training: Training, state_file: Path, reporters: Sequence[Reporter]) ->
         for reporter in reporters:
             reporter.epoch(metrics, epoch)
         due = training.finished or time.monotonic() - saved > _SECONDS_BETWEEN_SAVES
-        if due and processes.team_rank() == 0:
+        if due and state_file is not None and processes.team_rank() == 0:
             training.save(state_file)
             saved = time.monotonic()
     network, final = training.network.eval(), training.conclude()
     if final is not network:
         network.load_state_dict(final.state_dict())
     if processes.team_rank() == 0:
-        _warn_of_dead(training.dead_quantizers(), state_file)
+        name = "training" if state_file is None else state_file.stem
+        _warn_of_dead(training.dead_quantizers(), name)
     return training.history
 
 
-def _warn_of_dead(paths: Sequence[str], state_file: Path) -> None:
+def _warn_of_dead(paths: Sequence[str], name: str) -> None:
     """Say which layers of a low-bit network pass nothing on."""
     if not paths:
         return
@@ -91,7 +95,7 @@ def _warn_of_dead(paths: Sequence[str], state_file: Path) -> None:
         "%s: dead quantisers (%s%s), all of whose values are on one level; lower "
         "student.training.learning_rate, raise student.bits, or, with dorefa, set "
         "student.quantizer to lsq",
-        state_file.stem,
+        name,
         ", ".join(paths[:_NAMED]),
         more,
     )

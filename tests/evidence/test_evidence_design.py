@@ -100,9 +100,9 @@ def _with(arm, name="a"):
         (_with({}, "a b"), "not a name"),
         (
             _with({"params": {"student.bit": 3}}),
-            "arms.a: data.digits with the arm's params: student.bit: unknown key",
+            "arms.a: data.digits: preset digits: student.bit: unknown key",
         ),
-        (_with({"params": {"pupil.bits": 3}}), "no key pupil.bits"),
+        (_with({"params": {"pupil.bits": 3}}), "pupil.bits: no such key"),
         ({"data": {"digits": {"preset": "digit"}}}, "digit"),
         ({"crossed": {"a": {"b": 3}}}, "crossed.a: give each factor its levels"),
         ({"crossed": {"x": {"y": {"z": {"bits": 3}}}}}, "bits: unknown key"),

@@ -1,9 +1,9 @@
 """A whole study, small: its rows are the same however it comes to its end."""
 
 import contextlib
-import csv
 
 import pytest
+from studies import STUDY, rows_of
 
 from rolekd import yamlfiles
 from rolekd.errors import InputError
@@ -12,36 +12,6 @@ from rolekd.evidence.records import CELLS, Records
 from rolekd.params import MachineParams
 from rolekd.train import roles
 from rolekd.train.training import DivergedError
-
-STUDY = {
-    "name": "small",
-    "question": "Does it run?",
-    "seeds": 2,
-    "searches": 2,
-    "corruptions": False,
-    "data": {
-        "digits": {
-            "params": {
-                "data.training_images": 120,
-                "teacher.model.width": 4,
-                "student.model.width": 4,
-                "teacher.training.epochs": 2,
-                "student.training.epochs": 2,
-                "search.algorithm": "ladder",
-                "search.ladder": ["all-2"],
-                "search.confirm.rungs": [[3, 2]],
-            }
-        }
-    },
-    "arms": {
-        "teacher": {"role": "teacher", "augmentation": "teacher-schedule"},
-        "plain": {"distilled": False, "starts_from": "scratch"},
-        "kd": {"teacher": "none"},
-        "own": {"augmentation": "student-schedule"},
-        "broken": {"teacher": "none", "params": {"student.model.width": 3}},
-    },
-    "primary": {"arm": "own", "against": "plain"},
-}
 
 
 class Silent:
@@ -68,14 +38,6 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def _rows(folder):
-    with (folder / CELLS).open() as file:
-        return [
-            {key: value for key, value in row.items() if key != "seconds"}
-            for row in csv.DictReader(file)
-        ]
-
-
 def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monkeypatch):
     build = roles.student
 
@@ -89,7 +51,7 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     machine = MachineParams(device="cpu", workers=1)
     records = Records.open(file, parent)
     running.run(records, machine, Silent())
-    rows = _rows(records.folder)
+    rows, right = rows_of(records.folder)
     assert len(rows) == len(records.cells) == 2 * (2 + 1 + 1 + 2 + 1)
     assert not records.missing()
     # a cell that fails is recorded with its reason, and the rest goes on
@@ -114,7 +76,7 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     assert records.folder == again
     assert {cell.arm for cell in records.missing()} == {"own"}
     running.run(records, MachineParams(device="cpu", workers=2), Silent())
-    assert _rows(again) == rows
+    assert rows_of(again) == (rows, right)
 
     paths = answers.write(records)
     text = paths[-1].read_text()

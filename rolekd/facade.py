@@ -1,0 +1,558 @@
+"""The whole in ten lines of Python, in memory or in a folder: what `import rolekd` offers.
+
+    import rolekd
+
+    params = rolekd.Params.preset("digits")
+    data = rolekd.load_data("digits", params)
+    found = rolekd.search("teacher", data, params)
+    teacher = rolekd.train(data, params, found.schedule)
+    own = rolekd.search("student", data, params, teacher=teacher)
+    student = rolekd.distill(data, params, teacher, own.schedule)
+    student.evaluate(data)
+    student.export("student.onnx", data)
+    rolekd.predict("student.onnx", ["photo.png"])
+
+The numbers are those of the pipeline's stages with the same parameters, to the byte. Every step
+shows its progress on standard error; what it returns shows itself in a notebook.
+"""
+
+import contextlib
+import html
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from rolekd import files
+from rolekd.augment import named
+from rolekd.augment.named import NamedAugmentation
+from rolekd.augment.schedule import Schedule
+from rolekd.cli.progress import SearchProgress, TrainingProgress
+from rolekd.data import dataset as datasets
+from rolekd.data import fits
+from rolekd.data.batches import Normalize
+from rolekd.data.content import Content
+from rolekd.data.dataset import Dataset
+from rolekd.distill.taps import Described
+from rolekd.errors import InputError, did_you_mean
+from rolekd.export.predict import Prediction, classify, expand
+from rolekd.export.session import load as load_exported
+from rolekd.outputs import Verification
+from rolekd.params import ArmParams, DataParams, ExportParams, Params, Role
+from rolekd.quantize.modules import QuantConv2d
+from rolekd.report.finals import Final, sentence, table
+from rolekd.report.tables import Calibration, calibration, confusion, per_class
+from rolekd.search import member
+from rolekd.search import runner as searching
+from rolekd.search.history import Found as SearchFound
+from rolekd.sources import SOURCES
+from rolekd.sources.prepare import prepare
+from rolekd.sources.splits import all_splits
+from rolekd.stages import checks, students, train_teacher
+from rolekd.stages.export import export_network
+from rolekd.train import devices, roles
+from rolekd.train.augmentation import make_engine
+from rolekd.train.evaluate import accuracy, predict_integers
+from rolekd.train.evaluate import predict as predict_floats
+from rolekd.train.fit import fit
+from rolekd.train.seats import seats
+from rolekd.train.state import Row, save_weights
+from rolekd.train.training import Training
+
+__all__ = [
+    "Evaluated",
+    "Found",
+    "Network",
+    "Params",
+    "Schedule",
+    "distill",
+    "load_data",
+    "predict",
+    "search",
+    "study",
+    "train",
+]
+
+# what augments a training: a schedule, or the name of a hand-made augmentation
+Augmentation = Schedule | str
+Target = Literal["cpu", "cpu-vnni", "float"]
+
+
+def load_data(
+    source: "str | Path | tuple[ArrayLike, ArrayLike]",
+    params: Params | None = None,
+    *,
+    test: tuple[ArrayLike, ArrayLike] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Return a data set that is split, measured and ready to train on.
+
+    Args:
+        source: The name of a source ("digits"), a folder of class folders, or images uint8
+            [N, H, W] or [N, H, W, C] with labels [N], which are integers or names.
+        params: Its section `data` says sizes and shares, its seed who goes where; None: the
+            defaults.
+        test: Images and labels of a test set; None: a share of the others.
+        classes: Names of the classes, where labels are integers; None: their numbers.
+
+    Raises:
+        InputError: There is no such source or folder, or the arrays are not usable.
+    """
+    params = params or Params()
+    if isinstance(source, tuple):
+        return _of_arrays(source, params, test, classes)
+    if test is not None or classes is not None:
+        raise InputError("load_data: test and classes are for arrays; leave them out")
+    name = str(source)
+    data = params.data
+    if name in SOURCES:
+        data = data.model_copy(update={"source": name})
+    elif Path(name).is_dir():
+        size = {} if data.image_size else {"image_size": 32}
+        changes = {"source": "image-folder", "path": Path(name), **size}
+        data = data.model_copy(update=changes)
+    else:
+        hint = did_you_mean(name, SOURCES, "name a folder that exists, or a source")
+        raise InputError(f"load_data: {name!r} is neither a folder nor a source; {hint}")
+    return prepare(DataParams.model_validate(data.model_dump()), params.seed)
+
+
+def _of_arrays(
+    given: tuple[ArrayLike, ArrayLike],
+    params: Params,
+    test: tuple[ArrayLike, ArrayLike] | None,
+    classes: Sequence[str] | None,
+) -> Dataset:
+    parts = [_images(*pair, what) for pair, what in ((given, "images"), (test, "test")) if pair]
+    if len({images.shape[1:] for images, _ in parts}) > 1:
+        raise InputError("load_data: images and test have different sizes; give them one")
+    images = np.concatenate([part for part, _ in parts])
+    labels, names = _labels(np.concatenate([labels for _, labels in parts]), classes)
+    first = len(parts[0][0])
+    content = Content.of(images)
+    splits = all_splits(
+        content.groups(),
+        labels,
+        names,
+        None if test is None else np.arange(first, len(images)),
+        params.data,
+        params.seed,
+    )
+    return datasets.assemble("arrays", images, labels, names, splits, content)
+
+
+def _images(images: ArrayLike, labels: ArrayLike, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    pixels, marks = np.asarray(images), np.asarray(labels)
+    if pixels.dtype != np.uint8:
+        raise InputError(
+            f"load_data: {what} are {pixels.dtype}; give uint8, 0 to 255 (multiply by 255 what is "
+            "in 0..1, and convert)"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+        raise InputError(
+            f"load_data: {what} have the shape {pixels.shape}; give [N, H, W] or [N, H, W, C] with "
+            "C 1 or 3"
+        )
+    if marks.shape != (len(pixels),):
+        raise InputError(
+            f"load_data: {len(pixels)} {what}, and labels of the shape {marks.shape}; give one for "
+            "each"
+        )
+    return pixels, marks
+
+
+def _labels(
+    given: NDArray[Any], classes: Sequence[str] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels as numbers, and the names of the classes."""
+    if np.issubdtype(given.dtype, np.integer):
+        labels = given.astype(np.int64)
+        count = int(labels.max(initial=-1)) + 1
+        names = tuple(map(str, range(count) if classes is None else classes))
+        if labels.min(initial=0) < 0 or count > len(names):
+            raise InputError(
+                f"load_data: labels from {labels.min()} to {count - 1} for {len(names)} classes; "
+                "count from 0"
+            )
+        return labels, names
+    if given.dtype.kind not in "US":
+        raise InputError(f"load_data: labels are {given.dtype}; give integers from 0, or names")
+    names_found, places = np.unique(given.astype(str), return_inverse=True)
+    names = tuple(names_found.tolist() if classes is None else classes)
+    if missing := sorted({*names_found.tolist()} - {*names}):
+        raise InputError(f"load_data: label {missing[0]!r} is not in classes; add it")
+    order = np.array([names.index(name) for name in names_found.tolist()], np.int64)
+    return order[places].astype(np.int64), names
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        role: Whose schedule it is.
+        search: Everything else; see `rolekd.search.history.Found`.
+    """
+
+    role: Role
+    search: SearchFound
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule; one that does nothing where none was worth it."""
+        return self.search.schedule
+
+    @property
+    def _final(self) -> Final | None:
+        if self.search.verdict is None:
+            return None
+        return Final(self.search.verdict.standings, self.search.verdict.winner.name)
+
+    def __repr__(self) -> str:
+        final = self._final
+        return sentence(final, self.role) if final else f"a schedule for the {self.role}"
+
+    def _repr_html_(self) -> str:
+        final = self._final
+        return _html(repr(self), table(final) if final else ())
+
+
+def search(
+    role: Role,
+    data: Dataset,
+    params: Params,
+    *,
+    teacher: "Network | None" = None,
+    teacher_schedule: Schedule | None = None,
+    folder: "str | Path | None" = None,
+) -> Found:
+    """Search the schedule of a role; it sees training images only.
+
+    Args:
+        role: "teacher", or "student", under distillation.
+        data: See `load_data`.
+        params: `search`, and what the role's training has.
+        teacher: Of the students.
+        teacher_schedule: A candidate of the student's final; None: the teacher's own, if it has
+            one.
+        folder: Where the search is kept, for it to go on after an interruption; None: nowhere.
+
+    Raises:
+        InputError: The role has no such name, the teacher is missing or of other images.
+    """
+    if role not in ("teacher", "student"):
+        raise InputError(f"search: role {role!r}; choose teacher or student")
+    _check(params, data)
+    given = {}
+    with _place(folder) as state:
+        inputs = state / f"inputs-{role}"
+        shutil.rmtree(inputs, ignore_errors=True)
+        datasets.save_splits(data, ("search_train", "search_val"), inputs / member.DATA)
+        if role == "student":
+            learned = _teacher_of(teacher, data, "search")
+            learned.save(inputs / member.TEACHER)
+            candidate = teacher_schedule or learned.schedule
+            if candidate is not None:
+                given[named.TEACHER_SCHEDULE] = candidate.to_json()
+        spec = member.describe(params, role, inputs, given)
+        places = seats(params.machine, spec.threads, spec.slots)
+        with SearchProgress(f"search of the {role}'s schedule") as progress:
+            found = searching.run(
+                spec, inputs, state / spec.name, [progress], seats=places, fresh=True
+            )
+    return Found(role, found)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network.
+
+    Attributes:
+        module: In evaluation mode; takes normalised images [N, C, H, W].
+        about: What rebuilds it.
+        history: A row for each epoch.
+        schedule: That augmented it; None: a hand-made augmentation, or none.
+    """
+
+    module: nn.Module
+    about: Mapping[str, Any]
+    history: Sequence[Row]
+    schedule: Schedule | None = None
+
+    @property
+    def role(self) -> str:
+        """Teacher or student."""
+        return str(self.about["role"])
+
+    def evaluate(self, data: Dataset, split: str = "test") -> "Evaluated":
+        """Return how good it is on the images of a split, without augmentation.
+
+        A low-bit student is evaluated in integers, exactly as its exported graph is.
+        """
+        _require_shape(self.about, data, "evaluate")
+        images, labels = data.split(split)
+        if any(isinstance(part, QuantConv2d) for part in self.module.modules()):
+            logits = predict_integers(self.module, images, data)
+        else:
+            logits = predict_floats(self.module.cpu(), images, Normalize(data))
+        return Evaluated(
+            split,
+            accuracy(logits, labels),
+            calibration(logits, labels),
+            confusion(logits.argmax(1), labels, len(data.classes)),
+            data.classes,
+        )
+
+    def save(self, path: "str | Path") -> None:
+        """Write weights and description, as the pipeline does."""
+        save_weights(Path(path), self.module, self.about)
+
+    def export(self, path: "str | Path", data: Dataset, *, target: Target = "cpu") -> Verification:
+        """Write a student as an integer ONNX graph, proven on every test image.
+
+        Returns:
+            What was measured: bytes, accuracy, on how many images it equals the integers.
+
+        Raises:
+            InputError: It is no student.
+        """
+        if self.role != "student":
+            raise InputError("export: a teacher has no integer form; export the student")
+        _require_shape(self.about, data, "export")
+        about = {key: str(self.about[key]) for key in ("weight_bits", "activation_bits")}
+        about["data_digest"] = data.digest
+        return export_network(
+            self.module.cpu().eval(), data, Path(path), ExportParams(target=target), about
+        )
+
+    def __repr__(self) -> str:
+        last = self.history[-1]
+        width = f" of width {self.about['width']}"
+        bits = f", {self.about['weight_bits']} bits" if "weight_bits" in self.about else ""
+        return (
+            f"{self.role}: {self.about['model']}{width}{bits}, {len(self.history)} epochs, "
+            f"training accuracy {last['accuracy']:.2%}"
+        )
+
+    def _repr_html_(self) -> str:
+        return _html(repr(self), ())
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a network does on a split.
+
+    Attributes:
+        split: Its name.
+        accuracy: 0..1.
+        calibration: Of its confidence.
+        confusion: [classes, classes], row: true class, column: predicted.
+        classes: Names.
+    """
+
+    split: str
+    accuracy: float
+    calibration: Calibration
+    confusion: NDArray[np.integer[Any]]
+    classes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.split} accuracy {self.accuracy:.2%} on {int(self.confusion.sum())} images, "
+            f"calibration error {self.calibration.error:.1%}"
+        )
+
+    def _repr_html_(self) -> str:
+        figures = per_class(self.confusion)
+        rows = [
+            {"class": name, **{key: f"{values[place]:.1%}" for key, values in figures.items()}}
+            for place, name in enumerate(self.classes)
+        ]
+        return _html(repr(self), rows)
+
+
+def train(
+    data: Dataset,
+    params: Params,
+    augmentation: Augmentation = named.NONE,
+    *,
+    folder: "str | Path | None" = None,
+) -> Network:
+    """Train the teacher on the whole training set.
+
+    Args:
+        data: See `load_data`.
+        params: `teacher` and `augment`.
+        augmentation: A schedule, or the name of a hand-made augmentation.
+        folder: Where the training is kept, for it to go on after an interruption; None: nowhere.
+    """
+    _check(params, data)
+    device = devices.prepare(params.machine.device, params.threads)
+    chosen = _augmentation(augmentation)
+    training, about = train_teacher.begin(params, data, chosen, device)
+    facts = ["teacher", params.model_dump(mode="json", include={"seed", "augment", "teacher"})]
+    return _fit(training, about, chosen, "teacher", folder, [*facts, data.digest])
+
+
+def distill(
+    data: Dataset,
+    params: Params,
+    teacher: Network | None,
+    augmentation: Augmentation = named.NONE,
+    *,
+    seed: int = 0,
+    folder: "str | Path | None" = None,
+) -> Network:
+    """Train a student: distilled from a teacher, or, without one, alone and from scratch.
+
+    Args:
+        data: See `load_data`.
+        params: `student`, `distill` and `augment`.
+        teacher: That it learns from and starts with; None: it is trained from scratch on labels.
+        augmentation: A schedule, or the name of a hand-made augmentation.
+        seed: Number of the student, as in the pipeline's arms.
+        folder: See `train`.
+
+    Raises:
+        InputError: The teacher is of other images or classes.
+    """
+    _check(params, data)
+    device = devices.prepare(params.machine.device, params.threads)
+    chosen = _augmentation(augmentation)
+    arm = ArmParams(
+        distilled=teacher is not None,
+        augmentation=named.NONE,
+        teacher="searched",
+        starts_from="scratch" if teacher is None else "teacher",
+    )
+    described: Described = (nn.Identity(), {})
+    if teacher is not None:
+        learned = _teacher_of(teacher, data, "distill")
+        described = (learned.module.to(device), dict(learned.about))
+    engine = make_engine(params.augment, data, params.threads)
+    common = students.Common(params, arm, data, device, described, engine, chosen)
+    training, about = common.begin(seed)
+    sections = {"seed", "augment", "student", "distill"}
+    facts = ["student", params.model_dump(mode="json", include=sections), data.digest, seed]
+    if teacher is not None:
+        facts.append(_digest(teacher.module))
+    return _fit(training, about, chosen, f"student, seed {seed}", folder, facts)
+
+
+def _fit(
+    training: Training,
+    about: Mapping[str, Any],
+    augmentation: NamedAugmentation,
+    name: str,
+    folder: "str | Path | None",
+    facts: list[Any],
+) -> Network:
+    schedule = augmentation.schedule
+    facts.append([augmentation.name, schedule and schedule.to_json()])
+    state = None
+    if folder is not None:  # a training of anything else has a state of its own
+        state = Path(folder) / f"{name.split(',')[0]}-{files.digest(facts)[:16]}.safetensors"
+    with TrainingProgress() as progress:
+        history = fit(training, state, [progress.begin(name, training.params.epochs)])
+    return Network(training.network.eval(), dict(about), history, schedule)
+
+
+def predict(
+    model: "str | Path", images: "Sequence[str | Path] | str | Path", *, resize: bool = True
+) -> list[Prediction]:
+    """Classify image files by an exported network; files in, class names out.
+
+    Args:
+        model: The ONNX file.
+        images: Files, or folders of images.
+        resize: Bring other sizes to the network's, as in training.
+    """
+    paths = [images] if isinstance(images, str | Path) else list(images)
+    network = load_exported(Path(model))
+    return list(classify(network, expand(map(str, paths)), resize=resize))
+
+
+def study(file: "str | Path", *, records: "str | Path" = "results/records") -> str:
+    """Run a study, or go on with it, and return its tables as Markdown; see docs/study.md."""
+    from rolekd.cli.progress import StudyProgress
+    from rolekd.evidence import answers, running
+    from rolekd.evidence.records import Records
+    from rolekd.params import MachineParams
+
+    kept = Records.open(Path(file), Path(records))
+    running.run(kept, MachineParams(), StudyProgress(), fresh=True)
+    return answers.write(kept)[-1].read_text(encoding="utf-8")
+
+
+def _augmentation(given: Augmentation) -> NamedAugmentation:
+    if isinstance(given, Schedule):
+        return NamedAugmentation("schedule", given)
+    if given not in named.HANDMADE:
+        hint = did_you_mean(str(given), named.HANDMADE)
+        raise InputError(f"augmentation {given!r}: {hint}; or give a Schedule")
+    return NamedAugmentation(given)
+
+
+def _check(params: Params, data: Dataset) -> None:
+    checks.check(params)
+    fits.check(params, data.image_size, len(data.splits["train"]))
+
+
+def _teacher_of(teacher: Network | None, data: Dataset, what: str) -> Network:
+    if teacher is None:
+        raise InputError(f"{what}: a student needs its teacher; give teacher=rolekd.train(...)")
+    if teacher.role != "teacher":
+        raise InputError(f"{what}: what is given as the teacher is a {teacher.role}")
+    _require_shape(teacher.about, data, what)
+    return replace(teacher, module=teacher.module.eval())
+
+
+def _require_shape(about: Mapping[str, Any], data: Dataset, what: str) -> None:
+    for key, value in roles.shape_of(data).items():
+        if about.get(key) != value:
+            raise InputError(
+                f"{what}: the network was trained for {key} {about.get(key)}, the data has {value}"
+            )
+
+
+def _digest(network: nn.Module) -> str:
+    """Return the digest of a network's weights."""
+    values = {
+        name: files.digest(tensor.detach().cpu().to(torch.float64).flatten().tolist())
+        for name, tensor in network.state_dict().items()
+    }
+    return files.digest(values)
+
+
+@contextlib.contextmanager
+def _place(folder: "str | Path | None") -> Iterator[Path]:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="rolekd-") as name:
+        yield Path(name)
+
+
+def _html(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a line and a table as HTML."""
+    parts = [f"<p>{html.escape(title)}</p>"]
+    if rows:
+        heads = "".join(f"<th>{html.escape(head)}</th>" for head in rows[0])
+        lines = [
+            "<tr>"
+            + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row.values())
+            + "</tr>"
+            for row in rows
+        ]
+        parts.append(f"<table><tr>{heads}</tr>{''.join(lines)}</table>")
+    return "".join(parts)

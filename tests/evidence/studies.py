@@ -1,0 +1,45 @@
+"""A study that takes seconds, and its rows without what differs between two runs."""
+
+import csv
+
+from rolekd.evidence.records import CELLS, RIGHT
+
+STUDY = {
+    "name": "small",
+    "question": "Does it run?",
+    "seeds": 2,
+    "searches": 2,
+    "corruptions": False,
+    "data": {
+        "digits": {
+            "params": {
+                "data.training_images": 120,
+                "teacher.model.width": 4,
+                "student.model.width": 4,
+                "teacher.training.epochs": 2,
+                "student.training.epochs": 2,
+                "search.algorithm": "ladder",
+                "search.ladder": ["all-2"],
+                "search.confirm.rungs": [[3, 2]],
+            }
+        }
+    },
+    "arms": {
+        "teacher": {"role": "teacher", "augmentation": "teacher-schedule"},
+        "plain": {"distilled": False, "starts_from": "scratch"},
+        "kd": {"teacher": "none"},
+        "own": {"augmentation": "student-schedule"},
+        "broken": {"teacher": "none", "params": {"student.model.width": 3}},
+    },
+    "primary": {"arm": "own", "against": "plain"},
+}
+
+
+def rows_of(folder):
+    """Return the rows of a study's cells, and which images are right."""
+    with (folder / CELLS).open() as file:
+        rows = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+    return rows, (folder / RIGHT).read_text()
