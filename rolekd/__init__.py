@@ -12,16 +12,25 @@ if TYPE_CHECKING:
     from rolekd.facade import (
         Params,
         Schedule,
-        distill,
         load_data,
         predict,
-        search,
+        search_schedule,
         study,
-        train,
+        train_student,
+        train_teacher,
     )
 
 __version__ = "0.1.0"
-__all__ = ["Params", "Schedule", "distill", "load_data", "predict", "search", "study", "train"]
+__all__ = [
+    "Params",
+    "Schedule",
+    "load_data",
+    "predict",
+    "search_schedule",
+    "study",
+    "train_student",
+    "train_teacher",
+]
 
 telemetry.switch_off()  # here, since it must stand before any library is imported
 

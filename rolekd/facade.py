@@ -4,15 +4,16 @@
 
     params = rolekd.Params.preset("digits")
     data = rolekd.load_data("digits", params)
-    found = rolekd.search("teacher", data, params)
-    teacher = rolekd.train(data, params, found.schedule)
-    own = rolekd.search("student", data, params, teacher=teacher)
-    student = rolekd.distill(data, params, teacher, own.schedule)
+    found = rolekd.search_schedule("teacher", data, params)
+    teacher = rolekd.train_teacher(data, params, found.schedule)
+    own = rolekd.search_schedule("student", data, params, teacher=teacher)
+    student = rolekd.train_student(data, params, teacher, own.schedule)
     student.evaluate(data)
     student.export("student.onnx", data)
     rolekd.predict("student.onnx", ["photo.png"])
 
-The numbers are those of the pipeline's stages with the same parameters, to the byte. Every step
+The numbers are those of the pipeline's stages with the same parameters, to the byte. (`search`,
+`train` and `distill` are packages, so the functions say what they make.) Every step
 shows its progress on standard error; what it returns shows itself in a notebook.
 """
 
@@ -55,7 +56,8 @@ from rolekd.search.history import Found as SearchFound
 from rolekd.sources import SOURCES
 from rolekd.sources.prepare import prepare
 from rolekd.sources.splits import all_splits
-from rolekd.stages import checks, students, train_teacher
+from rolekd.stages import checks, students
+from rolekd.stages import train_teacher as teaching
 from rolekd.stages.export import export_network
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import make_engine
@@ -72,12 +74,12 @@ __all__ = [
     "Network",
     "Params",
     "Schedule",
-    "distill",
     "load_data",
     "predict",
-    "search",
+    "search_schedule",
     "study",
-    "train",
+    "train_student",
+    "train_teacher",
 ]
 
 # what augments a training: a schedule, or the name of a hand-made augmentation
@@ -226,7 +228,7 @@ class Found:
         return _html(repr(self), table(final) if final else ())
 
 
-def search(
+def search_schedule(
     role: Role,
     data: Dataset,
     params: Params,
@@ -250,7 +252,7 @@ def search(
         InputError: The role has no such name, the teacher is missing or of other images.
     """
     if role not in ("teacher", "student"):
-        raise InputError(f"search: role {role!r}; choose teacher or student")
+        raise InputError(f"search_schedule: role {role!r}; choose teacher or student")
     _check(params, data)
     given = {}
     with _place(folder) as state:
@@ -258,7 +260,7 @@ def search(
         shutil.rmtree(inputs, ignore_errors=True)
         datasets.save_splits(data, ("search_train", "search_val"), inputs / member.DATA)
         if role == "student":
-            learned = _teacher_of(teacher, data, "search")
+            learned = _teacher_of(teacher, data, "search_schedule")
             learned.save(inputs / member.TEACHER)
             candidate = teacher_schedule or learned.schedule
             if candidate is not None:
@@ -380,7 +382,7 @@ class Evaluated:
         return _html(repr(self), rows)
 
 
-def train(
+def train_teacher(
     data: Dataset,
     params: Params,
     augmentation: Augmentation = named.NONE,
@@ -398,12 +400,12 @@ def train(
     _check(params, data)
     device = devices.prepare(params.machine.device, params.threads)
     chosen = _augmentation(augmentation)
-    training, about = train_teacher.begin(params, data, chosen, device)
+    training, about = teaching.begin(params, data, chosen, device)
     facts = ["teacher", params.model_dump(mode="json", include={"seed", "augment", "teacher"})]
     return _fit(training, about, chosen, "teacher", folder, [*facts, data.digest])
 
 
-def distill(
+def train_student(
     data: Dataset,
     params: Params,
     teacher: Network | None,
@@ -420,7 +422,7 @@ def distill(
         teacher: That it learns from and starts with; None: it is trained from scratch on labels.
         augmentation: A schedule, or the name of a hand-made augmentation.
         seed: Number of the student, as in the pipeline's arms.
-        folder: See `train`.
+        folder: See `train_teacher`.
 
     Raises:
         InputError: The teacher is of other images or classes.
@@ -436,7 +438,7 @@ def distill(
     )
     described: Described = (nn.Identity(), {})
     if teacher is not None:
-        learned = _teacher_of(teacher, data, "distill")
+        learned = _teacher_of(teacher, data, "train_student")
         described = (learned.module.to(device), dict(learned.about))
     engine = make_engine(params.augment, data, params.threads)
     common = students.Common(params, arm, data, device, described, engine, chosen)
@@ -509,7 +511,9 @@ def _check(params: Params, data: Dataset) -> None:
 
 def _teacher_of(teacher: Network | None, data: Dataset, what: str) -> Network:
     if teacher is None:
-        raise InputError(f"{what}: a student needs its teacher; give teacher=rolekd.train(...)")
+        raise InputError(
+            f"{what}: a student needs its teacher; give teacher=rolekd.train_teacher(...)"
+        )
     if teacher.role != "teacher":
         raise InputError(f"{what}: what is given as the teacher is a {teacher.role}")
     _require_shape(teacher.about, data, what)
