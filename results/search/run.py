@@ -38,6 +38,7 @@ from results.recipes.run import append, params_of
 from rolekd import seeds, yamlfiles
 from rolekd.augment import ladder, named
 from rolekd.augment import schedule as schedules
+from rolekd.search.final import SCALES
 
 ROLES = ("teacher", "student")
 NONE, PLAIN, WINNER = "none", "plain", "winner"
@@ -305,7 +306,7 @@ def table(searches: Searches) -> str:
             worth[role].setdefault(what, []).append(mean - means[NONE])
         cells = [
             str(number), role, winner,
-            f"{row['best']}: {float(row['gain']):+.2f} ± {float(row['error']):.2f}",
+            f"{row['best']}: {_told(row)}",
             _spread(values[NONE]), _spread(values[winner]),
             f"{statistics.fmean(pairs):+.2f} ± {statistics.stdev(pairs) / len(pairs) ** 0.5:.2f}",
             *(_spread(values[what]) if what in means else "" for what in beside),
@@ -325,6 +326,13 @@ def table(searches: Searches) -> str:
                 f"worst winner {min(gains[WINNER]):+.2f}"
             )
     return "\n".join(lines) + "\n"
+
+
+def _told(row: dict[str, str]) -> str:
+    """Return the gain of a final as people read it."""
+    scale = SCALES[row["measure"]]
+    gain, error = float(row["gain"]), float(row["error"])
+    return f"{scale.show(gain)} ± {scale.show(error, sign=False)} {scale.unit}"
 
 
 def _spread(values: list[float]) -> str:
