@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rolekd import params
+from rolekd import addresses, params
 from rolekd.display import say
 from rolekd.track import store
 
@@ -69,4 +69,4 @@ def _optuna(studies: Path, port: int) -> list[str]:
     program = Path(sys.executable).with_name("optuna-dashboard")
     # gunicorn, its default, opens a control socket below HOME
     options = ["--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"]
-    return [str(program), *options, f"sqlite:///{studies}"]
+    return [str(program), *options, addresses.of_sqlite(studies)]

@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekd import addresses
 from rolekd.doctor import finding
 from rolekd.doctor.finding import Finding
 from rolekd.errors import RolekdError
 from rolekd.secrets import redact
-from rolekd.track import sqlite, store
+from rolekd.track import sqlite
 
 
 def runs(uri: str) -> Iterator[Finding]:
     """Open the MLflow store as the stages would, and ask it something."""
     from rolekd.track.health import experiments
 
-    file = store.sqlite_path(uri)
+    file = addresses.sqlite_file(uri)
     if file is not None and not file.exists():
         yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage makes it")
         return
@@ -28,7 +29,7 @@ def searches(storage: str) -> Iterator[Finding]:
     """Open the studies' storage; name those that are unfinished."""
     from rolekd.fleet import study
 
-    file = store.sqlite_path(storage)
+    file = addresses.sqlite_file(storage)
     if file is not None and not file.exists():
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rolekd import display, processes
+from rolekd import addresses, display, processes
 from rolekd.errors import InputError, RolekdError, RunError
 from rolekd.secrets import is_secret, redact, remember
 from rolekd.track import sqlite
@@ -65,20 +65,26 @@ def resolve(uri: str | None = None, root: Path | None = None) -> str:
             f"track.uri: {redact(uri)} is no tracking URI; write sqlite:///FILE, postgresql://..., "
             "https://HOST or null for mlflow.db in the project"
         )
-    path = sqlite_path(uri)
-    if path is None or path.is_absolute():
-        return uri
-    return f"sqlite:///{root / path}"
+    return addresses.absolute(uri, root)
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file of an SQLite URI, None for another store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+def known_as(uri: str, root: Path | None = None) -> str:
+    """Return what records call their store: without secrets, and the same where a project moved."""
+    file, root = addresses.sqlite_file(uri), root or project_root()
+    if file is None:
+        return redact(uri)
+    return addresses.of_sqlite(file.relative_to(root) if file.is_relative_to(root) else file)
+
+
+def is_known_as(name: str, uri: str, root: Path | None = None) -> bool:
+    """Tell whether records that `known_as` gave this name are meant for the store at `uri`."""
+    root = root or project_root()
+    return known_as(addresses.absolute(name, root), root) == known_as(uri, root)
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Return where a new experiment keeps its artifacts; None leaves it to the server."""
-    path = sqlite_path(uri)
+    path = addresses.sqlite_file(uri)
     return None if path is None else (path.parent / "mlruns" / experiment).as_uri()
 
 
@@ -92,7 +98,7 @@ def initialise(uri: str) -> None:
     Raises:
         RunError: the store does not answer in time, is damaged or locked, or could not be made.
     """
-    path = sqlite_path(uri)
+    path = addresses.sqlite_file(uri)
     if path is None:
         if not uri.startswith(_REMOTE):
             _connect(uri)
@@ -111,7 +117,7 @@ def initialise(uri: str) -> None:
 
 def _make_tables(fresh: Path, path: Path) -> None:
     """Have MLflow make its tables in the file `fresh`; `path` is what they are for."""
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{fresh}"]
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", addresses.of_sqlite(fresh)]
     try:
         made = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS_TO_MAKE
