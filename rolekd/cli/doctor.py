@@ -63,6 +63,7 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
     checks: dict[str, Check] = {
         "names": partial(_names, root, values),
         "python": installation.python,
+        "environment": partial(installation.place, root),
         "packages": partial(installation.packages, root),
         "threads": partial(installation.threads, values),
         "disk": partial(installation.disk, root),

@@ -22,6 +22,7 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
     """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
     root = store.project_root()
     uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
+    store.initialise(uri)
     studies = root / ".rolekd" / "optuna.db"
     # one server process instead of ten: nothing here runs jobs
     environment = {

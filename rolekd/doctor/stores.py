@@ -6,9 +6,9 @@ from pathlib import Path
 from rolekd import addresses
 from rolekd.doctor import finding
 from rolekd.doctor.finding import Finding
-from rolekd.errors import RolekdError
+from rolekd.errors import RolekdError, few
 from rolekd.secrets import redact
-from rolekd.track import sqlite
+from rolekd.track import places, sqlite
 
 
 def runs(uri: str) -> Iterator[Finding]:
@@ -22,7 +22,27 @@ def runs(uri: str) -> Iterator[Finding]:
     count = experiments(uri)
     if file is not None:
         sqlite.check(file)
+        yield from _places(file)
     yield Finding("MLflow", "ok", f"{redact(uri)} answers, {count} experiments")
+
+
+def _places(file: Path) -> Iterator[Finding]:
+    """Look whether the store's artifacts are where it says."""
+    for move in places.moves(file):
+        yield Finding(
+            "artifacts",
+            "note",
+            f"{file} names {move.old}: the project was moved or copied",
+            "the next stage or `make ui` lets it name this folder",
+        )
+    missing = places.missing(file)
+    if missing:
+        yield Finding(
+            "artifacts",
+            "fault",
+            f"of {few([str(path) for path in missing], 1)}: not here",
+            f"copy {places.FOLDER}/ from where the project was",
+        )
 
 
 def searches(storage: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ No mlflow is imported here: stages call these functions before their own work be
 mlflow's import belongs to the sender's thread.
 """
 
+import logging
 import os
 import re
 import subprocess
@@ -15,12 +16,14 @@ from pathlib import Path
 from rolekd import addresses, display, processes
 from rolekd.errors import InputError, RolekdError, RunError
 from rolekd.secrets import is_secret, redact, remember
-from rolekd.track import sqlite
+from rolekd.track import places, sqlite
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_log = logging.getLogger("rolekd.track")
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _REMOTE = ("http:", "https:", "databricks")
@@ -85,10 +88,27 @@ def is_known_as(name: str, uri: str, root: Path | None = None) -> bool:
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Return where a new experiment keeps its artifacts; None leaves it to the server."""
     path = addresses.sqlite_file(uri)
-    return None if path is None else (path.parent / "mlruns" / experiment).as_uri()
+    return None if path is None else places.location(path, experiment)
 
 
 def initialise(uri: str) -> None:
+    """See that the store can be used, and an SQLite store names the folder in which it is.
+
+    Raises:
+        RunError: as `make` and `places.settle`.
+    """
+    make(uri)
+    path = addresses.sqlite_file(uri)
+    for move in places.settle(path) if path is not None else ():
+        _log.warning(
+            "%s: was in %s; new artifacts go beside it%s",
+            path,
+            move.old,
+            ", and those of before are looked for there" if move.arrived else "",
+        )
+
+
+def make(uri: str) -> None:
     """See that the store can be used; make the tables of an SQLite store that is not there yet.
 
     Two processes that make them at once corrupt a file for good, and it takes seconds in which a
