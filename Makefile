@@ -22,11 +22,21 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# An environment's programs name its folder, and so does what makes rolekd importable in it: one
+# that came along with a moved or copied project is made anew.
+PLACE := "$(CURDIR)/.venv"
+MOVED := $(shell test -f .venv/bin/activate && ! grep -qF -e 'VIRTUAL_ENV='$(PLACE) \
+  -e 'VIRTUAL_ENV="'$(PLACE)'"' -e "VIRTUAL_ENV='"$(PLACE)"'" .venv/bin/activate && echo yes)
+ifneq ($(MOVED),)
+.PHONY: .venv/ready
+endif
+
 setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, the compiled kernels
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
 	  "error: Python %d.%d; rolekd needs 3.11 or 3.12: make setup PYTHON=python3.12" % v)'
+	@test -z "$(MOVED)" || rm -rf .venv
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock

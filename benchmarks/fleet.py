@@ -18,6 +18,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.machine import describe
+from rolekd import addresses
 from rolekd import workers as processes
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.board import State
@@ -47,7 +48,7 @@ def run(
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        url = storage or f"sqlite:///{folder / 'study.db'}"
+        url = storage or addresses.of_sqlite(folder / "study.db")
         job = Students("bench", slots, {"threads": 1, "machine": {"device": "cpu"}}, {}, {})
         study = f"bench-{os.getpid()}-{time.time_ns()}"
         Ledger.create(url, job, study, _HEARTBEAT).close()

@@ -19,6 +19,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.machine import describe
+from rolekd import addresses
 from rolekd.params import Params, SearchParams, TrackParams, parse
 from rolekd.search.history import Found
 from rolekd.search.population import Result
@@ -163,7 +164,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
     spec = describe(params, "teacher", inputs)
     state.mkdir()
     os.chdir(state)  # MLflow's store and what waits for it are here
-    uri = f"sqlite:///{state}/mlflow.db"
+    uri = addresses.of_sqlite(state / "mlflow.db")
     store.initialise(uri)  # as `make setup` does
     clock = _Clock()
     begin = time.perf_counter()

@@ -25,6 +25,17 @@ ARM = ("stages/students.py",)
 JUDGES = ("distill", "flat.py", "quantize")
 
 
+def other_checkout(folder: Path = Path()) -> Path | None:
+    """Return where this code lies, if `folder` is the checkout of another; else None.
+
+    The environment of a checkout that was copied or moved still runs the code of the first.
+    """
+    there = folder / "rolekd" / "code.py"
+    if not there.is_file() or there.samefile(__file__):
+        return None
+    return Path(__file__).parents[1]
+
+
 @functools.cache  # what this process has imported does not change when a file does
 def version(paths: tuple[str, ...] = STUDENT + SEARCH + ARM) -> str:
     """Return the first 16 hex digits of the SHA-256 of the code at `paths`."""

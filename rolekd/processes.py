@@ -6,6 +6,7 @@ Standard library only.
 import contextlib
 import ctypes
 import fcntl
+import math
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from rolekd.errors import InputError, RunError
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_LOOKS = 0.02
+_SECONDS_TO_SIGN = 0.5  # until a holder has written who it is
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _TORCHRUN = "TORCHELASTIC_RUN_ID"  # it sets this beside the ranks
 # what `lock` has locked: a forked process, which shares it, would hold it after we have ended
@@ -62,6 +64,37 @@ def exclusive(path: Path | str, what: str, *, wait: float = 0.0) -> Iterator[Non
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+@contextlib.contextmanager
+def in_turn(path: Path, what: str, owner: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file `path` as `exclusive` does, after a holder that has another owner.
+
+    A holder with the same owner is none to wait for: both would write the same files.
+
+    Args:
+        path: The lock file.
+        what: What the lock protects, for the error.
+        owner: On whose behalf; a line.
+        waiting: Called with the owner that is waited for, once and without end.
+
+    Raises:
+        InputError: As `exclusive`.
+        RunError: As `exclusive`, where the holder has the same owner.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path, what, wait=_SECONDS_TO_SIGN))
+        except RunError:
+            holder = ""
+            with contextlib.suppress(OSError):
+                holder = path.read_text(encoding="utf-8")
+            if holder in ("", owner):
+                raise
+            waiting(holder)
+            stack.enter_context(exclusive(path, what, wait=math.inf))
+        path.write_text(owner, encoding="utf-8")
+        yield
 
 
 def lock(file: TextIO) -> bool:

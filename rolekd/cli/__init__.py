@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from rolekd import __version__, display
+from rolekd import __version__, code, display
 from rolekd.errors import RolekdError, one_line
 
 __all__ = ["main", "progress", "root", "run"]
@@ -81,8 +81,14 @@ def run(command: click.Command, name: str) -> None:
         # none a fifth more where none does. Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     display.guard()
+    if (other := code.other_checkout()) is not None:
+        display.say(
+            f"note: this is the rolekd of {other}, not of the folder you are in; make setup, then "
+            ". .venv/bin/activate",
+            err=True,
+        )
     try:
-        code = command(prog_name=name, standalone_mode=False)
+        status = command(prog_name=name, standalone_mode=False)
     except click.Abort:
         display.say_error("interrupted; run the same command to resume")
         sys.exit(130)
@@ -96,8 +102,8 @@ def run(command: click.Command, name: str) -> None:
         message, exit_code = _in_one_line(error)
         display.say_error(message, error if os.environ.get("ROLEKD_DEBUG") else None)
         sys.exit(exit_code)
-    if isinstance(code, int):  # what `context.exit` was called with
-        sys.exit(code)
+    if isinstance(status, int):  # what `context.exit` was called with
+        sys.exit(status)
 
 
 def _in_one_line(error: Exception) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from rolekd import addresses
 from rolekd import params as schema
 from rolekd.console import console
 from rolekd.display import say, say_json, shown
@@ -58,10 +59,11 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
     except InputError as error:
         yield Finding("params.yaml", "fault", str(error), "mend it, or rolekd preset use digits")
         values = schema.Params()
-    searches = storage or f"sqlite:///{root / '.rolekd' / 'optuna.db'}"
+    searches = storage or addresses.of_sqlite(root / ".rolekd" / "optuna.db")
     checks: dict[str, Check] = {
         "names": partial(_names, root, values),
         "python": installation.python,
+        "environment": partial(installation.place, root),
         "packages": partial(installation.packages, root),
         "threads": partial(installation.threads, values),
         "disk": partial(installation.disk, root),

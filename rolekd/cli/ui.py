@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rolekd import params
+from rolekd import addresses, params
 from rolekd.display import say
 from rolekd.track import store
 
@@ -22,6 +22,7 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
     """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
     root = store.project_root()
     uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
+    store.initialise(uri)
     studies = root / ".rolekd" / "optuna.db"
     # one server process instead of ten: nothing here runs jobs
     environment = {
@@ -69,4 +70,4 @@ def _optuna(studies: Path, port: int) -> list[str]:
     program = Path(sys.executable).with_name("optuna-dashboard")
     # gunicorn, its default, opens a control socket below HOME
     options = ["--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"]
-    return [str(program), *options, f"sqlite:///{studies}"]
+    return [str(program), *options, addresses.of_sqlite(studies)]

@@ -65,6 +65,11 @@ class Dataset:
         """1 for grayscale, 3 for RGB."""
         return int(self.images.shape[3])
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of images in each split."""
+        return {name: len(indices) for name, indices in self.splits.items()}
+
     def split(self, name: str) -> tuple[Images, Labels]:
         """Return images [n, H, W, C] and labels [n] of one split."""
         indices = self.splits[name]

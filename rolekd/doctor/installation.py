@@ -1,8 +1,10 @@
 """The installation: Python, packages, processor, accelerator, disk."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from rolekd import processes
+from rolekd import code, processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import few
 
@@ -33,6 +35,29 @@ def python() -> Iterator[Finding]:
         yield Finding(
             "python", "fault", f"{version}, wanted {wanted}", "make setup PYTHON=python3.12"
         )
+
+
+def place(root: Path) -> Iterator[Finding]:
+    """Look whether the environment is that of this folder, or came from elsewhere."""
+    other = code.other_checkout(root)
+    own, remedy = root / ".venv", "make setup, then . .venv/bin/activate"
+    named = _named_in(own / "bin" / "activate")
+    if named is not None and named != own:
+        found = f".venv was made for {named}: the project was moved or copied"
+        yield Finding("environment", "fault", found, remedy)
+    elif other is not None:
+        yield Finding("environment", "fault", f"runs the rolekd of {other}", remedy)
+    else:
+        yield Finding("environment", "ok", f"{sys.prefix} runs the rolekd that is here")
+
+
+def _named_in(script: Path) -> Path | None:
+    """Return the environment for which an activation script was made; None: it does not tell."""
+    with contextlib.suppress(OSError):
+        text = script.read_text(encoding="utf-8", errors="surrogateescape")
+        if found := re.search(r"""VIRTUAL_ENV=(["']?)(/.*)\1$""", text, re.MULTILINE):
+            return Path(found[2])
+    return None
 
 
 def packages(root: Path) -> Iterator[Finding]:

@@ -3,32 +3,53 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekd import addresses
 from rolekd.doctor import finding
 from rolekd.doctor.finding import Finding
-from rolekd.errors import RolekdError
+from rolekd.errors import RolekdError, few
 from rolekd.secrets import redact
-from rolekd.track import sqlite, store
+from rolekd.track import places, sqlite
 
 
 def runs(uri: str) -> Iterator[Finding]:
     """Open the MLflow store as the stages would, and ask it something."""
     from rolekd.track.health import experiments
 
-    file = store.sqlite_path(uri)
+    file = addresses.sqlite_file(uri)
     if file is not None and not file.exists():
         yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage makes it")
         return
     count = experiments(uri)
     if file is not None:
         sqlite.check(file)
+        yield from _places(file)
     yield Finding("MLflow", "ok", f"{redact(uri)} answers, {count} experiments")
+
+
+def _places(file: Path) -> Iterator[Finding]:
+    """Look whether the store's artifacts are where it says."""
+    for move in places.moves(file):
+        yield Finding(
+            "artifacts",
+            "note",
+            f"{file} names {move.old}: the project was moved or copied",
+            "the next stage or `make ui` lets it name this folder",
+        )
+    missing = places.missing(file)
+    if missing:
+        yield Finding(
+            "artifacts",
+            "fault",
+            f"of {few([str(path) for path in missing], 1)}: not here",
+            f"copy {places.FOLDER}/ from where the project was",
+        )
 
 
 def searches(storage: str) -> Iterator[Finding]:
     """Open the studies' storage; name those that are unfinished."""
     from rolekd.fleet import study
 
-    file = store.sqlite_path(storage)
+    file = addresses.sqlite_file(storage)
     if file is not None and not file.exists():
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return

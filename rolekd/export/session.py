@@ -64,7 +64,18 @@ class Session:
     def __call__(
         self, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Map uint8 images [N, *image_shape] to float32 logits and probabilities [N, classes]."""
+        """Map uint8 images [N, H, W, C] to float32 logits and probabilities, [N, classes] both.
+
+        H, W and C are those of `accepted_shape`; no images give no rows.
+
+        Raises:
+            InputError: they are not such images, or the graph does not fit together.
+        """
+        images = np.asarray(images)
+        self._check_images(images)
+        if len(images) == 0:  # kernels are not made for none; and only a run tells the classes
+            logits, probabilities = self(np.zeros((1, *self.image_shape), np.uint8))
+            return logits[:0], probabilities[:0]
         try:
             logits, probabilities = self.runtime.run(list(OUTPUTS), {INPUT: images})
         except _REFUSALS as error:  # a graph that starts may still not fit together
@@ -73,6 +84,19 @@ class Session:
                 "export it again"
             ) from error
         return logits, probabilities
+
+    def _check_images(self, images: NDArray[np.uint8]) -> None:
+        found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
+        fits = images.dtype == np.uint8 and images.ndim == 4
+        if not fits or any(
+            size == 0 or wanted not in (None, size)
+            for size, wanted in zip(images.shape[1:], self.accepted_shape, strict=True)
+        ):
+            sizes = ", ".join("any" if size is None else str(size) for size in self.accepted_shape)
+            raise InputError(
+                f"images: {found}, where {self.origin} takes uint8 [N, {sizes}], values 0..255; "
+                "convert or resize them"
+            )
 
 
 def load(

@@ -166,6 +166,11 @@ def open_artifacts(address: str, study: str) -> Artifacts:
         from botocore.config import Config
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        if "@" in bucket:  # the address is kept in the study, for whoever can read that
+            raise InputError(
+                f"artifact store {address}: has a user; write s3://BUCKET/PREFIX, and put the keys "
+                "into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         # five tries of a minute each would be botocore's
         client = boto3.client("s3", config=Config(connect_timeout=10, retries={"max_attempts": 2}))
         store = optuna.artifacts.Boto3ArtifactStore(bucket, client)

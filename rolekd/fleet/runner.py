@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rolekd import addresses
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board
@@ -72,7 +73,7 @@ def run(
         RunError: The database or the artifact store failed for good, or a trainer did.
     """
     storage = storage or Storage()
-    url = storage.url or f"sqlite:///{(state / 'study.db').resolve()}"
+    url = storage.url or addresses.of_sqlite((state / "study.db").resolve())
     artifacts = absolute(storage.artifacts or str(state / "artifacts"))
     study = storage.study or job.name
     with _locked(state):

@@ -18,7 +18,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
@@ -28,6 +27,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from rolekd import addresses
 from rolekd.errors import InputError, RunError
 from rolekd.fleet import database, jobs
 from rolekd.fleet.board import Board, Entry, State
@@ -50,7 +50,6 @@ T = TypeVar("T")
 _MISSED_BEATS = 6
 # the last is what Python makes of SQLite's message where that names a damaged table
 _ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
-_SQLITE = "sqlite:///"
 _DONE = {TrialState.COMPLETE.name, TrialState.PRUNED.name}
 _ENDED = {state.name for state in TrialState if state.is_finished()}
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
@@ -135,7 +134,7 @@ class Ledger:
 
     def publish(self, artifacts: str) -> None:
         """Note that the inputs are in the artifact store at this address."""
-        self._patiently(partial(self._study.set_user_attr, "artifacts", redact(artifacts)))
+        self._patiently(partial(self._study.set_user_attr, "artifacts", artifacts))
 
     def read(self) -> Board:
         """Read where the job stands."""
@@ -363,10 +362,10 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
 @contextlib.contextmanager
 def _making(url: str, create: bool) -> Iterator[None]:
     """Keep others away while the tables are made: in SQLite that does not happen at a stroke."""
-    if not url.startswith(_SQLITE):
+    file = addresses.sqlite_file(url)
+    if file is None:
         yield
         return
-    file = Path(url.removeprefix(_SQLITE))
     if not create and not file.exists():
         raise InputError(f"storage {url}: no such file; name the storage of the search")
     with contextlib.ExitStack() as stack:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from rolekd.errors import InputError, one_line
 from rolekd.quantize import overrides as own
@@ -82,6 +83,8 @@ def convert(
     if ends not in ("float", 8):
         raise InputError(f"ends {ends}: unknown; choose float or 8")
     make_weight, make_activation = _QUANTIZERS[quantizer]
+    for path, module in model.named_modules():  # not all of these can be copied
+        _refuse_unusual(path, module)
     graph_module = _trace(copy.deepcopy(model))
     calls = _convolutions(graph_module)
     found = own.resolve(overrides or {}, list(dict.fromkeys(str(node.target) for node in calls)))
@@ -144,6 +147,32 @@ def _by_width(
         if user in chosen or residual == "quantized":
             groups.setdefault(chosen.get(user, widest), []).append(user)
     return groups
+
+
+def _refuse_unusual(path: str, module: nn.Module) -> None:
+    """Refuse a layer that computes something else than its class and its weights say.
+
+    Its copy in low bits, and the exported graph, would do what the class says.
+    """
+    kind = type(module).__name__
+    hooked = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    if parametrize.is_parametrized(module) or (hooked and _is_leaf(module)):
+        raise InputError(
+            f"layer {path} ({kind}): its weights or values are changed from outside (weight or "
+            "spectral norm, pruning, a hook), which has no integer form; build the network "
+            "without, or make it permanent (remove_parametrizations, prune.remove)"
+        )
+    ours = isinstance(module, (QuantConv2d, QuantLinear))  # `_trace` says what is wrong with it
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and not ours and not _is_leaf(module):
+        raise InputError(
+            f"layer {path} ({kind}): a {type(module).__mro__[1].__name__} of its own kind has no "
+            "integer form; use torch.nn's"
+        )
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Tell whether torch.fx takes a module as it is, without a look into its forward pass."""
+    return type(module).__module__.startswith("torch.nn")
 
 
 def _trace(model: nn.Module) -> fx.GraphModule:

@@ -35,7 +35,7 @@ _INT32_MAX = 2**31 - 1
 
 
 def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol:
-    path = str(node.target)
+    path = walk.name(node)
     if isinstance(walk.symbol(node), Image):
         return _image_convolution(walk, path, module)
     value = walk.combination(node)
@@ -63,7 +63,7 @@ def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
 
 
 def _pixel_convolution(walk: "Walk", node: fx.Node, module: PixelConv2d) -> Symbol:
-    path = str(node.target)
+    path = walk.name(node)
     if not isinstance(walk.symbol(node), Image):
         raise InputError(f"layer {path}: is not on the image, so it has no 8-bit form")
     for name, values in (("mean", walk.mean), ("std", walk.std)):
@@ -83,7 +83,7 @@ def _pixel_convolution(walk: "Walk", node: fx.Node, module: PixelConv2d) -> Symb
 
 
 def _quantized_convolution(walk: "Walk", node: fx.Node, module: QuantConv2d) -> Symbol:
-    path = str(node.target)
+    path = walk.name(node)
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
     return _convolved(
@@ -130,7 +130,7 @@ def _quantize(walk: "Walk", node: fx.Node, module: ActivationQuantizer) -> Symbo
         raise InputError(f"layer {node.target}: quantises no feature map; keep the next one float")
     if value.waiting and len(source.users) > 1:  # the others need the value before rounding
         value = walk.settled(source, value)
-    return walk.writer.requantize(value, str(node.target), module.levels())
+    return walk.writer.requantize(value, walk.name(node), module.levels())
 
 
 def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
@@ -146,7 +146,7 @@ def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
 
 
 def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
-    path = str(node.target)
+    path = walk.name(node)
     if _pair(module.dilation, path) != (1, 1) or module.return_indices:
         raise InputError(f"layer {path}: dilated pooling has no integer form; use a plain one")
     pool = operations.MaxPool(
@@ -213,13 +213,11 @@ def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
         raise InputError(f"layer {node.target}: takes no feature map; flatten it before")
     weight = module.weight.float()
     bias = torch.zeros(len(weight)) if module.bias is None else module.bias.float()
-    return Vector(
-        walk.writer.emit(operations.Linear(str(node.target), (value.name,), weight, bias))
-    )
+    return Vector(walk.writer.emit(operations.Linear(walk.name(node), (value.name,), weight, bias)))
 
 
 def _quantized_linear(walk: "Walk", node: fx.Node, module: QuantLinear) -> Symbol:
-    path = str(node.target)
+    path = walk.name(node)
     source = walk.symbol(node)
     assert isinstance(source, LevelMap), f"{path}: conversion puts a quantiser before it"
     integers, step = module.weight_quantizer.integers(module.weights())

@@ -1,6 +1,7 @@
 """Lowering: from a trained, converted network to integer operations on raw images."""
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -76,6 +77,7 @@ class Walk:
         self.std = torch.tensor(std, dtype=torch.float64)
         self._model = model
         self._symbols: dict[fx.Node, Symbol] = {}
+        self._names = _names(model)
 
     def run(self) -> str:
         """Return the name of the operation that gives the logits."""
@@ -90,6 +92,10 @@ class Walk:
         if not isinstance(result, Vector):
             raise InputError("model: does not end in a classifier; use one that does")
         return result.name
+
+    def name(self, node: fx.Node) -> str:
+        """Return what the operations of a module's call are named: its path, "#2" at its second."""
+        return self._names[node]
 
     def symbol(self, node: fx.Node, index: int = 0) -> Symbol:
         """Return the symbol of a call's argument."""
@@ -137,3 +143,15 @@ class Walk:
                 return handle(self, node)
             what = f"{node.name} ({getattr(node.target, '__name__', node.target)})"
         raise InputError(f"layer {what}: has no integer form; use a supported layer instead")
+
+
+def _names(model: fx.GraphModule) -> dict[fx.Node, str]:
+    """Return a name for every call of a module; one that is called again needs another."""
+    calls: Counter[str] = Counter()
+    names = {}
+    for node in model.graph.nodes:
+        if node.op == "call_module":
+            path = str(node.target)
+            calls[path] += 1
+            names[node] = path if calls[path] == 1 else f"{path}#{calls[path]}"
+    return names

@@ -27,6 +27,7 @@ class QuantConv2d(nn.Conv2d):
             source.dilation,  # type: ignore[arg-type]
             source.groups,
             bias=source.bias is not None,
+            padding_mode=source.padding_mode,
             device="meta",
         )
         self.weight = source.weight

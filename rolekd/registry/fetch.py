@@ -14,6 +14,7 @@ from rolekd import files, yamlfiles
 from rolekd.errors import InputError, one_line
 from rolekd.export import session
 from rolekd.registry.evidence import FILE as EVIDENCE_FILE
+from rolekd.track import places
 from rolekd.track.client import reachable
 
 GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
@@ -75,6 +76,12 @@ def fetch(
         else:
             version = client.get_model_version(name, reference)
         source = client.get_model_version_download_uri(name, version.version)
+        kept = places.local(source)
+        if kept is not None and not kept.is_dir():
+            raise InputError(
+                f"{origin}: its files are not in {kept}; copy {places.FOLDER}/ from where the "
+                "project was, or register it again with `dvc repro -f register`"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         content = Path(
             mlflow.artifacts.download_artifacts(
@@ -83,8 +90,13 @@ def fetch(
         )
     _check(_description(content / _DESCRIPTION_FILE, origin), origin)
     graph = content / GRAPH_FILE
+    if not graph.is_file():
+        raise InputError(
+            f"{origin}: {GRAPH_FILE} is not among its files in {source}; register it again with "
+            "`dvc repro -f register`"
+        )
     # a version that somebody else registered has no tag: the file is what was fetched now
-    sha256 = version.tags.get("sha256") or (files.sha256(graph) if graph.is_file() else "")
+    sha256 = version.tags.get("sha256") or files.sha256(graph)
     return Fetched(origin, graph, sha256, content / "extra_files" / EVIDENCE_FILE)
 
 
@@ -109,9 +121,10 @@ def _description(path: Path, origin: str) -> Any:
         text = files.read_bytes(path, _DESCRIPTION_BYTES).decode()
         return yamlfiles.parse(text, _DESCRIPTION_FILE)
     except (OSError, UnicodeDecodeError, InputError) as error:
+        # not the place to which it was fetched: that is gone when this is read
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error, 200)
         raise InputError(
-            f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({one_line(error, 200)}); "
-            "register it again"
+            f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({reason}); register it again"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """From a source to a data set: read once, split, measured, and written as it is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ QUALITY = "quality.json"
 # (images read, images in all)
 Progress = Callable[[int, int], None]
 # (height and width of the images, number of images to train on): raises what does not fit them
-Check = Callable[[tuple[int, int], int], None]
+Check = Callable[[tuple[int, int], Mapping[str, int]], None]
 
 
 def prepare(params: "DataParams", seed: int) -> Dataset:
@@ -62,7 +62,7 @@ def prepare_folder(
         images = np.load(temporary / datasets.IMAGES, mmap_mode="r", allow_pickle=False)
         dataset = _assemble(params, seed, images, listing, content)
         if check is not None:
-            check(dataset.image_size, len(dataset.splits["train"]))
+            check(dataset.image_size, dataset.sizes)
         quality = examine(dataset, content.groups(), listing, unreadable)
         datasets.save_about(dataset, temporary)
         files.write_json(temporary / QUALITY, quality.to_json())
@@ -78,7 +78,7 @@ def _listing(
     # as if no two images were equal
     splits = _split(params, seed, listing, np.arange(len(listing.labels)))
     if check is not None:
-        check(source.shape()[:2], len(splits["train"]))
+        check(source.shape()[:2], {name: len(split) for name, split in splits.items()})
     return listing
 
 

@@ -11,6 +11,7 @@ import torch
 from rolekd.augment import ladder
 from rolekd.distill import registry, taps
 from rolekd.errors import InputError
+from rolekd.export import graph
 from rolekd.models import zoo
 from rolekd.quantize.lower import lower
 from rolekd.sources import find
@@ -54,7 +55,7 @@ def _sample(params: "ModelParams") -> taps.Described:
 
 
 def _check_student(params: "Params") -> None:
-    """Build a student of others' making and lower it: what has no integer form is told now."""
+    """Build a student of others' making and its graph: what cannot be exported is told now."""
     side, channels = params.data.image_size or _ANY_SIDE, params.data.channels or 3
     shape = {"classes": 2, "channels": channels, "image_size": [side, side]}
     middle = [0.5] * channels
@@ -62,6 +63,8 @@ def _check_student(params: "Params") -> None:
         network = roles.build(roles.describe_student(params.student, shape), seed=0)
         with torch.no_grad():
             network(torch.zeros(2, channels, side, side))  # starts learned steps
-        lower(network, mean=middle, std=middle, image_size=(side, side))
+        strict = params.export.strict
+        found = lower(network, mean=middle, std=middle, image_size=(side, side), strict=strict)
+        graph.build(found, params.export.target)
     except InputError as error:
         raise InputError(f"student.model {params.student.model.name}: {error}") from error

@@ -170,7 +170,7 @@ def distill(
         stage.run.send()
         checks.check(params)
         dataset = datasets.load(stage.outputs.data)
-        fits.check(params, dataset.image_size, len(dataset.splits["train"]))
+        fits.check(params, dataset.image_size, dataset.sizes)
         stage.log_split(dataset, "train")
         pool.run(range(params.compare.seeds), record)
     if stage.leads:
@@ -184,7 +184,7 @@ def _share(stage: Stage, job: Job, watch: Watch) -> None:
     inputs = Outputs(stage.state / "inputs")
     shutil.rmtree(inputs.root, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)
-    fits.check(params, dataset.image_size, len(dataset.splits["train"]))
+    fits.check(params, dataset.image_size, dataset.sizes)
     datasets.save_splits(dataset, ("train",), inputs.data)
     teacher = params.compare.arms[name].teacher
     for path in (stage.outputs.teacher(teacher), stage.outputs.augmentation(name)):

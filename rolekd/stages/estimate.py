@@ -104,7 +104,7 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
     """Yield what each stage that an arm asks for trains, in the order of the pipeline."""
     wanted, arms = plan.wanted(params.compare), params.compare.arms.values()
     search, both = params.search, get_args(Role)
-    sizes = {name: len(indices) for name, indices in dataset.splits.items()}
+    sizes = dataset.sizes
     train, cores = sizes["train"], processes.cores()
     gpu = devices.resolve(params.machine.device).type != "cpu"
 

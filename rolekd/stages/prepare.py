@@ -29,7 +29,7 @@ def prepare(stage: Stage, progress: Progress | None = None) -> None:
     )
     for line in quality.warnings():
         say(f"note: {line} (see {outputs.quality})", err=True)
-    sizes = {f"images_{name}": len(indices) for name, indices in dataset.splits.items()}
+    sizes = {f"images_{name}": size for name, size in dataset.sizes.items()}
     stage.log_dataset(dataset, "all", sizes)
     found = {**sizes, **quality.metrics(), "classes": len(dataset.classes)}
     stage.finish(PrepareMetrics.model_validate({**found, "data_digest": dataset.digest}))

@@ -50,7 +50,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
 
 
 def _budget(params: Params, role: Role, dataset: Dataset) -> str:
-    sizes = {split: len(dataset.splits[split]) for split in SPLITS}
+    sizes = {split: dataset.sizes[split] for split in SPLITS}
     found = budget_of(params, role, sizes)
     parts = {
         f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
@@ -102,7 +102,7 @@ def _inputs(stage: Stage, role: Role) -> Path:
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)
-    fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
+    fits.check(stage.params, dataset.image_size, dataset.sizes)
     for split in SPLITS:
         stage.log_split(dataset, split)
     datasets.save_splits(dataset, SPLITS, folder / DATA)

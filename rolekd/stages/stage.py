@@ -13,6 +13,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.errors import InputError
 from rolekd.outputs import Metrics, Outputs, Wanted
+from rolekd.stages.handover import Handover
 from rolekd.track import provenance, runs, store
 
 
@@ -89,7 +90,7 @@ def open_stage(
     if processes.team_size() > 1 and not team:
         raise InputError(f"torchrun: stage {name} is one process; start it with python -m")
     values = params.load()
-    used, dependencies = _definition(name, variant, values)
+    used, dependencies, written = _definition(name, variant, values)
     fingerprint = files.digest(
         {
             "params": used,
@@ -105,7 +106,7 @@ def open_stage(
         yield Stage(values, runs.SilentRun(), outputs, folder, state, leads=False)
         return
     with (
-        processes.exclusive(state.with_name(f"{state.name}.lock"), f"stage {full_name}"),
+        Handover(state, written).turn(f"stage {full_name}"),
         runs.start(
             name,
             experiment=f"rolekd-{values.data.name}",
@@ -136,11 +137,12 @@ def is_wanted(name: str, variant: str | None = None) -> bool:
 
 def _definition(
     name: str, variant: str | None, values: params.Params
-) -> tuple[dict[str, Any], list[Path]]:
-    """Return the parameters and dependencies that dvc.yaml declares for a stage."""
+) -> tuple[dict[str, Any], list[Path], list[Path]]:
+    """Return the parameters, dependencies and outputs that dvc.yaml declares for a stage."""
     stage, known = _interpolated(name, variant, values), values.model_dump(mode="json")
     used = {key: _lookup(key, known) for key in stage.get("params", [])}
-    return used, [Path(text) for text in stage.get("deps", [])]
+    written = [*stage.get("outs", []), *stage.get("metrics", [])]
+    return used, [Path(text) for text in stage.get("deps", [])], [Path(text) for text in written]
 
 
 def _interpolated(name: str, variant: str | None, values: params.Params) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from rolekd import addresses
 from rolekd.fleet.runner import Storage
 from rolekd.track import store
 
@@ -13,7 +14,7 @@ DATABASE, ARTIFACTS = "ROLEKD_STORAGE", "ROLEKD_ARTIFACTS"
 
 def of_project(name: str) -> Storage:
     """Return the storage of the job `name`; the project's where the environment names none."""
-    database = f"sqlite:///{_home() / 'optuna.db'}"
+    database = addresses.of_sqlite(_home() / "optuna.db")
     return Storage(
         os.environ.get(DATABASE, database), os.environ.get(ARTIFACTS, str(_artifacts(name)))
     )

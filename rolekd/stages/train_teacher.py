@@ -48,7 +48,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     device = devices.prepare(stage.params.machine.device, stage.params.threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)
-    fits.check(stage.params, dataset.image_size, len(dataset.splits["train"]))
+    fits.check(stage.params, dataset.image_size, dataset.sizes)
     augmentation = NamedAugmentation("none")
     if teacher == "searched":
         augmentation = resolve(TEACHER_SCHEDULE, outputs.schedule)

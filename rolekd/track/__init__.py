@@ -5,6 +5,7 @@ __all__ = [
     "compare",
     "health",
     "observers",
+    "places",
     "provenance",
     "runs",
     "spool",

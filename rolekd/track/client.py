@@ -23,12 +23,15 @@ def tracking(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reachable(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into one line that names the store."""
+def reachable(uri: str, *, unchanged: bool = False) -> Iterator[None]:
+    """Turn MLflow's errors into one line that names the store.
+
+    With `unchanged` one that was moved is left as it is.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        store.initialise(uri)
+        (store.make if unchanged else store.initialise)(uri)
         yield
     except MlflowException as error:
         missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"

@@ -11,5 +11,5 @@ def experiments(uri: str) -> int:
     """
     from mlflow import MlflowClient
 
-    with reachable(uri):
+    with reachable(uri, unchanged=True):
         return len(MlflowClient(uri).search_experiments())

@@ -155,7 +155,7 @@ class Run:
             experiment=experiment,
             parent=parent,
             tags=store.clean(tags, _TAG_LIMIT),
-            store=redact(self._sender.delivery.uri),
+            store=store.known_as(self._sender.delivery.uri),
         )
 
     def _record(self, event: str, **content: object) -> None:

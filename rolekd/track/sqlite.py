@@ -31,7 +31,7 @@ def has_tables(path: Path) -> bool:
     """
     if _is_empty(path):
         return False
-    with _speaking_of(path), contextlib.closing(_open(path)) as connection:
+    with opened(path) as connection:
         found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         versions = []
         if found >= _TABLES:
@@ -44,13 +44,24 @@ def has_tables(path: Path) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file, whose transactions begin where the block begins them.
+
+    Raises:
+        RunError: It is locked, damaged or unreadable.
+    """
+    with _speaking_of(path), contextlib.closing(_open(path)) as connection:
+        yield connection
+
+
 def check(path: Path) -> None:
     """Read the structure of a whole database, a second for some 500 MB.
 
     Raises:
         RunError: It is damaged, locked or unreadable.
     """
-    with _speaking_of(path), contextlib.closing(_open(path)) as connection:
+    with opened(path) as connection:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise _damaged(path, " ".join(found.split()))

@@ -4,6 +4,7 @@ No mlflow is imported here: stages call these functions before their own work be
 mlflow's import belongs to the sender's thread.
 """
 
+import logging
 import os
 import re
 import subprocess
@@ -12,15 +13,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rolekd import display, processes
+from rolekd import addresses, display, processes
 from rolekd.errors import InputError, RolekdError, RunError
 from rolekd.secrets import is_secret, redact, remember
-from rolekd.track import sqlite
+from rolekd.track import places, sqlite
 
 # Read by mlflow when it is imported. The retries are few because the spool is our retry.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_log = logging.getLogger("rolekd.track")
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _REMOTE = ("http:", "https:", "databricks")
@@ -65,24 +68,47 @@ def resolve(uri: str | None = None, root: Path | None = None) -> str:
             f"track.uri: {redact(uri)} is no tracking URI; write sqlite:///FILE, postgresql://..., "
             "https://HOST or null for mlflow.db in the project"
         )
-    path = sqlite_path(uri)
-    if path is None or path.is_absolute():
-        return uri
-    return f"sqlite:///{root / path}"
+    return addresses.absolute(uri, root)
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """Return the file of an SQLite URI, None for another store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+def known_as(uri: str, root: Path | None = None) -> str:
+    """Return what records call their store: without secrets, and the same where a project moved."""
+    file, root = addresses.sqlite_file(uri), root or project_root()
+    if file is None:
+        return redact(uri)
+    return addresses.of_sqlite(file.relative_to(root) if file.is_relative_to(root) else file)
+
+
+def is_known_as(name: str, uri: str, root: Path | None = None) -> bool:
+    """Tell whether records that `known_as` gave this name are meant for the store at `uri`."""
+    root = root or project_root()
+    return known_as(addresses.absolute(name, root), root) == known_as(uri, root)
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
     """Return where a new experiment keeps its artifacts; None leaves it to the server."""
-    path = sqlite_path(uri)
-    return None if path is None else (path.parent / "mlruns" / experiment).as_uri()
+    path = addresses.sqlite_file(uri)
+    return None if path is None else places.location(path, experiment)
 
 
 def initialise(uri: str) -> None:
+    """See that the store can be used, and an SQLite store names the folder in which it is.
+
+    Raises:
+        RunError: as `make` and `places.settle`.
+    """
+    make(uri)
+    path = addresses.sqlite_file(uri)
+    for move in places.settle(path) if path is not None else ():
+        _log.warning(
+            "%s: was in %s; new artifacts go beside it%s",
+            path,
+            move.old,
+            ", and those of before are looked for there" if move.arrived else "",
+        )
+
+
+def make(uri: str) -> None:
     """See that the store can be used; make the tables of an SQLite store that is not there yet.
 
     Two processes that make them at once corrupt a file for good, and it takes seconds in which a
@@ -92,7 +118,7 @@ def initialise(uri: str) -> None:
     Raises:
         RunError: the store does not answer in time, is damaged or locked, or could not be made.
     """
-    path = sqlite_path(uri)
+    path = addresses.sqlite_file(uri)
     if path is None:
         if not uri.startswith(_REMOTE):
             _connect(uri)
@@ -111,7 +137,7 @@ def initialise(uri: str) -> None:
 
 def _make_tables(fresh: Path, path: Path) -> None:
     """Have MLflow make its tables in the file `fresh`; `path` is what they are for."""
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{fresh}"]
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", addresses.of_sqlite(fresh)]
     try:
         made = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS_TO_MAKE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rolekd.errors import RunError
 from rolekd.secrets import redact
-from rolekd.track import spool
+from rolekd.track import spool, store
 from rolekd.track.delivery import Delivery, RunRefused, StoreUnreachable
 from rolekd.track.events import Event
 from rolekd.track.health import experiments
@@ -73,7 +73,7 @@ def sync(
     deadline = None if seconds is None else time.monotonic() + seconds
     chosen = spool.folders(folder)
     if meant:
-        chosen = [one for one in chosen if _first(one).get("store") == redact(uri)]
+        chosen = [one for one in chosen if store.is_known_as(str(_first(one).get("store")), uri)]
     return list(_outcomes(chosen, uri, deadline))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rolekd import parallel, processes, seeds
+from rolekd.data import fits
 from rolekd.data.batches import Augment, Batches
 from rolekd.data.dataset import Indices
 from rolekd.distill.objective import Objective, Progress
@@ -80,6 +81,7 @@ class Training:
         params: "TrainingParams",
     ) -> None:
         _check_processes(params)
+        fits.check_batches("training", params, batches.images_per_epoch, parallel.size())
         self.network, self.objective, self.params = network, objective, params
         self._strengths = None
         if isinstance(augment_at, Following):
@@ -323,11 +325,5 @@ def _parts(count: int, number: int) -> list[slice]:
 
 def _check_processes(params: "TrainingParams") -> None:
     """Refuse what torchrun's processes cannot do together."""
-    count = parallel.size()
-    if count > 1 and params.compile:
+    if parallel.size() > 1 and params.compile:
         raise InputError("training.compile: does not go with torchrun; set it to false")
-    if params.batch_size < 2 * count * params.accumulate:
-        raise InputError(
-            f"training.batch_size {params.batch_size}: too small for {count} processes with "
-            f"accumulate {params.accumulate}; BatchNorm needs two images in each part"
-        )

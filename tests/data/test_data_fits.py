@@ -1,5 +1,6 @@
 """Parameters that do not fit the data: refused before anything is decoded or written."""
 
+import re
 from pathlib import Path
 
 import data_files
@@ -8,11 +9,12 @@ import pytest
 
 from rolekd.data import fits
 from rolekd.errors import InputError
-from rolekd.params import BaseAugmentParams, DataParams, Params
+from rolekd.params import BaseAugmentParams, DataParams, Params, TrainingParams
 from rolekd.sources import decode
 from rolekd.sources.prepare import prepare, prepare_folder
 from rolekd.sources.splits import all_splits
 from rolekd.train.augmentation import make_engine
+from rolekd.train.training import _parts
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,50 @@ def test_what_does_not_fit_the_images_is_refused_before_they_are_decoded(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("images", "batch_size", "accumulate", "team", "remedy"),
+    [
+        (7, 8, 4, 1, "accumulate less"),  # one batch of 7, of which a part has one image
+        (10, 8, 2, 1, None),  # 5 and 5
+        (1438, 8, 4, 1, "make batch_size 9, or accumulate less"),  # of 7 and 8
+        (1440, 8, 4, 1, None),
+        (5, 2, 1, 1, "make batch_size 3"),  # of 1, 2 and 2
+        (6, 2, 1, 1, None),
+        (9, 4, 1, 2, "for 2 processes .* make batch_size 5"),
+        (1, 2, 1, 1, "fewer parts or processes"),
+    ],
+)
+def test_batches_as_they_really_are(images, batch_size, accumulate, team, remedy):
+    params = TrainingParams(batch_size=batch_size, accumulate=accumulate)
+    sizes = [len(part) for part in np.array_split(np.arange(images), -(-images // batch_size))]
+    parts = [slice_ for size in sizes for slice_ in _parts(size, accumulate)]
+    assert (min(part.stop - part.start for part in parts) // team >= 2) == (remedy is None)
+    if remedy is None:
+        fits.check_batches("teacher.training", params, images, team)
+        return
+    message = rf"teacher\.training\.batch_size: {batch_size} cuts {images} images .* {remedy}"
+    with pytest.raises(InputError, match=message):
+        fits.check_batches("teacher.training", params, images, team)
+
+
+def test_the_remedy_helps():
+    for images in range(2, 60):
+        for batch_size in range(2, 20):
+            try:
+                fits.check_batches("x", TrainingParams(batch_size=batch_size), images, 2)
+            except InputError as error:
+                if found := re.search(r"make batch_size (\d+)", str(error)):
+                    larger = TrainingParams(batch_size=int(found[1]))
+                    fits.check_batches("x", larger, images, 2)
+
+
+def test_the_search_has_batches_of_its_own():
+    params = Params.model_validate({"student": {"training": {"batch_size": 8, "accumulate": 4}}})
+    fits.check(params, (8, 8), {"train": 80, "search_train": 64})
+    with pytest.raises(InputError, match=r"student\.training\.batch_size: 8 cuts 63 images"):
+        fits.check(params, (8, 8), {"train": 80, "search_train": 63})
+
+
 def test_what_just_fits_is_taken():
     params = Params.model_validate(
         {
@@ -98,7 +144,7 @@ def test_what_just_fits_is_taken():
             "teacher": {"training": {"batch_size": 1438}},
         }
     )
-    fits.check(params, (8, 8), 1438)
+    fits.check(params, (8, 8), {"train": 1438, "search_train": 1150})
 
 
 def test_a_training_asks_too(tmp_path):

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -136,6 +137,35 @@ def test_a_graph_that_onnxruntime_does_not_know(exported: Path) -> None:
     exported.write_bytes(seal(model, _entries(exported)))
     with pytest.raises(InputError, match="onnxruntime refuses it"):
         load(exported)
+
+
+@pytest.mark.parametrize("resize", [False, True])
+def test_no_images_give_no_rows(exported: Path, resize: bool) -> None:
+    export(_lowered(0), exported, classes=list("abc"), metadata={}, resize=resize)
+    for found in load(exported)(np.zeros((0, 8, 8, 1), np.uint8)):
+        assert (found.shape, found.dtype) == ((0, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (np.zeros((2, 8, 8, 1), np.float32), r"float32 \[2, 8, 8, 1\]"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"uint8 \[2, 8, 8, 3\]"),
+        (np.zeros((2, 9, 8, 1), np.uint8), r"uint8 \[2, 9, 8, 1\]"),
+        (np.zeros((8, 8, 1), np.uint8), r"uint8 \[8, 8, 1\]"),
+        (np.zeros((0, 9, 8, 1), np.uint8), r"uint8 \[0, 9, 8, 1\]"),
+        ([[[[0.5]]]], r"float64 \[1, 1, 1, 1\]"),
+    ],
+)
+def test_images_of_another_kind(exported: Path, images: npt.NDArray[np.uint8], told: str) -> None:
+    with pytest.raises(InputError, match=rf"images: {told}, where .* uint8 \[N, 8, 8, 1\]"):
+        load(exported)(images)
+
+
+def test_images_without_pixels(exported: Path) -> None:
+    export(_lowered(0), exported, classes=list("abc"), metadata={}, resize=True)
+    with pytest.raises(InputError, match=r"\[1, 0, 8, 1\], where .* \[N, any, any, 1\]"):
+        load(exported)(np.zeros((1, 0, 8, 1), np.uint8))
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_another_network_in_the_place_of_the_registered_one(
 def test_a_version_without_its_network(artifacts: Path) -> None:
     (artifacts / "model.onnx").unlink()
     result = CliRunner().invoke(predict, ["--model", ADDRESS, "params.yaml"])
-    assert str(result.exception).startswith(f"{ADDRESS}: cannot be read (No such file")
+    assert str(result.exception).startswith(f"{ADDRESS}: model.onnx is not among its files")
 
 
 def test_a_network_that_another_program_registered(artifacts: Path, tmp_path: Path) -> None:

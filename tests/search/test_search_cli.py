@@ -46,7 +46,7 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     spec = make_spec(seconds=0.05)
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
     url = f"sqlite:///{tmp_path}/state/study.db"
-    store = "s3://bucket/some/prefix"
+    store = "s3://bucket/some@team/prefix"  # no user: what is shown is not what is opened
     code = "from rolekd.cli import main; main()"
     options = ["--storage", url, "--study", spec.name]
     ledger = Ledger.create(url, spec, spec.name, 10)
@@ -75,7 +75,7 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     single = {entry.workers for entry in board.entries if len(entry.workers) == 1}
     assert len(single) == 2  # both had a part in it
     kept = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
-    assert all(key.startswith("some/prefix/teacher-") for key in kept)
+    assert all(key.startswith("some@team/prefix/teacher-") for key in kept)
     assert len(kept) == spec.search.population + len(spec.inputs)
 
 
@@ -84,6 +84,11 @@ def test_a_bucket_that_is_not_there(trainers, inputs, make_spec, tmp_path, s3):
         RunError, match=r"artifact store s3://none: writing failed \(.*NoSuchBucket"
     ):
         run(make_spec(), inputs, tmp_path, storage=Storage(artifacts="s3://none"))
+
+
+def test_a_bucket_with_a_user(trainers, inputs, make_spec, tmp_path):
+    with pytest.raises(InputError, match=r"has a user; write s3://BUCKET/PREFIX"):
+        run(make_spec(), inputs, tmp_path, storage=Storage(artifacts="s3://me:word@bucket/x"))
 
 
 def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):

@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -6,10 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 
 from rolekd.errors import InputError, RunError
 from rolekd.secrets import redact
-from rolekd.track import store
+from rolekd.track import runs, store
 
 
 def test_root_is_the_folder_with_the_pipeline(tmp_path: Path) -> None:
@@ -43,6 +45,40 @@ def test_file_stores_are_refused(uri: str, tmp_path: Path) -> None:
 def test_artifacts_lie_beside_the_store() -> None:
     assert store.artifact_location("sqlite:////p/mlflow.db", "e") == "file:///p/mlruns/e"
     assert store.artifact_location("http://host", "e") is None
+
+
+def test_what_records_call_their_store(tmp_path: Path) -> None:
+    here = store.known_as(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    assert here == "sqlite:///mlflow.db"  # the same where the project moved
+    assert store.is_known_as(here, "sqlite:////moved/mlflow.db", Path("/moved"))
+    assert not store.is_known_as(here, "sqlite:////moved/other.db", Path("/moved"))
+    assert store.known_as("sqlite:////a@x/mlflow.db", tmp_path) == "sqlite:////a@x/mlflow.db"
+    assert not store.is_known_as("sqlite:////a@x/m.db", "sqlite:////b@x/m.db", tmp_path)
+    assert store.is_known_as(f"sqlite:///{tmp_path}/mlflow.db", here, tmp_path)  # of before
+    server = "postgresql://user:hidden@host/runs"
+    assert "hidden" not in store.known_as(server, tmp_path)
+    assert store.is_known_as(store.known_as(server, tmp_path), server, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["feature%2Fx", "why? #1", "a%b@c"])
+def test_runs_in_a_folder_of_any_name(
+    name: str, tmp_path: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (folder := tmp_path / name).mkdir()
+    shutil.copyfile(fresh_store, folder / "mlflow.db")
+    (folder / "params.yaml").write_text("{}\n")
+    monkeypatch.chdir(folder)
+    with runs.start("prepare", experiment="rolekd-digits") as run:
+        run.log_metrics({"images": 3.0})
+        run.log_artifact(folder / "params.yaml", "inputs")
+    client = MlflowClient(store.resolve(None, folder))
+    found = client.get_run(run.run_id())
+    assert found.data.metrics == {"images": 3.0}
+    (kept,) = (folder / "mlruns").rglob("params.yaml")
+    assert kept.parts[-3:] == ("artifacts", "inputs", "params.yaml")
+    assert client.list_artifacts(found.info.run_id, "inputs")
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_concurrent_first_use(tmp_path: Path) -> None:

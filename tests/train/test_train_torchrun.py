@@ -102,8 +102,6 @@ def test_what_processes_cannot_do_together_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "size", lambda: 2)
     with pytest.raises(InputError, match="compile: does not go with torchrun"):
         _check_processes(TrainingParams(compile=True))
-    with pytest.raises(InputError, match="batch_size 8: too small for 2 processes with accumulate"):
-        _check_processes(TrainingParams(batch_size=8, accumulate=3))
 
 
 def test_other_stages_refuse_torchrun(tmp_path):
