@@ -179,6 +179,8 @@ class PrepareMetrics(Metrics):
     conflicting_duplicates: int
     left_out: int
     unreadable: int
+    left_out_share: float
+    enlarged: int
     imbalance: float
     small_classes: int
     classes: int

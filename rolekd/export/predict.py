@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rolekd.errors import InputError
 from rolekd.export.session import Session
 from rolekd.sources import images as files
+from rolekd.sources.decode import KINDS
 from rolekd.sources.files import image_files
 
 STDIN = "-"
@@ -81,7 +82,7 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         # os.path, unlike Path, answers for names that no file can have
         if path != STDIN and os.path.isdir(path):  # noqa: PTH112
-            found, _ = image_files(Path(path))
+            found = image_files(Path(path)).images
             yield from map(str, found) if found else [path]
         else:
             yield path
@@ -90,7 +91,7 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
 def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
     """Return an image uint8 [side, side, channels], or what is wrong with it."""
     if source != STDIN and os.path.isdir(source):  # noqa: PTH112
-        return "holds no JPEG, PNG, WebP or BMP image"
+        return f"holds no {KINDS} image"
     try:
         file = sys.stdin.buffer if source == STDIN else Path(source)
         return files.read(file, side, channels, resize=resize)
