@@ -648,6 +648,14 @@ class ExportParams(Section):
 class PromoteParams(Section):
     """What a version must hold to become the champion."""
 
+    accuracy_least: Points | None = Field(
+        None,
+        description="percent of the test images that it must get right; null: clearly more than "
+        "the largest class has, by a one-sided exact test",
+    )
+    test_images_least: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        100, description="test images that it must have been measured on"
+    )
     accuracy_points_lost: Points = Field(
         1.0, description="percentage points that it may lose to the champion"
     )
