@@ -36,7 +36,8 @@ def card(
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    address = shlex.quote(shown(f"models:/{name}@champion"))
+    uri = shown(f"models:/{name}@champion")
+    address = shlex.quote(uri)
     return f"""# {_text(name)}
 
 A low-bit image classifier, distilled from a full-precision teacher (arm {_text(evidence.arm)}).
@@ -70,7 +71,11 @@ probabilities are those of the network; how well they are calibrated stands in t
     rolekd predict --model {address} IMAGES...
     rolekd serve --model {address}
     mlflow models serve -m {address} --env-manager local
-The first two check the file and run nothing else; MLflow runs whatever a version names.
+The first two check the file and run nothing else; MLflow runs whatever a version names. In Python:
+
+    model = mlflow.pyfunc.load_model({uri!r})
+    shares = model.predict({{"image": images}})["probabilities"]
+    names = [model.metadata.metadata["classes"][best] for best in shares.argmax(1)]
 
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.
 """
