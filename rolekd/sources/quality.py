@@ -16,9 +16,14 @@ FEW = 20
 # files that are left out, as a share of all: above it a user should hear of it, whatever else is
 MOST_LEFT_OUT = 0.1
 _EXAMPLES = 10
-# what can become of an image beside a split
-_COPIES = "left out as copies of images in a split that decides less"
-_UNUSED = "not used (data.training_images)"
+# what can become of an image -> in words
+_FATES = {
+    "train": "to train on",
+    "search_val": "to measure searches on",
+    "test": "to test on",
+    "left_out": "left out as copies of images in a split that decides less",
+    "not_used": "not used (data.training_images)",
+}
 
 
 class Faults(NamedTuple):
@@ -53,7 +58,8 @@ class Quality:
         linked: Links to folders among the images, which were not followed.
         outside: Images outside `data.path`, of which DVC does not see when they change.
         became: What the source calls its images (train, val, test, or images where it has no
-            splits) -> what became of them -> how many.
+            splits) -> what became of them (train, search_val, test, left_out, not_used) -> how
+            many.
     """
 
     images: int
@@ -93,7 +99,7 @@ class Quality:
         """Return what became of the images of each of the source's splits, a line for each."""
         return [
             f"{name}: {sum(counts.values())} images, "
-            + ", ".join(f"{count} {fate}" for fate, count in counts.items() if count)
+            + ", ".join(f"{count} {_FATES[fate]}" for fate, count in counts.items() if count)
             for name, counts in self.became.items()
         ]
 
@@ -176,7 +182,7 @@ def examine(dataset: Dataset, groups: Indices, listing: Listing, faults: Faults)
         ],
         duplicates=sum(len(g) - 1 for g in repeated),
         conflicts=sum(len(set(dataset.labels[g].tolist())) > 1 for g in repeated),
-        left_out=sum(counts[_COPIES] for counts in became.values()),
+        left_out=sum(counts["left_out"] for counts in became.values()),
         duplicate_examples=[[listing.names[i] for i in g] for g in repeated[:_EXAMPLES]],
         unreadable=faults.unreadable,
         ignored=dict(Counter(map(_suffix, listing.ignored)).most_common()),
@@ -192,22 +198,17 @@ def _fates(dataset: Dataset, groups: Indices, listing: Listing) -> dict[str, dic
     """Return the source's splits -> what became of their images -> how many."""
     splits = dataset.splits
     held = [splits["test"], *([splits["search_val"]] if dataset.own_validation else [])]
-    fate = np.full(len(dataset.labels), _UNUSED, dtype=object)
-    fate[np.isin(groups, groups[np.concatenate(held)])] = _COPIES
-    fates = {
-        "search_train": "to train on",
-        "search_val": "to measure searches on" if dataset.own_validation else "to train on",
-        "test": "to test on",
-    }
-    for split, name in fates.items():
-        fate[splits[split]] = name
+    fate = np.full(len(dataset.labels), "not_used", dtype=object)
+    fate[np.isin(groups, groups[np.concatenate(held)])] = "left_out"
+    # where they are drawn, search_val is a part of train
+    for split in ("search_val", "train", "test"):
+        fate[splits[split]] = split
     parts = {"val": listing.validation, "test": listing.test}
     own = {name: part for name, part in parts.items() if part is not None}
     rest = np.setdiff1d(np.arange(len(fate)), np.concatenate([*own.values(), []]))
     places = {"train" if own else "images": rest, **own}
-    order = [*dict.fromkeys(fates.values()), _COPIES, _UNUSED]
     counts = {name: Counter(fate[part.astype(np.int64)]) for name, part in places.items()}
-    return {name: {one: count[one] for one in order} for name, count in counts.items()}
+    return {name: {one: count[one] for one in _FATES} for name, count in counts.items()}
 
 
 def _suffix(name: str) -> str:
