@@ -94,6 +94,11 @@ class Outputs:
         return self.stage("evaluate") / "arms.json"
 
     @property
+    def failures(self) -> Path:
+        """Where the run failed."""
+        return self.stage("evaluate") / "failures.json"
+
+    @property
     def predictions(self) -> Path:
         """The logits of every student on the test images."""
         return self.stage("evaluate") / "predictions.npz"
@@ -179,6 +184,8 @@ class PrepareMetrics(Metrics):
     conflicting_duplicates: int
     left_out: int
     unreadable: int
+    left_out_share: float
+    enlarged: int
     imbalance: float
     small_classes: int
     classes: int
@@ -314,6 +321,12 @@ class Arms(Record):
             if row.arm == name:
                 return row
         raise InputError(f"evaluate: no arm {name!r} among its results; dvc repro evaluate")
+
+
+class Failures(Record):
+    """evaluate: where the run failed, a line each with what to do; see `rolekd.report.failures`."""
+
+    lines: list[str]
 
 
 class LineageRow(Record):

@@ -114,6 +114,34 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class TableParams(Section):
+    """The table of the source csv."""
+
+    file: str = Field("labels.csv", min_length=1, description="below data.path")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description='one character; "\\t": a tab'
+    )
+    path: str = Field("path", min_length=1, description="column of the images' paths")
+    label: str = Field("label", min_length=1, description="column of the classes")
+    split: str = Field("split", min_length=1, description="column of the splits, which may lack")
+    root: Path | None = Field(
+        None,
+        strict=False,
+        description="folder that relative paths start from; null: data.path, which DVC watches",
+    )
+
+
+class IdxParams(Section):
+    """The files of the source idx, where their folder leaves a choice."""
+
+    prefix: str | None = Field(
+        None, description="of the files, where there are several sets: emnist-letters-"
+    )
+    classes: str | None = Field(
+        None, description="file of class names below data.path, a line each; null: the numbers"
+    )
+
+
 class DataParams(Section):
     """Where the images come from and how they are split."""
 
@@ -136,6 +164,13 @@ class DataParams(Section):
         description="at most so many of the training split, drawn with the seed, of each class "
         "its share; null: all. Sources without a test split test on the others, too",
     )
+    validation: Literal["search", "test"] = Field(
+        "search",
+        description="what validation images of your own are: search, on which it measures "
+        "accuracy; test, where there is no other test split. They are never trained on",
+    )
+    table: TableParams = Field(TableParams(), description="of the source csv")
+    idx: IdxParams = Field(IdxParams(), description="of the source idx")
     test_fraction: SplitFraction = Field(0.2, description="for sources without a test split")
     search_validation_fraction: SplitFraction = Field(
         0.3, description="share of the training images on which the search measures accuracy"
@@ -144,7 +179,7 @@ class DataParams(Section):
     @property
     def name(self) -> str:
         """Name of data, experiments and registered models; a user's folder has its own."""
-        return self.path.name if self.source in ("image-folder", "csv") else self.source
+        return self.path.name if self.source in ("image-folder", "csv", "idx") else self.source
 
 
 class BaseAugmentParams(Section):
@@ -618,6 +653,14 @@ class ExportParams(Section):
 class PromoteParams(Section):
     """What a version must hold to become the champion."""
 
+    accuracy_least: Points | None = Field(
+        None,
+        description="percent of the test images that it must get right; null: clearly more than "
+        "the largest class has, by a one-sided exact test",
+    )
+    test_images_least: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        100, description="test images that it must have been measured on"
+    )
     accuracy_points_lost: Points = Field(
         1.0, description="percentage points that it may lose to the champion"
     )

@@ -58,7 +58,7 @@ def predict(
     for prediction in classify(network, expand(images), batch, resize):
         broken += prediction.error is not None
         if as_json:
-            say_json(_row(prediction), indent=None)
+            say_json({**_row(prediction), "probabilities": prediction.probabilities}, indent=None)
         else:
             writer.writerow(None if v is None else shown(v) for v in _row(prediction).values())
     if broken:

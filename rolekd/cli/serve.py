@@ -24,7 +24,7 @@ from rolekd.track import store
 )
 @click.option(
     "--megabytes",
-    default=8,
+    default=16,
     show_default=True,
     type=click.IntRange(1, 1024),
     help="Largest body of a request.",
@@ -52,7 +52,7 @@ def serve(
     params_file: str,
     **limits: Any,
 ) -> None:
-    """Answer predictions over HTTP in the protocol of `mlflow models serve`.
+    """Classify photos over HTTP: as files, on a page, and in the protocol of `mlflow models serve`.
 
     What is served is the file that was registered; nothing that the version names is run.
 
@@ -66,7 +66,10 @@ def serve(
     with tempfile.TemporaryDirectory() as folder:
         version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
-        say(f"{address} on http://{host}:{port}/invocations, Ctrl-C ends it")
+        say(
+            f"{address} on http://{host}:{port}/ (a page for photos; /classify, /invocations), "
+            "Ctrl-C ends it"
+        )
         size = limits["megabytes"] * 2**20
         kept = Limits(size, limits["connections"], limits["seconds"])
         serving.serve(version, host, port, workers, kept)

@@ -5,7 +5,7 @@ import click
 from rolekd import params
 from rolekd.console import console
 from rolekd.display import say, say_json
-from rolekd.outputs import Arms, EvaluateMetrics, ExportMetrics, Outputs, Version
+from rolekd.outputs import Arms, EvaluateMetrics, ExportMetrics, Failures, Outputs, Version
 
 
 @click.command()
@@ -16,8 +16,10 @@ def summary(as_json: bool) -> None:
     arms, version = Arms.load(outputs.arms), Version.load(outputs.version)
     exported = ExportMetrics.load(outputs.metrics("export"))
     teacher = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
+    failures = Failures.load(outputs.failures).lines
     if as_json:
         facts = {"teacher_accuracy": teacher, "exported": exported.model_dump()}
+        facts["failures"] = failures
         say_json({**arms.model_dump(), **facts, "model": version.model_dump()})
         return
     from rolekd.data import dataset as datasets
@@ -33,7 +35,10 @@ def summary(as_json: bool) -> None:
     evaluation = summarise(logits, labels, classes, params.load().compare)
     terminal = console(width=None if console().is_terminal else 110)
     terminal.print(arms_table(evaluation))
-    terminal.print("", headline(evaluation), *(f"- {x}" for x in remarks(evaluation)), sep="\n")
+    if failures:
+        terminal.print("", *(f"! {line}" for line in failures), sep="\n", markup=False)
+    others = [line for line in remarks(evaluation) if line not in failures]
+    terminal.print("", headline(evaluation), *(f"- {line}" for line in others), sep="\n")
     terminal.print("", *(sentence(one, role) for role, one in finals_of(outputs).items()), sep="\n")
     baseline = evaluation.arm(evaluation.baseline)
     say(

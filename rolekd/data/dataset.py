@@ -15,6 +15,7 @@ from rolekd.errors import InputError
 
 SPLITS = ("search_train", "search_val", "train", "test")
 IMAGES = "images.npy"
+_KEYS = {"name", "classes", "splits", "mean", "std", "digest", "balance", "own_validation"}
 # images that are in memory at once while a data set is written
 _ROWS = 1024
 
@@ -32,12 +33,15 @@ class Dataset:
         images: uint8 [N, H, W, C], C 1 or 3.
         labels: int64 [N], indices into `classes`.
         classes: Names of the classes.
-        splits: Name -> int64 indices. search_train and search_val are disjoint parts of train;
-            test is disjoint from all of them and decides nothing.
+        splits: Name -> int64 indices. search_train and search_val are disjoint parts of train,
+            but for validation images of the user's own, which are never trained on: then
+            search_train is all of train. test is disjoint from all of them and decides nothing.
         mean: Mean of the train split's pixels, per channel, in 0..1.
         std: Standard deviation of the train split's pixels, per channel, in 0..1.
         digest: SHA-256 of all of the above.
         balance: Batches show each class equally often, whatever its share of the images.
+        own_validation: search_val are validation images of the user's own, the same in every split
+            that is drawn anew.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Dataset:
     std: tuple[float, ...]
     digest: str
     balance: bool = False
+    own_validation: bool = False
 
     @property
     def fill(self) -> tuple[int, ...]:
@@ -148,6 +153,7 @@ def save_about(dataset: Dataset, folder: Path) -> None:
             "std": list(dataset.std),
             "splits": list(dataset.splits),
             "balance": dataset.balance,
+            "own_validation": dataset.own_validation,
             "digest": dataset.digest,
         },
     )
@@ -157,8 +163,7 @@ def load(folder: Path | str) -> Dataset:
     """Read what `save` wrote; the images stay on disk, memory-mapped, until they are used."""
     folder = Path(folder)
     about = files.read_json(folder / "dataset.json")
-    missing = {"name", "classes", "splits", "mean", "std", "digest", "balance"} - set(about)
-    if missing:
+    if missing := _KEYS - set(about):
         raise InputError(
             f"{folder / 'dataset.json'}: has no {', '.join(sorted(missing))}; "
             "run the prepare stage again"
@@ -173,6 +178,7 @@ def load(folder: Path | str) -> Dataset:
         std=tuple(about["std"]),
         digest=about["digest"],
         balance=about["balance"],
+        own_validation=about["own_validation"],
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rolekd.errors import InputError
 from rolekd.export.session import Session
 from rolekd.sources import images as files
+from rolekd.sources.decode import KINDS
 from rolekd.sources.files import image_files
 
 STDIN = "-"
@@ -27,12 +28,14 @@ class Prediction:
         image: its path, or "-".
         label: name of the most probable class.
         probability: of that class, 0..1.
+        probabilities: of all classes by name, the most probable first.
         error: what is wrong with the image.
     """
 
     image: str
     label: str | None = None
     probability: float | None = None
+    probabilities: dict[str, float] | None = None
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -55,25 +58,42 @@ def classify(
     Raises:
         InputError: the network does not name its classes, or takes no square images.
     """
-    side, width, channels = network.image_shape
-    if side != width:
-        raise InputError(
-            f"{network.origin}: takes images of {width}x{side}; only square ones are read, so "
-            "train with square ones"
-        )
-    classes = network.classes
+    side, channels = wanted(network)
     pending = iter(sources)
     while chunk := list(islice(pending, batch)):
         read = [_read(source, side, channels, resize) for source in chunk]
         images = [image for image in read if not isinstance(image, str)]
         answers = iter(network(np.stack(images))[1] if images else ())
+        classes = network.classes
         for source, image in zip(chunk, read, strict=True):
             if isinstance(image, str):
                 yield Prediction(source, error=image)
                 continue
-            share: NDArray[np.float32] = next(answers)
-            best = int(share.argmax())
-            yield Prediction(source, classes[best], round(float(share[best]), 6))
+            yield answer(source, next(answers), classes)
+
+
+def wanted(network: Session) -> tuple[int, int]:
+    """Return the side in pixels and the channels of the images that a network takes.
+
+    Raises:
+        InputError: it does not name its classes, or takes no square images.
+    """
+    height, width, channels = network.image_shape
+    if height != width:
+        raise InputError(
+            f"{network.origin}: takes images of {width}x{height}; only square ones are read, so "
+            "train with square ones"
+        )
+    _ = network.classes
+    return height, channels
+
+
+def answer(image: str, shares: NDArray[np.float32], classes: Sequence[str]) -> Prediction:
+    """Return the prediction for an image, given the probability of each class."""
+    order = np.argsort(-shares, kind="stable").tolist()
+    named = {classes[place]: round(float(shares[place]), 6) for place in order}
+    label, probability = next(iter(named.items()))
+    return Prediction(image, label, probability, named)
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
@@ -81,7 +101,7 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         # os.path, unlike Path, answers for names that no file can have
         if path != STDIN and os.path.isdir(path):  # noqa: PTH112
-            found, _ = image_files(Path(path))
+            found = image_files(Path(path)).images
             yield from map(str, found) if found else [path]
         else:
             yield path
@@ -90,7 +110,7 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
 def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
     """Return an image uint8 [side, side, channels], or what is wrong with it."""
     if source != STDIN and os.path.isdir(source):  # noqa: PTH112
-        return "holds no JPEG, PNG, WebP or BMP image"
+        return f"holds no {KINDS} image"
     try:
         file = sys.stdin.buffer if source == STDIN else Path(source)
         return files.read(file, side, channels, resize=resize)

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from scipy.stats import binomtest
 
@@ -12,13 +12,19 @@ from rolekd.registry.evidence import Evidence
 from rolekd.secrets import blanked
 
 # facts that stand among the figures
-_TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine")
+_TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine", "failures")
 
 # to Markdown, and to what renderers add: tables, strikethrough, formulas; lists at a line's start
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()~|$#!]|^\s*(?:[-+=]|\d+[.])")
 
 
-def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name: str) -> str:
+def card(
+    evidence: Evidence,
+    dataset: Dataset,
+    about: Mapping[str, object],
+    name: str,
+    failures: Sequence[str] = (),
+) -> str:
     """Return the model card as Markdown.
 
     Args:
@@ -26,10 +32,12 @@ def card(evidence: Evidence, dataset: Dataset, about: Mapping[str, object], name
         dataset: what it was trained and tested on.
         about: further facts, as in schedule hashes, bits and commit.
         name: registered name.
+        failures: where its run failed, a line each.
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    address = shlex.quote(shown(f"models:/{name}@champion"))
+    uri = shown(f"models:/{name}@champion")
+    address = shlex.quote(uri)
     return f"""# {_text(name)}
 
 A low-bit image classifier, distilled from a full-precision teacher (arm {_text(evidence.arm)}).
@@ -39,7 +47,7 @@ uint8 images [N, {height}, {width}, {dataset.channels}] with values 0..255, as t
 preprocessing is inside. Out come logits and probabilities over {len(dataset.classes)} classes:
 {", ".join(map(_text, dataset.classes))}.
 
-## Figures
+{_failures(failures)}## Figures
 - test accuracy {100 * evidence.accuracy:.2f} % on {len(evidence.labels)} images,
   {_interval(evidence)}
 - all seeds of the arm: {seeds} %; this is the seed named in advance, not the best
@@ -63,10 +71,20 @@ probabilities are those of the network; how well they are calibrated stands in t
     rolekd predict --model {address} IMAGES...
     rolekd serve --model {address}
     mlflow models serve -m {address} --env-manager local
-The first two check the file and run nothing else; MLflow runs whatever a version names.
+The first two check the file and run nothing else; MLflow runs whatever a version names. In Python:
+
+    model = mlflow.pyfunc.load_model({uri!r})
+    shares = model.predict({{"image": images}})["probabilities"]
+    names = [model.metadata.metadata["classes"][best] for best in shares.argmax(1)]
 
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.
 """
+
+
+def _failures(lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    return "## Failures\n" + "".join(f"- {_text(line)}\n" for line in lines) + "\n"
 
 
 def _facts(about: Mapping[str, object]) -> str:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
+from rolekd.export import session
 from rolekd.outputs import EvaluateMetrics, Outputs, Verification
-from rolekd.report.datafiles import load_predictions
+from rolekd.report.datafiles import load_predictions, load_weights
 
 FILE = "evidence.json"
 
@@ -88,10 +89,14 @@ def collect(outputs: Outputs, arm: str, seed: int) -> Evidence:
         outputs: where the stages' outputs are.
         arm: the exported arm.
         seed: number of the exported seed.
+
+    Raises:
+        InputError: they are not about the same network: a stage between was left out.
     """
     dataset = datasets.load(outputs.data)
     logits, labels = load_predictions(outputs.predictions)
     checked = Verification.load(outputs.verification)
+    _require_same_weights(outputs, arm, seed, checked.sha256)
     if arm not in logits or seed >= len(logits[arm]):
         raise InputError(f"{outputs.predictions}: no seed {seed} of arm {arm!r}; evaluate again")
     return Evidence(
@@ -102,7 +107,28 @@ def collect(outputs: Outputs, arm: str, seed: int) -> Evidence:
         parity_images=checked.images,
         parity_equal=checked.argmax_equal,
         bytes=checked.bytes,
-        sha256=files.sha256(outputs.graph),
+        sha256=checked.sha256,
         arm=arm,
         accuracies=tuple((one.argmax(-1) == labels).mean().item() for one in logits[arm]),
     )
+
+
+def _require_same_weights(outputs: Outputs, arm: str, seed: int, sha256: str) -> None:
+    """Refuse predictions and a verification of another network than the exported one."""
+    if files.sha256(outputs.graph) != sha256:
+        raise InputError(
+            f"{outputs.graph}: is not the file that {outputs.verification} is about; "
+            "dvc repro export"
+        )
+    made = load_weights(outputs.predictions).get(arm, [])
+    exported = session.load(outputs.graph).metadata.get("weights_sha256")
+    if seed < len(made) and made[seed] != exported:
+        raise InputError(
+            f"{outputs.predictions}: the predictions of {arm}, seed {seed}, are of other weights "
+            f"than {outputs.graph}; dvc repro evaluate export"
+        )
+    if not made:
+        raise InputError(
+            f"{outputs.predictions}: does not say which weights made the predictions of {arm!r}; "
+            "evaluate again (dvc repro evaluate)"
+        )

@@ -20,7 +20,7 @@ from rolekd.track.client import reachable
 GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 _DESCRIPTION_FILE = "MLmodel"
-_DESCRIPTION_BYTES = 2**16  # ours have 2 kB
+_DESCRIPTION_BYTES = 2**20  # ours have 2 kB, and the names of the classes
 # what MLflow reads of each flavor to load it; the flavors are these two and no other
 _FLAVORS: dict[str, dict[str, str | None]] = {
     "onnx": {"data": GRAPH_FILE, "code": None},

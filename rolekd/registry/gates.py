@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.stats import binomtest
 
 from rolekd.errors import InputError
 from rolekd.registry.evidence import Evidence
+from rolekd.report.exact import chance_p_value, largest_share, worse_p_value
 
 if TYPE_CHECKING:
     from rolekd.params import PromoteParams
+
+_CHANCE = 0.05  # level of the test against naming the largest class
 
 Verdict = Literal["pass", "refused", "not asked"]
 
@@ -45,7 +47,15 @@ def judge(
     """
     lost = 100 * (candidate.teacher_accuracy - candidate.accuracy)
     equal, images = candidate.parity_equal, candidate.parity_images
+    tested = len(candidate.labels)
     return [
+        _accuracy(candidate, limits),
+        _gate(
+            "test images",
+            f"{tested:,}",
+            f"at least {limits.test_images_least:,}",
+            tested >= limits.test_images_least,
+        ),
         *_against_champion(candidate, champion, limits),
         _gate(
             "drop against the teacher",
@@ -68,17 +78,8 @@ def judge(
 
 
 def paired_p_value(candidate: Evidence, champion: Evidence) -> float:
-    """Return the one-sided p value that the candidate is worse on the same images.
-
-    McNemar's exact test: among the images that only one of them gets right, how likely is it that
-    the champion has so many, were both equally good? Source: McNemar 1947, with the binomial
-    distribution instead of its chi-square approximation.
-    """
-    only_champion = int(np.sum(champion.right & ~candidate.right))
-    only_candidate = int(np.sum(candidate.right & ~champion.right))
-    if only_champion + only_candidate == 0:
-        return 1.0
-    return float(binomtest(only_champion, only_champion + only_candidate, 0.5, "greater").pvalue)
+    """Return the one-sided p value that the candidate is worse on the same images."""
+    return worse_p_value(candidate.right, champion.right)
 
 
 def _against_champion(
@@ -112,6 +113,25 @@ def _against_champion(
             p_value >= limits.significance,
         ),
     ]
+
+
+def _accuracy(candidate: Evidence, limits: "PromoteParams") -> Gate:
+    found = f"{100 * candidate.accuracy:.2f} %"
+    if limits.accuracy_least is not None:
+        return _gate(
+            "accuracy",
+            found,
+            f"at least {limits.accuracy_least:g} %",
+            100 * candidate.accuracy >= limits.accuracy_least,
+        )
+    labels = np.asarray(candidate.labels)
+    p_value = chance_p_value(candidate.right, labels)
+    return _gate(
+        "accuracy",
+        f"{found}, p = {p_value:.2g}",
+        f"above {100 * largest_share(labels):.2f} %, the largest class, p below {_CHANCE:g}",
+        p_value < _CHANCE,
+    )
 
 
 def _latency(ratio: float | None, limits: "PromoteParams") -> Gate:

@@ -1,7 +1,8 @@
 """Serving a registered version over HTTP: MLflow's protocol over a network that was checked.
 
 Paths, requests and answers are those of `mlflow models serve` for a model of images
-(`/invocations`, `/ping`, `/health`, `/version`), so a client need not know who answers. MLflow's
+(`/invocations`, `/ping`, `/health`, `/version`), so a client need not know who answers. Beside it
+stand `/classify`, which takes photos as files, and a page at `/` for who has a photo. MLflow's
 own server runs what the version names, and builds what a client sends before anybody looks at
 it; neither can be mended around it, so this one shares no code with it.
 """
@@ -18,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from rolekd.export import session
-from rolekd.registry import tensors
+from rolekd.errors import InputError
+from rolekd.export import predict, session
+from rolekd.registry import photos, tensors
 from rolekd.registry.connections import BoundedProtocol, Limits
 from rolekd.registry.fetch import Fetched
 
@@ -34,6 +37,12 @@ _SERVED = "ROLEKD_SERVED"
 _AT_ONCE = 2  # requests of a worker that are computed; others wait with their bodies alone
 _VALUES_AT_ONCE = 2**17  # of images in one run: activations take some hundred times as much
 _JSON = "application/json"
+_PAGE_HEADERS = {
+    # the page fetches nothing from elsewhere, and is shown inside no other
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 _UTF_8 = {"charset=utf-8", 'charset="utf-8"'}
 
 
@@ -95,9 +104,11 @@ def from_environment() -> Starlette:
 def application(network: session.Session, limits: Limits) -> Starlette:
     """Return the ASGI application that answers for a network."""
     service = Service(network, limits)
-    return Starlette(
+    made = Starlette(
         routes=[
             Route("/invocations", service.invocations, methods=["POST"]),
+            Route("/classify", service.classify, methods=["POST"]),
+            Route("/", service.page),
             Route("/ping", _alive),
             Route("/health", _alive),
             Route("/version", _version),
@@ -108,6 +119,8 @@ def application(network: session.Session, limits: Limits) -> Starlette:
             Exception: _failed,
         },
     )
+    made.router.redirect_slashes = False  # another page is none, too
+    return made
 
 
 class Service:
@@ -117,12 +130,27 @@ class Service:
         self._network = network
         self._limits = limits
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._page = photos.page(network)
 
     async def invocations(self, request: Request) -> Response:
         """Answer MLflow's `/invocations`."""
         async with self._turn(request) as body:
             _check_type(request.headers.get("content-type", ""))
             return await run_in_threadpool(self._predict, body)
+
+    async def classify(self, request: Request) -> Response:
+        """Answer `/classify`: photos in, names of classes and their probabilities out."""
+        kind = request.headers.get("content-type", "")
+        try:
+            photos.check_type(kind)
+        except ValueError as error:
+            raise HTTPException(415, str(error)) from error
+        async with self._turn(request) as body:
+            return await run_in_threadpool(self._classify, body, kind)
+
+    async def page(self, _: Request) -> Response:
+        """Answer `/`: a page on which a person drops a photo."""
+        return HTMLResponse(self._page, headers=_PAGE_HEADERS)
 
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[bytes]:
@@ -156,10 +184,32 @@ class Service:
             shape = ", ".join(["N", *("any" if size is None else str(size) for size in accepted)])
             wanted = f'{{"inputs": {{"image": ARRAY}}}} with whole numbers 0..255, [{shape}]'
             raise HTTPException(400, f"{error}; send {wanted}") from error
+        logits, probabilities = (part.tolist() for part in self._run(images))
+        return JSONResponse({"predictions": {"logits": logits, "probabilities": probabilities}})
+
+    def _classify(self, body: bytes, kind: str) -> Response:
+        try:
+            side, channels = predict.wanted(self._network)
+        except InputError as error:
+            raise HTTPException(501, str(error)) from error
+        try:
+            files = photos.parse(body, kind)
+            images = np.stack([photos.decode(file, side, channels) for file in files])
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        _, probabilities = self._run(images)
+        found = [
+            predict.answer(file.name, shares, self._network.classes)
+            for file, shares in zip(files, probabilities, strict=True)
+        ]
+        return JSONResponse({"predictions": [photos.to_json(one) for one in found]})
+
+    def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return logits and probabilities [N, classes]; a few images are computed at once."""
         size = max(1, _VALUES_AT_ONCE // images[0].size)
         parts = [self._network(images[at : at + size]) for at in range(0, len(images), size)]
-        logits, probabilities = (np.concatenate(part).tolist() for part in zip(*parts, strict=True))
-        return JSONResponse({"predictions": {"logits": logits, "probabilities": probabilities}})
+        logits, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return logits, probabilities
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -175,7 +225,7 @@ async def _read(request: Request, limit: int) -> bytes:
         else:
             body.clear()
     if size > limit:
-        raise HTTPException(413, f"the body is over {limit:,} bytes; send fewer images")
+        raise HTTPException(413, f"the body is over {limit:,} bytes; send fewer or smaller images")
     return bytes(body)
 
 

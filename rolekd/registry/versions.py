@@ -4,6 +4,7 @@ The registry needs its store: unlike `runs`, everything here raises when MLflow 
 """
 
 import importlib.metadata
+import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -175,7 +176,18 @@ def _log_graph(
         onnx_execution_providers=_PROVIDERS,
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _NEEDED],
         extra_files=[str(path) for path in extra_files] or None,
+        # who opens the version with MLflow finds them in `model.metadata.metadata`
+        metadata={"classes": _classes(graph)},
     )
+
+
+def _classes(graph: "ModelProto") -> list[str]:
+    """Return the names of the classes, in the order of the outputs; none where it has none."""
+    entries = {entry.key: entry.value for entry in graph.metadata_props}
+    try:
+        return [str(name) for name in json.loads(entries.get("classes", "[]"))]
+    except (ValueError, TypeError):
+        return []
 
 
 def _log_metrics(

@@ -6,6 +6,8 @@ from pathlib import Path
 __all__ = [
     "costs",
     "datafiles",
+    "exact",
+    "failures",
     "finals",
     "findings",
     "gather",

@@ -3,16 +3,23 @@
 The CSV files have a header, so that `dvc plots` draws them as they are.
 """
 
+import contextlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, per_class
+
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
+
+# what a name of an array begins with, before the arm
+_LOGITS, _WEIGHTS = "logits/", "weights/"
 
 
 def write_tables(evaluation: Evaluation, folder: Path) -> None:
@@ -60,26 +67,58 @@ def calibration_rows(arm: Arm) -> list[dict[str, Any]]:
     ]
 
 
-def save_predictions(path: Path, logits: Mapping[str, Floats], labels: Integers) -> None:
-    """Write the logits [seeds, images, classes] of every arm and the labels [images]."""
-    arrays = {f"logits/{arm}": np.asarray(array, np.float32) for arm, array in logits.items()}
+def save_predictions(
+    path: Path,
+    logits: Mapping[str, Floats],
+    labels: Integers,
+    weights: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write what every arm's students predict.
+
+    Args:
+        path: Of the file.
+        logits: Arm -> [seeds, images, classes].
+        labels: [images].
+        weights: Arm -> SHA-256 of the file of weights that made them, one per seed.
+    """
+    arrays: dict[str, Any] = {
+        f"{_LOGITS}{arm}": np.asarray(array, np.float32) for arm, array in logits.items()
+    }
+    arrays |= {f"{_WEIGHTS}{arm}": np.array(hashes) for arm, hashes in (weights or {}).items()}
     with files.replacing(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, labels=np.asarray(labels), **arrays)
 
 
 def load_predictions(path: Path) -> tuple[dict[str, Floats], Integers]:
-    """Read what `save_predictions` wrote.
+    """Read the logits and labels that `save_predictions` wrote.
 
     Raises:
         InputError: the file is missing, or is no such file.
     """
+    with _opened(path) as arrays:
+        return _of_arms(arrays, _LOGITS), arrays["labels"]
+
+
+def load_weights(path: Path) -> dict[str, list[str]]:
+    """Read the hashes of the weights that made predictions: arm -> one per seed.
+
+    Raises:
+        InputError: the file is missing, or is no such file.
+    """
+    with _opened(path) as arrays:
+        return {arm: hashes.tolist() for arm, hashes in _of_arms(arrays, _WEIGHTS).items()}
+
+
+def _of_arms(arrays: "NpzFile", prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)
+    }
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> "Iterator[NpzFile]":
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            logits = {
-                name.removeprefix("logits/"): arrays[name]
-                for name in arrays.files
-                if name.startswith("logits/")
-            }
-            return logits, arrays["labels"]
+            yield arrays
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no file of predictions ({error}); run evaluate again") from error

@@ -14,7 +14,15 @@ from rolekd.augment.named import NamedAugmentation
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.outputs import Arms, Lineage, Outputs, SearchMetrics, Verification, run_ids
+from rolekd.outputs import (
+    Arms,
+    Failures,
+    Lineage,
+    Outputs,
+    SearchMetrics,
+    Verification,
+    run_ids,
+)
 from rolekd.params import CONFIRMED
 from rolekd.report import finals, genealogy, histories, plots
 from rolekd.report.costs import Cost
@@ -61,6 +69,7 @@ def gather(
             role: genealogy.describe_line(Lineage.load(outputs.lineage(role))) for role in searched
         },
         quality=_quality(outputs.quality),
+        failures=Failures.load(outputs.failures).lines,
         costs=costs,
         curves=_curves(outputs),
         sheet=sample_sheet(dataset, augmentations(outputs, params.compare), params),

@@ -37,6 +37,7 @@ class Content:
         finals: role -> the final of its search.
         genealogies: role -> the line of its search's winner, oldest first.
         quality: findings about the data, as prepare writes them; with `warnings`.
+        failures: where the run failed, a line each.
         costs: what the teacher and the exported student cost.
         curves: arm or "teacher" -> rows of its epochs.csv.
         sheet: sample images under each policy.
@@ -53,6 +54,7 @@ class Content:
     finals: Mapping[str, Final] = field(default_factory=dict)
     genealogies: Mapping[str, Sequence[Ancestor]] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    failures: Sequence[str] = ()
     costs: Sequence[Cost] = ()
     curves: Mapping[str, Rows] = field(default_factory=dict)
     sheet: Figure | None = None
@@ -79,7 +81,7 @@ def build(content: Content) -> str:
         evaluation=evaluation,
         baseline=baseline,
         headline=findings.headline(evaluation),
-        remarks=findings.remarks(evaluation),
+        remarks=[one for one in findings.remarks(evaluation) if one not in content.failures],
         arms=[(arm, evaluation.describe(arm.name), *cells(arm)) for arm in evaluation.arms],
         per_class=_per_class(evaluation),
         figures=figures(content),

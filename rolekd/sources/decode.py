@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,45 @@ from rolekd import processes
 from rolekd.data.pixels import rows
 from rolekd.errors import RunError
 
-# uint8 [n, side, side, channels], and place in them -> why that file could not be read
-Decoded = tuple[npt.NDArray[np.uint8], dict[int, str]]
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+# Pillow's name of a format -> what people call it, and the suffixes of its files
+_FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "JPEG": ("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif")),
+    "PNG": ("PNG", (".png",)),
+    "WEBP": ("WebP", (".webp",)),
+    "BMP": ("BMP", (".bmp",)),
+    "TIFF": ("TIFF", (".tif", ".tiff")),
+    "GIF": ("GIF", (".gif",)),
+    "AVIF": ("AVIF", (".avif",)),
+    "HEIF": ("HEIC", (".heic", ".heif")),
+}
+FORMATS = tuple(_FORMATS)
+_NAMES = [name for name, _ in _FORMATS.values()]
+KINDS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
+SUFFIXES = frozenset(suffix for _, suffixes in _FORMATS.values() for suffix in suffixes)
 _BLOCK = 64
 # fewer files than this are decoded here: starting processes takes longer
 _PARALLEL_FROM = 1000
 # blocks that wait for their turn, for each process
 _AHEAD = 4
+
+
+class Decoded(NamedTuple):
+    """Images of some files.
+
+    Attributes:
+        pixels: uint8 [n, side, side, channels]; zeros for those that could not be read.
+        faults: Place in them -> why that file could not be read.
+        enlarged: How many were smaller.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    faults: dict[int, str]
+    enlarged: int
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name says that it is an image."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def blocks(
@@ -82,9 +113,12 @@ def decode(paths: Sequence[Path], side: int, channels: int) -> Decoded:
 
     pixels = np.zeros((len(paths), side, side, channels), np.uint8)
     faults = {}
+    enlarged = 0
     for number, path in enumerate(paths):
         try:
-            pixels[number] = images.read(path, side, channels)
+            image = images.open_image(path)
+            pixels[number] = image.fitted(side, channels)
+            enlarged += min(image.size) < side
         except images.UnreadableError as error:
             faults[number] = str(error)
-    return pixels, faults
+    return Decoded(pixels, faults, enlarged)

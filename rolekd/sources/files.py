@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rolekd.errors import InputError
 from rolekd.sources import decode
@@ -12,6 +12,20 @@ from rolekd.sources.source import Block, Listing
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
+
+
+class Found(NamedTuple):
+    """What lies in a folder, at any depth; what is hidden is not told.
+
+    Attributes:
+        images: Files with the suffix of an image.
+        others: All other files.
+        links: To folders; they are not followed.
+    """
+
+    images: list[Path]
+    others: list[Path]
+    links: list[Path]
 
 
 def required_shape(params: "DataParams") -> tuple[int, int, int]:
@@ -35,21 +49,22 @@ def required_folder(params: "DataParams") -> Path:
     return params.path
 
 
-def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return a folder's images, at any depth, and its other files; hidden ones are neither."""
-    images: list[Path] = []
-    others: list[Path] = []
+def image_files(folder: Path) -> Found:
+    """Return what lies in a folder, sorted by its path."""
+    found = Found([], [], [])
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # os.walk does not go into them: a link could lead anywhere, or in a circle
+        found.links.extend(path for name in folders if (path := Path(place, name)).is_symlink())
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(place, name)
-                (images if path.suffix.lower() in decode.SUFFIXES else others).append(path)
-    return images, others
+                (found.images if decode.is_image(path) else found.others).append(path)
+    return found
 
 
 class ImageFiles(ABC):
-    """Base of the sources whose images are files below `data.path`, all made one shape."""
+    """Base of the sources whose images are files, all made one shape."""
 
     def __init__(self, params: "DataParams") -> None:
         self._shape = required_shape(params)
@@ -69,8 +84,8 @@ class ImageFiles(ABC):
         if not self._paths:
             self.listing()
         side, _, channels = self._shape
-        for images, faults in decode.blocks(self._paths, side, channels):
-            yield Block(images, faults)
+        for found in decode.blocks(self._paths, side, channels):
+            yield Block(*found)
 
 
 def shown(path: Path) -> str:

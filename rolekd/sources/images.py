@@ -1,36 +1,43 @@
 """One image file -> one array of pixels: the rule by which files become training images.
 
-1. JPEG, PNG, WebP or BMP, recognised by content.
+1. JPEG, PNG, WebP, BMP, TIFF or GIF, and AVIF and HEIC where Pillow can; recognised by content.
+   Of several frames or pages the first.
 2. Turned as its EXIF orientation says.
 3. Laid on white where it is transparent; 16-bit gray to its high byte; then to RGB or gray.
 4. The largest centred square, resized (bicubic, with antialiasing) to the wanted side. This is
-   the resizing of the shorter side and the centre crop in one step.
+   the resizing of the shorter side and the centre crop in one step. A large JPEG is decoded at a
+   half, a quarter or an eighth of its size, at least twice the wanted side.
 
-Training, `rolekd predict` and whoever else reads files for a network use it alike.
+Training, `rolekd predict`, `rolekd serve` and whoever else reads files for a network use it alike.
 
 Files may come from anybody: only regular ones of a bounded size are read, and what an image
 takes in memory is decided from its header, before it is decoded.
 """
 
+import contextlib
 import errno
+import functools
 import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from rolekd import files
 from rolekd.errors import one_line
+from rolekd.sources.decode import FORMATS, KINDS
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MOST_BYTES = 2**27
 # of an image as it is decoded: a page of A4 at 600 dots per inch has 35 million
 MOST_PIXELS = 40_000_000
+# of a JPEG before it is decoded smaller: seconds, and no more memory; a phone's largest have 200
+MOST_REDUCED = 400_000_000
 # of memory for the worst such image and its file; whoever decodes in parallel divides by it
 PEAK_BYTES = 2**30
 # each pass over a progressive JPEG takes as long as all of another one
@@ -47,12 +54,16 @@ _BROKEN = (
     LookupError,
     TypeError,
     MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
 )
 # of the side: how large a JPEG is decoded at least, before it is resized
 _DRAFT = 2
+_JPEG = b"\xff\xd8\xff"
+# what a HEIC file's header says after its length: `ftyp` and one of these brands
+_HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 class UnreadableError(Exception):
@@ -63,13 +74,53 @@ class WrongSizeError(Exception):
     """The image has another size than the one that was required; the message has both."""
 
 
+class OpenedImage:
+    """An image file of which the header is read.
+
+    Attributes:
+        size: Width and height in pixels, as the file has them.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self.size = image.size
+
+    def fitted(self, side: int, channels: int) -> npt.NDArray[np.uint8]:
+        """Decode it, once, and return it as uint8 [side, side, channels].
+
+        Raises:
+            UnreadableError: It cannot be decoded, or would take too much memory.
+        """
+        with _told(), self._image as opened:
+            # a JPEG can be decoded at an eighth of its size, for a fraction of the time
+            opened.draft(None, (_DRAFT * side, _DRAFT * side))
+            _check_pixels(*opened.size)
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _flat(opened, channels)
+            square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+        return np.asarray(square, np.uint8).reshape(side, side, channels)
+
+
+def open_image(file: Path | IO[bytes]) -> OpenedImage:
+    """Read the header of an image.
+
+    Args:
+        file: Path, or an open binary file, which is read from its start where it can be.
+
+    Raises:
+        UnreadableError: The file cannot be read; the message says why.
+    """
+    with _told():
+        return OpenedImage(_opened(_content(file)))
+
+
 def read(
     file: Path | IO[bytes], side: int, channels: int, *, resize: bool = True
 ) -> npt.NDArray[np.uint8]:
     """Return an image file as uint8 [side, side, channels].
 
     Args:
-        file: Path, or an open binary file, which is read from its start where it can be.
+        file: See `open_image`.
         side: Wanted height and width in pixels.
         channels: 1 for gray, 3 for RGB.
         resize: False refuses images that do not have the size already.
@@ -78,21 +129,20 @@ def read(
         UnreadableError: The file cannot be read; the message says why.
         WrongSizeError: The image has another size, and `resize` is False.
     """
+    image = open_image(file)
+    if not resize and image.size != (side, side):
+        width, height = image.size
+        raise WrongSizeError(f"is {width}x{height} pixels, not {side}x{side}")
+    return image.fitted(side, channels)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Raise `UnreadableError` for what Pillow raises in the block."""
     try:
-        opened = _opened(_content(file))
-        if not resize and opened.size != (side, side):
-            raise WrongSizeError(f"is {opened.width}x{opened.height} pixels, not {side}x{side}")
-        with opened:
-            # a JPEG can be decoded at an eighth of its size, for a fraction of the time
-            if resize:
-                opened.draft(None, (_DRAFT * side, _DRAFT * side))
-            _check_pixels(*opened.size)
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _flat(opened, channels)
-        square = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+        yield
     except _BROKEN as error:
         raise UnreadableError(_reason(error)) from error
-    return np.asarray(square, np.uint8).reshape(side, side, channels)
 
 
 def _content(file: Path | IO[bytes]) -> bytes:
@@ -108,10 +158,13 @@ def _content(file: Path | IO[bytes]) -> bytes:
 
 def _opened(content: bytes) -> Image.Image:
     """Open an image of which the header is read; refuse what would take too long to decode."""
-    with warnings.catch_warnings():
-        # Pillow's own limit holds for JPEGs, which are decoded smaller; ours is asked after
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    if content.startswith(_JPEG):
+        # its plugin without Pillow's limit, which is one of memory: ours is asked after reduction
+        opened: Image.Image = JpegImagePlugin.jpeg_factory(io.BytesIO(content))
+        _check_pixels(*opened.size, most=MOST_REDUCED)
+    else:
+        opened = _identified(content)
+        _check_pixels(*opened.size)
     if opened.info.get("progressive"):  # kept whole, whatever size it is decoded at
         _check_pixels(*opened.size)
         scans = content.count(b"\xff\xda")
@@ -120,11 +173,35 @@ def _opened(content: bytes) -> Image.Image:
     return opened
 
 
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise UnreadableError(
-            f"is {width}x{height} pixels, more than {MOST_PIXELS:,}; scale it down"
-        )
+def _identified(content: bytes) -> Image.Image:
+    heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC and b"avif" not in content[8:64]
+    if heic and not _reads_heic():
+        raise UnreadableError("is HEIC; pip install 'rolekd[heic]', or save it as JPEG")
+    with warnings.catch_warnings():  # of sizes, which are checked next
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(content), formats=_formats())
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+@functools.cache
+def _reads_heic() -> bool:
+    """Let Pillow read HEIC, if the package for it is there."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def _check_pixels(width: int, height: int, most: int | None = None) -> None:
+    most = most or MOST_PIXELS
+    if width * height > most:
+        raise UnreadableError(f"is {width}x{height} pixels, more than {most:,}; scale it down")
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
@@ -144,8 +221,10 @@ def _flat(image: Image.Image, channels: int) -> Image.Image:
 
 def _flat_rows(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        high = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-        image = Image.fromarray(high.astype(np.uint8))
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() >= 2**16:
+            raise UnreadableError("has pixels that are not of 8 or 16 bits; save it with those")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
@@ -154,7 +233,7 @@ def _flat_rows(image: Image.Image, mode: str) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "is no JPEG, PNG, WebP or BMP image"
+        return f"is no {KINDS} image"
     if isinstance(error, Image.DecompressionBombError):
         return f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     if isinstance(error, OSError) and error.strerror:

@@ -14,7 +14,7 @@ from rolekd.data.dataset import Dataset, Images, Indices
 from rolekd.data.pixels import PixelFile
 from rolekd.errors import InputError, few
 from rolekd.sources import Listing, Source, open_source
-from rolekd.sources.quality import Quality, examine
+from rolekd.sources.quality import Faults, Quality, examine
 from rolekd.sources.splits import all_splits
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def prepare_folder(
     listing = _listing(source, params, seed, check)
     with files.replacing_folder(folder) as temporary:
         with PixelFile(temporary / datasets.IMAGES, source.shape()) as file:
-            listing, content, unreadable = _read(source, listing, params, file.append, progress)
+            listing, content, faults = _read(source, listing, params, file.append, progress)
         images = np.load(temporary / datasets.IMAGES, mmap_mode="r", allow_pickle=False)
         dataset = _assemble(params, seed, images, listing, content)
         if check is not None:
             check(dataset.image_size, dataset.sizes)
-        quality = examine(dataset, content.groups(), listing, unreadable)
+        quality = examine(dataset, content.groups(), listing, faults)
         datasets.save_about(dataset, temporary)
         files.write_json(temporary / QUALITY, quality.to_json())
     return datasets.load(folder), quality
@@ -73,7 +73,7 @@ def _listing(
     source: Source, params: "DataParams", seed: int, check: Check | None = None
 ) -> Listing:
     """Return what a source holds; refuse what could not be split, before any image is decoded."""
-    listing = source.listing()
+    listing = _with_parts(source.listing(), params)
     _check_labels(listing)
     # as if no two images were equal
     splits = _split(params, seed, listing, np.arange(len(listing.labels)))
@@ -88,16 +88,17 @@ def _read(
     params: "DataParams",
     keep: Callable[[Images], None],
     progress: Progress | None = None,
-) -> tuple[Listing, Content, dict[str, str]]:
+) -> tuple[Listing, Content, Faults]:
     """Give all readable images to `keep`; return what is known of them, and of the others."""
     content = Content()
     faults: dict[int, str] = {}
-    done = 0
+    done = enlarged = 0
     for block in source.blocks():
         readable = np.ones(len(block.images), bool)
         for place, reason in block.faults.items():
             faults[done + place] = reason
             readable[place] = False
+        enlarged += block.enlarged
         images = block.images if readable.all() else block.images[readable]
         keep(images)
         content.add(images)
@@ -111,7 +112,19 @@ def _read(
     unreadable = {listing.names[index]: reason for index, reason in faults.items()}
     if unreadable and params.on_error == "fail":
         raise InputError(_told(unreadable))
-    return _without(listing, sorted(faults)), content, unreadable
+    return _without(listing, sorted(faults)), content, Faults(unreadable, enlarged)
+
+
+def _with_parts(listing: Listing, params: "DataParams") -> Listing:
+    """Return the listing with its validation images as what `params.validation` says they are."""
+    if params.validation == "search":
+        return listing
+    if listing.test is not None or listing.validation is None:
+        what = "no validation" if listing.validation is None else "test"
+        raise InputError(
+            f"data.validation: test, but the data have {what} images of their own; set it to search"
+        )
+    return replace(listing, test=listing.validation, validation=None)
 
 
 def _check_labels(listing: Listing) -> None:
@@ -137,12 +150,16 @@ def _without(listing: Listing, faults: list[int]) -> Listing:
     if not faults:
         return listing
     kept = np.delete(np.arange(len(listing.labels)), faults)
-    test = listing.test
+
+    def moved(part: Indices | None) -> Indices | None:
+        return None if part is None else np.searchsorted(kept, np.setdiff1d(part, faults))
+
     return replace(
         listing,
         names=[listing.names[index] for index in kept.tolist()],
         labels=listing.labels[kept],
-        test=None if test is None else np.searchsorted(kept, np.setdiff1d(test, faults)),
+        test=moved(listing.test),
+        validation=moved(listing.validation),
     )
 
 
@@ -153,7 +170,11 @@ def _assemble(
     dataset = datasets.assemble(
         params.name, images, listing.labels, listing.classes, splits, content
     )
-    return replace(dataset, balance=params.balance == "sampling")
+    return replace(
+        dataset,
+        balance=params.balance == "sampling",
+        own_validation=listing.validation is not None,
+    )
 
 
 def _split(
@@ -166,4 +187,5 @@ def _split(
         listing.test,
         params,
         seed,
+        listing.validation,
     )

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,29 @@ from rolekd.sources import Listing
 
 # a class with fewer images to train on is named
 FEW = 20
+# files that are left out, as a share of all: above it a user should hear of it, whatever else is
+MOST_LEFT_OUT = 0.1
 _EXAMPLES = 10
+# what can become of an image -> in words
+_FATES = {
+    "train": "to train on",
+    "search_val": "to measure searches on",
+    "test": "to test on",
+    "left_out": "left out as copies of images in a split that decides less",
+    "not_used": "not used (data.training_images)",
+}
+
+
+class Faults(NamedTuple):
+    """What was found out about files as they were decoded.
+
+    Attributes:
+        unreadable: Name of a file -> why it could not be read.
+        enlarged: Images that were smaller than they are now.
+    """
+
+    unreadable: dict[str, str]
+    enlarged: int
 
 
 @dataclass(frozen=True)
@@ -27,10 +49,17 @@ class Quality:
         small_classes: Those with fewer than `FEW` images to train on.
         duplicates: Images whose pixels equal an earlier image's.
         conflicts: Groups of equal images whose labels differ.
-        left_out: Training images that also stand in the source's own test split.
+        left_out: Images that also stand in one of the source's own splits that decides less.
         duplicate_examples: Names of the images of the first groups of equal ones.
         unreadable: Name of a file -> why it could not be read; they were left out.
         ignored: Suffix -> files among the images that are none by name, or in no class's folder.
+        left_out_share: Unreadable and ignored files, as a share of all, 0..1.
+        enlarged: Images that were smaller than `data.image_size`.
+        linked: Links to folders among the images, which were not followed.
+        outside: Images outside `data.path`, of which DVC does not see when they change.
+        became: What the source calls its images (train, val, test, or images where it has no
+            splits) -> what became of them (train, search_val, test, left_out, not_used) -> how
+            many.
     """
 
     images: int
@@ -43,6 +72,11 @@ class Quality:
     duplicate_examples: list[list[str]]
     unreadable: dict[str, str]
     ignored: dict[str, int]
+    left_out_share: float
+    enlarged: int
+    linked: list[str]
+    outside: int
+    became: dict[str, dict[str, int]]
 
     def to_json(self) -> dict[str, Any]:
         """Return the findings as a JSON object."""
@@ -55,20 +89,51 @@ class Quality:
             "conflicting_duplicates": self.conflicts,
             "left_out": self.left_out,
             "unreadable": len(self.unreadable),
+            "left_out_share": round(self.left_out_share, 4),
+            "enlarged": self.enlarged,
             "imbalance": round(self.imbalance, 3),
             "small_classes": len(self.small_classes),
         }
 
+    def fates(self) -> list[str]:
+        """Return what became of the images of each of the source's splits, a line for each."""
+        return [
+            f"{name}: {sum(counts.values())} images, "
+            + ", ".join(f"{count} {_FATES[fate]}" for fate, count in counts.items() if count)
+            for name, counts in self.became.items()
+        ]
+
+    def alarms(self) -> list[str]:
+        """Return the findings that a user must not miss, a line for each."""
+        if self.left_out_share <= MOST_LEFT_OUT:
+            return []
+        count = sum(self.ignored.values()) + len(self.unreadable)
+        return [
+            f"{100 * self.left_out_share:.0f} % of all files, {count}, were left out; look whether "
+            "your images are among them"
+        ]
+
     def warnings(self) -> list[str]:
-        """Return the findings that a user should look at, a line for each."""
+        """Return the findings that a user should look at, a line for each; `alarms` first."""
+        return [*self.alarms(), *self._notes()]
+
+    def _notes(self) -> list[str]:
         found = {
             f"unreadable images that were left out: {len(self.unreadable)}": self.unreadable,
             f"{sum(self.ignored.values())} files were left out, no images by name or in no class's "
             f"folder: {few([f'{n} {s}' for s, n in self.ignored.items()])}": (self.ignored),
             f"{self.conflicts} groups of equal images have different labels": self.conflicts,
-            f"{self.left_out} training images also stand in the test split and were left out": (
-                self.left_out
+            "there is no test split: it is drawn from the training images; data.validation: test "
+            "takes the validation images instead": set(self.became) == {"train", "val"},
+            f"{self.left_out} images also stand in the test split, or in the validation split, and "
+            "were left out": self.left_out,
+            f"{len(self.linked)} linked folders were not followed ({few(self.linked, 3)}); put the "
+            "images themselves there": self.linked,
+            f"{self.enlarged} images are smaller than data.image_size and were enlarged": (
+                self.enlarged
             ),
+            f"{self.outside} images lie outside data.path, where DVC sees no change; after one: "
+            "dvc repro -f prepare": self.outside,
             f"{self.duplicates} images equal another one; each group is in one split": (
                 self.duplicates
             ),
@@ -94,9 +159,7 @@ class Quality:
         ]
 
 
-def examine(
-    dataset: Dataset, groups: Indices, listing: Listing, unreadable: dict[str, str]
-) -> Quality:
+def examine(dataset: Dataset, groups: Indices, listing: Listing, faults: Faults) -> Quality:
     """Return the findings about `dataset`; `listing` is of the images that are in it."""
     count = len(dataset.classes)
     per_split = {
@@ -105,10 +168,8 @@ def examine(
     }
     per_class = np.bincount(dataset.labels, minlength=count)
     repeated = [g for g in _members(groups) if len(g) > 1]
-    test = dataset.splits["test"]
-    unused = np.setdiff1d(
-        np.arange(len(dataset.labels)), np.concatenate([dataset.splits["train"], test])
-    )
+    became = _fates(dataset, groups, listing)
+    left = sum(map(len, (listing.ignored, faults.unreadable)))
     return Quality(
         images=len(dataset.labels),
         classes={
@@ -121,11 +182,33 @@ def examine(
         ],
         duplicates=sum(len(g) - 1 for g in repeated),
         conflicts=sum(len(set(dataset.labels[g].tolist())) > 1 for g in repeated),
-        left_out=int(np.isin(groups[unused], groups[test]).sum()),
+        left_out=sum(counts["left_out"] for counts in became.values()),
         duplicate_examples=[[listing.names[i] for i in g] for g in repeated[:_EXAMPLES]],
-        unreadable=unreadable,
+        unreadable=faults.unreadable,
         ignored=dict(Counter(map(_suffix, listing.ignored)).most_common()),
+        left_out_share=left / (left + len(dataset.labels)),
+        enlarged=faults.enlarged,
+        linked=list(listing.linked),
+        outside=listing.outside,
+        became=became,
     )
+
+
+def _fates(dataset: Dataset, groups: Indices, listing: Listing) -> dict[str, dict[str, int]]:
+    """Return the source's splits -> what became of their images -> how many."""
+    splits = dataset.splits
+    held = [splits["test"], *([splits["search_val"]] if dataset.own_validation else [])]
+    fate = np.full(len(dataset.labels), "not_used", dtype=object)
+    fate[np.isin(groups, groups[np.concatenate(held)])] = "left_out"
+    # where they are drawn, search_val is a part of train
+    for split in ("search_val", "train", "test"):
+        fate[splits[split]] = split
+    parts = {"val": listing.validation, "test": listing.test}
+    own = {name: part for name, part in parts.items() if part is not None}
+    rest = np.setdiff1d(np.arange(len(fate)), np.concatenate([*own.values(), []]))
+    places = {"train" if own else "images": rest, **own}
+    counts = {name: Counter(fate[part.astype(np.int64)]) for name, part in places.items()}
+    return {name: {one: count[one] for one in _FATES} for name, count in counts.items()}
 
 
 def _suffix(name: str) -> str:

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 LONGEST_CLASS_NAME = 100
+# what people call a split -> what it is here
+_PARTS = {
+    name: part
+    for part, names in {
+        "train": ("train", "training"),
+        "val": ("val", "valid", "validation", "dev"),
+        "test": ("test", "testing"),
+    }.items()
+    for name in names
+}
 
 
 @dataclass(frozen=True)
@@ -22,14 +32,20 @@ class Listing:
         labels: int64 [N], indices into `classes`.
         classes: Names of the classes.
         test: Indices of the source's own test split; None where it has none.
+        validation: Indices of its own validation images, likewise.
         ignored: Files that lie among the images and are none by name, or in no class's folder.
+        linked: Links to folders among them, which are not followed.
+        outside: Images of the listing that lie outside `data.path`, where DVC does not look.
     """
 
     names: Sequence[str]
     labels: Labels
     classes: tuple[str, ...]
     test: Indices | None = None
+    validation: Indices | None = None
     ignored: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
+    outside: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,10 +55,12 @@ class Block:
     Attributes:
         images: uint8 [n, H, W, C]; zeros where an image could not be read.
         faults: Place in the block -> why that image could not be read.
+        enlarged: Images of the block that were smaller than this, and were enlarged.
     """
 
     images: Images
     faults: Mapping[int, str] = field(default_factory=dict)
+    enlarged: int = 0
 
 
 class Source(Protocol):
@@ -61,6 +79,16 @@ class Source(Protocol):
 
     def blocks(self) -> Iterator[Block]:
         """Yield every image of the listing, in its order, a bounded number at a time."""
+
+
+def part_of(name: str, others: Mapping[str, str] | None = None) -> str | None:
+    """Return train, val or test for what people call a split, and None for any other name.
+
+    Args:
+        name: Of a folder, a file or in a table, in any case.
+        others: Further names -> train, val or test.
+    """
+    return {**_PARTS, **(others or {})}.get(name.strip().lower())
 
 
 def check_class_name(name: str, origin: object) -> str:

@@ -53,41 +53,57 @@ def all_splits(
     test: Indices | None,
     params: "DataParams",
     seed: int,
+    validation: Indices | None = None,
 ) -> dict[str, Indices]:
     """Return the four splits of a data set.
+
+    An image that stands in several of the source's own splits stays where it decides least: in
+    the test split, else among the validation images.
 
     Args:
         groups: int64 [N]; images with equal pixels have equal numbers.
         labels: int64 [N].
         classes: Names, for errors.
-        test: Indices of the source's own test split, which stays as it is: training images that
-            also stand there are left out. None draws `params.test_fraction` of all images, and
-            adds what `params.training_images` leaves over.
+        test: Indices of the source's own test split, which stays as it is. None draws
+            `params.test_fraction` of the images to train on, and adds what
+            `params.training_images` leaves over.
         params: The sizes: shares, and at most how many images of train.
         seed: The run's base seed.
+        validation: Indices of the source's own validation images, which become search_val. None
+            draws `params.search_validation_fraction` of the images to train on.
 
     Raises:
         InputError: A class has too few images, or a split would have none.
     """
     _require_enough(labels, classes)
-    everything = np.arange(len(labels), dtype=np.int64)
     own_test = test
+    nothing = np.array([], np.int64)
+    if test is not None and not len(test):
+        raise InputError("data: the test split has no images; fetch the data again")
+    tested = nothing if test is None else test
+    held = nothing if validation is None else _outside(validation, tested, groups)
+    if validation is not None and not len(held):
+        raise InputError(
+            "data: no validation image that is not in the test split, too; add some, or remove "
+            "the validation split and have one drawn"
+        )
+    kept = np.concatenate([tested, held])
+    train = _outside(np.arange(len(labels), dtype=np.int64), kept, groups)
+    if len(kept):
+        _require_enough(labels[train], classes, " to train on that are in no other split")
     if test is None:
         train, test = stratified(
-            everything, groups, labels, params.test_fraction, seeds.derive(seed, "split test")
+            train, groups, labels, params.test_fraction, seeds.derive(seed, "split test")
         )
         _require_images("test_fraction", params.test_fraction, train=train, test=test)
-    elif not len(test):
-        raise InputError("data: the test split has no images; fetch the data again")
-    else:
-        train = np.flatnonzero(~np.isin(groups, groups[test])).astype(np.int64)
-        _require_enough(labels[train], classes, " to train on that are not in the test split")
     whole = train
     train = _at_most(params.training_images, whole, groups, labels, seed)
     if own_test is None:  # what is not trained on makes the test sharper
         test = np.sort(np.concatenate([test, np.setdiff1d(whole, train)]))
     if params.training_images is not None:
         _require_enough(labels[train], classes, " to train on, with training_images,")
+    if validation is not None:
+        return {"search_train": train, "search_val": held, "train": train, "test": test}
     fraction = params.search_validation_fraction
     search_train, search_val = stratified(
         train, groups, labels, fraction, seeds.derive(seed, "split search")
@@ -101,11 +117,14 @@ def all_splits(
 def redrawn(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Return a data set whose splits search_train and search_val are drawn anew.
 
-    They divide the same images; search_val has `fraction` of each class.
+    They divide the same images; search_val has `fraction` of each class. Validation images of the
+    user's own stay what they are, and the data set as it is.
 
     Raises:
         InputError: A class would have no image in one of them.
     """
+    if dataset.own_validation:
+        return dataset
     found = np.sort(np.concatenate([dataset.splits["search_train"], dataset.splits["search_val"]]))
     groups = np.zeros(len(dataset.images), np.int64)
     groups[found] = Content.of(dataset.images[found]).groups()
@@ -122,6 +141,11 @@ def redrawn(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     return replace(
         dataset, splits={**dataset.splits, "search_train": train, "search_val": validation}
     )
+
+
+def _outside(indices: Indices, others: Indices, groups: Indices) -> Indices:
+    """Return those of `indices` whose images do not stand among `others`, too."""
+    return indices[~np.isin(groups[indices], groups[others])]
 
 
 def _at_most(

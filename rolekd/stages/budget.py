@@ -32,7 +32,9 @@ class Budget:
         return self.proposed + self.confirmed + self.taught
 
 
-def budget_of(params: "Params", role: "Role", sizes: Mapping[str, int]) -> Budget:
+def budget_of(
+    params: "Params", role: "Role", sizes: Mapping[str, int], own_validation: bool = False
+) -> Budget:
     """Count what the search of a role may cost.
 
     Args:
@@ -40,6 +42,7 @@ def budget_of(params: "Params", role: "Role", sizes: Mapping[str, int]) -> Budge
         role: Whose schedule is searched.
         sizes: Number of images of search_train, which the algorithm trains on, and of search_val.
             The final divides both anew.
+        own_validation: Those are the user's own, and nothing is divided anew.
     """
     settings, train = params.search, sizes["search_train"]
     proposed = 0
@@ -47,7 +50,8 @@ def budget_of(params: "Params", role: "Role", sizes: Mapping[str, int]) -> Budge
         proposed = settings.population * settings.epochs * (settings.restarts + 1) * train
     if settings.confirm is None:
         return Budget(proposed, 0)
-    part = round((1 - settings.confirm.validation_fraction) * (train + sizes["search_val"]))
+    both = train + sizes["search_val"]
+    part = train if own_validation else round((1 - settings.confirm.validation_fraction) * both)
     trainings = settings.confirm.trainings * part
     judged = role == "teacher" and settings.teacher_by == "student"
     return Budget(

@@ -114,7 +114,7 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
 
     for role in both:
         if (f"search_{role}", None) in wanted:
-            found = budget_of(params, role, sizes)
+            found = budget_of(params, role, sizes, dataset.own_validation)
             kind = TEACHER if role == "teacher" else DISTILLED
             images = {kind: found.proposed + found.confirmed}
             if found.taught:

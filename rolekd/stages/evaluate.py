@@ -17,12 +17,12 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
-from rolekd.outputs import ArmMetrics, EvaluateMetrics, Outputs
+from rolekd.outputs import ArmMetrics, EvaluateMetrics, Failures, Outputs
 from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
-from rolekd.report import findings
 from rolekd.report.datafiles import save_predictions, write_tables
+from rolekd.report.failures import Run, failures
 from rolekd.report.histories import read_rows
-from rolekd.report.tables import Evaluation, summarise
+from rolekd.report.tables import summarise
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles
 from rolekd.train.evaluate import accuracy, predict, predict_integers
@@ -38,24 +38,40 @@ def evaluate(stage: Stage) -> None:
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
     images, labels = dataset.split("test")
-    teachers = {name: _teacher_accuracy(stage, dataset, name) for name in compare.teachers}
+    taught = {name: _teacher_logits(stage, dataset, name) for name in compare.teachers}
+    teachers = {name: accuracy(one, labels) for name, one in taught.items()}
     logits = {}
+    weights = {}
     for arm in compare.arms:
         paths = [outputs.student(arm, number) for number in range(compare.seeds)]
         students = [roles.load(path, dataset)[0] for path in paths]
+        weights[arm] = [files.sha256(path) for path in paths]
         logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
     evaluation = summarise(logits, labels, dataset.classes, compare)
-    warn_of_collapses(evaluation)
+    epochs = _epochs(outputs, compare)
+    run = Run(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
+    found = Failures(lines=failures(run))
+    for line in found.lines:
+        _log.warning("%s", line)
+    found.save(outputs.failures)
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
-    save_predictions(outputs.predictions, logits, labels)
-    files.write_csv(outputs.epochs("evaluate"), _epochs(outputs, compare))
+    save_predictions(outputs.predictions, logits, labels, weights)
+    # one table; its column arm names a teacher, too
+    table = [{"arm": name, **row} for name, rows in epochs.items() for row in rows]
+    files.write_csv(outputs.epochs("evaluate"), table)
     # a run for each arm: MLflow's comparison shows them side by side, by name
     for arm, metrics in evaluation.metrics().items():
         with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
             child.log_params({"arm": arm})
             child.log_metrics(metrics)
-    for name in ("arms.json", "per_class.csv", "confusion.csv", "calibration.csv"):
+    for name in (
+        "arms.json",
+        outputs.failures.name,
+        "per_class.csv",
+        "confusion.csv",
+        "calibration.csv",
+    ):
         stage.run.log_artifact(stage.folder / name)
     stage.finish(
         EvaluateMetrics(
@@ -87,22 +103,6 @@ def exported(compare: CompareParams, outputs: Outputs) -> str:
     return arms[named.STUDENT_SCHEDULE]
 
 
-def warn_of_collapses(evaluation: Evaluation) -> None:
-    """Log a line for each arm with students that say one class of every image."""
-    for line in findings.collapses(evaluation):
-        _log.warning("%s", line)
-
-
-def warn_of_collapsed_teacher(name: TeacherName, logits: NDArray[np.float32]) -> None:
-    """Log a line for a teacher that says one class of every image, logits [N, K]."""
-    if len(np.unique(logits.argmax(1))) == 1:
-        _log.warning(
-            "teacher %s: collapsed to one class, and teaches nothing; lower "
-            "teacher.training.learning_rate, or train it longer",
-            name,
-        )
-
-
 def drop_former(outputs: Outputs, compare: CompareParams) -> None:
     """Remove the students of arms that params.yaml no longer has; DVC leaves them where they are.
 
@@ -115,17 +115,15 @@ def drop_former(outputs: Outputs, compare: CompareParams) -> None:
             shutil.rmtree(folder)
 
 
-def _teacher_accuracy(stage: Stage, dataset: Dataset, name: TeacherName) -> float:
-    images, labels = dataset.split("test")
+def _teacher_logits(stage: Stage, dataset: Dataset, name: TeacherName) -> NDArray[np.float32]:
+    images, _ = dataset.split("test")
     teacher, _ = roles.load(stage.outputs.teacher(name), dataset)
     device = devices.resolve(stage.params.machine.device)
-    logits = predict(teacher.to(device), images, Normalize(dataset, device))
-    warn_of_collapsed_teacher(name, logits)
-    return accuracy(logits, labels)
+    return predict(teacher.to(device), images, Normalize(dataset, device))
 
 
-def _epochs(outputs: Outputs, compare: CompareParams) -> list[dict[str, Any]]:
-    """Return the epochs of all trainings as one table; its column arm names a teacher, too."""
+def _epochs(outputs: Outputs, compare: CompareParams) -> dict[str, list[dict[str, Any]]]:
+    """Return arm, or what a teacher is called beside the arms -> rows of its trainings' epochs."""
     paths = {teacher_name(name): outputs.epochs("train_teacher", name) for name in compare.teachers}
     paths |= {arm: outputs.epochs("distill", arm) for arm in compare.arms}
-    return [{"arm": arm, **row} for arm, path in paths.items() for row in read_rows(path)]
+    return {name: [dict(row) for row in read_rows(path)] for name, path in paths.items()}

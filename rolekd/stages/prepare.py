@@ -23,12 +23,10 @@ def prepare(stage: Stage, progress: Progress | None = None) -> None:
         progress,
         partial(fits.check, stage.params),
     )
-    say(
-        f"{quality.images} images of {len(dataset.classes)} classes: "
-        f"{len(dataset.splits['train'])} to train on, {len(dataset.splits['test'])} to test on"
-    )
+    say(f"{quality.images} images of {len(dataset.classes)} classes", *quality.fates())
     for line in quality.warnings():
-        say(f"note: {line} (see {outputs.quality})", err=True)
+        kind = "warning" if line in quality.alarms() else "note"
+        say(f"{kind}: {line} (see {outputs.quality})", err=True)
     sizes = {f"images_{name}": size for name, size in dataset.sizes.items()}
     stage.log_dataset(dataset, "all", sizes)
     found = {**sizes, **quality.metrics(), "classes": len(dataset.classes)}

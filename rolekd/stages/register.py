@@ -4,7 +4,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.display import say
 from rolekd.export import measure, session
-from rolekd.outputs import Arms, ExportMetrics, RegisterMetrics, Version
+from rolekd.outputs import Arms, ExportMetrics, Failures, RegisterMetrics, Version
 from rolekd.registry import evidence, versions
 from rolekd.registry.card import card
 from rolekd.stages.export import SEED
@@ -19,6 +19,7 @@ def register(stage: Stage) -> None:
     params, outputs = stage.params, stage.outputs
     dataset = datasets.load(outputs.data)
     found = evidence.collect(outputs, Arms.load(outputs.arms).exported, SEED)
+    failed = Failures.load(outputs.failures).lines
     exported = ExportMetrics.load(outputs.metrics("export"))
     name = versions.model_name(dataset.name)
     latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
@@ -35,6 +36,7 @@ def register(stage: Stage) -> None:
         "bytes": exported.bytes,
         "latency_ms": round(latency, 4),
         "machine": provenance.processor(),
+        **({"failures": " ".join(failed)} if failed else {}),
         "export_run_id": exported.mlflow_run_id,
         "git_commit": code.commit,
         "git_dirty": code.dirty,
@@ -53,10 +55,12 @@ def register(stage: Stage) -> None:
                 "bytes": exported.bytes,
             },
             evidence=found,
-            card=card(found, dataset, about, name),
+            card=card(found, dataset, about, name, failed),
         ),
         uri=params.track.uri,
     )
     Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
     stage.finish(RegisterMetrics(version=version.number))
     say(f"registered {version.name} version {version.number} as challenger")
+    for line in failed:
+        say(f"warning: {line}", err=True)

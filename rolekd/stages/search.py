@@ -51,7 +51,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
 
 def _budget(params: Params, role: Role, dataset: Dataset) -> str:
     sizes = {split: dataset.sizes[split] for split in SPLITS}
-    found = budget_of(params, role, sizes)
+    found = budget_of(params, role, sizes, dataset.own_validation)
     parts = {
         f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
         f"{found.confirmed:,} of the final": found.confirmed,

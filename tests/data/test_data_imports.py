@@ -17,7 +17,7 @@ import rolekd.sources.prepare
 from types import SimpleNamespace
 from pathlib import Path
 params = SimpleNamespace(source="cifar10", path=Path(sys.argv[1]), name="cifar10", image_size=None,
-    on_error="fail", balance="none", test_fraction=0.2, training_images=None,
+    on_error="fail", balance="none", test_fraction=0.2, training_images=None, validation="search",
     search_validation_fraction=0.5)
 print(len(rolekd.sources.prepare.prepare(params, 0).labels))
 """

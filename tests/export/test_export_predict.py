@@ -20,6 +20,7 @@ from rolekd.export import kernels, session
 from rolekd.export.predict import classify
 from rolekd.registry import serving, versions
 from rolekd.registry.evidence import Evidence
+from rolekd.sources.decode import KINDS
 from rolekd.track import runs
 
 
@@ -132,7 +133,7 @@ def test_a_folder_without_images_is_told(folder: Path) -> None:
     (folder / "none" / "notes.txt").write_text("no image")
     (folder / "none" / ".hidden.png").write_text("no image")
     result = call(str(folder / "none"))
-    assert rows(result)[0]["error"] == "holds no JPEG, PNG, WebP or BMP image"
+    assert rows(result)[0]["error"] == f"holds no {KINDS} image"
     assert result.exit_code == 1
 
 

@@ -14,6 +14,7 @@ NAME = "rolekd-digits-student"
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 # trained for an epoch, no student holds these; latency on a shared machine says nothing here
 LENIENT = {
+    "accuracy_least": 0.0,
     "teacher_points_lost": 100.0,
     "accuracy_points_lost": 100.0,
     "significance": 1e-9,

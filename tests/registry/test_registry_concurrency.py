@@ -70,5 +70,5 @@ def test_of_promotions_by_three_processes_one_wins_and_the_others_are_told(
 
 
 def evidence(sha256: str) -> Evidence:
-    labels = tuple(range(10))
-    return Evidence("d", labels, labels, 1.0, 10, 10, 1000, sha256, "kd-rolewise", (1.0,))
+    labels = tuple(range(10)) * 10
+    return Evidence("d", labels, labels, 1.0, 100, 100, 1000, sha256, "kd-rolewise", (1.0,))

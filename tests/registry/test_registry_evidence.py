@@ -17,7 +17,7 @@ from rolekd.export import measure, session
 from rolekd.outputs import Outputs
 from rolekd.registry import assessment, evidence
 from rolekd.registry.card import _text, card
-from rolekd.report.datafiles import save_predictions
+from rolekd.report.datafiles import load_predictions, save_predictions
 
 
 @pytest.fixture
@@ -33,15 +33,17 @@ def outputs(tmp_path: Path) -> Outputs:
     dataset = datasets.assemble("digits", images, labels, classes, splits)
     datasets.save(dataset, outputs.data)
     outputs.graph.parent.mkdir()
-    path = linear_model(outputs.graph)
+    path = linear_model(outputs.graph, metadata={"weights_sha256": "first"})
     test_images, test_labels = dataset.split("test")
     logits, _ = session.load(path)(test_images)
     save_predictions(
         outputs.predictions,
         {"kd-rolewise": np.stack([logits, logits[:, ::-1]])},
         test_labels,
+        {"kd-rolewise": ["first", "second"]},
     )
-    verifications.save(outputs, size=path.stat().st_size, images=30)
+    size, sha256 = path.stat().st_size, files.sha256(path)
+    verifications.save(outputs, size=size, images=30, sha256=sha256)
     return outputs
 
 
@@ -60,6 +62,32 @@ def test_evidence_is_about_the_exported_file(outputs: Outputs) -> None:
 def test_what_was_not_evaluated_has_no_evidence(outputs: Outputs, arm: str, seed: int) -> None:
     with pytest.raises(InputError, match="evaluate again"):
         evidence.collect(outputs, arm, seed)
+
+
+def test_predictions_of_other_weights_are_no_evidence(outputs: Outputs) -> None:
+    with pytest.raises(InputError, match=r"seed 1, are of other weights .*; dvc repro evaluate ex"):
+        evidence.collect(outputs, "kd-rolewise", 1)
+    linear_model(outputs.graph, metadata={"weights_sha256": "of another training"})
+    with pytest.raises(InputError, match=r"is not the file that .* is about; dvc repro export"):
+        evidence.collect(outputs, "kd-rolewise", 0)
+    verifications.save(outputs, size=1, images=30, sha256=files.sha256(outputs.graph))
+    with pytest.raises(InputError, match=r"predictions\.npz: .* are of other weights than"):
+        evidence.collect(outputs, "kd-rolewise", 0)
+
+
+def test_predictions_that_do_not_say_of_which_weights_are_no_evidence(outputs: Outputs) -> None:
+    logits, labels = load_predictions(outputs.predictions)
+    save_predictions(outputs.predictions, logits, labels)
+    with pytest.raises(InputError, match=r"predictions\.npz: does not say which weights"):
+        evidence.collect(outputs, "kd-rolewise", 0)
+
+
+def test_card_names_failures_first(outputs: Outputs) -> None:
+    found = evidence.collect(outputs, "kd-rolewise", 0)
+    dataset = datasets.load(outputs.data)
+    text = card(found, dataset, {}, "rolekd-digits-student", ["Teacher: 10 %, *chance*."])
+    assert "## Failures\n- Teacher: 10 %, \\*chance\\*.\n\n## Figures" in text
+    assert "## Failures" not in card(found, dataset, {}, "rolekd-digits-student")
 
 
 def test_card_says_what_was_measured(outputs: Outputs) -> None:

@@ -56,7 +56,31 @@ def verdicts(gates: list[Gate]) -> dict[str, str]:
 def test_without_a_champion_only_the_rest_is_asked() -> None:
     found = verdicts(judge(measured(10), None, None, PromoteParams()))
     assert list(found.values()).count("not asked") == 3
-    assert list(found.values()).count("pass") == 3
+    assert list(found.values()).count("pass") == 5
+
+
+@pytest.mark.parametrize(
+    ("candidate", "limits", "gate"),
+    [
+        (measured(200 - 25), {"teacher_points_lost": 100.0}, "accuracy"),
+        (measured(20), {"accuracy_least": 90.1}, "accuracy"),
+        (measured(20), {"test_images_least": 201}, "test images"),
+    ],
+)
+def test_the_first_promotion_is_asked_too(candidate: Evidence, limits: dict, gate: str) -> None:
+    found = judge(candidate, None, None, PromoteParams(**limits))
+    assert [one.name for one in found if one.verdict == "refused"] == [gate]
+    for names, value in (("accuracy_least", 90.0), ("test_images_least", 200)):
+        lenient = PromoteParams(**{names: value, "teacher_points_lost": 100.0})
+        assert not [one for one in judge(measured(20), None, None, lenient) if "ref" in one.verdict]
+
+
+def test_the_gates_show_accuracy_and_chance() -> None:
+    first, second, *_ = judge(measured(10), None, None, PromoteParams())
+    share = 100 * np.bincount(LABELS).max() / IMAGES
+    assert first.found.startswith("95.00 %, p = ")
+    assert first.wanted == f"above {share:.2f} %, the largest class, p below 0.05"
+    assert (second.found, second.wanted) == ("200", "at least 100")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +181,7 @@ def test_the_story_of_a_champion(project: Path, uri: str) -> None:
     assert (tags["promotion.from"], tags["promotion.why"]) == ("1", "fewer mistakes")
     assert tags["promotion.by"]
     assert tags["promotion.at"]
-    assert len(json.loads(tags["promotion.gates"])) == 6
+    assert len(json.loads(tags["promotion.gates"])) == 8
     assert promotion.rollback(NAME, uri=uri, why="users complain") == (3, 1)
     assert champion(uri) == 1
     tags = MlflowClient(uri).get_model_version(NAME, "3").tags

@@ -1,7 +1,9 @@
 """The registered student over HTTP: right answers, and nothing that a client sends is our fault."""
 
+import io
 import itertools
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -17,14 +19,18 @@ import pytest
 import servers
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
+from rolekd.export import session
+from rolekd.export.predict import classify
 from rolekd.export.write import export
 from rolekd.params import DataParams, Params, TrackParams
 from rolekd.quantize.lower import lower
 from rolekd.registry import versions
+from rolekd.sources.images import read
 from rolekd.sources.prepare import prepare
 from rolekd.track import runs
 from rolekd.train import roles
@@ -203,7 +209,11 @@ def test_what_mlflows_server_says_of_itself(served: Served, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/docs", 404), ("/redoc", 404), ("/openapi.json", 404), ("/", 404), ("/invocations", 405)],
+    [
+        *[(path, 404) for path in ("/docs", "/redoc", "/openapi.json", "/index.html")],
+        ("/invocations", 405),
+        ("/classify", 405),
+    ],
 )
 def test_no_other_page_answers(served: Served, path: str, status: int) -> None:
     found, answer = served["rolekd"].get(path)
@@ -236,6 +246,101 @@ def test_many_images_are_answered_in_order(served: Served, student: Student) -> 
     """More than the server runs at once."""
     images = np.concatenate([student.images] * 8)
     np.testing.assert_array_equal(served["rolekd"].classes(images), np.tile(student.classes, 8))
+
+
+def _png(image: NDArray[np.uint8], size: tuple[int, int] = (8, 8), kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0]).resize(size, Image.Resampling.NEAREST).save(file, kind)
+    return file.getvalue()
+
+
+def _form(files: dict[str, bytes]) -> tuple[bytes, dict[str, str]]:
+    line = b"--line"
+    parts = [
+        line + f'\r\nContent-Disposition: form-data; name="photo"; filename="{name}"'.encode()
+        + b"\r\nContent-Type: image/png\r\n\r\n" + content + b"\r\n"
+        for name, content in files.items()
+    ]  # fmt: skip
+    return b"".join(parts) + line + b"--\r\n", {
+        "Content-Type": "multipart/form-data; boundary=line"
+    }
+
+
+def test_photos_get_the_class_of_the_integer_evaluation(served: Served, student: Student) -> None:
+    server = served["rolekd"]
+    photos = {f"{number}.png": _png(image) for number, image in enumerate(student.images[:20])}
+    status, answer = server.post(*_form(photos), "/classify")
+    assert status == 200, answer
+    told = json.loads(answer)["predictions"]
+    assert [one["image"] for one in told] == list(photos)
+    assert [int(one["class"]) for one in told] == student.classes[:20].tolist()
+    for one in told:
+        assert max(one["probabilities"].values()) == one["probability"]
+        assert list(one["probabilities"].values()) == sorted(one["probabilities"].values())[::-1]
+        assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    status, answer = server.post(photos["0.png"], {"Content-Type": "image/png"}, "/classify")
+    assert json.loads(answer)["predictions"] == [{**told[0], "image": None}]
+
+
+def test_a_photo_gets_the_pixels_of_training(
+    served: Served, student: Student, tmp_path: Path
+) -> None:
+    """Also of a JPEG that training decodes smaller; `rolekd predict` says the same."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(_png(student.images[3], (640, 480), "JPEG"))
+    status, answer = served["rolekd"].post(
+        path.read_bytes(), {"Content-Type": "image/jpeg"}, "/classify"
+    )
+    assert status == 200
+    (told,) = json.loads(answer)["predictions"]
+    network = session.load(student.folder / "student.onnx")
+    _, shares = network(read(path, 8, 1)[np.newaxis])
+    assert told["class"] == network.classes[shares[0].argmax()]
+    assert told["probability"] == pytest.approx(float(shares.max()), abs=1e-6)
+    (predicted,) = classify(network, [str(path)], resize=True)
+    assert told["probabilities"] == predicted.probabilities
+
+
+PNG = {"Content-Type": "image/png"}
+FORM = {"Content-Type": "multipart/form-data; boundary=line"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"),
+    [
+        (b"no image", PNG, 400, "the image: cannot be read: is no JPEG"),
+        (b"", PNG, 400, "the image: cannot be read"),
+        (b"x", {}, 415, "send image/jpeg, image/png or multipart/form-data"),
+        (b"x", {"Content-Type": "application/json"}, 415, "not that of images"),
+        (b"x", FORM, 400, "not a whole multipart/form-data"),
+        (b"x", {"Content-Type": "multipart/form-data"}, 400, "not a whole multipart/form-data"),
+        (b"--line--\r\n", FORM, 400, "holds no file"),
+        (*_form({"a\x1b.png": b"x"}), 400, r"a\x1b.png: cannot be read: is no JPEG"),
+        (*_form({str(number): b"x" for number in range(40)}), 400, "more than 32 parts"),
+        (b"x" * 20_000_000, PNG, 413, "send fewer or smaller images"),
+    ],
+)
+def test_what_is_no_photo_is_the_clients_fault(
+    served: Served, body: bytes, headers: dict[str, str], status: int, message: str
+) -> None:
+    found, answer = served["rolekd"].post(body, headers, "/classify")
+    assert found == status, answer
+    told = json.loads(answer)
+    assert told.keys() == {"error_code", "message"}
+    assert message in told["message"]
+    assert "\n" not in told["message"]
+
+
+def test_the_page_fetches_nothing_from_elsewhere(served: Served) -> None:
+    status, answer = served["rolekd"].get("/")
+    text = answer.decode()
+    assert status == 200
+    assert f"models:/{NAME}@challenger" in text
+    assert "10 classes" in text
+    assert "8 × 8 pixels" in text
+    assert not re.search(
+        r"(src|href)\s*=|https?://|@import|url\(", text.replace("picture.src =", "")
+    )
 
 
 @pytest.mark.slow

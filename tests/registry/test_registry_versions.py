@@ -50,6 +50,7 @@ def test_registered_version_predicts_as_the_graph_does(
     with tracking(f"sqlite:///{project}/mlflow.db"):
         model = mlflow.pyfunc.load_model(f"models:/{NAME}@challenger")
         predicted = model.predict({"image": images})
+        assert model.metadata.metadata["classes"][9] == "digit 9"
         with pytest.raises(mlflow.MlflowException):
             model.predict({"image": images[:, :4]})
         with pytest.raises(mlflow.MlflowException):

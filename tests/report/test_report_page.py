@@ -364,3 +364,11 @@ def test_a_student_that_collapsed_to_one_class_is_shown_as_that() -> None:
     assert lines[0] in page.build(replace(make_content(), evaluation=found))
     # where all test images are of one class, that is the right answer
     assert tables.collapsed(one_class, np.ones(IMAGES, int)) == ()
+
+
+def test_failures_stand_first_and_once() -> None:
+    line = "Teacher: 10 %, <chance>; raise teacher.training.epochs."
+    text = page.build(replace(make_content(), failures=[line]))
+    assert text.index("Failures") < text.index("One test image more or less")
+    assert text.count("10 %, &lt;chance&gt;") == 1
+    assert 'class="failures"' not in page.build(make_content())

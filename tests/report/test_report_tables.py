@@ -148,7 +148,9 @@ def test_files(evaluation: tables.Evaluation, tmp_path: Path) -> None:
 
 def test_predictions_survive_the_disk(tmp_path: Path) -> None:
     arms = {"kd": predictions(1), "kd-rolewise": predictions(2)}
-    datafiles.save_predictions(tmp_path / "p.npz", arms, labels())
+    weights = {"kd": ["ab"], "kd-rolewise": ["cd", "ef"]}
+    datafiles.save_predictions(tmp_path / "p.npz", arms, labels(), weights)
+    assert datafiles.load_weights(tmp_path / "p.npz") == weights
     found, truth = datafiles.load_predictions(tmp_path / "p.npz")
     assert list(found) == list(arms)
     for name, array in arms.items():

@@ -1,6 +1,6 @@
 """What every source must do. A new source needs a row of `CASES`, and inherits the tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import data_files
@@ -11,6 +11,7 @@ from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.params import DataParams
 from rolekd.sources import SOURCES, open_source
+from rolekd.sources.formats.idx import FashionMnist
 from rolekd.sources.prepare import prepare, prepare_folder
 
 # name of the case -> (source, what makes its raw data in a folder, parameters)
@@ -21,8 +22,21 @@ CASES: dict[str, tuple[str, Callable[[Path], object], dict[str, object]]] = {
     "divided photos": ("image-folder", data_files.divided, {"image_size": 8}),
     "table": ("csv", data_files.table, {"image_size": 8}),
     "table without splits": ("csv", lambda root: data_files.table(root, False), {"image_size": 8}),
-    "idx": ("fashion-mnist", data_files.idx, {}),
-    "plain idx": ("fashion-mnist", lambda root: data_files.idx(root / "raw", False), {}),
+    "photos divided in three": (
+        "image-folder",
+        lambda root: data_files.divided(root, ("training", "valid", "testing")),
+        {"image_size": 8},
+    ),
+    "tiny imagenet": ("image-folder", data_files.tiny_imagenet, {"image_size": 8}),
+    "table of three splits": (
+        "csv",
+        lambda root: data_files.table(root, parts=("train", "dev", "test")),
+        {"image_size": 8},
+    ),
+    "fashion": ("fashion-mnist", data_files.idx, {}),
+    "idx": ("idx", data_files.idx, {}),
+    "plain idx": ("idx", lambda root: data_files.idx(root / "raw", False), {}),
+    "letters": ("idx", lambda root: data_files.idx(root, prefix="emnist-letters-", first=1), {}),
     **{
         f"{name}, {'pickled' if pickled else 'binary'}": (
             name,
@@ -36,12 +50,15 @@ CASES: dict[str, tuple[str, Callable[[Path], object], dict[str, object]]] = {
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(" ", "-"))
-def params(request, tmp_path_factory) -> DataParams:
+def params(request, tmp_path_factory) -> Iterator[DataParams]:
     source, make, values = CASES[request.param]
     root = tmp_path_factory.mktemp("raw") / ("digits" if source == "digits" else "raw")
     root.mkdir()
     make(root)
-    return DataParams(source=source, path=root, **values)
+    with pytest.MonkeyPatch.context() as patch:
+        # the case is not the official files, which only those that have them could try
+        patch.setattr(FashionMnist, "_CONTENTS", data_files.contents(root))
+        yield DataParams(source=source, path=root, **values)
 
 
 def test_every_source_has_a_case():
@@ -67,13 +84,15 @@ def test_labels_are_numbers_of_classes_and_every_class_occurs(params):
     assert len(set(listing.classes)) == len(listing.classes)
 
 
-def test_the_test_split_is_a_part_of_the_images(params):
+def test_its_own_splits_are_disjoint_parts_of_the_images(params):
     listing = open_source(params).listing()
-    if listing.test is not None:
-        assert 0 < len(listing.test) < len(listing.labels)
-        assert len(np.unique(listing.test)) == len(listing.test)
-        assert listing.test.min() >= 0
-        assert listing.test.max() < len(listing.labels)
+    parts = [part for part in (listing.test, listing.validation) if part is not None]
+    for part in parts:
+        assert 0 < len(part) < len(listing.labels)
+        assert part.min() >= 0
+        assert part.max() < len(listing.labels)
+    together = np.concatenate([*parts, []])
+    assert len(np.unique(together)) == len(together) < len(listing.labels)
 
 
 def test_two_readings_are_the_same_and_pixels_vary(params):
@@ -99,8 +118,17 @@ def test_it_becomes_the_same_data_set_on_disk_and_in_memory(params, tmp_path):
     assert shown[-1] == (len(held.labels), len(held.labels))
     assert quality.images == len(held.labels)
     splits = {name: set(indices.tolist()) for name, indices in held.splits.items()}
-    assert splits["train"] == splits["search_train"] | splits["search_val"]
-    assert not splits["train"] & splits["test"]
+    own = open_source(params).listing().validation
+    if own is None:
+        assert splits["train"] == splits["search_train"] | splits["search_val"]
+    else:
+        assert splits["train"] == splits["search_train"]
+        assert splits["search_val"] == set(own.tolist())
+    assert held.own_validation == (own is not None)
+    assert not splits["search_train"] & splits["search_val"]
+    assert not (splits["train"] | splits["search_val"]) & splits["test"]
+    fates = [count for counts in quality.became.values() for count in counts.values()]
+    assert sum(fates) == len(held.labels)
     assert all(splits.values())
     assert isinstance(datasets.load(tmp_path / "data").images, np.memmap)
 

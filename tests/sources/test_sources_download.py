@@ -11,6 +11,7 @@ from rolekd import files
 from rolekd.errors import InputError, RunError
 from rolekd.params import DataParams
 from rolekd.sources import download as downloads
+from rolekd.sources.formats.idx import FashionMnist
 from rolekd.sources.prepare import prepare
 
 
@@ -55,6 +56,7 @@ def test_a_file_with_another_hash_is_refused_and_nothing_is_kept(served, tmp_pat
     folder, address = served
     data_files.idx(folder)
     _expect(monkeypatch, "fashion-mnist", sorted(folder.iterdir()))
+    monkeypatch.setattr(FashionMnist, "_CONTENTS", data_files.contents(folder))
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [address])
     downloads.download("fashion-mnist", tmp_path / "right")
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")

@@ -56,13 +56,13 @@ def _break(root: Path) -> dict[str, str]:
     (cat / "text.png").write_text("no image at all")
     (cat / "empty.webp").write_bytes(b"")
     _bomb(cat / "bomb.png")
-    Image.new("RGB", (9, 9)).save(cat / "really.gif.png", format="GIF")
+    Image.new("RGB", (9, 9)).save(cat / "really.ppm.png", format="PPM")
     return {
         "cut.jpg": "truncated",
         "text.png": "is no JPEG",
         "empty.webp": "is no JPEG",
         "bomb.png": "has more than",
-        "really.gif.png": "is no JPEG",
+        "really.ppm.png": "is no JPEG",
     }
 
 
@@ -80,6 +80,7 @@ def test_broken_images_are_left_out_on_request_and_reported(tmp_path):
     assert {Path(name).name for name in quality.unreadable} == set(reasons)
     assert quality.metrics()["unreadable"] == 5
     assert quality.warnings() == [
+        "17 % of all files, 5, were left out; look whether your images are among them",
         "unreadable images that were left out: 5",
         "fewer than 20 images to train on in class cat, dog",
     ]
@@ -159,27 +160,79 @@ def test_folders_without_what_they_need_are_refused(tmp_path):
 def test_train_and_test_of_different_classes_are_refused(tmp_path):
     data_files.divided(tmp_path)
     (tmp_path / "test" / "dog").rename(tmp_path / "test" / "hog")
-    _fails(_folder(tmp_path), "test: its classes are not those of train", "dog, hog")
+    _fails(
+        _folder(tmp_path),
+        "test: its classes are not those of train",
+        "only here: hog",
+        "dog only in",
+    )
 
 
-def test_val_is_the_test_split_where_there_is_no_other(tmp_path):
-    data_files.divided(tmp_path / "two", ("train", "val"))
-    data_files.divided(tmp_path / "three", ("train", "val", "test"))
-    two, three = (prepare(_folder(tmp_path / name), 0) for name in ("two", "three"))
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "dev", "Testing")])
+def test_validation_images_are_those_of_the_search(tmp_path, names):
+    raw = data_files.divided(tmp_path / "raw", names)
+    held, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
     part = 2 * data_files.PER_CLASS
-    assert (len(two.splits["train"]), len(two.splits["test"])) == (part, part)
-    assert (len(three.splits["train"]), len(three.splits["test"])) == (2 * part, part)
+    assert [len(held.splits[s]) for s in ("train", "search_train", "search_val", "test")] == [
+        part
+    ] * 4
+    assert quality.fates() == [
+        "train: 24 images, 24 to train on",
+        "val: 24 images, 24 to measure searches on",
+        "test: 24 images, 24 to test on",
+    ]
+    _fails(_folder(raw, validation="test"), "data.validation: test, but the data have test images")
 
 
-@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "valid"), ("test", "val")])
+def test_validation_images_may_be_the_test_split_where_there_is_no_other(tmp_path):
+    raw = data_files.divided(tmp_path / "raw", ("train", "val"))
+    kept, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
+    part = 2 * data_files.PER_CLASS
+    assert len(kept.splits["search_val"]) == part
+    assert len(kept.splits["train"]) + len(kept.splits["test"]) == part
+    assert any("data.validation: test takes" in line for line in quality.warnings())
+    tested, _ = prepare_folder(_folder(raw, validation="test"), 0, tmp_path / "data")
+    assert (len(tested.splits["train"]), len(tested.splits["test"])) == (part, part)
+    _fails(
+        _folder(data_files.photos(tmp_path / "none"), validation="test"),
+        "data.validation: test, but the data have no validation images",
+    )
+
+
+def test_a_class_that_a_held_out_split_lacks_is_noted(tmp_path):
+    raw = data_files.divided(tmp_path / "raw", ("train", "val", "test"))
+    (raw / "val/dog").rename(tmp_path / "dogs")
+    _, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
+    assert any("nothing is known of them: dog (search_val)" in x for x in quality.warnings())
+
+
+@pytest.mark.parametrize("names", [("test", "val"), ("valid", "Testing")])
 def test_folders_of_splits_are_no_classes(tmp_path, names):
     data_files.divided(tmp_path, names)
     _fails(_folder(tmp_path), "which are no classes; name them train, test and val")
 
 
 def test_what_lies_beside_the_splits_is_not_lost_in_silence(tmp_path):
-    data_files.divided(tmp_path, ("train", "test", "valid"))
-    _fails(_folder(tmp_path), "only train, test and val are read, not valid")
+    data_files.divided(tmp_path, ("train", "test", "holdout"))
+    _fails(_folder(tmp_path), "only train, test and val are read, not holdout")
+    data_files.divided(tmp_path / "twice", ("train", "val", "valid"))
+    _fails(_folder(tmp_path / "twice"), "val and valid are both val; join them")
+
+
+def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
+    raw = data_files.tiny_imagenet(tmp_path / "raw")
+    held, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
+    assert held.classes == ("n01443537", "n01629819")
+    assert len(held.splits["search_val"]) == 2 * data_files.PER_CLASS
+    # by the annotations, not by the order of the files
+    labels = held.labels[held.splits["search_val"]]
+    assert np.bincount(labels).tolist() == [data_files.PER_CLASS] * 2
+    assert quality.ignored == {".jpeg": 2 * data_files.PER_CLASS, ".txt": 2}
+    annotations = raw / "val/val_annotations.txt"
+    annotations.write_text(annotations.read_text() + "no tab\n../up.JPEG\tn01443537\n")
+    _fails(_folder(raw), "val_annotations.txt: line 25, line 26: no name")
+    annotations.write_text("val_0.JPEG\tn99999999\n")
+    _fails(_folder(raw), "not those of train; only here: n99999999")
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -197,7 +250,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
     [
         (["file,label", "a.png,x"], "has no column path"),
         (["path,label", "../a.png,x"], "line 2: path '../a.png' is not inside"),
-        (["path,label", "/a.png,x"], "not inside"),
+        (["path,label", "/a.png,x", ",x"], "line 3: path '' is not inside"),
         (["path,label", "a.png,"], "line 2: a class has no name"),
         (["path,label", "a.png,../x"], "slash"),
         (["path,label", "a.png," + "x" * 300], "300 characters"),
@@ -205,6 +258,12 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label"], "has no rows"),
         (["path,label", '"a.png,x'], "cannot be read"),
         (["path,label,split", "a.png,x,train", "a.png,y,test"], "to train on in class y"),
+        (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
+        (["file,label", "a.png,x"], "has no column path, but file, label; name the right ones in"),
+        (
+            ["path,label,split", "../a,x,train", "a,x,train", "a,,train", "a,x,exam"],
+            "3 faulty rows: line 2: path",
+        ),
     ],
 )
 def test_wrong_tables_are_refused_by_line(tmp_path, lines, text):
@@ -278,7 +337,7 @@ def test_damaged_idx_files_are_refused(tmp_path, change, packed):
         "text": b"<html>not found</html>",
     }
     path.write_bytes(changed[change])
-    _fails(DataParams(source="fashion-mnist", path=tmp_path), path.name, "fetch it again")
+    _fails(DataParams(source="idx", path=tmp_path), path.name, "fetch it again")
 
 
 def test_fewer_labels_than_images_are_refused(tmp_path):
@@ -287,7 +346,7 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
     for path in (tmp_path / "a").iterdir():
         source = path if "labels" in path.name else path.with_name("train-images-idx3-ubyte.gz")
         (tmp_path / "b" / path.name).write_bytes(source.read_bytes())
-    _fails(DataParams(source="fashion-mnist", path=tmp_path / "b"), "240 images for 150 labels")
+    _fails(DataParams(source="idx", path=tmp_path / "b"), "240 images for 150 labels")
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
@@ -331,11 +390,11 @@ def test_pipes_and_devices_among_the_images_cost_a_line_each(tmp_path):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("source", ["csv", "cifar10", "cifar100", "fashion-mnist"])
+@pytest.mark.parametrize("source", ["csv", "cifar10", "cifar100", "idx"])
 def test_pipes_in_the_place_of_files_are_refused(tmp_path, source):
     make = {
         "csv": data_files.table,
-        "fashion-mnist": lambda root: data_files.idx(root, packed=False),
+        "idx": lambda root: data_files.idx(root, packed=False),
         "cifar10": lambda root: data_files.cifar(root, "cifar10", pickled=False),
         "cifar100": lambda root: data_files.cifar(root, "cifar100", pickled=True),
     }[source]
@@ -353,7 +412,7 @@ def test_an_idx_header_of_any_size_takes_no_memory(tmp_path):
     data_files.idx(tmp_path, packed=False)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3) + bytes(100))
-    _fails(DataParams(source="fashion-mnist", path=tmp_path), "79,228,162,458", "fetch it again")
+    _fails(DataParams(source="idx", path=tmp_path), "79,228,162,458", "fetch it again")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "zero\0byte"])

@@ -227,3 +227,66 @@ def test_the_largest_image_takes_no_more_memory_than_is_said(tmp_path, kind, mod
         [sys.executable, "-c", _MEMORY, path], capture_output=True, text=True, check=False
     )
     assert 4 * images.MOST_PIXELS < int(done.stdout) < images.PEAK_BYTES, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "AVIF"])
+def test_other_formats_give_the_same_picture(kind):
+    image = _gradient(64, 48)
+    options = {"quality": 100, "subsampling": "4:4:4"} if kind == "AVIF" else {}
+    found = read(_file(image, kind, **options), 16, 3).astype(int)
+    # a GIF has 256 colours, an AVIF loses a little
+    most = {"TIFF": 0, "GIF": 20, "AVIF": 4}[kind]
+    assert np.abs(found - read(_file(image), 16, 3)).max() <= most
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "AVIF"])
+def test_of_several_frames_the_first_is_read(kind):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    file = _file(frames[0], kind, save_all=True, append_images=frames[1:])
+    red, _, blue = read(file, 8, 3).reshape(-1, 3).mean(0)
+    assert red > 250
+    assert blue < 5
+
+
+@pytest.mark.parametrize("values", [np.float32([[0.5]]), np.int32([[2**20]]), np.int32([[-1]])])
+def test_pixels_of_other_numbers_than_bytes_are_refused(values):
+    file = _file(Image.fromarray(np.repeat(values, 9).reshape(3, 3)), "TIFF")
+    with pytest.raises(UnreadableError, match="not of 8 or 16 bits"):
+        read(file, 8, 3)
+
+
+def test_a_jpeg_is_decoded_smaller_up_to_a_limit(monkeypatch):
+    file = _file(_gradient(640, 400), "JPEG")
+    monkeypatch.setattr(images, "MOST_PIXELS", 80 * 50)
+    assert read(file, 8, 3).shape == (8, 8, 3)
+    monkeypatch.setattr(images, "MOST_REDUCED", 640 * 400 - 1)
+    with pytest.raises(UnreadableError, match="is 640x400 pixels, more than 255,999"):
+        read(file, 8, 3)
+
+
+def test_a_jpeg_over_pillows_own_limit_is_decoded_smaller(monkeypatch):
+    """Its limit is for what is decoded whole."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read(_file(_gradient(640, 400), "JPEG"), 8, 3).shape == (8, 8, 3)
+    with pytest.raises(UnreadableError, match="has more than"):
+        read(_file(_gradient(640, 400)), 8, 3)
+
+
+def _heic() -> io.BytesIO:
+    return io.BytesIO(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100))
+
+
+def test_heic_without_its_package_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    images._reads_heic.cache_clear()
+    with pytest.raises(UnreadableError, match=r"is HEIC; pip install 'rolekd\[heic\]'"):
+        read(_heic(), 8, 3)
+    images._reads_heic.cache_clear()
+
+
+def test_heic_is_read_with_its_package():
+    heif = pytest.importorskip("pillow_heif", reason="the extra rolekd[heic] is not installed")
+    heif.register_heif_opener()
+    file = _file(_gradient(64, 48), "HEIF", quality=100)
+    difference = read(file, 16, 3).astype(int) - read(_file(_gradient(64, 48)), 16, 3)
+    assert np.abs(difference).max() <= 8

@@ -43,6 +43,8 @@ def test_copies_conflicts_and_imbalance_are_found(tmp_path):
         "conflicting_duplicates": 1,
         "left_out": 0,
         "unreadable": 0,
+        "left_out_share": round(4 / 366, 4),
+        "enlarged": 0,
         "imbalance": round(300 / 31, 3),
         "small_classes": 0,
     }
@@ -67,7 +69,7 @@ def test_training_images_that_are_in_the_test_split_are_left_out(tmp_path):
     assert quality.left_out == 1
     assert len(held.splits["test"]) == 2 * data_files.PER_CLASS
     assert len(held.splits["train"]) == 2 * data_files.PER_CLASS
-    assert any("also stand in the test split" in line for line in quality.warnings())
+    assert any("also stand in the test split, or in" in line for line in quality.warnings())
 
 
 @pytest.mark.parametrize("image", ["cat/1.png", "dog/3.bmp"])
@@ -78,3 +80,47 @@ def test_one_changed_image_changes_the_digest(tmp_path, image):
     after, _ = _prepare(raw, tmp_path / "data")
     assert before.digest != after.digest
     assert (np.any(before.images != after.images, axis=(1, 2, 3))).sum() == 1
+
+
+def test_what_is_left_out_is_loud_over_a_tenth(tmp_path):
+    raw = data_files.photos(tmp_path / "raw", count=18)
+    for number in range(4):
+        (raw / "cat" / f"{number}.raw").write_text("of a camera")
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.left_out_share == 4 / 40
+    assert quality.alarms() == []
+    (raw / "cat/one more.raw").write_text("of a camera")
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.warnings()[0] == quality.alarms()[0]
+    assert quality.alarms()[0].startswith("12 % of all files, 5, were left out; look")
+
+
+def test_small_images_and_linked_folders_are_counted(tmp_path):
+    raw = data_files.photos(tmp_path / "raw", count=30)
+    for number in range(3):
+        data_files.photo(raw / "cat" / f"small {number}.png", number, (7, 90))
+    data_files.photos(tmp_path / "elsewhere", ("more",))
+    (raw / "cat/more").symlink_to(tmp_path / "elsewhere/more")
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.images == 63
+    assert quality.enlarged == quality.metrics()["enlarged"] == 3
+    assert [name.rsplit("/", 1)[1] for name in quality.linked] == ["more"]
+    assert "3 images are smaller than data.image_size and were enlarged" in quality.warnings()
+    assert any("1 linked folders were not followed" in line for line in quality.warnings())
+
+
+def test_what_became_of_the_images_is_told(tmp_path):
+    raw = data_files.photos(tmp_path / "raw", count=30)
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.fates() == ["images: 60 images, 48 to train on, 12 to test on"]
+    raw = data_files.divided(tmp_path / "three", ("train", "val", "test"))
+    shutil.copy(raw / "test/cat/3.png", raw / "val/cat/leak.png")
+    shutil.copy(raw / "val/cat/1.png", raw / "train/cat/leak.png")
+    _, quality = _prepare(raw, tmp_path / "data", training_images=20)
+    copies = "left out as copies of images in a split that decides less"
+    assert quality.fates() == [
+        f"train: 25 images, 20 to train on, 1 {copies}, 4 not used (data.training_images)",
+        f"val: 25 images, 24 to measure searches on, 1 {copies}",
+        "test: 24 images, 24 to test on",
+    ]
+    assert quality.left_out == 2

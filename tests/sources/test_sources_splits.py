@@ -1,11 +1,14 @@
+import data_files
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.params import DataParams
-from rolekd.sources.splits import all_splits, stratified
+from rolekd.sources.prepare import prepare
+from rolekd.sources.splits import all_splits, redrawn, stratified
 
 
 def _groups(count: int, distinct: int, seed: int) -> np.ndarray:
@@ -113,3 +116,55 @@ def test_without_a_test_split_of_the_source_the_others_are_tested_on(count):
     everything = np.concatenate([splits["train"], splits["test"]])
     assert np.array_equal(np.sort(everything), np.arange(100))
     assert not set(groups[splits["train"]]) & set(groups[splits["test"]])
+
+
+def test_the_sources_own_validation_images_stay_what_they_are():
+    labels = np.tile(np.arange(2), 50).astype(np.int64)
+    test, validation = np.arange(80, 100), np.arange(60, 80)
+    sizes = _sizes(0.5, 0.25)
+    splits = all_splits(np.arange(100), labels, ("a", "b"), test, sizes, 0, validation)
+    assert np.array_equal(splits["test"], test)
+    assert np.array_equal(splits["search_val"], validation)
+    assert np.array_equal(splits["train"], np.arange(60))
+    assert np.array_equal(splits["search_train"], splits["train"])
+
+
+def test_without_a_test_split_it_is_drawn_from_what_is_not_for_validation():
+    labels = np.tile(np.arange(2), 50).astype(np.int64)
+    validation = np.arange(60, 80)
+    splits = all_splits(np.arange(100), labels, ("a", "b"), None, _sizes(0.5, 0.25), 0, validation)
+    assert np.array_equal(splits["search_val"], validation)
+    assert len(splits["test"]) == 40
+    assert np.array_equal(np.union1d(splits["train"], splits["test"]), np.r_[:60, 80:100])
+
+
+def test_an_image_of_several_splits_stays_where_it_decides_least():
+    labels = np.tile(np.arange(2), 50).astype(np.int64)
+    groups = np.arange(100)
+    groups[[3, 61]] = 90  # also a test image
+    groups[4] = 70  # also a validation image
+    splits = all_splits(
+        groups, labels, ("a", "b"), np.arange(80, 100), _sizes(0.2, 0.5), 0, np.arange(60, 80)
+    )
+    assert np.array_equal(splits["test"], np.arange(80, 100))
+    assert np.array_equal(splits["search_val"], np.r_[60, 62:80])
+    assert np.array_equal(splits["train"], np.setdiff1d(np.arange(60), [3, 4]))
+
+
+def test_validation_images_that_are_all_test_images_are_refused():
+    labels = np.tile(np.arange(2), 20).astype(np.int64)
+    groups = np.r_[np.arange(30), np.arange(20, 30)]
+    with pytest.raises(InputError, match="no validation image that is not in the test split"):
+        all_splits(
+            groups, labels, ("a", "b"), np.arange(30, 40), _sizes(0.2, 0.5), 0, np.arange(20, 30)
+        )
+
+
+def test_validation_images_of_the_users_own_are_not_drawn_anew(tmp_path):
+    raw = data_files.divided(tmp_path / "raw", ("train", "val", "test"))
+    held = prepare(DataParams(source="image-folder", path=raw, image_size=8), 0)
+    assert held.own_validation
+    assert redrawn(held, 0.3, 7) is held
+    datasets.save_splits(held, ("search_train", "search_val"), tmp_path / "part")
+    part = datasets.load(tmp_path / "part")
+    assert redrawn(part, 0.3, 7) is part

@@ -1,6 +1,7 @@
 """Raw data in every layout that a source reads, small and made from seeds."""
 
 import gzip
+import hashlib
 import pickle
 import struct
 from pathlib import Path
@@ -42,28 +43,54 @@ def divided(root: Path, parts: tuple[str, ...] = ("train", "test")) -> Path:
     return root
 
 
-def table(root: Path, split: bool = True) -> Path:
-    """Write labels.csv with images beside it."""
+def table(root: Path, split: bool = True, parts: tuple[str, ...] = ("train", "test")) -> Path:
+    """Write labels.csv with images beside it; every third is of the last of the parts, in turn."""
     lines = ["path,label,split" if split else "path,label"]
     for i in range(3 * PER_CLASS):
         photo(root / "images" / f"{i}.png", i)
-        part = ("train", "train", "test")[i % 3]
+        part = parts[1 + i // 6 % (len(parts) - 1)] if i % 3 == 2 else parts[0]
         lines.append(f"images/{i}.png,{'ab'[i // 3 % 2]}" + (f",{part}" if split else ""))
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
-def idx(root: Path, packed: bool = True) -> Path:
-    """Write the four files of Fashion-MNIST."""
+def tiny_imagenet(root: Path) -> Path:
+    """Write Tiny-ImageNet's layout: validation images by a table, test images without classes."""
+    rows = []
+    for c, name in enumerate(("n01443537", "n01629819")):
+        for i in range(PER_CLASS):
+            photo(root / "train" / name / "images" / f"{name}_{i}.JPEG", 1000 * c + i)
+            photo(root / "val/images" / f"val_{2 * i + c}.JPEG", 5000 + 1000 * c + i)
+            photo(root / "test/images" / f"test_{2 * i + c}.JPEG", 9000 + 1000 * c + i)
+            rows.append(f"val_{2 * i + c}.JPEG\t{name}\t0\t32\t44\t62")
+        (root / "train" / name / f"{name}_boxes.txt").write_text("a box for each image\n")
+    (root / "val/val_annotations.txt").write_text("\n".join(rows) + "\n")
+    (root / "words.txt").write_text("n01443537\tgoldfish\n")
+    return root
+
+
+def idx(root: Path, packed: bool = True, prefix: str = "", first: int = 0) -> Path:
+    """Write the four files of MNIST and its like; labels are from `first` to `first` + 9."""
     root.mkdir(parents=True, exist_ok=True)
-    for part, count, seed in (("train", 120, 0), ("t10k", 30, 1)):
-        images, labels = pixels(count, 28, 28, seed=seed), np.arange(count, dtype=np.uint8) % 10
+    for part, count, seed in ((f"{prefix}train", 120, 0), (f"{prefix}t10k", 30, 1)):
+        images = pixels(count, 28, 28, seed=seed)
+        labels = np.arange(count, dtype=np.uint8) % 10 + first
         for name, values in (("images-idx3", images), ("labels-idx1", labels)):
             header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
             path = root / f"{part}-{name}-ubyte{'.gz' if packed else ''}"
             content = header + values.tobytes()
             path.write_bytes(gzip.compress(content) if packed else content)
     return root
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Return, of the idx files in a folder, part and kind -> SHA-256 of the unpacked content."""
+    found = {}
+    for path in root.rglob("*ubyte*"):
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        found["-".join(path.name.split("-")[:2])] = hashlib.sha256(plain).hexdigest()
+    return found
 
 
 def cifar(root: Path, name: str, pickled: bool) -> Path:

@@ -1,6 +1,7 @@
 """Small exported networks for the registry's tests."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal
 
 
 def linear_model(
-    path: Path, dtype: int = TensorProto.UINT8, seed: int = 0, largest_pair: int = 0
+    path: Path,
+    dtype: int = TensorProto.UINT8,
+    seed: int = 0,
+    largest_pair: int = 0,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a one-layer classifier of 8x8x1 images that looks like the deployed graph."""
     weight = np.random.default_rng(seed).normal(size=(64, 10)).astype(np.float32)
@@ -32,5 +37,5 @@ def linear_model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     classes = json.dumps([f"digit {number}" for number in range(10)])
     entries = {PAIR_KEY: str(largest_pair), RUNTIME_KEY: "1.20.0", "classes": classes}
-    path.write_bytes(seal(model, entries))
+    path.write_bytes(seal(model, {**entries, **(metadata or {})}))
     return path

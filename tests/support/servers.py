@@ -33,11 +33,13 @@ class Server:
         """Return the end of what it has printed."""
         return self.log.read_text()[-2000:]
 
-    def post(self, body: bytes, headers: dict[str, str] = JSON) -> tuple[int, bytes]:
+    def post(
+        self, body: bytes, headers: dict[str, str] = JSON, path: str = "/invocations"
+    ) -> tuple[int, bytes]:
         """Return status and body of the answer to a POST."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
-            connection.request("POST", "/invocations", body, headers)
+            connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 

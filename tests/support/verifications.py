@@ -4,7 +4,13 @@ from rolekd.outputs import EvaluateMetrics, Outputs, Verification
 
 
 def save(
-    outputs: Outputs, *, size: int, images: int, teacher_accuracy: float = 0.5, bits: float = 2.0
+    outputs: Outputs,
+    *,
+    size: int,
+    images: int,
+    teacher_accuracy: float = 0.5,
+    bits: float = 2.0,
+    sha256: str = "ab",
 ) -> None:
     """Save the metrics of `evaluate` and the verification of a graph of `size` bytes."""
     EvaluateMetrics(
@@ -19,7 +25,7 @@ def save(
         parameters=10,
         bits_per_parameter=bits,
         bit_operations=10,
-        sha256="ab",
+        sha256=sha256,
         forms={},
         inexact=[],
     ).save(outputs.verification)

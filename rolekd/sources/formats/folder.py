@@ -1,90 +1,157 @@
 """A folder of photos: one folder for each class, divided by the user or by us."""
 
 import unicodedata
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from rolekd import files
 from rolekd.errors import InputError, few
+from rolekd.sources.decode import KINDS
 from rolekd.sources.files import ImageFiles, image_files, shown
-from rolekd.sources.source import Listing, check_class_name
+from rolekd.sources.source import Listing, check_class_name, part_of
 
-# what people call the folders of splits; a data set whose classes have these names is none
-_ROLES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+# Tiny-ImageNet's validation images lie in one folder, beside a table of name, class and box
+_ANNOTATIONS = "val_annotations.txt"
+_UNSORTED = "images"  # that folder's name
+_ANNOTATIONS_BYTES = 2**28
+
+
+@dataclass
+class _Part:
+    """The images of a split: class -> files; and what lies among them that is no image."""
+
+    images: dict[str, list[Path]] = field(default_factory=dict)
+    ignored: list[Path] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
 
 
 class ImageFolder(ImageFiles):
-    """`train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+    """`train/<class>/*`, `val/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-    Without `test`, `val` is the test split; with both, `val` is more to train on, since the
-    search divides the training images itself. Folders in a class folder belong to the class;
-    hidden files, and files without an image's suffix, are left out.
+    Without `val` or `test` some of train are drawn. Folders in a class folder belong to the class;
+    hidden files, files without an image's suffix, and links to folders, are left out. Of
+    Tiny-ImageNet, `val` is read by its annotations; a `test` without classes is left out.
     """
 
     def listing(self) -> Listing:
         """Return the files of all classes, sorted by split, class and name."""
-        training, test = _parts(self._root)
-        found = {part: _classes(part) for part in [*training, *test]}
-        classes = sorted({name for part in training for name in found[part]})
-        for part in test:
-            _require_same(found[part], classes, part)
+        folders = _parts(self._root)
+        parts = {name: _read(folder, name) for name, folder in folders.items()}
+        classes = sorted(parts["train"].images)
         paths: list[Path] = []
         labels: list[int] = []
-        ignored: list[str] = []
-        sizes = []
-        for parts in (training, test):
-            for part in parts:
-                ignored += map(shown, _loose(part))
-                for name, folder in sorted(found[part].items()):
-                    images, others = _files(folder)
-                    paths += images
-                    labels += [classes.index(name)] * len(images)
-                    ignored += map(shown, others)
-            sizes.append(len(paths))
+        places: dict[str, range] = {}
+        for name, part in parts.items():
+            _require_known(part, classes, folders[name])
+            begin = len(paths)
+            for of_class, images in sorted(part.images.items()):
+                paths += images
+                labels += [classes.index(of_class)] * len(images)
+            places[name] = range(begin, len(paths))
         self._paths = paths
+        test, validation = (
+            np.array(places[name], np.int64) if places.get(name) else None
+            for name in ("test", "val")
+        )
         return Listing(
             names=[shown(path) for path in paths],
             labels=np.array(labels, np.int64),
             classes=tuple(classes),
-            test=np.arange(*sizes, dtype=np.int64) if test else None,
-            ignored=tuple(ignored),
+            test=test,
+            validation=validation,
+            ignored=tuple(shown(path) for part in parts.values() for path in part.ignored),
+            linked=tuple(shown(path) for part in parts.values() for path in part.links),
         )
 
 
-def _parts(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders of classes to train on, and those to test on."""
-    train, test, val = root / "train", root / "test", root / "val"
-    names = [folder.name for folder in _subfolders(root)]
-    # a folder called train that holds images, not folders, is a class
-    if not (train.is_dir() and _subfolders(train)):
-        if names and all(name.lower() in _ROLES for name in names):
+def _parts(root: Path) -> dict[str, Path]:
+    """Return the folder of each split; one of classes alone is train."""
+    named: dict[str, Path] = {}
+    others = []
+    for folder in _subfolders(root):
+        part = part_of(folder.name)
+        if part is None:
+            others.append(folder.name)
+        elif part in named:
             raise InputError(
-                f"{root}: holds {', '.join(names)}, which are no classes; name them train, test "
-                "and val, and put the images of each class into one folder in each of them"
+                f"{root}: {named[part].name} and {folder.name} are both {part}; join them"
             )
-        return [root], []
-    others = sorted(set(names) - {part.name for part in (train, test, val)})
+        else:
+            named[part] = folder
+    # a folder called train that holds images, not folders, is a class
+    if "train" not in named or not _subfolders(named["train"]):
+        if named and not others:
+            raise InputError(
+                f"{root}: holds {', '.join(sorted(p.name for p in named.values()))}, which are no "
+                "classes; name them train, test and val, and put the images of each class into "
+                "one folder in each of them"
+            )
+        return {"train": root}
     if others:
         raise InputError(
             f"{root}: only train, test and val are read, not {few(others)}; "
             "rename or move what lies beside them"
         )
-    held = [part for part in (test, val) if part.is_dir()]
-    return [train, *held[1:]], held[:1]
+    return {part: named[part] for part in ("train", "val", "test") if part in named}
 
 
-def _loose(part: Path) -> list[Path]:
-    """Return the files that lie beside the folders of the classes."""
-    return sorted(p for p in part.iterdir() if p.is_file() and not p.name.startswith("."))
+def _read(folder: Path, part: str) -> _Part:
+    if part == "val" and (folder / _ANNOTATIONS).is_file():
+        return _annotated(folder)
+    inside = _subfolders(folder)
+    # without classes, as of a competition: there is nothing to test with
+    if part == "test" and [path.name for path in inside] in ([], [_UNSORTED]):
+        found = image_files(folder)
+        return _Part(ignored=found.images + found.others, links=found.links)
+    loose = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    read = _Part(ignored=loose)
+    for name, path in _classes(folder, inside).items():
+        images, others, links = image_files(path)
+        if not images:
+            raise InputError(f"{path}: holds no {KINDS} image; add some or remove the folder")
+        read.images[name] = images
+        read.ignored += others
+        read.links += links
+    return read
+
+
+def _annotated(folder: Path) -> _Part:
+    """Read a folder whose images have their classes in Tiny-ImageNet's table."""
+    table = folder / _ANNOTATIONS
+    try:
+        lines = files.read_bytes(table, _ANNOTATIONS_BYTES).decode().splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table}: cannot be read ({error}); fetch it again") from error
+    read = _Part()
+    faults = []
+    for number, line in enumerate(lines, 1):
+        name, *rest = line.split("\t")
+        if not rest or not name or Path(name).name != name:
+            faults.append(f"line {number}")
+            continue
+        read.images.setdefault(rest[0], []).append(folder / _UNSORTED / name)
+    if faults:
+        raise InputError(
+            f"{table}: {few(faults)}: no name of an image, a tab and a class; fetch it again"
+        )
+    for name in read.images:
+        check_class_name(name, table)
+    named = {path for paths in read.images.values() for path in paths}
+    found = image_files(folder)
+    read.links = found.links
+    read.ignored = [path for path in found.images + found.others if path not in named | {table}]
+    return read
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _classes(part: Path) -> dict[str, Path]:
+def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for folder in _subfolders(part):
+    for folder in folders:
         # the same name from a Mac and from elsewhere: composed and decomposed accents
         name = unicodedata.normalize("NFC", folder.name)
         check_class_name(name, shown(folder))
@@ -98,21 +165,14 @@ def _classes(part: Path) -> dict[str, Path]:
     return found
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    images, others = image_files(folder)
-    if not images:
+def _require_known(part: _Part, classes: list[str], folder: Path) -> None:
+    unknown = sorted(set(part.images) - set(classes))
+    if unknown:
+        lacking = sorted(set(classes) - set(part.images))
+        more = f", and {few(lacking)} only in train" if lacking else ""
         raise InputError(
-            f"{folder}: holds no JPEG, PNG, WebP or BMP image; add some or remove the folder"
-        )
-    return images, others
-
-
-def _require_same(found: dict[str, Path], classes: list[str], part: Path) -> None:
-    different = sorted(set(found) ^ set(classes))
-    if different:
-        raise InputError(
-            f"{part}: its classes are not those of train; only in one of them: "
-            f"{few(different)}; make them the same"
+            f"{folder}: its classes are not those of train; only here: {few(unknown)}{more}; "
+            "make them the same"
         )
 
 

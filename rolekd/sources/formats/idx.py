@@ -1,100 +1,261 @@
-"""Fashion-MNIST in the idx format of MNIST, with gzip or without."""
+"""Files in the idx format of MNIST, with gzip or without: Fashion-MNIST, and anybody's own."""
 
+import contextlib
 import gzip
+import hashlib
 import io
 import math
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rolekd import files
-from rolekd.data.dataset import Images
-from rolekd.errors import InputError
+from rolekd.data.dataset import Images, Indices
+from rolekd.errors import InputError, few
 from rolekd.sources.files import required_folder
-from rolekd.sources.source import Block, Listing, check_native_size
+from rolekd.sources.source import (
+    Block,
+    Listing,
+    check_class_name,
+    check_native_size,
+    part_of,
+)
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
-_SIDE = 28
-_CLASSES = (
-    "T-shirt or top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
 # the folder itself, and where torchvision puts the files
-_PLACES = (".", "raw", "FashionMNIST/raw")
-_PARTS = ("train", "t10k")
+_PLACES = (".", "raw", "FashionMNIST/raw", "MNIST/raw", "KMNIST/raw", "EMNIST/raw")
+_NAME = re.compile(r"(?P<prefix>.*?)(?P<part>[a-z0-9]+)-images[-.]idx3-ubyte(\.gz)?")
+_TEST = "t10k"  # MNIST's word
 _UNSIGNED_BYTE = 8  # the idx format's number for the type
-_MOST_BYTES = 2**27  # of a file, unpacked; the official ones have 47 million
+_MOST_BYTES = 2**30  # of a file, unpacked; EMNIST's largest has 547 million
+_NAMES_BYTES = 2**20
+_TRANSPOSED = "emnist-"  # these files hold columns where others hold rows
 
 
-class FashionMnist:
-    """A folder with the four files, as Debian's package and torchvision have them."""
+class _Part(NamedTuple):
+    """The two files of a split."""
+
+    name: str
+    images: Path
+    labels: Path
+
+
+class Idx:
+    """A folder with files of images and labels: `train-images-idx3-ubyte(.gz)` and its like.
+
+    Beside train there may be t10k (or test) and val; all may have a prefix, as EMNIST's have.
+    """
 
     def __init__(self, params: "DataParams") -> None:
-        check_native_size(params, _SIDE)
-        self._folder = _find(required_folder(params))
+        self._params = params
+        self._folder, self._parts = _find(required_folder(params), params)
+        self._shape = self._common_shape()
+        check_native_size(params, self._shape[0])
 
     def listing(self) -> Listing:
-        """Return the labels and the official test split."""
-        parts = [_read(self._folder, f"{part}-labels-idx1-ubyte", 1) for part in _PARTS]
-        labels = np.concatenate(parts).astype(np.int64)
+        """Return the labels, and the splits that have files of their own."""
+        parts = [_read(part.labels, 1, self._wanted(part.labels)) for part in self._parts]
+        numbers = np.concatenate(parts).astype(np.int64)
+        present = np.unique(numbers)
+        classes = self._classes(present)
+        ends = np.cumsum([len(part) for part in parts])
+        places = {
+            part_of(part.name, {_TEST: "test"}): np.arange(end - len(labels), end, dtype=np.int64)
+            for part, labels, end in zip(self._parts, parts, ends.tolist(), strict=True)
+        }
         return Listing(
             names=[
-                f"{p}[{i}]" for p, part in zip(_PARTS, parts, strict=True) for i in range(len(part))
+                f"{part.name}[{i}]"
+                for part, labels in zip(self._parts, parts, strict=True)
+                for i in range(len(labels))
             ],
-            labels=labels,
-            classes=_CLASSES,
-            test=np.arange(len(parts[0]), len(labels), dtype=np.int64),
+            labels=np.searchsorted(present, numbers).astype(np.int64),
+            classes=classes,
+            test=_or_none(places.get("test")),
+            validation=_or_none(places.get("val")),
         )
 
     def shape(self) -> tuple[int, int, int]:
-        """Return (28, 28, 1)."""
-        return _SIDE, _SIDE, 1
+        """Return the side of the images, twice, and 1 for gray."""
+        return self._shape
 
     def blocks(self) -> Iterator[Block]:
         """Yield the images, a file at a time."""
-        for part in _PARTS:
-            name = f"{part}-images-idx3-ubyte"
-            images = _read(self._folder, name, 3)
-            if images.shape[1:] != (_SIDE, _SIDE):
-                raise InputError(f"{self._folder / name}: images are not 28x28; fetch it again")
+        for part in self._parts:
+            images = _read(part.images, 3, self._wanted(part.images))
+            if part.images.name.startswith(_TRANSPOSED):
+                images = images.transpose(0, 2, 1)
             yield Block(images[..., np.newaxis])
 
+    def _wanted(self, path: Path) -> str | None:
+        """Return the SHA-256 that a file's content must have; None: any."""
+        del path
+        return None
 
-def _find(path: Path) -> Path:
+    def _classes(self, present: Indices) -> tuple[str, ...]:
+        """Return the names of the labels that occur."""
+        if self._params.idx.classes is None:
+            return tuple(map(str, present.tolist()))
+        path = self._params.path / self._params.idx.classes
+        names = _names(path)
+        lacking = [str(label) for label in present.tolist() if label not in names]
+        if lacking:
+            raise InputError(f"{path}: names no class for label {few(lacking)}; add a line each")
+        return tuple(names[label] for label in present.tolist())
+
+    def _common_shape(self) -> tuple[int, int, int]:
+        sizes = {part.images: _size(part.images) for part in self._parts}
+        first = next(iter(sizes.values()))
+        for path, size in sizes.items():
+            if size != first or size[0] != size[1]:
+                raise InputError(
+                    f"{path}: its images are {size[1]}x{size[0]}; all must be square, and of one "
+                    "size"
+                )
+        return *first, 1
+
+
+class FashionMnist(Idx):
+    """A folder with the four files, as Debian's package and torchvision have them."""
+
+    _CLASSES = (
+        "T-shirt or top", "Trouser", "Pullover", "Dress", "Coat",
+        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    )  # fmt: skip
+    # of the unpacked files; packages pack them anew
+    _CONTENTS: Mapping[str, str] = {
+        "train-images": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    }
+
+    def _wanted(self, path: Path) -> str | None:
+        return self._CONTENTS.get("-".join(re.split(r"[-.]", path.name)[:2]), "")
+
+    def _classes(self, present: Indices) -> tuple[str, ...]:
+        del present
+        return self._CLASSES
+
+
+def _or_none(indices: Indices | None) -> Indices | None:
+    return indices if indices is not None and len(indices) else None
+
+
+def _find(path: Path, params: "DataParams") -> tuple[Path, list[_Part]]:
+    """Return the folder with the files, and the files of each split, train first."""
     for place in _PLACES:
-        if any((path / place).glob("t10k-images-idx3-ubyte*")):
-            return path / place
+        folder = path / place
+        found = sorted(p for p in folder.glob("*-images*") if _NAME.fullmatch(p.name))
+        if found:
+            return folder, _parts(folder, found, params)
+    remedy = "put the files there, as MNIST names them"
+    if params.source == "fashion-mnist":
+        remedy = "rolekd download fashion-mnist fetches them"
     raise InputError(
-        f"data.path: {path} holds no t10k-images-idx3-ubyte(.gz) and its like; "
-        "rolekd download fashion-mnist fetches them"
+        f"data.path: {path} holds no train-images-idx3-ubyte(.gz) and its like; {remedy}"
     )
 
 
-def _read(folder: Path, name: str, dimensions: int) -> Images:
+def _parts(folder: Path, found: list[Path], params: "DataParams") -> list[_Part]:
+    sets: dict[str, dict[str, Path]] = {}
+    for path in found:
+        match = _NAME.fullmatch(path.name)
+        assert match is not None
+        role = part_of(match["part"], {_TEST: "test"})
+        if role is not None:  # a plain file goes before a packed one of the same name
+            sets.setdefault(match["prefix"], {}).setdefault(role, path)
+    wanted = params.idx.prefix
+    if wanted is None and len(sets) == 1:
+        wanted = next(iter(sets))
+    if wanted is None or wanted not in sets:
+        names = few(sorted(repr(name) for name in sets)) or "none"
+        raise InputError(
+            f"data.idx.prefix: {folder} holds files with the beginnings {names}; name one of them"
+        )
+    if "train" not in sets[wanted]:
+        raise InputError(
+            f"{folder}: no {wanted}train-images-idx3-ubyte(.gz), only "
+            f"{few([p.name for p in found])}; put it there"
+        )
+    return [
+        _Part(path.name[: path.name.index("-images")], path, _labels_beside(path))
+        for _, path in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
+    ]
+
+
+def _labels_beside(images: Path) -> Path:
+    """Return the file of the labels of a file of images, whether packed alike or not."""
+    plain = images.name.removesuffix(".gz").replace("-images", "-labels").replace("idx3", "idx1")
+    for name in (plain, f"{plain}.gz", plain.replace(".idx1", "-idx1")):
+        if (images.parent / name).exists():
+            return images.parent / name
+    return images.parent / (f"{plain}.gz" if images.suffix == ".gz" else plain)
+
+
+def _names(path: Path) -> dict[int, str]:
+    """Return label -> name of its class.
+
+    Names stand on a line each, in the order of the labels from 0; or, as in EMNIST's mappings, a
+    line has the label and the codes of the characters that it stands for.
+    """
+    try:
+        lines = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); write a class's name on each line, as UTF-8"
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if lines and all(re.fullmatch(r"\d{1,3}( \d{1,6})+", line) for line in lines):
+        coded = [list(map(int, line.split())) for line in lines]
+        names = {label: "".join(map(chr, codes)) for label, *codes in coded}
+    else:
+        names = dict(enumerate(lines))
+    for label, name in names.items():
+        check_class_name(name, f"{path}, label {label}")
+    if len(set(names.values())) < len(names):
+        raise InputError(f"{path}: two labels have the same name; give each its own")
+    return names
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return height and width of the images of a file, as its header says."""
+    with _opened(path) as content:
+        _, height, width = _header(content, 3, path)
+    return height, width
+
+
+def _read(path: Path, dimensions: int, sha256: str | None) -> Images:
     """Read an idx file of unsigned bytes.
 
     Two zero bytes, the type, the number of dimensions, each size as a big-endian 32-bit integer,
     then the values.
     """
-    plain, packed = folder / name, folder / f"{name}.gz"
-    path = plain if plain.is_file() else packed
+    with _opened(path) as content:
+        return _parse(content, dimensions, path, sha256)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open an idx file as it is unpacked; what goes wrong with it in the block is told."""
     try:
         with (
             files.open_regular(path, _MOST_BYTES) as file,
-            file if path is plain else gzip.open(file) as content,
+            gzip.open(file) if path.suffix == ".gz" else file as content,
         ):
-            return _parse(content, dimensions, path)
+            yield content
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
 
 
-def _parse(file: io.BufferedIOBase, dimensions: int, path: Path) -> Images:
+def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:
     magic = struct.unpack(">HBB", file.read(4))
     if magic != (0, _UNSIGNED_BYTE, dimensions):
         raise InputError(f"{path}: is no idx file of {dimensions} dimensions; fetch it again")
@@ -102,12 +263,26 @@ def _parse(file: io.BufferedIOBase, dimensions: int, path: Path) -> Images:
     count = math.prod(sizes)
     if count > _MOST_BYTES:
         raise InputError(f"{path}: says that it holds {count:,} values; fetch it again")
+    return sizes
+
+
+def _parse(file: io.BufferedIOBase, dimensions: int, path: Path, sha256: str | None) -> Images:
+    sizes = _header(file, dimensions, path)
+    count = math.prod(sizes)
     # one more than there should be: what is too long is told, and never read whole
     content = file.read(count + 1)
     if len(content) != count:
         more = "more" if len(content) > count else "less"
         raise InputError(f"{path}: holds {more} than its header says; fetch it again")
+    if sha256 is not None:
+        header = struct.pack(f">HBB{dimensions}I", 0, _UNSIGNED_BYTE, dimensions, *sizes)
+        found = hashlib.sha256(header + content).hexdigest()
+        if found != sha256:
+            raise InputError(
+                f"{path}: is not Fashion-MNIST's (SHA-256 {found[:12]}... of its content); "
+                "data.source: idx reads other files of this format"
+            )
     return np.frombuffer(content, np.uint8).reshape(sizes)
 
 
-SOURCES = {"fashion-mnist": FashionMnist}
+SOURCES = {"fashion-mnist": FashionMnist, "idx": Idx}

@@ -1,79 +1,129 @@
-"""A table of images: labels.csv with the columns path, label and, if there is one, split."""
+"""A table of images: a CSV file with columns for path, label and, if there is one, split."""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd import files
+from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
 from rolekd.sources.files import ImageFiles, shown
-from rolekd.sources.source import Listing, check_class_name
+from rolekd.sources.source import Listing, check_class_name, part_of
 
-TABLE = "labels.csv"
+if TYPE_CHECKING:
+    from rolekd.params import DataParams, TableParams
+
 _MOST_BYTES = 2**28  # about three million rows
-_SPLITS = ("train", "val", "test")
+_SEPARATORS = ",;\t|"
+
+_Row = tuple[str, str, str]  # path, label, and train, val or test
 
 
 class Table(ImageFiles):
-    """A folder with `labels.csv`, whose paths are relative to the folder.
+    """A folder with a table (`labels.csv`), whose paths are relative to the folder.
 
-    The column split says train, val or test. Rows of val are the test split where none says
-    test; otherwise they are more to train on.
+    `data.table` names another file, other columns, another separator, and another folder that
+    paths start from; they may be absolute, too. The column split says train, val or test.
     """
+
+    def __init__(self, params: "DataParams") -> None:
+        super().__init__(params)
+        self._table = params.table
+        self._file = self._root / params.table.file
+        if self._table.root is not None and not self._table.root.is_dir():
+            raise InputError(
+                f"data.table.root: {self._table.root} is no folder; name the one that paths start "
+                "from, or null"
+            )
 
     def listing(self) -> Listing:
         """Return the rows, in their order."""
-        rows = _read(self._root / TABLE)
+        rows = _read(self._file, self._table)
         classes = sorted({label for _, label, _ in rows})
         index = {name: number for number, name in enumerate(classes)}
-        splits = np.array([split for _, _, split in rows])
-        held = [s for s in ("test", "val") if (splits == s).any()]
-        self._paths = [self._root / path for path, _, _ in rows]
-        test = np.flatnonzero(splits == held[0]).astype(np.int64) if held else None
         labels = np.array([index[label] for _, label, _ in rows], np.int64)
-        if test is not None:
-            _require_trained(np.delete(labels, test), classes, self._root / TABLE)
-        return Listing([shown(path) for path in self._paths], labels, tuple(classes), test)
+        parts = np.array([part for _, _, part in rows])
+        start = self._table.root or self._root
+        self._paths = [start / path for path, _, _ in rows]
+        _require_trained(labels[parts == "train"], classes, self._file)
+        inside = self._root.absolute()
+        return Listing(
+            names=[shown(path) for path in self._paths],
+            labels=labels,
+            classes=tuple(classes),
+            test=_places(parts, "test"),
+            validation=_places(parts, "val"),
+            outside=sum(not path.absolute().is_relative_to(inside) for path in self._paths),
+        )
 
 
-def _read(path: Path) -> list[tuple[str, str, str]]:
+def _places(parts: "np.ndarray[tuple[int], np.dtype[np.str_]]", part: str) -> Indices | None:
+    found = np.flatnonzero(parts == part).astype(np.int64)
+    return found if len(found) else None
+
+
+def _read(path: Path, columns: "TableParams") -> list[_Row]:
+    rows: list[_Row] = []
+    faults: list[str] = []
     try:
         with (
             files.open_regular(path, _MOST_BYTES) as binary,
             io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file,
         ):
-            reader = csv.DictReader(file, strict=True)
-            missing = {"path", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"{path}: has no column {', '.join(sorted(missing))}; "
-                    "its first line must name the columns path, label and perhaps split"
-                )
-            rows = [_row(row, f"{path}, line {reader.line_num}") for row in reader]
+            reader = csv.DictReader(file, strict=True, delimiter=columns.delimiter)
+            _require_columns(reader.fieldnames or (), columns, path)
+            for row in reader:
+                try:
+                    rows.append(_row(row, columns, f"line {reader.line_num}"))
+                except InputError as error:
+                    faults.append(str(error))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); write it as UTF-8 CSV") from error
+    if faults:
+        count = f"{len(faults)} faulty rows: " if len(faults) > 1 else ""
+        raise InputError(f"{path}, {count}{few(faults, separator=' | ')}")
     if not rows:
         raise InputError(f"{path}: has no rows; list the images")
     return rows
 
 
-def _row(row: dict[str, str | None], origin: str) -> tuple[str, str, str]:
-    path, label = row["path"] or "", (row["label"] or "").strip()
-    if not path or Path(path).is_absolute() or ".." in Path(path).parts:
+def _require_columns(names: Sequence[str], columns: "TableParams", path: Path) -> None:
+    keys = {"path": columns.path, "label": columns.label}
+    missing = {key: name for key, name in keys.items() if name not in names}
+    if not missing:
+        return
+    header = "".join(names)
+    other = next((s for s in _SEPARATORS if s != columns.delimiter and s in header), None)
+    remedy = f"name the right ones in data.table.{' and data.table.'.join(missing)}"
+    if len(names) == 1 and other is not None:
+        remedy = f"set data.table.delimiter to {other!r}"
+    raise InputError(
+        f"{path}: has no column {', '.join(missing.values())}, but {few(list(names)) or 'none'}; "
+        f"{remedy}"
+    )
+
+
+def _row(row: dict[str, str | None], columns: "TableParams", origin: str) -> _Row:
+    path, label = row[columns.path] or "", (row[columns.label] or "").strip()
+    if not path or ".." in Path(path).parts:
         # DVC watches the folder: what lies outside could change unseen
-        raise InputError(f"{origin}: path {path!r} is not inside the folder; put the image there")
+        raise InputError(
+            f"{origin}: path {path!r} is not inside the folder; put the image there, or write an "
+            "absolute path"
+        )
     check_class_name(label, origin)
-    split = row.get("split", "train")
-    if split not in _SPLITS:
+    split = "train" if columns.split not in row else row[columns.split] or ""
+    part = part_of(split)
+    if part is None:
         raise InputError(f"{origin}: split {split!r}; write train, val or test")
-    return path, label, str(split)
+    return path, label, part
 
 
-def _require_trained(
-    labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", classes: list[str], path: Path
-) -> None:
+def _require_trained(labels: Labels, classes: list[str], path: Path) -> None:
     absent = sorted(set(range(len(classes))) - set(labels.tolist()))
     if absent:
         names = few([classes[i] for i in absent])

@@ -80,9 +80,13 @@ class Target:
             _file(rgba.convert("RGB"), "JPEG", exif=exif, progressive=True),
             *(_file(rgba, "WEBP", lossless=lossless) for lossless in (True, False)),
             *(_file(rgba.convert(mode), "BMP") for mode in ("1", "L", "P", "RGB")),
+            *(_file(rgba.convert(mode), "TIFF") for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK")),
+            _file(rgba.convert("RGB"), "TIFF", compression="tiff_lzw"),
+            *(_file(rgba.convert(mode), "GIF") for mode in ("L", "P", "RGBA")),
+            _file(rgba, "AVIF"),
         ]
         self._good = self._examples[4]
-        gif = _file(rgba.convert("P"), "GIF")
+        netpbm = _file(rgba.convert("RGB"), "PPM")
         large = Image.new("RGB", (16_000, 5_500))
         self.named: Mapping[str, Case] = {
             "a large PNG with transparency": self._with(_bomb(9_400, 9_400, 8, 6, 4)),
@@ -98,7 +102,9 @@ class Target:
             "a large BMP": self._with(
                 b"BM" + bytes(8) + struct.pack("<IIiiHH", 54, 40, 9_400, 9_400, 1, 24) + bytes(24)
             ),
-            "a GIF": self._with(gif),
+            "a PPM": self._with(netpbm),
+            "a large TIFF": self._with(_file(large, "TIFF", compression="tiff_lzw")),
+            "a large GIF": self._with(_file(Image.new("L", large.size), "GIF")),
             "nothing": self._with(b""),
             "a text": self._with(b"x" * 1000),
             "a name of 300 characters": self._with(self._good) | {ALSO: b"x" * 300 + b".png"},
@@ -130,7 +136,7 @@ class Target:
         found = list(classify(_Network(), expand(names), resize=True))  # type: ignore[arg-type]
         assert found[-1].label is not None, "the good image was not answered"
         ours = found[-2]
-        pixels, faults = decode.decode([folder / FILE], SIDE, 3)
+        pixels, faults, _ = decode.decode([folder / FILE], SIDE, 3)
         assert (ours.error is None) == (not faults), f"{ours.error} but {faults}"
         if ours.error is not None:
             raise Refused(f"{FILE}: {ours.error}")

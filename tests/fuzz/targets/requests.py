@@ -1,6 +1,7 @@
 """Requests to the serving application: refused in one sentence, or answered as the network says."""
 
 import asyncio
+import io
 import json
 import random
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fuzz import mutations
 from fuzz.harness import Case, Refused
@@ -16,6 +18,7 @@ from fuzz.targets import graphs
 from rolekd.export import session
 from rolekd.registry import serving
 from rolekd.registry.connections import Limits
+from rolekd.sources import images
 
 BODY, HEAD = "body", "head.json"
 LIMITS = Limits(body=8 << 20, connections=8, seconds=20.0)
@@ -25,8 +28,20 @@ _TYPES = (
     *("text/csv", "text/plain", "application/vnd.apache.parquet", "multipart/form-data", ""),
     *("image/png", "application/json; x", "\x1b[31m", "application/json\r\nx: y", "a" * 10_000),
 )
+_CLASSIFY = "/classify"
+_BOUNDARY = b"a-line-between"
 _PATHS = (
-    *("/invocations", "/ping", "/health", "/version", "/", "/docs", "/openapi.json", "/redoc"),
+    *(
+        "/invocations",
+        "/classify",
+        "/ping",
+        "/health",
+        "/version",
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/redoc",
+    ),
     *("/invocations/", "/invocations?x=1", "/../etc/passwd", "/\x00", "/%2e%2e", "/metrics"),
 )
 
@@ -51,6 +66,14 @@ class Target:
             {"instances": array},
             {"instances": [{"image": image} for image in array]},
         ]
+        file = io.BytesIO()
+        Image.fromarray(self._images[0, ..., 0]).save(file, "PNG")
+        self._photo = file.getvalue()
+        part = b'--%s\r\nContent-Disposition: form-data; name="i"; filename="%s"\r\n\r\n%s\r\n'
+        self._form = b"".join(
+            part % (_BOUNDARY, name, self._photo) for name in (b"one.png", b"two.png")
+        )
+        self._form += b"--%s--\r\n" % _BOUNDARY
         columns = ",".join(str(number) for number in range(20_000)).encode()
         bodies = {
             "empty lists": b'{"inputs": [' + b"[]," * 2_700_000 + b"[]]}",
@@ -74,12 +97,22 @@ class Target:
             "a CSV of columns": _case(columns, {"headers": {"content-type": "text/csv"}}),
             "a broken CSV": _case(b'a,b\n1,2,3\n"', {"headers": {"content-type": "text/csv"}}),
             "a large body": _case(b'"' + b"x" * 9_000_000 + b'"', {}),
+            "a photo": _photo(self._photo),
+            "a form": _form(self._form),
+            "a form of many files": _form(self._form[: self._form.index(b"--", 2)] * 10_000),
+            "a form of blank lines": _form(b"--%s\r\n" % _BOUNDARY + b"\r\n" * 3_000_000),
+            "a form of headers": _form(b"--%s\r\n" % _BOUNDARY + b"a: b\r\n" * 1_000_000),
+            "a form of blanks": _form((b"\r\n--%s" % _BOUNDARY + b" " * 1000) * 7_000),
             "their documentation": _case(b"", {"method": "GET", "path": "/docs"}),
             "their description": _case(b"", {"method": "GET", "path": "/openapi.json"}),
         }
 
     def case(self, chance: random.Random) -> Case:
         """Return a request, damaged."""
+        if chance.random() < 0.3:
+            if chance.random() < 0.3:
+                return _photo(mutations.in_bytes(self._photo, chance))
+            return _form(mutations.in_bytes(self._form, chance))
         value = chance.choice(self._bodies)
         head: dict[str, Any] = {}
         if chance.random() < 0.15:
@@ -104,12 +137,21 @@ class Target:
             assert 'File "' not in text, "a trace"
             raise Refused(str(status) if head["method"] == "HEAD" or not text else text.strip())
         assert status == 200, f"status {status}"
-        if head["method"] == "POST":
+        if head["path"] == _CLASSIFY:
+            told = json.loads(text)["predictions"]
+            assert all(np.isclose(sum(one["probabilities"].values()), 1) for one in told)
+            if "image/png" in head["headers"].values():
+                pixels = images.read(io.BytesIO(body), 8, 1)
+                wanted = self._network(pixels[np.newaxis])[1].max()
+                assert np.isclose(told[0]["probability"], wanted, atol=1e-6), "not what it says"
+        elif head["method"] == "POST":
             found = json.loads(text)["predictions"]["logits"]
             wanted = self._network(_images(json.loads(body)))[0]
             assert found == wanted.tolist(), "not what the network says"
         else:
-            assert head["path"] in ("/ping", "/health", "/version"), f"{head['path']} is answered"
+            assert head["path"] in ("/", "/ping", "/health", "/version"), (
+                f"{head['path']} is answered"
+            )
         return text
 
     async def _ask(self, head: dict[str, Any], body: bytes) -> tuple[int, bytes]:
@@ -148,6 +190,15 @@ class Target:
 
 def _case(body: bytes, head: dict[str, Any]) -> Case:
     return {BODY: body, HEAD: json.dumps({**_JSON, **head}).encode()}
+
+
+def _photo(body: bytes) -> Case:
+    return _case(body, {"path": _CLASSIFY, "headers": {"content-type": "image/png"}})
+
+
+def _form(body: bytes) -> Case:
+    kind = f"multipart/form-data; boundary={_BOUNDARY.decode()}"
+    return _case(body, {"path": _CLASSIFY, "headers": {"content-type": kind}})
 
 
 def _images(value: Any) -> np.ndarray[Any, Any]:

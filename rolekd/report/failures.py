@@ -1,0 +1,197 @@
+"""Where a run failed, in sentences: what went wrong, by which number, and what to do about it.
+
+A comparison of arms says nothing if their networks learned nothing. Each line is one failure.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rolekd.errors import few
+from rolekd.params import Role, TeacherName, teacher_name
+from rolekd.report import exact, findings
+from rolekd.report.tables import CONFIDENCE, Evaluation, Floats, Integers
+
+if TYPE_CHECKING:
+    from rolekd.data.dataset import Dataset
+    from rolekd.params import Params
+
+# of the way from naming the largest class to all training images right
+_HALF_WAY = 0.5
+# of the highest learning rate, at the end of a training
+_FELL = 0.5
+# percentage points: a search that cannot tell larger differences from chance decides nothing
+_COARSEST = 10.0
+_USUAL_ACCURACY = 0.9  # for that: of what accuracies the differences are
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has left that failures show in.
+
+    Attributes:
+        params: Of the run.
+        dataset: Its data.
+        evaluation: The arms on the test images.
+        students: Arm -> logits [seeds, images, classes].
+        teachers: Name -> logits [images, classes].
+        epochs: Arm, or what a teacher is called beside the arms -> rows of its epochs.
+        searched: Roles whose schedules were searched.
+    """
+
+    params: "Params"
+    dataset: "Dataset"
+    evaluation: Evaluation
+    students: Mapping[str, Floats]
+    teachers: Mapping[TeacherName, Floats]
+    epochs: Mapping[str, Sequence[Mapping[str, Any]]]
+    searched: Sequence[Role]
+
+    @property
+    def labels(self) -> Integers:
+        """The classes of the test images."""
+        return self.dataset.split("test")[1]
+
+
+def failures(run: Run) -> list[str]:
+    """Return a line for each failure; none is the rule."""
+    return [
+        *_teachers_at_chance(run),
+        *findings.collapses(run.evaluation),
+        *_students_at_chance(run),
+        *_worse_teacher(run),
+        *_little_learned(run),
+        *_constant_rates(run),
+        *_few_validation_images(run),
+    ]
+
+
+def _teachers_at_chance(run: Run) -> Iterator[str]:
+    for name, logits in run.teachers.items():
+        predicted, shown = logits.argmax(-1), _capital(teacher_name(name))
+        remedy = "lower teacher.training.learning_rate, or raise teacher.training.epochs"
+        if len(np.unique(predicted)) == 1 < len(np.unique(run.labels)):
+            yield f"{shown}: collapsed to one class, and teaches nothing; {remedy}."
+        elif _is_at_chance(run, predicted):
+            found = f"{100 * np.mean(predicted == run.labels):.1f} %"
+            yield f"{shown}: {found}, {_chance(run)}, and teaches nothing; {remedy}."
+
+
+def _students_at_chance(run: Run) -> Iterator[str]:
+    for arm in run.evaluation.arms:
+        predicted = run.students[arm.name].argmax(-1)
+        seeds = [
+            seed
+            for seed, one in enumerate(predicted)
+            if seed not in arm.collapsed and _is_at_chance(run, one)
+        ]
+        if seeds:
+            yield (
+                f"{arm.name}: {100 * arm.mean:.1f} %, {_chance(run)}, with {len(seeds)} of "
+                f"{len(predicted)} seeds; lower student.training.learning_rate, raise "
+                "student.training.epochs or student.bits, or look whether the labels are right."
+            )
+
+
+def _is_at_chance(run: Run, predicted: Integers) -> bool:
+    return exact.chance_p_value(predicted == run.labels, run.labels) >= 1 - CONFIDENCE
+
+
+def _chance(run: Run) -> str:
+    share = exact.largest_share(run.labels)
+    return f"not clearly above the {100 * share:.1f} % of naming the largest class"
+
+
+def _worse_teacher(run: Run) -> Iterator[str]:
+    """Compare the exported student, its arm's first seed, with the teacher that it learned from."""
+    compare = run.params.compare
+    name = run.evaluation.compare.export
+    arm = compare.arms[name]
+    if not arm.distilled or arm.teacher not in run.teachers:
+        return
+    student, teacher = (
+        one.argmax(-1) == run.labels for one in (run.students[name][0], run.teachers[arm.teacher])
+    )
+    p_value = exact.worse_p_value(teacher, student)
+    if p_value < 1 - CONFIDENCE:
+        yield (
+            f"{_capital(teacher_name(arm.teacher))}: {100 * teacher.mean():.1f} %, clearly below "
+            f"its student {name} with {100 * student.mean():.1f} % (exact paired test, p = "
+            f"{p_value:.2g}), and holds it back; raise teacher.training.epochs, or take a larger "
+            "teacher.model."
+        )
+
+
+def _little_learned(run: Run) -> Iterator[str]:
+    base = exact.largest_share(run.dataset.split("train")[1])
+    least = base + _HALF_WAY * (1 - base)
+    for role, names in _trained(run).items():
+        last = {name: _last(run.epochs[name], "accuracy") for name in names if run.epochs.get(name)}
+        low = {name: value for name, value in last.items() if value is not None and value < least}
+        if low:
+            found = few([f"{name} {100 * value:.0f} %" for name, value in low.items()])
+            epochs = getattr(run.params, role).training.epochs
+            yield (
+                f"Training accuracy of the {role} far below all right after {epochs} epochs "
+                f"({found}; half-way from chance is {100 * least:.0f} %): raise "
+                f"{role}.training.epochs, take a larger {role}.model, or weaker augmentation."
+            )
+
+
+def _constant_rates(run: Run) -> Iterator[str]:
+    for role, names in _trained(run).items():
+        training = getattr(run.params, role).training
+        rates = [_last(run.epochs.get(name, ()), "learning_rate") for name in names]
+        if any(rate is not None and rate > _FELL * training.learning_rate for rate in rates):
+            yield (
+                f"The learning rate of the {role} never fell: {training.epochs} epochs with the "
+                f"schedule {training.schedule}; raise {role}.training.epochs, or take the schedule "
+                "one-cycle or cosine."
+            )
+
+
+def _few_validation_images(run: Run) -> Iterator[str]:
+    if not run.searched:
+        return
+    splits, final = run.dataset.splits, run.params.search.confirm
+    images, seeds = len(splits["search_val"]), 1
+    if final is not None:
+        seeds = final.rungs[-1][1]
+        if not run.dataset.own_validation:
+            images = round(final.validation_fraction * (images + len(splits["search_train"])))
+    variance = 2 * _USUAL_ACCURACY * (1 - _USUAL_ACCURACY) / max(images * seeds, 1)
+    points = 200 * math.sqrt(variance)
+    if points > _COARSEST:
+        times = "once" if seeds == 1 else f"{seeds} times"
+        key = "search.confirm.validation_fraction" if final else "data.search_validation_fraction"
+        own = run.dataset.own_validation
+        remedy = "add validation images" if own else f"raise {key}, or add images"
+        yield (
+            f"The searches measured on {images} validation images, {times} each: differences "
+            f"below about {points:.0f} points are chance, and so is what they chose; {remedy}, or "
+            "compare arms without a search."
+        )
+
+
+def _trained(run: Run) -> dict[Role, list[str]]:
+    """Return role -> names, in the epochs, of its trainings."""
+    return {
+        "teacher": [teacher_name(name) for name in run.teachers],
+        "student": list(run.students),
+    }
+
+
+def _last(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
+    """Return the mean, over the seeds, of a column in the last epoch; None where there is none."""
+    if not rows or not rows[0].get(column):
+        return None
+    end = max(int(row["epoch"]) for row in rows)
+    return mean(float(row[column]) for row in rows if int(row["epoch"]) == end)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
