@@ -35,6 +35,7 @@ _COMMANDS = {
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
     "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
     "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),
+    "weights": ("rolekd.cli.weights", "weights", "Import weights that networks begin with."),
     "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
 }
 

@@ -38,6 +38,7 @@ class Dataset:
         std: Standard deviation of the train split's pixels, per channel, in 0..1.
         digest: SHA-256 of all of the above.
         balance: Batches show each class equally often, whatever its share of the images.
+        folder: Where it was read from; None: nowhere.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     std: tuple[float, ...]
     digest: str
     balance: bool = False
+    folder: Path | None = None
 
     @property
     def fill(self) -> tuple[int, ...]:
@@ -64,6 +66,12 @@ class Dataset:
     def channels(self) -> int:
         """1 for grayscale, 3 for RGB."""
         return int(self.images.shape[3])
+
+    def beside(self, *parts: str) -> Path:
+        """Return the path of a file that was laid beside the data set for those who train on it."""
+        if self.folder is None:
+            raise InputError(f"data {self.name}: has no folder, so {'/'.join(parts)} is nowhere")
+        return self.folder.parent.joinpath(*parts)
 
     def split(self, name: str) -> tuple[Images, Labels]:
         """Return images [n, H, W, C] and labels [n] of one split."""
@@ -168,6 +176,7 @@ def load(folder: Path | str) -> Dataset:
         std=tuple(about["std"]),
         digest=about["digest"],
         balance=about["balance"],
+        folder=folder,
     )
 
 

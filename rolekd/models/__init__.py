@@ -12,8 +12,11 @@ __all__ = [
     "build",
     "copy_matching",
     "default_taps",
+    "external",
     "features",
     "folded",
+    "normalized",
+    "stems",
     "weights",
     "zoo",
 ]
