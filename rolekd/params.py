@@ -291,12 +291,13 @@ class StudentParams(Section):
     )
     overrides: dict[str, Bits | Literal["float"]] = Field(
         {},
-        description="path of a convolution, or pattern of paths -> bits of its weights and input, "
-        "or float",
+        description="path of a convolution or hidden linear layer, or pattern of paths -> bits of "
+        "its weights and input, or float",
     )
     ends: Ends = Field(
         "float",
-        description="first convolution and classifier: float, or 8 bits of weights and inputs",
+        description="first convolution and last linear layer: float, or 8 bits of weights and "
+        "inputs",
     )
     damping: Weight = Field(
         0.0,

@@ -10,6 +10,7 @@ __all__ = [
     "Taps",
     "as_products",
     "build",
+    "catalogue",
     "copy_matching",
     "default_taps",
     "external",

@@ -97,7 +97,7 @@ def test_the_shape_is_that_of_the_prepared_data_unless_they_are_others(
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"overrides": {"stage9.*": 4}}, "no such convolution; choose one of conv1"),
+        ({"overrides": {"stage9.*": 4}}, "no such layer; choose one of conv1"),
         (
             {"model": {"name": "torchvision:squeezenet1_1"}},
             r"student\.model torchvision:squeezenet1_1: layer cat \(cat\): has no integer form",
