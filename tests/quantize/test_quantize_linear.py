@@ -125,7 +125,8 @@ def test_a_mobilenet_of_four_bits_is_a_small_file(ends: object, tmp_path: Path) 
     low = convert(network, weight_bits=4, activation_bits=4, quantizer="lsq", ends=ends)
     with torch.no_grad():
         low.train()(torch.randn(4, 3, 96, 96))
-    lowered = lower(low.eval(), mean=MIDDLE, std=MIDDLE, image_size=(96, 96))
+    half = (0.5, 0.5, 0.5)
+    lowered = lower(low.eval(), mean=half, std=half, image_size=(96, 96))
     path = tmp_path / "net.onnx"
     made = export(
         lowered, path, classes=list("0123456789"), target="cpu", resize=False, metadata={}
