@@ -110,12 +110,14 @@ def _training(**changes: Any) -> Any:
 
 
 def _teacher(width: int) -> Any:
-    return SimpleNamespace(model=SimpleNamespace(name="resnet18", width=width))
+    return SimpleNamespace(
+        model=SimpleNamespace(name="resnet18", width=width), weights=None, train=True
+    )
 
 
 def _student(width: int) -> Any:
     return SimpleNamespace(
-        model=SimpleNamespace(name="resnet18", width=width),
+        model=SimpleNamespace(name="resnet18", width=width), weights=None,
         quantizer="dorefa", bits=2, activation_bits=None, residual="quantized", overrides={},
         damping=0.0, ends="float",
     )  # fmt: skip
@@ -305,7 +307,9 @@ def paper(setting: Setting) -> dict[str, Any]:
 
 def _small(setting: Setting, seed: int, policy: Policy) -> Training:
     dataset = _data(640, side=8, channels=1, classes=10)
-    params: Any = SimpleNamespace(model=SimpleNamespace(name="resnet8", width=8))
+    params: Any = SimpleNamespace(
+        model=SimpleNamespace(name="resnet8", width=8), weights=None, train=True
+    )
     network, _ = roles.teacher(params, dataset, seed)
     params = _training(epochs=4, batch_size=64, learning_rate=1e-2)
     return _begin(network, Objective(), dataset, setting, params, seed, policy)

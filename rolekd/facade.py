@@ -506,7 +506,7 @@ def _augmentation(given: Augmentation) -> NamedAugmentation:
 
 def _check(params: Params, data: Dataset) -> None:
     checks.check(params)
-    fits.check(params, data.image_size, len(data.splits["train"]))
+    fits.check(params, data.image_size, data.sizes)
 
 
 def _teacher_of(teacher: Network | None, data: Dataset, what: str) -> Network:

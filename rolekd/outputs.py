@@ -4,6 +4,8 @@ Data sets, schedules and weights have formats of their own, in the packages that
 everything else that one stage writes and another reads is declared here.
 """
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from rolekd import files
 from rolekd.errors import InputError
-from rolekd.params import Role, TeacherName
+from rolekd.params import Params, Role, TeacherName
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Outputs:
     def quality(self) -> Path:
         """What prepare found out about the data."""
         return self.data / "quality.json"
+
+    def pretrained(self, role: Role) -> Path:
+        """The weights that a role's network begins with; without any it begins with fresh ones."""
+        return self.root / "pretrained" / f"{role}.safetensors"
+
+    def copy_pretrained(self, params: Params, roles: Iterable[Role], folder: Path) -> None:
+        """Lay the weights that networks begin with into a folder that stands for this one."""
+        for role in roles:
+            if getattr(params, role).weights is not None:
+                target = Outputs(folder).pretrained(role)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.pretrained(role), target)
 
     def metrics(self, stage: str, variant: str | None = None) -> Path:
         """The few numbers of a stage, which DVC compares between runs."""
@@ -50,7 +64,11 @@ class Outputs:
 
     def searched(self) -> list[Role]:
         """The roles whose schedules were searched: those that an arm asked for."""
-        return [role for role in get_args(Role) if _has_content(self.schedule(role))]
+        return [role for role in get_args(Role) if self.was_searched(role)]
+
+    def was_searched(self, role: Role) -> bool:
+        """Return whether a role's schedule was searched, once its stage has run."""
+        return _has_content(self.schedule(role))
 
     def lineage(self, role: Role) -> Path:
         """The winner of a search and its ancestors."""

@@ -149,7 +149,7 @@ class DataParams(Section):
     path: Path = Field(
         Path("data/raw/digits"), strict=False, description="folder of the raw data; DVC watches it"
     )
-    image_size: Side | None = Field(
+    image_size: Annotated[int, Field(ge=1, le=256)] | None = Field(
         None, description="side in pixels; null: as the source has it; image files need one"
     )
     channels: Channels | None = Field(None, description="of image files: 1 gray, 3 RGB; null: RGB")
@@ -191,17 +191,22 @@ class BaseAugmentParams(Section):
 
 
 class ModelParams(Section):
-    """A network by name and width."""
+    """A network by name, and by width where it has one."""
 
     name: str = "resnet8"
-    width: Width = Field(16, description="channels of the first stage; later stages double it")
+    width: Width | None = Field(
+        None,
+        description="channels of the first stage, which later stages multiply; null: 16, or none "
+        "where a network has none, as torchvision's",
+    )
 
 
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
     epochs: Epochs = 40
-    batch_size: Images = Field(
+    # BatchNorm has no statistics of one image
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = Field(
         32,
         description="images of an optimiser step, of all processes; at most those to train on",
     )
@@ -279,7 +284,15 @@ class TrainingParams(Section):
 class TeacherParams(Section):
     """The full-precision network that teaches."""
 
-    model: ModelParams = ModelParams()
+    model: ModelParams = ModelParams(width=16)
+    weights: str | None = Field(
+        None,
+        description="it begins with: weights/FILE.safetensors, or torchvision:NAME from torch's "
+        "cache; null: fresh ones",
+    )
+    train: bool = Field(
+        True, description="false: weights are a trained teacher's, taken as they are; no search"
+    )
     training: TrainingParams = TrainingParams()
 
     @model_validator(mode="after")
@@ -290,11 +303,21 @@ class TeacherParams(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _taken_has_weights(self) -> "TeacherParams":
+        if not self.train and self.weights is None:
+            raise ValueError("train: false, but weights names none; name them, or set it to true")
+        return self
+
 
 class StudentParams(Section):
     """The low-bit network that learns from the teacher."""
 
     model: ModelParams = ModelParams(name="resnet8", width=8)
+    weights: str | None = Field(
+        None,
+        description="as the teacher's; every student begins with them, whatever arms start from",
+    )
     quantizer: Literal["dorefa", "lsq"] = Field("lsq", description="lsq: learned step sizes")
     bits: Bits = Field(2, description="of weights, and of activations unless named apart")
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
@@ -303,12 +326,13 @@ class StudentParams(Section):
     )
     overrides: dict[str, Bits | Literal["float"]] = Field(
         {},
-        description="path of a convolution, or pattern of paths -> bits of its weights and input, "
-        "or float",
+        description="path of a convolution or hidden linear layer, or pattern of paths -> bits of "
+        "its weights and input, or float",
     )
     ends: Ends = Field(
         "float",
-        description="first convolution and classifier: float, or 8 bits of weights and inputs",
+        description="first convolution and last linear layer: float, or 8 bits of weights and "
+        "inputs",
     )
     damping: Weight = Field(
         0.0,
@@ -755,6 +779,17 @@ class Params(Section):
                 "compare.export: confirmed, but search.confirm is null; name an arm, or the rungs "
                 "of a final"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _students_begin_alike(self) -> "Params":
+        if self.student.weights is not None:
+            starts = {arm.starts_from for arm in self.compare.arms.values()}
+            if len(starts) > 1:
+                raise ValueError(
+                    "student.weights: every student begins with them, but compare.arms differ in "
+                    "starts_from; give all arms the same"
+                )
         return self
 
     @model_validator(mode="after")

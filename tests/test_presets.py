@@ -12,10 +12,11 @@ from rolekd.errors import InputError
 from rolekd.models.zoo import build
 from rolekd.params import Params, parse
 from rolekd.sources import SOURCES
+from rolekd.stages.estimate import work
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"digits", "fashion-mnist", "cifar10-small", "cifar10-paper", "cifar100-paper"}
-NAMES |= {"image-folder"}
+NAMES |= {"image-folder", "one-student", "photos-96", "photos-224"}
 
 
 def _keys(value: object) -> object:
@@ -41,6 +42,9 @@ def test_a_preset_is_complete_valid_and_names_what_exists(name):
         else:
             if section == "search" and content[section]["confirm"] is None:
                 expected[section]["confirm"] = None  # the paper has no final
+            if name == "one-student" and section == "compare":
+                arms = expected[section]["arms"]
+                expected[section]["arms"] = {"kd-randaugment": arms["kd-randaugment"]}
             assert _keys(content[section]) == expected[section], section
     assert values.data.source in SOURCES
     assert set(registry.resolve(values.distill.loss)) <= set(registry.LOSSES)
@@ -56,8 +60,8 @@ def test_params_yaml_is_the_preset_digits():
 
 def test_a_preset_is_put_to_use_and_exchanged(tmp_path):
     path = tmp_path / "params.yaml"
-    presets.use("digits", path)
-    presets.use("cifar10-small", path)
+    presets.use(["digits"], path)
+    presets.use(["cifar10-small"], path)
     assert path.read_text() == presets.find("cifar10-small").text
     assert [p.name for p in tmp_path.iterdir()] == ["params.yaml"]
 
@@ -66,16 +70,47 @@ def test_changed_parameters_are_kept_unless_forced(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(presets.find("digits").text + "# mine\n")
     with pytest.raises(InputError, match="has local changes; back it up"):
-        presets.use("cifar10-small", path)
+        presets.use(["cifar10-small"], path)
     assert path.read_text().endswith("# mine\n")
-    presets.use("cifar10-small", path, force=True)
+    presets.use(["cifar10-small"], path, force=True)
     assert path.read_text() == presets.find("cifar10-small").text
+
+
+def test_one_preset_is_laid_upon_another(tmp_path):
+    text = presets.find("photos-96", "one-student").text
+    values, photos = parse(yaml.safe_load(text), "both"), presets.find("photos-96").text
+    whole = parse(yaml.safe_load(photos), "photos-96")
+    assert list(values.compare.arms) == ["kd-randaugment"]
+    assert (values.compare.seeds, values.compare.export) == (1, "kd-randaugment")
+    assert values.model_copy(update={"compare": whole.compare}) == whole
+    assert text.count("\n\n\n") == 0
+    assert all(f"\n\n{section}:" in text for section in ("search", "export", "promote"))
+    # what two wrote is nobody's work either
+    path = tmp_path / "params.yaml"
+    presets.use(["photos-96", "one-student"], path)
+    assert path.read_text() == text
+    presets.use(["digits"], path)
+    path.write_text(text.replace("seeds: 1", "seeds: 2"))
+    with pytest.raises(InputError, match="has local changes"):
+        presets.use(["digits"], path)
+    path.write_text(text.replace("photos-96 one-student`", "photos-97 one-student`"))
+    with pytest.raises(InputError, match="has local changes"):
+        presets.use(["digits"], path)
+
+
+def test_one_student_is_a_tenth_of_the_whole(digits):
+    def images(*names):
+        values = parse(yaml.safe_load(presets.find(*names).text), "preset")
+        return sum(sum(one.images.values()) for one in work(values, digits))
+
+    for name in ("digits", "image-folder", "photos-96", "photos-224"):
+        assert images(name, "one-student") <= images(name) / 10, name
 
 
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "real.yaml").write_text("")
     (tmp_path / "params.yaml").symlink_to("real.yaml")
-    presets.use("digits", tmp_path / "params.yaml")
+    presets.use(["digits"], tmp_path / "params.yaml")
     assert (tmp_path / "params.yaml").is_symlink()
     assert (tmp_path / "real.yaml").read_text() == presets.find("digits").text
 
@@ -103,4 +138,4 @@ def test_what_is_no_file_is_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     for name, reason in {"pipe.yaml": "is a pipe", ".": "Is a directory"}.items():
         with pytest.raises(InputError, match=f"cannot be replaced .{reason}"):
-            presets.use("digits", tmp_path / name)
+            presets.use(["digits"], tmp_path / name)

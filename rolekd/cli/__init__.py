@@ -22,6 +22,7 @@ _COMMANDS = {
     "doctor": ("rolekd.cli.doctor", "doctor", "Look for what is wrong, and say what to do."),
     "download": ("rolekd.cli.download", "download", "Fetch public raw data and check it."),
     "estimate": ("rolekd.cli.estimate", "estimate", "Say how long a run will take."),
+    "models": ("rolekd.cli.models", "models", "List the networks that params.yaml can name."),
     "params": ("rolekd.cli.params", "params", "Check params.yaml; print values, schema, networks."),
     "predict": ("rolekd.cli.predict", "predict", "Classify image files with a registered model."),
     "preset": ("rolekd.cli.preset", "preset", "List the ready-made params files, or use one."),
@@ -36,6 +37,7 @@ _COMMANDS = {
     "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
     "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
     "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),
+    "weights": ("rolekd.cli.weights", "weights", "Import weights that networks begin with."),
     "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
 }
 

@@ -12,7 +12,7 @@ from rolekd.console import console
 from rolekd.data import dataset as datasets
 from rolekd.display import shown
 from rolekd.errors import InputError
-from rolekd.models import features, zoo
+from rolekd.models import features, stems, zoo
 from rolekd.outputs import Outputs
 from rolekd.params import DataParams, Params, Role
 from rolekd.quantize.size import Size, layers
@@ -41,7 +41,7 @@ def describe(
         )
         network = roles.build(about, seed=0)
         height, width = shape["image_size"]
-        entry: dict[str, Any] = {"model": about["model"], **shape}
+        entry: dict[str, Any] = {"model": about["model"], **shape, "stem": stems.describe(network)}
         if taps:
             entry["taps"] = _taps(network, about["model"], (height, width))
         if size:
@@ -106,7 +106,8 @@ def show(found: dict[str, dict[str, Any]]) -> None:
     terminal = console()
     for role, entry in found.items():
         images = "x".join(map(str, (*entry["image_size"], entry["channels"])))
-        title = f"{role}: {entry['model']}, images {images}, {entry['classes']} classes"
+        facts = (entry["model"], f"images {images}", entry["stem"], f"{entry['classes']} classes")
+        title = f"{role}: {', '.join(facts)}"
         if "taps" in entry:
             heading = Text(f"{shown(title)}\nMarked: the default taps")
             table = Table(title=heading, title_justify="left")

@@ -28,12 +28,16 @@ def list_presets(as_json: bool) -> None:
 
 
 @preset.command()
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True)
 @click.option("--params", "path", default="params.yaml", show_default=True, help="File to write.")
 @click.option("--force", is_flag=True, help="Overwrite a changed file.")
-def use(name: str, path: str, force: bool) -> None:
-    """Write preset NAME to params.yaml."""
-    presets.use(name, Path(path), force=force)
+def use(names: tuple[str, ...], path: str, force: bool) -> None:
+    """Write the preset NAMES to params.yaml; of several each changes those before it.
+
+    `rolekd preset use photos-96 one-student` is one student of the preset photos-96.
+    """
+    presets.use(names, Path(path), force=force)
+    name = " ".join(names)
     values = params.load(path)
     if Path(values.data.path).exists():
         say(f"{path} is {name} now; dvc repro runs it")

@@ -42,6 +42,7 @@ class Dataset:
         balance: Batches show each class equally often, whatever its share of the images.
         own_validation: search_val are validation images of the user's own, the same in every split
             that is drawn anew.
+        folder: Where it was read from; None: nowhere.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     digest: str
     balance: bool = False
     own_validation: bool = False
+    folder: Path | None = None
 
     @property
     def fill(self) -> tuple[int, ...]:
@@ -74,6 +76,12 @@ class Dataset:
     def sizes(self) -> dict[str, int]:
         """Number of images in each split."""
         return {name: len(indices) for name, indices in self.splits.items()}
+
+    def beside(self, *parts: str) -> Path:
+        """Return the path of a file that was laid beside the data set for those who train on it."""
+        if self.folder is None:
+            raise InputError(f"data {self.name}: has no folder, so {'/'.join(parts)} is nowhere")
+        return self.folder.parent.joinpath(*parts)
 
     def split(self, name: str) -> tuple[Images, Labels]:
         """Return images [n, H, W, C] and labels [n] of one split."""
@@ -179,6 +187,7 @@ def load(folder: Path | str) -> Dataset:
         digest=about["digest"],
         balance=about["balance"],
         own_validation=about["own_validation"],
+        folder=folder,
     )
 
 

@@ -213,7 +213,7 @@ class _OfData:
             checked.append(params)
             try:
                 checks.check(params, deployed=False)
-                fits.check(params, dataset.image_size, len(dataset.splits["train"]))
+                fits.check(params, dataset.image_size, dataset.sizes)
             except InputError as error:
                 raise InputError(f"study {study.name}: arms.{name}: {error}") from error
 

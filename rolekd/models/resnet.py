@@ -1,12 +1,15 @@
-"""Residual networks for small images (He et al. 2016), with a 3x3 stem and no first pooling.
+"""Residual networks (He et al. 2016) with a 3x3 stem, which shrinks large images only.
 
 Four stages of `width`, 2, 4 and 8 times `width` channels with strides 1, 2, 2, 2: 32x32 images
-end at 4x4, 8x8 images at 1x1.
+end at 4x4, 8x8 images at 1x1. From 48 pixels on the stem has stride 2, from 96 on a pooling behind
+it, too: 224x224 images end at 7x7.
 """
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
+
+from rolekd.models import stems
 
 
 class Block(nn.Module):
@@ -38,12 +41,14 @@ def resnet(
     *, blocks: int, classes: int, channels: int, image_size: tuple[int, int], width: int
 ) -> nn.Sequential:
     """Return a residual network with `blocks` blocks in each of its four stages."""
-    del image_size  # global pooling takes any
+    left_out = stems.left_out(image_size)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        conv1=nn.Conv2d(channels, width, 3, 1 if left_out == 2 else 2, padding=1, bias=False),
         bn1=nn.BatchNorm2d(width),
         relu=nn.ReLU(inplace=True),
     )
+    if left_out == 0:
+        layers["maxpool"] = nn.MaxPool2d(3, 2, padding=1)
     inputs = width
     for stage, stride in enumerate((1, 2, 2, 2)):
         outputs = width << stage

@@ -32,10 +32,18 @@ _FAMILIES = {
     "resnet18": Family(partial(resnet, blocks=2), tuple(f"stage{s}.1.relu2" for s in range(1, 5))),
 }
 OURS = tuple(_FAMILIES)
+_WIDTH = 16  # where none is named
+_ALL = "rolekd models lists them"
 
 
 def build(
-    name: str, *, classes: int, channels: int, image_size: tuple[int, int], width: int, seed: int
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    image_size: tuple[int, int],
+    width: int | None = None,
+    seed: int,
 ) -> nn.Module:
     """Build a network that maps float32 images [N, channels, H, W] to logits [N, classes].
 
@@ -45,16 +53,17 @@ def build(
         classes: number of classes.
         channels: 1 or 3.
         image_size: (height, width) in pixels.
-        width: channels of the first stage.
+        width: channels of the first stage, of networks that have it; None: see `width_of`.
         seed: of the initial weights; torch's global generator is left as it was.
 
     Raises:
         InputError: no network has this name.
     """
     builder = find(name)
+    of_width = {"width": width or _WIDTH} if has_width(name) else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = builder(classes=classes, channels=channels, image_size=image_size, width=width)
+        model = builder(classes=classes, channels=channels, image_size=image_size, **of_width)
         if name in _FAMILIES:
             for module in model.modules():
                 if isinstance(module, nn.Conv2d):
@@ -121,5 +130,35 @@ def find(name: str) -> Callable[..., nn.Module]:
     declared = external.names()
     if name in declared:
         return external.declared(name)
-    hint = did_you_mean(name, sorted({*_FAMILIES, *declared}))
-    raise InputError(f"model {name}: unknown network; {hint}")
+    raise InputError(f"model {name}: unknown network; {_hint(name, {*_FAMILIES, *declared})}")
+
+
+def _hint(name: str, known: set[str]) -> str:
+    """Return the remedy for an unknown name; torchvision takes seconds to import, so it is last."""
+    hint = did_you_mean(name, sorted(known), _ALL)
+    if hint != _ALL:
+        return hint
+    theirs = [external.PREFIX + other for other in external.torchvision_names()]
+    if external.PREFIX + name in theirs:
+        return f"did you mean {external.PREFIX}{name}?"
+    return did_you_mean(name, theirs, _ALL)
+
+
+def has_width(name: str) -> bool:
+    """Return whether the named network has a width; an unknown name is an `InputError`."""
+    if name in _FAMILIES:
+        return True
+    return not name.startswith(external.PREFIX) and external.has_width(find(name))
+
+
+def width_of(name: str, width: int | None) -> int | None:
+    """Return the width of a network for which params.yaml names one, or None.
+
+    Raises:
+        InputError: One is named, and the network has none; or the name is unknown.
+    """
+    if has_width(name):
+        return width or _WIDTH
+    if width is not None:
+        raise InputError(f"model.width {width}: {name} has none; set it to null")
+    return None

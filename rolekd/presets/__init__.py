@@ -1,7 +1,12 @@
-"""Complete parameters of other runs: the default, and what each differs in, beside this file."""
+"""Complete parameters of other runs: the default, and what each differs in, beside this file.
+
+Several can be laid over the default, one upon the other: photos-96, and of it one student.
+"""
 
 import io
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
@@ -18,6 +23,9 @@ __all__ = ["Preset", "find", "presets", "use"]
 _DEFAULT = "digits"
 _COLUMN = 31  # of the comments in the default
 _SUFFIX = ".yaml"
+# mappings whose keys are the user's own: an overlay has them whole
+_WHOLE = {"arms", "overrides"}
+_HOW = "# `rolekd preset use {names}` wrote this; `rolekd params --schema` explains every key."
 
 
 @dataclass(frozen=True)
@@ -40,26 +48,36 @@ def presets() -> list[Preset]:
     return [_read(name) for name in sorted([_DEFAULT, *_overlays()])]
 
 
-def find(name: str) -> Preset:
-    """Return the preset of a name."""
-    known = {preset.name: preset for preset in presets()}
-    if name not in known:
-        raise InputError(f"no preset {name!r}; {did_you_mean(name, known)}")
-    return known[name]
+def find(*names: str) -> Preset:
+    """Return the preset of a name, or of several, each laid upon those before it."""
+    known = [_DEFAULT, *_overlays()]
+    for name in names:
+        if name not in known:
+            raise InputError(f"no preset {name!r}; {did_you_mean(name, sorted(known))}")
+    return _read(*names)
 
 
-def use(name: str, path: Path, *, force: bool = False) -> None:
-    """Write a preset to `path`, atomically.
+def use(names: Sequence[str], path: Path, *, force: bool = False) -> None:
+    """Write what `find` returns to `path`, atomically.
 
     Raises:
         InputError: `path` holds what no preset does, somebody's work, and `force` is False.
     """
-    chosen = find(name)
+    chosen = find(*names)
     if not force:
         text = _present(path)
-        if text.strip() and text not in {preset.text for preset in presets()}:
+        if text.strip() and not _is_preset(text):
             raise InputError(f"{path}: has local changes; back it up, then pass --force")
     files.write_text(Path(os.path.realpath(path)), chosen.text)
+
+
+def _is_preset(text: str) -> bool:
+    """Return whether a text is what we wrote, to the letter; its head names the presets."""
+    found = re.search(_HOW.format(names="(.+)"), text)
+    try:
+        return text == find(*(found[1].split() if found else [_DEFAULT])).text
+    except InputError:  # of another version of rolekd
+        return False
 
 
 def _present(path: Path) -> str:
@@ -82,28 +100,33 @@ def _overlays() -> dict[str, str]:
     return {name: text for name, text in found.items() if name != _DEFAULT}
 
 
-def _read(name: str) -> Preset:
-    default = resources(__name__).joinpath(f"{_DEFAULT}{_SUFFIX}").read_text(encoding="utf-8")
-    overlay = _overlays().get(name)
-    text = default if overlay is None else _merged(name, default, overlay)
-    return Preset(name, text.partition("\n")[0].removeprefix("# "), text)
+def _read(*names: str) -> Preset:
+    text = resources(__name__).joinpath(f"{_DEFAULT}{_SUFFIX}").read_text(encoding="utf-8")
+    overlays = _overlays()
+    laid = [name for name in names if name in overlays]
+    if laid:
+        text = _merged(laid, text, [overlays[name] for name in laid])
+    return Preset(" ".join(names), text.partition("\n")[0].removeprefix("# "), text)
 
 
-def _merged(name: str, default: str, overlay: str) -> str:
-    """Return the default with the overlay's values, and its comments where it has any."""
+def _merged(names: Sequence[str], default: str, overlays: Sequence[str]) -> str:
+    """Return the default with the overlays' values, and their comments where they have any."""
     yaml = YAML()
     yaml.width = 4096
     yaml.representer.add_representer(
         type(None), lambda own, _: own.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    base, changes = yaml.load(default), yaml.load(overlay)
-    _overlay(name, base, changes)
+    base = yaml.load(default)
+    for name, overlay in zip(names, overlays, strict=True):
+        _overlay(name, base, yaml.load(overlay))
     written = io.StringIO()
     yaml.dump(base, written)
-    # the first paragraph says what the file is
-    head = overlay.partition("\n\n")[0]
-    how = f"# `rolekd preset use {name}` wrote this; `rolekd params --schema` explains every key."
+    # the first paragraph of each says what the file is
+    head = "\n".join(overlay.partition("\n\n")[0] for overlay in overlays)
+    how = _HOW.format(names=" ".join(names))
     body = written.getvalue().partition("\n\n")[2]
+    # the empty line behind a mapping that is replaced goes with its last key
+    body = re.sub(r"(?<=[^\n])\n(?=\w+:( *#.*)?\n)", "\n\n", body)
     return f"{head}\n{how}\n\n{body}"
 
 
@@ -111,7 +134,8 @@ def _overlay(place: str, base: CommentedMap, changes: CommentedMap) -> None:
     for key, value in changes.items():
         if key not in base:
             raise InputError(f"preset {place}: {key}: no such key; remove it")
-        if isinstance(value, CommentedMap) and isinstance(base[key], CommentedMap) and value:
+        sections = isinstance(value, CommentedMap) and isinstance(base[key], CommentedMap) and value
+        if sections and key not in _WHOLE:
             _overlay(f"{place}: {key}", base[key], value)
             continue
         base[key] = value

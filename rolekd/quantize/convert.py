@@ -1,13 +1,13 @@
 """Conversion of a float network into a quantised one, by surgery on its torch.fx graph.
 
-Every convolution but the first quantises its weights, and its input passes through an activation
-quantiser. A value that several layers use is quantised once for each width that they ask for. The
-ends, which are the first convolution and the linear layers of the classifier, stay float or have 8
-bits.
+Every convolution but the first, and every linear layer but the last, quantises its weights, and its
+input passes through an activation quantiser. A value that several layers use is quantised once for
+each width that they ask for. The ends, which are the first convolution and a linear layer behind
+which no other layer with weights comes, the classifier, stay float or have 8 bits.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from torch import fx, nn
@@ -60,15 +60,15 @@ def convert(
 
     Args:
         model: float network that torch.fx can trace.
-        weight_bits: 1 to 8, of every convolution but the first.
-        activation_bits: 1 to 8, of these convolutions' inputs.
+        weight_bits: 1 to 8, of every layer but the ends.
+        activation_bits: 1 to 8, of these layers' inputs.
         residual: "quantized": whatever else uses a quantised input (the residual addition) takes
             the quantised value too; "float": it takes the value before quantisation.
         quantizer: "dorefa" or "lsq".
-        overrides: other bits of single convolutions, see `rolekd.quantize.overrides`. Where the
-            convolutions of one value differ, the residual addition takes the finest levels.
+        overrides: other bits of single layers, see `rolekd.quantize.overrides`. Where the
+            layers of one value differ, the residual addition takes the finest levels.
         ends: 8: the first convolution has 8-bit weights and acts on the pixels themselves (see
-            `rolekd.quantize.modules.set_pixels`), linear layers have 8-bit weights and inputs.
+            `rolekd.quantize.modules.set_pixels`), the classifier has 8-bit weights and inputs.
 
     Raises:
         InputError: bits, quantiser or path are unknown, or a layer cannot be quantised.
@@ -86,33 +86,38 @@ def convert(
     for path, module in model.named_modules():  # not all of these can be copied
         _refuse_unusual(path, module)
     graph_module = _trace(copy.deepcopy(model))
-    calls = _convolutions(graph_module)
-    found = own.resolve(overrides or {}, list(dict.fromkeys(str(node.target) for node in calls)))
+    calls, first, classifier = _layers(graph_module)
+    paths = list(dict.fromkeys(str(node.target) for node in calls))
+    found = own.resolve(overrides or {}, [path for path in paths if path != classifier], first)
     chosen: dict[fx.Node, int] = {}  # call -> bits of its input
     for node in calls:
         path = str(node.target)
         width = found.get(path)
-        if node.target == calls[0].target or width == "float":
+        if path in (first, classifier) or width == "float":
             continue
         source = graph_module.get_submodule(path)
+        weight_quantizer = make_weight(width or weight_bits)
         if isinstance(source, nn.Conv2d) and not isinstance(source, QuantConv2d):
-            layer = QuantConv2d(source, make_weight(width or weight_bits))
-            graph_module.set_submodule(path, layer)
+            graph_module.set_submodule(path, QuantConv2d(source, weight_quantizer))
+        elif isinstance(source, nn.Linear) and not isinstance(source, QuantLinear):
+            graph_module.set_submodule(path, QuantLinear(source, weight_quantizer))
         chosen[node] = width or activation_bits
     for value in dict.fromkeys(node.all_input_nodes[0] for node in chosen):
         signed = not signs.never_negative(value, graph_module)
         for bits, users in _by_width(value, chosen, residual).items():
             _insert(graph_module, value, users, make_activation(bits, signed))
     if ends == 8:
-        _quantize_ends(graph_module, str(calls[0].target))
+        _quantize_ends(graph_module, calls, first, classifier)
     relus.lead(graph_module)
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module
 
 
-def _quantize_ends(graph_module: fx.GraphModule, first: str) -> None:
-    """Give 8 bits to the first convolution and to all linear layers, with their inputs."""
+def _quantize_ends(
+    graph_module: fx.GraphModule, calls: Sequence[fx.Node], first: str, classifier: str | None
+) -> None:
+    """Give 8 bits to the first convolution and to the classifier, with its input."""
     source = graph_module.get_submodule(first)
     assert isinstance(source, nn.Conv2d)
     if source.groups != 1:
@@ -121,15 +126,14 @@ def _quantize_ends(graph_module: fx.GraphModule, first: str) -> None:
             "float, or choose another network"
         )
     graph_module.set_submodule(first, PixelConv2d(source))
+    if classifier is None:
+        return
+    last = graph_module.get_submodule(classifier)
+    assert isinstance(last, nn.Linear)
+    graph_module.set_submodule(classifier, QuantLinear(last, ChannelWeight(8)))
     users: dict[fx.Node, list[fx.Node]] = {}
-    for node in graph_module.graph.nodes:
-        if node.op != "call_module":
-            continue
-        layer = graph_module.get_submodule(str(node.target))
-        if isinstance(layer, nn.Linear):
-            if not isinstance(layer, QuantLinear):
-                linear = QuantLinear(layer, ChannelWeight(8))
-                graph_module.set_submodule(str(node.target), linear)
+    for node in calls:
+        if node.target == classifier:
             users.setdefault(node.all_input_nodes[0], []).append(node)
     for value, linears in users.items():
         signed = not signs.never_negative(value, graph_module)
@@ -193,17 +197,24 @@ def _trace(model: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-def _convolutions(graph_module: fx.GraphModule) -> list[fx.Node]:
-    """Return the calls of all convolutions, in the order in which they run."""
+def _layers(graph_module: fx.GraphModule) -> tuple[list[fx.Node], str, str | None]:
+    """Return the calls of all layers with weights, in the order in which they run, and the ends.
+
+    The ends are the path of the first convolution, and that of the last layer if it is linear.
+    """
     modules = dict(graph_module.named_modules())
     calls = [
         node
         for node in graph_module.graph.nodes
-        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Conv2d)
+        if node.op == "call_module"
+        and isinstance(modules[str(node.target)], (nn.Conv2d, nn.Linear))
     ]
-    if not calls:
+    kinds = {str(node.target): modules[str(node.target)] for node in calls}
+    first = next((path for path, kind in kinds.items() if isinstance(kind, nn.Conv2d)), None)
+    if first is None:
         raise InputError("model: has no convolution to quantise; choose another network")
-    return calls
+    last = str(calls[-1].target)
+    return calls, first, last if isinstance(kinds[last], nn.Linear) else None
 
 
 def _insert(

@@ -1,27 +1,29 @@
 """Do the names in the parameters exist, and can the student be deployed? Asked before any work.
 
-Names are of augmentations, sources, networks, losses and modules; a student of others' making must
-have an integer form.
+Names are of augmentations, sources, networks, losses and modules; a network of others' making must
+take the images, and a student of theirs have an integer form.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
 from rolekd.augment import ladder
+from rolekd.data import fits
 from rolekd.distill import registry, taps
-from rolekd.errors import InputError
+from rolekd.errors import InputError, one_line
 from rolekd.export import graph
 from rolekd.models import zoo
+from rolekd.params import Role
 from rolekd.quantize.lower import lower
-from rolekd.sources import find
+from rolekd.sources import find, open_source
 from rolekd.stages import plan
-from rolekd.train import roles
+from rolekd.train import pretrained, roles
 
 if TYPE_CHECKING:
-    from rolekd.params import ModelParams, Params
+    from rolekd.params import DataParams, ModelParams, Params
 
-_ANY_SIDE = 32  # pixels, where only the data know
+_ANY_SIZE = (32, 32)  # pixels, where only the data know
 
 
 def check(params: "Params", *, deployed: bool = True) -> None:
@@ -30,41 +32,94 @@ def check(params: "Params", *, deployed: bool = True) -> None:
     One that is never `deployed` needs none, such as a study's of 32 bits.
     """
     plan.check(params.compare)
+    plan.check_taken(params)
     for name in params.search.ladder:
         try:
             ladder.parse(name)
         except InputError as error:
             raise InputError(f"search.ladder: {error}") from error
     find(params.data.source)
-    for model in (params.teacher.model, params.student.model):
-        zoo.find(model.name)
+    shape = _shape(params.data)
+    if shape is not None:
+        fits.check_augment(params.augment, shape[:2])
+    size, channels = (shape[:2], shape[2]) if shape else (_ANY_SIZE, params.data.channels or 3)
+    for role in get_args(Role):
+        _check_network(role, getattr(params, role).model, size, channels)
     losses = {name: registry.find(name) for name in registry.resolve(params.distill.loss)}
     if deployed and (params.student.overrides or params.student.model.name not in zoo.OURS):
-        _check_student(params)
+        _check_student(params, size, channels)
     if any(loss.needs_taps for loss in losses.values()):
         student, teacher = (_sample(role.model) for role in (params.student, params.teacher))
         taps.choose(losses, params.distill.taps, student, teacher)
 
 
+def check_weights(params: "Params") -> None:
+    """Raise `InputError` for weights that are not there, or are another network's.
+
+    Not asked by stages: the stage plan has left them what they need.
+    """
+    for role in get_args(Role):
+        if getattr(params, role).weights is not None:
+            pretrained.collect(params, role)
+
+
 def _sample(params: "ModelParams") -> taps.Described:
     """Build a network for some images: its module paths do not depend on them."""
-    side = (_ANY_SIDE, _ANY_SIDE)
-    width = params.width
-    network = zoo.build(params.name, classes=2, channels=3, image_size=side, width=width, seed=0)
-    return network, {"model": params.name, "image_size": side}
+    network = zoo.build(
+        params.name, classes=2, channels=3, image_size=_ANY_SIZE, width=params.width, seed=0
+    )
+    return network, {"model": params.name, "image_size": _ANY_SIZE}
 
 
-def _check_student(params: "Params") -> None:
+def _shape(params: "DataParams") -> tuple[int, int, int] | None:
+    """Return height, width and channels of the images, where the source can say it by now."""
+    try:
+        return open_source(params).shape()
+    except InputError:  # of raw data that are not there yet
+        side = params.image_size
+        return (side, side, params.channels or 3) if side else None
+
+
+def _check_network(role: Role, model: "ModelParams", size: tuple[int, int], channels: int) -> None:
+    """Refuse a width that a network does not have, and one of others that does not run."""
+    try:
+        zoo.width_of(model.name, model.width)
+    except InputError as error:
+        raise InputError(f"{role}.{error}") from error
+    if model.name in zoo.OURS:
+        return
+    network = zoo.build(
+        model.name, classes=2, channels=channels, image_size=size, width=model.width, seed=0
+    )
+    images = torch.zeros(2, channels, *size)
+    try:
+        with torch.no_grad():
+            outputs = [network.train(mode)(images) for mode in (True, False)]
+    except Exception as error:  # whatever somebody's code raises
+        raise InputError(
+            f"{role}.model {model.name}: does not take images of {size[0]}x{size[1]} "
+            f"({one_line(error, 100)}); choose another network, or another data.image_size"
+        ) from error
+    for output in outputs:
+        found = tuple(getattr(output, "shape", ()))
+        if found != (2, 2):
+            what = "x".join(map(str, found)) or type(output).__name__
+            raise InputError(
+                f"{role}.model {model.name}: gives {what} in place of logits of two images and two "
+                "classes; choose another network"
+            )
+
+
+def _check_student(params: "Params", size: tuple[int, int], channels: int) -> None:
     """Build a student of others' making and its graph: what cannot be exported is told now."""
-    side, channels = params.data.image_size or _ANY_SIDE, params.data.channels or 3
-    shape = {"classes": 2, "channels": channels, "image_size": [side, side]}
+    shape = {"classes": 2, "channels": channels, "image_size": [*size]}
     middle = [0.5] * channels
     try:
         network = roles.build(roles.describe_student(params.student, shape), seed=0)
         with torch.no_grad():
-            network(torch.zeros(2, channels, side, side))  # starts learned steps
+            network(torch.zeros(2, channels, *size))  # starts learned steps
         strict = params.export.strict
-        found = lower(network, mean=middle, std=middle, image_size=(side, side), strict=strict)
+        found = lower(network, mean=middle, std=middle, image_size=size, strict=strict)
         graph.build(found, params.export.target)
     except InputError as error:
         raise InputError(f"student.model {params.student.model.name}: {error}") from error

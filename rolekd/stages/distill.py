@@ -16,6 +16,8 @@ from rolekd import files, processes
 from rolekd.augment import engine as engines
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
+from rolekd.data.dataset import Dataset
+from rolekd.display import say
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts
 from rolekd.fleet.board import Board
@@ -25,7 +27,7 @@ from rolekd.stages import checks, storage
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common, Students, of_arm, state_file, take
 from rolekd.track.runs import Run
-from rolekd.train import devices, state
+from rolekd.train import devices, roles, state
 from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.seats import seats
 from rolekd.train.state import Row
@@ -171,10 +173,16 @@ def distill(
         checks.check(params)
         dataset = datasets.load(stage.outputs.data)
         fits.check(params, dataset.image_size, dataset.sizes)
+        _tell_of_weights(stage, dataset)
         stage.log_split(dataset, "train")
         pool.run(range(params.compare.seeds), record)
     if stage.leads:
         _write(stage, job, record.histories)
+
+
+def _tell_of_weights(stage: Stage, dataset: Dataset) -> None:
+    if stage.leads and (told := roles.told_of_weights(stage.params.student, dataset, "student")):
+        say(told)
 
 
 def _share(stage: Stage, job: Job, watch: Watch) -> None:
@@ -191,6 +199,8 @@ def _share(stage: Stage, job: Job, watch: Watch) -> None:
         target = inputs.root / path.relative_to(stage.outputs.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
+    stage.outputs.copy_pretrained(params, ["student"], inputs.root)
+    _tell_of_weights(stage, dataset)
     students = Students.describe_arm(params, name, inputs.root)
 
     def forked() -> Watch:

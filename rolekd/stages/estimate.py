@@ -102,7 +102,7 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
 
 def work(params: Params, dataset: Dataset) -> Iterator[Work]:
     """Yield what each stage that an arm asks for trains, in the order of the pipeline."""
-    wanted, arms = plan.wanted(params.compare), params.compare.arms.values()
+    wanted, arms = plan.wanted(params), params.compare.arms.values()
     search, both = params.search, get_args(Role)
     sizes = dataset.sizes
     train, cores = sizes["train"], processes.cores()
@@ -123,7 +123,7 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
             members = search.population * (search.restarts + 1) if search.lanes else 0
             several = at_once(search.threads_per_worker, members + final)
             yield Work(f"search_{role}", members + final, images, several)
-        if role == "teacher":
+        if role == "teacher" and params.teacher.train:
             for name in params.compare.teachers:
                 images = {TEACHER: train * params.teacher.training.epochs}
                 yield Work(f"train_teacher@{name}", 1, images, 1)

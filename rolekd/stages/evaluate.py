@@ -92,15 +92,15 @@ def exported(compare: CompareParams, outputs: Outputs) -> str:
     if compare.export != CONFIRMED:
         return compare.export
     arms = compare.confirmable
-    taken, teachers = (
-        schedules.simplest(schedules.load(outputs.schedule(role)))
-        for role in ("student", "teacher")
-    )
+    taken = schedules.simplest(schedules.load(outputs.schedule("student")))
+    own = arms[named.STUDENT_SCHEDULE]
     if taken == Schedule.constant(Policy.zeros(), taken.epochs):
-        return arms.get(named.NONE, arms[named.STUDENT_SCHEDULE])
-    if taken == schedules.simplest(teachers.stretch(taken.epochs)):
-        return arms.get(named.TEACHER_SCHEDULE, arms[named.STUDENT_SCHEDULE])
-    return arms[named.STUDENT_SCHEDULE]
+        return arms.get(named.NONE, own)
+    if outputs.was_searched("teacher"):  # not, where it was taken as it is
+        teachers = schedules.simplest(schedules.load(outputs.schedule("teacher")))
+        if taken == schedules.simplest(teachers.stretch(taken.epochs)):
+            return arms.get(named.TEACHER_SCHEDULE, own)
+    return own
 
 
 def drop_former(outputs: Outputs, compare: CompareParams) -> None:

@@ -63,7 +63,7 @@ def _budget(params: Params, role: Role, dataset: Dataset) -> str:
 
 def _given(stage: Stage, role: Role) -> dict[str, Any]:
     """Return the candidates beside the search's own: for a student the teacher's schedule."""
-    if role == "teacher":
+    if role == "teacher" or not stage.outputs.was_searched("teacher"):
         return {}
     schedule = schedules.load(stage.outputs.schedule("teacher"))
     return {TEACHER_SCHEDULE: schedule.to_json()}
@@ -106,6 +106,8 @@ def _inputs(stage: Stage, role: Role) -> Path:
     for split in SPLITS:
         stage.log_split(dataset, split)
     datasets.save_splits(dataset, SPLITS, folder / DATA)
+    trained = {role, "student"} if stage.params.search.teacher_by == "student" else {role}
+    stage.outputs.copy_pretrained(stage.params, trained, folder)
     if role == "student":
         shutil.copy(stage.outputs.teacher("searched"), folder / TEACHER)
     return folder

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from rolekd import files, parallel, seeds
 from rolekd.augment.named import TEACHER_SCHEDULE, NamedAugmentation, resolve
@@ -11,6 +12,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
+from rolekd.display import say
 from rolekd.distill.objective import Objective
 from rolekd.outputs import TrainingMetrics
 from rolekd.params import Params, TeacherName
@@ -18,6 +20,7 @@ from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
+from rolekd.train.evaluate import accuracy, predict
 from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.training import Training
 
@@ -42,9 +45,15 @@ def begin(
 
 
 def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor] = ()) -> None:
-    """Train the teacher with the schedule that was searched for it, or with no policy."""
+    """Train the teacher with the schedule that was searched for it, or with no policy.
+
+    One that is trained, as `teacher.train` says, is taken as it is, under both names.
+    """
     outputs = stage.outputs
     checks.check(stage.params)
+    if not stage.params.teacher.train:
+        _take(stage, teacher)
+        return
     device = devices.prepare(stage.params.machine.device, stage.params.threads)
     parallel.join(device)
     dataset = datasets.load(outputs.data)
@@ -53,6 +62,8 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     if teacher == "searched":
         augmentation = resolve(TEACHER_SCHEDULE, outputs.schedule)
     training, about = begin(stage.params, dataset, augmentation, device)
+    if stage.leads and (told := roles.told_of_weights(stage.params.teacher, dataset, "teacher")):
+        say(told)
     reporters: list[Reporter] = [stage.run]
     if stage.leads:
         epochs = training.params.epochs
@@ -66,3 +77,22 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     last = history[-1]
     metrics = TrainingMetrics(train_loss=last["loss"], train_accuracy=last["accuracy"])
     stage.finish(metrics, ends_of_curves=True)
+
+
+def _take(stage: Stage, teacher: TeacherName) -> None:
+    """Leave a trained teacher as one of our own, and measure it on the images to train on."""
+    if not stage.leads:
+        return
+    outputs = stage.outputs
+    device = devices.prepare(stage.params.machine.device, stage.params.threads)
+    dataset = datasets.load(outputs.data)
+    network, about = roles.teacher(stage.params.teacher, dataset, seed=0)
+    stage.log_split(dataset, "train")
+    images, labels = dataset.split("train")
+    logits = predict(network.to(device), images, Normalize(dataset, device))
+    loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+    state.save_weights(outputs.teacher(teacher), network, about)
+    files.write_csv(outputs.epochs("train_teacher", teacher), [])
+    found = accuracy(logits, labels)
+    say(f"teacher: taken as it is, {100 * found:.2f} % of {len(labels)} images to train on")
+    stage.finish(TrainingMetrics(train_loss=float(loss), train_accuracy=found))

@@ -5,6 +5,7 @@ __all__ = [
     "devices",
     "evaluate",
     "fit",
+    "pretrained",
     "roles",
     "seats",
     "state",

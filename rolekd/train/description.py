@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rolekd.errors import InputError
-from rolekd.params import Bits, Channels, Fraction, Side, Width
+from rolekd.params import Bits, Channels, Fraction, OpenFraction, Side, Width
 
 # images of more classes than these would be sheets of names
 Classes = Annotated[int, Field(ge=1, le=65_536)]
@@ -22,14 +22,24 @@ class _Network(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, Field(min_length=1)]
-    width: Width
+    width: Width | None
     classes: Classes
     channels: Channels
     image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
+class _Normalization(BaseModel):
+    """How the images of a network were normalised."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    mean: Annotated[list[Fraction], Field(min_length=1, max_length=3)]
+    std: Annotated[list[OpenFraction], Field(min_length=1, max_length=3)]
+
+
 class _Teacher(_Network):
     role: Literal["teacher"]
+    normalization: _Normalization | None = None  # absent: as the data's, in all files before it
 
 
 class _Student(_Network):
@@ -42,6 +52,7 @@ class _Student(_Network):
     ends: Literal[8] | None = None  # absent: float, as in all files before it
     # told of the training; they decide nothing
     copied_from_teacher: Fraction | None = None
+    copied_from_weights: Fraction | None = None
     arm: str | None = None
     seed: int | None = None
 

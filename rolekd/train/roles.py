@@ -1,6 +1,6 @@
 """The networks of the two roles: built from parameters, saved with what rebuilds them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,14 @@ from rolekd import seeds
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.models import zoo
-from rolekd.models.weights import copy_matching
+from rolekd.models.normalized import NormalizedConv2d, between
+from rolekd.models.weights import copy_matching, match, stem_path
 from rolekd.quantize.convert import convert
 from rolekd.quantize.modules import set_pixels
-from rolekd.train import damping, state
+from rolekd.train import damping, pretrained, state
 
 if TYPE_CHECKING:
-    from rolekd.params import StudentParams, TeacherParams
+    from rolekd.params import Role, StudentParams, TeacherParams
 
 _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides", "ends")
 
@@ -24,9 +25,22 @@ _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "ove
 def teacher(
     params: "TeacherParams", dataset: Dataset, seed: int
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the untrained full-precision teacher; return it with its description."""
+    """Build the full-precision teacher as its training begins; return it with its description.
+
+    One that is not trained, `params.train`, is as it was trained elsewhere.
+    """
     about = describe_teacher(params, shape_of(dataset))
-    return build(about, seed), about
+    network = build(about, seed)
+    about["normalization"] = pretrained.of_data(dataset)
+    if params.weights is None:
+        return network, about
+    path = pretrained.beside(dataset, "teacher")
+    pretrained.begin(network, path, dataset, whole=not params.train)
+    if not params.train:
+        theirs = pretrained.normalization(state.read_weights(path)[1], path)
+        about["normalization"] = theirs or about["normalization"]
+        _normalize(network, about, dataset)
+    return network, about
 
 
 def student(
@@ -34,20 +48,44 @@ def student(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the low-bit student, from the teacher's weights where shapes agree; None: from scratch.
 
+    Where `params.weights` names weights, it begins with these instead.
+
     Returns:
         The student and the description from which `load` builds it again.
     """
     about = describe_student(params, shape_of(dataset))
-    network = build(about, seed)
+    adopted, copied = set[str](), set[str]()
+    floats = build_float(about, seed)
+    if params.weights is not None:
+        path = pretrained.beside(dataset, "student")
+        adopted = set(pretrained.begin(floats, path, dataset).copied)
+    network = _converted(floats, about)
     set_pixels(network, dataset.mean, dataset.std)
     damping.damp(network, params.damping)
-    copied = set() if teacher is None else set(copy_matching(network, teacher))
-    sizes = {name: value.numel() for name, value in network.named_parameters()}
+    if teacher is not None and params.weights is None:
+        copied = set(copy_matching(network, teacher))
     # told, since with other widths next to nothing agrees
-    about["copied_from_teacher"] = round(
-        sum(size for name, size in sizes.items() if name in copied) / sum(sizes.values()), 4
-    )
+    about["copied_from_teacher"] = _share(network, copied)
+    if adopted:
+        about["copied_from_weights"] = _share(network, adopted)
     return network, about
+
+
+def told_of_weights(
+    params: "TeacherParams | StudentParams", dataset: Dataset, role: "Role"
+) -> str | None:
+    """Return in words what a role's network takes of the weights that it begins with, if any."""
+    if params.weights is None:
+        return None
+    path = pretrained.beside(dataset, role)
+    network = build_float(_described(params, shape_of(dataset)), seed=0)
+    return f"{role}.weights: {params.weights}: {match(network, state.read_weights(path)[0])}"
+
+
+def _share(network: nn.Module, names: Set[str]) -> float:
+    """Return which part of a network's parameters are those of these names."""
+    sizes = {name: value.numel() for name, value in network.named_parameters()}
+    return round(sum(sizes[n] for n in sizes.keys() & names) / sum(sizes.values()), 4)
 
 
 def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]:
@@ -73,39 +111,56 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
     except InputError as error:  # of a name in the file, which does not know its file
         raise InputError(f"{path}: {error}") from error
     state.set_weights(network, tensors, path)
+    _normalize(network, about, dataset)
     return network.eval(), about
+
+
+def _normalize(network: nn.Module, about: Mapping[str, Any], dataset: Dataset) -> None:
+    """Have a network that was trained on images of another normalisation take the data's."""
+    ours, theirs = pretrained.of_data(dataset), about.get("normalization")
+    if theirs is None or theirs == ours:
+        return
+    path = stem_path(network)
+    if path is None:
+        raise InputError(f"model {about['model']}: has no convolution that could normalise images")
+    stem = network.get_submodule(path)
+    assert isinstance(stem, nn.Conv2d)
+    network.set_submodule(path, NormalizedConv2d(stem, *between(ours, theirs)))
 
 
 def describe_teacher(params: "TeacherParams", shape: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the network; `shape` has its classes, channels and image_size."""
-    return {
-        "role": "teacher",
-        "model": params.model.name,
-        "width": params.model.width,
-        **shape,
-    }
+    return {"role": "teacher", **_described(params, shape)}
+
+
+def _described(params: "TeacherParams | StudentParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+    name, width = params.model.name, params.model.width
+    return {"model": name, "width": zoo.width_of(name, width), **shape}
 
 
 def describe_student(params: "StudentParams", shape: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the network; `shape` has its classes, channels and image_size."""
     return {
         "role": "student",
-        "model": params.model.name,
-        "width": params.model.width,
         "quantizer": params.quantizer,
         "weight_bits": params.bits,
         "activation_bits": params.activation_bits or params.bits,
         "residual": params.residual,
         "overrides": dict(params.overrides),
         **({} if params.ends == "float" else {"ends": params.ends}),
-        **shape,
+        **_described(params, shape),
     }
 
 
 def build(about: Mapping[str, Any], seed: int) -> nn.Module:
     """Build the network of a description, with initial weights."""
+    return _converted(build_float(about, seed), about)
+
+
+def build_float(about: Mapping[str, Any], seed: int) -> nn.Module:
+    """Build the network of a description before anything of it is quantised."""
     height, width = about["image_size"]
-    network = zoo.build(
+    return zoo.build(
         about["model"],
         classes=about["classes"],
         channels=about["channels"],
@@ -113,6 +168,9 @@ def build(about: Mapping[str, Any], seed: int) -> nn.Module:
         width=about["width"],
         seed=seeds.derive(seed, "initial weights"),
     )
+
+
+def _converted(network: nn.Module, about: Mapping[str, Any]) -> nn.Module:
     if "quantizer" not in about:
         return network
     return convert(network, **{key: about[key] for key in _QUANTIZATION if key in about})

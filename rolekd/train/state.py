@@ -221,7 +221,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if path.is_file() and path.open("rb").read(4).startswith(_PICKLES):
             raise InputError(
                 f"{path}: a pickle, as torch.save writes, which can run code and is not read; "
-                "write the weights with safetensors.torch.save_file"
+                "rolekd weights import writes its weights as safetensors"
             ) from error
         raise InputError(
             f"{path}: not a safetensors file ({error}); weights of other formats must be converted"

@@ -58,8 +58,8 @@ def test_taps_of_both_networks_with_the_defaults_marked(project: Path) -> None:
     assert [path for path in taps if taps[path]["default"]] == [
         f"stage{stage}.0.relu2" for stage in range(1, 5)
     ]
-    text = _run("--taps", "--role", "student")
-    assert "student: resnet8, images 8x8x1, 10 classes" in text
+    text = " ".join(_run("--taps", "--role", "student").split())
+    assert "student: resnet8, images 8x8x1, stem 3x3 of stride 1, 10 classes" in text
     assert "teacher" not in text
 
 
@@ -97,7 +97,7 @@ def test_the_shape_is_that_of_the_prepared_data_unless_they_are_others(
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"overrides": {"stage9.*": 4}}, "no such convolution; choose one of conv1"),
+        ({"overrides": {"stage9.*": 4}}, "no such layer; choose one of conv1"),
         (
             {"model": {"name": "torchvision:squeezenet1_1"}},
             r"student\.model torchvision:squeezenet1_1: layer cat \(cat\): has no integer form",
@@ -110,6 +110,62 @@ def test_students_that_could_not_be_deployed_are_told_before_any_work(
     with pytest.raises(InputError, match=message):
         _run(_change(student=student))
     _run(_change(student={"model": {"name": "torchvision:mobilenet_v3_small"}, "quantizer": "lsq"}))
+
+
+def _folder(side: int, **sections: object) -> str:
+    data = {"source": "image-folder", "path": "data/raw/photos", "image_size": side, "channels": 3}
+    return _change(data=data, **sections)
+
+
+def _network(name: str, **settings: object) -> dict[str, object]:
+    return {"model": {"name": name, **settings}}
+
+
+@pytest.mark.parametrize(
+    ("role", "network", "message"),
+    [
+        ("student", "mobilenet_v3_small", "unknown network; did you mean torchvision:mobilenet_v3"),
+        ("student", "mobilenetv3_small", "unknown network; did you mean torchvision:mobilenet_v3_"),
+        ("student", "own", "unknown network; rolekd models lists them"),
+        ("teacher", "torchvision:vit_b_16", r"does not take images of 64x64 \(Wrong image height"),
+        ("teacher", "torchvision:inception_v3", "does not take images of 64x64 "),
+        ("teacher", "torchvision:googlenet", "gives GoogLeNetOutputs in place of logits of two im"),
+    ],
+)
+def test_networks_that_could_not_run_are_told_before_any_work(
+    project: Path, role: str, network: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^{role}\.model {network}: {message}") as raised:
+        _run(_folder(64, **{role: _network(network)}))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_width_of_a_network_that_has_none_is_refused(project: Path) -> None:
+    with pytest.raises(InputError, match=r"student\.model\.width 8: torchvision:\w+ has none; set"):
+        _run(_change(student=_network("torchvision:mobilenet_v3_small", width=8)))
+    values = _json(_change(student=_network("resnet8")), "--size", "--role", "student")
+    named = _json(_change(student=_network("resnet8", width=16)), "--size", "--role", "student")
+    assert values == named
+
+
+@pytest.mark.parametrize(
+    ("side", "change", "message"),
+    [
+        (64, {"augment": {"cutout": 200}}, "augment.cutout: a square of 200 pixels is larger than"),
+        (64, {"augment": {"crop_padding": 64}}, "augment.crop_padding: 64 pixels around images of"),
+        (
+            64,
+            {"teacher": {"training": {"batch_size": 1}}},
+            "teacher.training.batch_size: .*equal to",
+        ),
+        (257, {}, r"data\.image_size: input should be less than or equal to 256 \(is 257\)"),
+    ],
+)
+def test_numbers_that_could_not_run_are_told_before_any_work(
+    project: Path, side: int, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        _run(_folder(side, **change))
 
 
 def test_the_password_of_the_store_is_not_printed(project):

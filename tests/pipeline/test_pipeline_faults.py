@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
         ({"student": {"model": {"name": "resnt8"}}}, "model resnt8: unknown network; did you mean"),
         (
             {"student": {"overrides": {"stage9.0.conv1": 4}}},
-            "overrides.stage9.0.conv1: no such convolution; did you mean stage",
+            "overrides.stage9.0.conv1: no such layer; did you mean stage",
         ),
         (
             {"distill": {"loss": {"sft": 1.0}}},

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rolekd import params
+from rolekd import files, params
 from rolekd.errors import InputError
+from rolekd.models import build
 from rolekd.outputs import Outputs, Wanted
-from rolekd.params import ArmParams, CompareParams, Params
+from rolekd.params import ArmParams, CompareParams, Params, TeacherParams
 from rolekd.stages import plan
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +27,12 @@ def _compare(**arms):
     return CompareParams(baseline=first, export=first, arms=rows)
 
 
+def _wanted(compare, **sections):
+    return plan.wanted(Params().model_copy(update={"compare": compare, **sections}))
+
+
 def test_the_default_arms_ask_for_both_searches_and_no_plain_teacher():
-    assert plan.wanted(Params().compare) == ALL
+    assert _wanted(Params().compare) == ALL
 
 
 def test_the_default_arms_without_a_teacher_take_none_of_its_weights_either():
@@ -48,7 +53,7 @@ def test_the_default_arms_without_a_teacher_take_none_of_its_weights_either():
     ],
 )
 def test_what_no_arm_asks_for_is_not_wanted(arm, expected):
-    assert plan.wanted(_compare(one=arm)) == expected
+    assert _wanted(_compare(one=arm)) == expected
 
 
 def test_the_files_do_not_change_with_an_arm_that_asks_for_the_same(tmp_path, monkeypatch):
@@ -122,3 +127,55 @@ def test_a_teachers_search_depends_on_the_students_that_judge_it(tmp_path, monke
     assert found["student"]["bits"] == 3
     assert set(found) == {"student", "distill", "code"}
     assert other is None
+
+
+TAKEN = TeacherParams(weights="weights/x.safetensors", train=False)
+
+
+def test_a_teacher_that_is_taken_is_not_searched():
+    arms = _compare(one=("student-schedule", "searched"), two=("none", "plain"))
+    found = _wanted(arms, teacher=TAKEN)
+    assert found == {("search_student", None), SEARCHED, ("train_teacher", "plain")}
+
+
+def test_its_schedule_is_none_to_ask_for():
+    params = Params().model_copy(update={"teacher": TAKEN})
+    with pytest.raises(InputError, match=r"arms\.kd-shared\.augmentation: teacher-schedule, but"):
+        plan.check_taken(params)
+    plan.check_taken(Params())
+
+
+def test_weights_are_left_for_the_stages_that_follow(tmp_path, monkeypatch):
+    from rolekd.train import state
+
+    monkeypatch.chdir(tmp_path)
+    network = build("resnet8", classes=3, channels=1, image_size=(8, 8), width=16, seed=0)
+    Path("weights").mkdir()
+    state.write_weights(Path("weights/x.safetensors"), network.state_dict(), {"model": "resnet8"})
+    left = Outputs().pretrained
+
+    def planned(**content):
+        Path("params.yaml").write_text(json.dumps(content))
+        plan.plan(Outputs())
+
+    teacher, judges = {"weights": "weights/x.safetensors"}, {"teacher_by": "student"}
+    arms = {"baseline": "kd", "export": "kd", "arms": {"kd": ROW}}
+    student = {"model": {"width": 16}, **teacher}
+    with pytest.raises(InputError, match=r"student\.weights: every student begins with them, but"):
+        planned(student=student)
+    compare = {**arms, "arms": {"kd": ROW | {"teacher": "searched"}}}
+    planned(teacher=teacher, student=student, search=judges, compare=compare)
+    tensors, about = state.read_weights(left("teacher"))
+    assert about == {"model": "resnet8"}
+    assert len(tensors) == len(network.state_dict())
+    found = Wanted.load(Outputs().wanted("search_teacher")).judges
+    assert found["weights"] == files.sha256(left("student"))
+    planned()
+    for role in ("teacher", "student"):
+        assert state.read_weights(left(role)) == ({}, None)
+    with pytest.raises(InputError, match=r"teacher: train: false, but weights names none"):
+        planned(teacher={"train": False})
+    with pytest.raises(
+        InputError, match=r"teacher\.weights: weights/x.safetensors: weights of anot"
+    ):
+        planned(teacher={"model": {"width": 8}, **teacher})

@@ -1,0 +1,78 @@
+"""The networks that there are: ours, the user's, torchvision's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx
+
+from rolekd.models import external, zoo
+
+# whose layers all have an integer form; tests/models/test_models_catalogue.py tries them
+_CONVERT = ("mnasnet", "mobilenet_", "regnet_x", "resnet", "resnext", "wide_resnet")
+_SIZE, _CLASSES = (32, 32), 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network that a params file can name.
+
+    Attributes:
+        name: As `model.name` has it.
+        origin: Who wrote it.
+        width: Whether it takes a width.
+        parameters: Their number: of torchvision's with 1000 classes, of others with 10 and, where
+            they have it, width 16; None: it cannot be built.
+        student: Whether it can be one; of a user's, whether it can be traced, at least.
+        weights: Names of torchvision's weights.
+    """
+
+    name: str
+    origin: Literal["rolekd", "yours", "torchvision"]
+    width: bool
+    parameters: int | None
+    student: bool
+    weights: tuple[str, ...] = ()
+
+
+def entries() -> Iterator[Entry]:
+    """Yield all networks, ours first."""
+    for name in zoo.OURS:
+        yield _built(name, "rolekd")
+    for name in sorted(external.names()):
+        yield _built(name, "yours")
+    for name in external.torchvision_names():
+        yield _of_torchvision(name)
+
+
+def converts(name: str) -> bool:
+    """Return whether a network of torchvision's, its name without the prefix, can be a student."""
+    return name.startswith(_CONVERT)
+
+
+def _built(name: str, origin: Literal["rolekd", "yours"]) -> Entry:
+    try:
+        network = zoo.build(name, classes=_CLASSES, channels=3, image_size=_SIZE, seed=0)
+        width = zoo.has_width(name)
+    except Exception:  # whatever somebody's code raises
+        return Entry(name, origin, False, None, False)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    try:
+        fx.symbolic_trace(network)
+    except Exception:  # of control flow, in somebody's code
+        return Entry(name, origin, width, parameters, False)
+    return Entry(name, origin, width, parameters, True)
+
+
+def _of_torchvision(name: str) -> Entry:
+    from torchvision import models
+
+    kind = models.get_model_weights(name)
+    return Entry(
+        external.PREFIX + name,
+        "torchvision",
+        False,
+        int(kind.DEFAULT.meta["num_params"]),
+        converts(name),
+        tuple(sorted(each.name for each in kind)),
+    )

@@ -1,0 +1,276 @@
+"""Weights that networks begin with: their files, and what they say of themselves.
+
+A name of params.yaml is `weights/FILE.safetensors`, or `torchvision:` and a name of torchvision's
+weights, whose file is in torch's cache. The stage plan checks it and leaves the tensors in a folder
+beside the data, from which every training, wherever it runs, begins.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rolekd.data.dataset import Dataset
+from rolekd.errors import InputError, did_you_mean, one_line
+from rolekd.models import zoo
+from rolekd.models.external import PREFIX
+from rolekd.models.normalized import Normalization, between
+from rolekd.models.weights import Adopted, adopt, match, scale_stem
+from rolekd.train import state
+
+if TYPE_CHECKING:
+    from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
+
+FOLDER = "weights"
+_ANY_SIDE = 32  # pixels, where only the data know
+SUFFIX = ".safetensors"
+# under which frameworks keep a state dict among other things
+_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_MODULE = "module."  # what torch's data parallel wrappers put before each name
+
+
+def begin(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = False) -> Adopted:
+    """Give a float network the weights of a file that `write` wrote, for the images of a data set.
+
+    Args:
+        network: Untrained; changed in place.
+        path: The file.
+        dataset: By whose mean and deviation the network's images are normalised.
+        whole: Take them as they are, normalisation included: everything must fit.
+
+    Raises:
+        InputError: They are another network's.
+    """
+    tensors, about = state.read_weights(path)
+    try:
+        found = adopt(network, tensors, whole=whole)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    theirs = normalization(about, path)
+    if theirs is not None and not whole and len(theirs["mean"]) == dataset.channels:
+        scale_stem(network, *between(of_data(dataset), theirs))
+    return found
+
+
+def beside(dataset: Dataset, role: "Role") -> Path:
+    """Return the file that the stage plan leaves beside the data for a role's networks."""
+    return dataset.beside("pretrained", f"{role}{SUFFIX}")
+
+
+def of_data(dataset: Dataset) -> Normalization:
+    """Return how the images of a data set are normalised."""
+    return {"mean": list(dataset.mean), "std": list(dataset.std)}
+
+
+def normalization(about: Any, path: Path) -> Normalization | None:
+    """Return how a file's description says that its images are normalised; None: it does not."""
+    value = about.get("normalization") if isinstance(about, dict) else None
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
+        raise InputError(f"{path}: normalization is not a mean and a std; import the weights again")
+    return {key: _channels(value[key], f"{path}: normalization.{key}") for key in ("mean", "std")}  # type: ignore[return-value]
+
+
+def _channels(values: Any, owner: str) -> list[float]:
+    fine = isinstance(values, (list, tuple)) and len(values) in (1, 3)
+    if not fine or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
+        raise InputError(f"{owner}: is not one or three numbers in 0..1")
+    if owner.endswith("std") and min(values) < 1e-3:
+        raise InputError(f"{owner}: {min(values):g} is no deviation of pixels in 0..1")
+    return [float(value) for value in values]
+
+
+def collect(params: "Params", role: "Role", target: Path | None = None) -> None:
+    """Check the weights that params.yaml names for a role, and write them to `target`, if any.
+
+    Classes and channels of the data may not be known yet, so only what depends on neither must fit.
+
+    Raises:
+        InputError: There is no such file, it is damaged, or is another network's.
+    """
+    settings = getattr(params, role)
+    try:
+        tensors, about = _find(settings.weights, settings.model, Path())
+        normalization(about, Path(settings.weights))
+        _check_fit(settings, params.data, tensors, about)
+    except InputError as error:
+        raise InputError(f"{role}.weights: {error}") from error
+    if target is not None:
+        state.write_weights(target, tensors, about)
+
+
+def _check_fit(
+    settings: "TeacherParams | StudentParams",
+    data: "DataParams",
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+) -> None:
+    """Compare the tensors with the network, whose stem and classifier may be others."""
+    side, model = data.image_size or _ANY_SIDE, settings.model
+    network = zoo.build(
+        model.name,
+        classes=2,
+        channels=data.channels or 3,
+        image_size=(side, side),
+        width=model.width,
+        seed=0,
+    )
+    try:
+        match(network, tensors)
+    except InputError as error:
+        theirs = f" ({about['model']})" if "model" in about else ""
+        raise InputError(f"{settings.weights}: {error}{theirs} in place of {model.name}") from error
+
+
+def _find(
+    name: str, model: "ModelParams", project: Path
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if name.startswith(PREFIX):
+        return _of_torchvision(name, model.name)
+    path = PurePosixPath(name)
+    if path.suffix != SUFFIX:
+        raise InputError(
+            f"{name}: not a safetensors file; import it: rolekd weights import {name} "
+            f"{FOLDER}/{path.stem}{SUFFIX}"
+        )
+    if path.parent != PurePosixPath(FOLDER):
+        # DVC watches that folder: weights elsewhere could change unnoticed
+        raise InputError(f"{name}: put the file into {FOLDER}/ and name it {FOLDER}/{path.name}")
+    if not (project / path).is_file():
+        raise InputError(f"{name}: no such file; put it there, or set weights to null")
+    tensors, about = state.read_weights(project / path)
+    return tensors, about if isinstance(about, dict) else {}
+
+
+def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of torchvision's weights, from torch's cache."""
+    if not model.startswith(PREFIX):
+        raise InputError(f"{name}: {model} is no network of torchvision's; name one as the model")
+    from torchvision import models
+
+    kind = models.get_model_weights(model.removeprefix(PREFIX))
+    if (label := name.removeprefix(PREFIX)) not in kind.__members__:
+        hint = did_you_mean(label, kind.__members__)
+        raise InputError(f"{name}: {model} has no such weights; {hint}")
+    weights = kind[label]
+    path = cached(weights.url)
+    if not path.exists():
+        raise InputError(
+            f"{name}: {path} is not there; put {weights.url} into this folder, or import the "
+            f"file from elsewhere: rolekd weights import FILE {FOLDER}/NAME{SUFFIX}"
+        )
+    return read_torch(path), {"normalization": _transforms(weights)}
+
+
+def cached(url: str) -> Path:
+    """Return where torch keeps what it has downloaded from an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
+
+
+def _transforms(weights: Any) -> Normalization:
+    made = weights.transforms()
+    return {"mean": [float(v) for v in made.mean], "std": [float(v) for v in made.std]}
+
+
+def published(file: str) -> Normalization | None:
+    """Return how torchvision normalises images for a file of its own; None: it has none so named.
+
+    Args:
+        file: Its name, as in resnet18-f37072fd.pth.
+    """
+    from torchvision import models
+
+    for name in models.list_models(module=models):
+        for weights in models.get_model_weights(name):
+            if PurePosixPath(weights.url).name == file:
+                return _transforms(weights)
+    return None
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """Read a state dict that torch.save wrote, without running anything that the file may hold.
+
+    One inside of a checkpoint is found under the usual names; names that a data parallel wrapper
+    has prefixed lose the prefix. A file of torchvision's, which has part of its SHA-256 in its
+    name, must have that.
+
+    Raises:
+        InputError: It is none, or is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    _check_hash(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of the unpickler's, zip's, torch's own kinds
+        raise InputError(
+            f"{path}: not read as weights alone ({one_line(error, 120)}); save it with "
+            "torch.save(network.state_dict(), FILE)"
+        ) from error
+    tensors = _state_dict(content)
+    if tensors is None:
+        raise InputError(
+            f"{path}: holds no state dict; save it with torch.save(network.state_dict(), FILE)"
+        )
+    if all(name.startswith(_MODULE) for name in tensors):
+        tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+
+def _state_dict(content: Any) -> dict[str, Tensor] | None:
+    if not isinstance(content, Mapping):
+        return None
+    if content and all(isinstance(v, Tensor) for v in content.values()):
+        return {str(name): value for name, value in content.items()}
+    found = (_state_dict(content[key]) for key in _NESTED if key in content)
+    return next((one for one in found if one is not None), None)
+
+
+def _check_hash(path: Path) -> None:
+    marked = re.fullmatch(r".+-([0-9a-f]{8})\.pth", path.name)
+    if marked is None:
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(marked[1]):
+        raise InputError(
+            f"{path}: its SHA-256 begins with {digest[:8]}, not as its name says; fetch it again, "
+            "or give a file of your own another name"
+        )
+
+
+def convert(source: Path, target: Path, theirs: Normalization | None = None) -> int:
+    """Write weights of any kind that is read here as the safetensors file `target`.
+
+    Args:
+        source: A state dict that torch.save wrote, or a safetensors file.
+        target: Written atomically.
+        theirs: How its images are normalised; None: as the file says, or torchvision for a file of
+            that name.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        InputError: The source is neither, or the target no safetensors file.
+    """
+    if target.suffix != SUFFIX:
+        raise InputError(f"{target}: name it *{SUFFIX}")
+    about: Any = None
+    if source.suffix == SUFFIX:
+        tensors, about = state.read_weights(source)
+    else:
+        tensors = read_torch(source)
+        theirs = theirs or published(source.name)
+    described = about if isinstance(about, dict) else {}
+    if theirs is not None:
+        described = {**described, "normalization": theirs}
+    normalization(described, source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    state.write_weights(target, tensors, described)
+    return len(tensors)
