@@ -59,7 +59,7 @@ from rolekd.sources.splits import all_splits
 from rolekd.stages import checks, students
 from rolekd.stages import train_teacher as teaching
 from rolekd.stages.export import export_network
-from rolekd.train import devices, roles
+from rolekd.train import devices, pretrained, roles
 from rolekd.train.augmentation import make_engine
 from rolekd.train.evaluate import accuracy, predict_integers
 from rolekd.train.evaluate import predict as predict_floats
@@ -259,6 +259,9 @@ def search_schedule(
         inputs = state / f"inputs-{role}"
         shutil.rmtree(inputs, ignore_errors=True)
         datasets.save_splits(data, ("search_train", "search_val"), inputs / member.DATA)
+        judges = params.search.teacher_by == "student"
+        trained: list[Role] = [role, "student"] if judges else [role]
+        pretrained.lay_beside(params, trained, replace(data, folder=inputs / member.DATA))
         if role == "student":
             learned = _teacher_of(teacher, data, "search_schedule")
             learned.save(inputs / member.TEACHER)
@@ -337,13 +340,13 @@ class Network:
         )
 
     def __repr__(self) -> str:
-        last = self.history[-1]
         width = f" of width {self.about['width']}"
         bits = f", {self.about['weight_bits']} bits" if "weight_bits" in self.about else ""
-        return (
-            f"{self.role}: {self.about['model']}{width}{bits}, {len(self.history)} epochs, "
-            f"training accuracy {last['accuracy']:.2%}"
-        )
+        trained = ", taken as it is"
+        if self.history:
+            reached = self.history[-1]["accuracy"]
+            trained = f", {len(self.history)} epochs, training accuracy {reached:.2%}"
+        return f"{self.role}: {self.about['model']}{width}{bits}{trained}"
 
     def _repr_html_(self) -> str:
         return _html(repr(self), ())
@@ -389,7 +392,7 @@ def train_teacher(
     *,
     folder: "str | Path | None" = None,
 ) -> Network:
-    """Train the teacher on the whole training set.
+    """Train the teacher on the whole training set, or take it as it is (`teacher.train: false`).
 
     Args:
         data: See `load_data`.
@@ -400,7 +403,11 @@ def train_teacher(
     _check(params, data)
     device = devices.prepare(params.machine.device, params.threads)
     chosen = _augmentation(augmentation)
-    training, about = teaching.begin(params, data, chosen, device)
+    with _weights_beside(params, ["teacher"], data) as data:
+        if not params.teacher.train:
+            network, about = roles.teacher(params.teacher, data, seed=0)
+            return Network(network.eval(), about, [])
+        training, about = teaching.begin(params, data, chosen, device)
     facts = ["teacher", params.model_dump(mode="json", include={"seed", "augment", "teacher"})]
     return _fit(training, about, chosen, "teacher", folder, [*facts, data.digest])
 
@@ -441,8 +448,9 @@ def train_student(
         learned = _teacher_of(teacher, data, "train_student")
         described = (learned.module.to(device), dict(learned.about))
     engine = make_engine(params.augment, data, params.threads)
-    common = students.Common(params, arm, data, device, described, engine, chosen)
-    training, about = common.begin(seed)
+    with _weights_beside(params, ["student"], data) as data:
+        common = students.Common(params, arm, data, device, described, engine, chosen)
+        training, about = common.begin(seed)
     sections = {"seed", "augment", "student", "distill"}
     facts = ["student", params.model_dump(mode="json", include=sections), data.digest, seed]
     if teacher is not None:
@@ -505,7 +513,7 @@ def _augmentation(given: Augmentation) -> NamedAugmentation:
 
 
 def _check(params: Params, data: Dataset) -> None:
-    checks.check(params)
+    checks.check(params, shape=(*data.image_size, data.channels))
     fits.check(params, data.image_size, data.sizes)
 
 
@@ -535,6 +543,18 @@ def _digest(network: nn.Module) -> str:
         for name, tensor in network.state_dict().items()
     }
     return files.digest(values)
+
+
+@contextlib.contextmanager
+def _weights_beside(params: Params, of: Sequence[Role], data: Dataset) -> Iterator[Dataset]:
+    """Yield the data set with the weights beside it that networks begin with, if any do."""
+    if all(getattr(params, role).weights is None for role in of):
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="rolekd-") as name:
+        data = replace(data, folder=Path(name, member.DATA))
+        pretrained.lay_beside(params, of, data)
+        yield data
 
 
 @contextlib.contextmanager

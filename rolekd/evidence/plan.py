@@ -26,6 +26,7 @@ class Search:
         number: Of the search; independent ones differ in it.
         params: All parameters, with the search's seed.
         given: See `rolekd.search.spec.SearchSpec`.
+        weights: See `Plan`.
         teacher: That the students learn from; None: a teacher's schedule is searched.
         taught_by: What augmented it, as the arm has it.
     """
@@ -35,6 +36,7 @@ class Search:
     number: int
     params: Params
     given: Mapping[str, Any]
+    weights: Mapping[Role, str]
     teacher: Training | None = None
     taught_by: str = ""
 
@@ -44,8 +46,9 @@ class Search:
         search = self.params.search.model_dump(mode="json")
         training = member.training(self.params, self.role)
         teacher = self.teacher.key if self.teacher else ""
-        facts = (self.data, self.role, self.params.seed, search, training, self.given, teacher)
-        return files.digest(list(facts))[:16]
+        facts = [self.data, self.role, self.params.seed, search, training, self.given, teacher]
+        # with none the key is what it was before networks could begin with weights
+        return files.digest([*facts, *([dict(self.weights)] if self.weights else [])])[:16]
 
 
 class WaitsError(Exception):
@@ -67,13 +70,20 @@ class Plan:
         study: The study.
         data: Name of the data set.
         digest: Of its content.
+        weights: Role -> SHA-256 of the weights that its networks begin with, if they do.
         found: Search -> what it found; raises `WaitsError` or `FaultError`.
     """
 
     def __init__(
-        self, study: Study, data: str, digest: str, found: Callable[[Search], Schedule]
+        self,
+        study: Study,
+        data: str,
+        digest: str,
+        weights: Mapping[Role, str],
+        found: Callable[[Search], Schedule],
     ) -> None:
-        self._study, self._data, self._digest, self._found = study, data, digest, found
+        self._study, self._data, self._digest = study, data, digest
+        self._weights, self._found = weights, found
         self._params: dict[str, Params] = {}
 
     def training(self, cell: Cell) -> Training:
@@ -97,6 +107,7 @@ class Plan:
             distilled=arm.distilled,
             starts_from_teacher=arm.starts_from == "teacher",
             seed=cell.seed,
+            weights=self._weights.get("student", ""),
             **more,
         )
 
@@ -120,7 +131,8 @@ class Plan:
             chosen = NamedAugmentation(named.TEACHER_SCHEDULE, schedule)
         else:
             chosen = _handmade(augmentation, epochs)
-        return Training.of(self._digest, "teacher", params, chosen, seed=seed)
+        weights = self._weights.get("teacher", "")
+        return Training.of(self._digest, "teacher", params, chosen, seed=seed, weights=weights)
 
     def _augmentation(self, arm: StudyArm, search: int | None) -> NamedAugmentation:
         name = arm.augmentation
@@ -135,7 +147,7 @@ class Plan:
 
     def _teachers_search(self, arm: StudyArm, number: int) -> Search:
         params = self._seeded(arm, number)
-        return Search(self._digest, "teacher", number, params, {})
+        return Search(self._digest, "teacher", number, params, {}, self._weights)
 
     def _students_search(self, arm: StudyArm, number: int) -> Search:
         params, given = self._seeded(arm, number), {}
@@ -143,7 +155,9 @@ class Plan:
             schedule = self._found(self._teachers_search(arm, number))
             given[named.TEACHER_SCHEDULE] = schedule.to_json()
         teacher = self._teacher(arm, arm.teacher, number, seed=0)
-        return Search(self._digest, "student", number, params, given, teacher, arm.teacher)
+        return Search(
+            self._digest, "student", number, params, given, self._weights, teacher, arm.teacher
+        )
 
     def _seeded(self, arm: StudyArm, number: int) -> Params:
         params = self._of(arm)

@@ -8,8 +8,9 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from rolekd import files
 from rolekd.augment.schedule import Schedule
@@ -25,7 +26,7 @@ from rolekd.evidence.trainings import code_version as trainings_version
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board, State
-from rolekd.params import MachineParams, Params
+from rolekd.params import MachineParams, Params, Role
 from rolekd.processes import exclusive
 from rolekd.search import member
 from rolekd.search import runner as searching
@@ -33,11 +34,14 @@ from rolekd.search.observers import Observer
 from rolekd.sources.prepare import prepare
 from rolekd.stages import checks, storage
 from rolekd.track import store
-from rolekd.train import devices
+from rolekd.train import devices, pretrained
 from rolekd.train.seats import Seat, seats
 
 _SEARCHED = ("search_train", "search_val")
 _TRAINED = ("train", "test")
+_ROLES = get_args(Role)
+# what an arm cannot change: all networks of a role begin alike, and a study trains its teachers
+_FIXED = ("teacher.weights", "student.weights", "teacher.train")
 
 Watch = Callable[[Board], None]
 
@@ -127,7 +131,9 @@ class _OfData:
         self._fleet, self._shows = fleet, shows
         self._params = records.study.params_of(data)
         self._dataset = self._prepared()
-        self._plan = Plan(records.study, data, self._dataset.digest, self._found)
+        self._plan = Plan(
+            records.study, data, self._dataset.digest, self._begun_with(), self._found
+        )
         self._faults: dict[str, str] = {}  # training -> why it failed
 
     def do(self) -> None:
@@ -211,22 +217,49 @@ class _OfData:
             if not study.takes(self._data, name) or params in checked:
                 continue
             checked.append(params)
+            for key in _FIXED:
+                if key in arm.params:
+                    raise InputError(
+                        f"study {study.name}: arms.{name}: params: {key} is of a data set, and of "
+                        "all its arms; name it there"
+                    )
+            if not params.teacher.train:
+                raise InputError(
+                    f"study {study.name}: data.{self._data}: teacher.train is false, but a study "
+                    "trains its teachers; set it to true"
+                )
             try:
-                checks.check(params, deployed=False)
+                shape = (*dataset.image_size, dataset.channels)
+                checks.check(params, shape=shape, deployed=False)
                 fits.check(params, dataset.image_size, dataset.sizes)
             except InputError as error:
                 raise InputError(f"study {study.name}: arms.{name}: {error}") from error
 
-    def _inputs(self, splits: tuple[str, ...]) -> Path:
+    def _begun_with(self) -> dict[Role, str]:
+        """Return role -> SHA-256 of the weights that its networks begin with, if they do."""
+        folder = self._state / "begun"
+        folder.mkdir(exist_ok=True)
+        place = replace(self._dataset, folder=folder / DATA)
+        pretrained.lay_beside(self._params, _ROLES, place)
+        return {
+            role: files.sha256(path)
+            for role in _ROLES
+            if (path := pretrained.beside(place, role)).exists()
+        }
+
+    def _inputs(self, splits: tuple[str, ...], roles: Iterable[Role]) -> Path:
         """Make the folder of what a job may see, with the data set in it."""
         folder = self._state / "inputs"
         shutil.rmtree(folder, ignore_errors=True)
         datasets.save_splits(self._dataset, splits, folder / DATA)
+        place = replace(self._dataset, folder=folder / DATA)
+        pretrained.lay_beside(self._params, roles, place)
         return folder
 
     def _search(self, search: Search) -> None:
         """Do a search, and record what it found."""
-        inputs = self._inputs(_SEARCHED)
+        judges = search.params.search.teacher_by == "student"
+        inputs = self._inputs(_SEARCHED, {search.role, "student"} if judges else {search.role})
         if search.teacher is not None:
             shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER)
         params = self._on_machine(search.params)
@@ -261,7 +294,7 @@ class _OfData:
                 of.setdefault(self._plan.training(cell).key, []).append(cell)
             except (WaitsError, FaultError):
                 continue
-        inputs = self._inputs(_TRAINED)
+        inputs = self._inputs(_TRAINED, {training.role for training in planned})
         (inputs / TEACHERS).mkdir()
         for key in dict.fromkeys(one.teacher for one in planned if one.teacher):
             shutil.copy(self._weights(key), inputs / TEACHERS)

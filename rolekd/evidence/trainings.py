@@ -67,6 +67,7 @@ class Training:
         teacher: Key of the training of the teacher that it learns from or starts with; empty: none.
         starts_from_teacher: Whether it takes the teacher's weights where shapes agree.
         seed: Its number.
+        weights: SHA-256 of those that the network begins with; empty: it begins with none.
     """
 
     data: str
@@ -77,6 +78,7 @@ class Training:
     teacher: str = ""
     starts_from_teacher: bool = False
     seed: int = 0
+    weights: str = ""
 
     @classmethod
     def of(
@@ -96,7 +98,10 @@ class Training:
 
     def to_json(self) -> dict[str, Any]:
         """Return the training as JSON-able values."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not self.weights:
+            del values["weights"]
+        return values
 
     @property
     def schedule(self) -> str:

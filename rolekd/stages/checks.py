@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 _ANY_SIZE = (32, 32)  # pixels, where only the data know
 
 
-def check(params: "Params", *, deployed: bool = True) -> None:
+def check(
+    params: "Params", *, shape: tuple[int, int, int] | None = None, deployed: bool = True
+) -> None:
     """Raise `InputError` for a name that does not exist, or a student without an integer form.
 
-    One that is never `deployed` needs none, such as a study's of 32 bits.
+    Args:
+        params: All parameters.
+        shape: Height, width and channels of the images, where they are read already; None: as the
+            source says.
+        deployed: The student may be exported; a study's of 32 bits never is.
     """
     plan.check(params.compare)
     plan.check_taken(params)
@@ -39,7 +45,7 @@ def check(params: "Params", *, deployed: bool = True) -> None:
         except InputError as error:
             raise InputError(f"search.ladder: {error}") from error
     find(params.data.source)
-    shape = _shape(params.data)
+    shape = shape or _shape(params.data)
     if shape is not None:
         fits.check_augment(params.augment, shape[:2])
     size, channels = (shape[:2], shape[2]) if shape else (_ANY_SIZE, params.data.channels or 3)

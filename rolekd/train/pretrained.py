@@ -7,7 +7,7 @@ beside the data, from which every training, wherever it runs, begins.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,19 @@ def begin(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = Fal
 def beside(dataset: Dataset, role: "Role") -> Path:
     """Return the file that the stage plan leaves beside the data for a role's networks."""
     return dataset.beside("pretrained", f"{role}{SUFFIX}")
+
+
+def lay_beside(params: "Params", roles: Iterable["Role"], dataset: Dataset) -> None:
+    """Leave what `beside` finds, for those of the roles whose networks begin with weights.
+
+    Raises:
+        InputError: See `collect`.
+    """
+    for role in roles:
+        if getattr(params, role).weights is not None:
+            path = beside(dataset, role)
+            path.parent.mkdir(exist_ok=True)
+            collect(params, role, path)
 
 
 def of_data(dataset: Dataset) -> Normalization:
