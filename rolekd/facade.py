@@ -18,6 +18,7 @@ shows its progress on standard error; what it returns shows itself in a notebook
 """
 
 import contextlib
+import functools
 import html
 import shutil
 import tempfile
@@ -32,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from rolekd import files
-from rolekd.augment import named
+from rolekd.augment import ladder, named
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.cli.progress import SearchProgress, TrainingProgress
@@ -42,7 +43,7 @@ from rolekd.data.batches import Normalize
 from rolekd.data.content import Content
 from rolekd.data.dataset import Dataset
 from rolekd.distill.taps import Described
-from rolekd.errors import InputError, did_you_mean
+from rolekd.errors import InputError, did_you_mean, one_line
 from rolekd.export.predict import Prediction, classify, expand
 from rolekd.export.session import load as load_exported
 from rolekd.outputs import Verification
@@ -82,7 +83,7 @@ __all__ = [
     "train_teacher",
 ]
 
-# what augments a training: a schedule, or the name of a hand-made augmentation
+# what augments a training: a schedule, the name of a hand-made augmentation, or a ladder's rung
 Augmentation = Schedule | str
 Target = Literal["cpu", "cpu-vnni", "float"]
 
@@ -107,9 +108,11 @@ def load_data(
     Raises:
         InputError: There is no such source or folder, or the arrays are not usable.
     """
-    params = params or Params()
-    if isinstance(source, tuple):
-        return _of_arrays(source, params, test, classes)
+    params = Params() if params is None else params
+    if not isinstance(params, Params):
+        raise InputError("load_data: params are no Params; rolekd.Params.preset makes them")
+    if isinstance(source, tuple | list):
+        return _of_arrays(_pair(source, "images"), params, test and _pair(test, "test"), classes)
     if test is not None or classes is not None:
         raise InputError("load_data: test and classes are for arrays; leave them out")
     name = str(source)
@@ -124,6 +127,12 @@ def load_data(
         hint = did_you_mean(name, SOURCES, "name a folder that exists, or a source")
         raise InputError(f"load_data: {name!r} is neither a folder nor a source; {hint}")
     return prepare(DataParams.model_validate(data.model_dump()), params.seed)
+
+
+def _pair(given: Sequence[ArrayLike], what: str) -> tuple[ArrayLike, ArrayLike]:
+    if len(given) != 2:
+        raise InputError(f"load_data: {what}: {len(given)} things; give a pair, (images, labels)")
+    return given[0], given[1]
 
 
 def _of_arrays(
@@ -151,7 +160,12 @@ def _of_arrays(
 
 
 def _images(images: ArrayLike, labels: ArrayLike, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    pixels, marks = np.asarray(images), np.asarray(labels)
+    try:
+        pixels, marks = np.asarray(images), np.asarray(labels)
+    except ValueError as error:  # of lists whose parts differ
+        raise InputError(f"load_data: {what} are no array ({one_line(error, 80)})") from error
+    if marks.dtype == object and all(isinstance(mark, str) for mark in marks):
+        marks = marks.astype(str)  # as pandas has them
     if pixels.dtype != np.uint8:
         raise InputError(
             f"load_data: {what} are {pixels.dtype}; give uint8, 0 to 255 (multiply by 255 what is "
@@ -269,7 +283,7 @@ def search_schedule(
             if candidate is not None:
                 given[named.TEACHER_SCHEDULE] = candidate.to_json()
         spec = member.describe(params, role, inputs, given)
-        places = seats(params.machine, spec.threads, spec.slots)
+        places = seats(params.machine, spec.threads, spec.slots, _gpus())
         with SearchProgress(f"search of the {role}'s schedule") as progress:
             found = searching.run(
                 spec, inputs, state / spec.name, [progress], seats=places, fresh=True
@@ -506,6 +520,8 @@ def study(file: "str | Path", *, records: "str | Path" = "results/records") -> s
 def _augmentation(given: Augmentation) -> NamedAugmentation:
     if isinstance(given, Schedule):
         return NamedAugmentation("schedule", given)
+    if ladder.is_rung(given):
+        return NamedAugmentation(given, Schedule.constant(ladder.policy(given), 1))
     if given not in named.HANDMADE:
         hint = did_you_mean(str(given), named.HANDMADE)
         raise InputError(f"augmentation {given!r}: {hint}; or give a Schedule")
@@ -543,6 +559,12 @@ def _digest(network: nn.Module) -> str:
         for name, tensor in network.state_dict().items()
     }
     return files.digest(values)
+
+
+@functools.cache
+def _gpus() -> list[str]:
+    """Return this machine's GPUs: asked once, since a search gives this process one of them."""
+    return devices.gpus()
 
 
 @contextlib.contextmanager

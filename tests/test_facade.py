@@ -121,6 +121,8 @@ def test_arrays_become_a_data_set():
     assert data.classes == ("cat", "cow", "dog")
     assert data.images.shape == (60, 9, 9, 1)
     assert sorted(np.concatenate([data.splits["train"], data.splits["test"]])) == list(range(60))
+    objects = rolekd.load_data((images, names.astype(object)), Params())
+    assert objects.digest == data.digest
     labelled = rolekd.load_data((images, np.arange(60) % 3), Params(), classes=["a", "b", "c"])
     assert labelled.classes == ("a", "b", "c")
     other = random.integers(0, 256, (15, 9, 9), np.uint8)
@@ -136,6 +138,8 @@ def test_arrays_become_a_data_set():
         ((np.zeros((4, 8, 8), np.uint8), np.zeros(3, int)), "4 images, and labels of the shape"),
         ((np.zeros((4, 8, 8), np.uint8), np.full(4, -1)), "count from 0"),
         ((np.zeros((4, 8, 8), np.uint8), np.zeros(4)), "labels are float64"),
+        (([np.zeros((8, 8)), np.zeros((9, 8))], np.zeros(2, int)), "images are no array"),
+        ((np.zeros((4, 8, 8), np.uint8),), "1 things; give a pair"),
         ("digit", "did you mean digits"),
         ("/nowhere/at/all", "is neither a folder nor a source"),
     ],
@@ -144,6 +148,18 @@ def test_what_is_no_data_is_one_line(source, text):
     with pytest.raises(InputError, match=text) as caught:
         rolekd.load_data(source)
     assert "\n" not in str(caught.value)
+
+
+def test_the_teacher_is_the_stages(data, params, teacher):
+    from rolekd.stages.train_teacher import begin
+    from rolekd.train import devices
+    from rolekd.train.fit import fit
+
+    training, about = begin(params, data, NamedAugmentation("none"), devices.resolve("cpu"))
+    fit(training)
+    assert about == teacher.about
+    theirs = training.network.state_dict()
+    assert all(torch.equal(v, theirs[n]) for n, v in teacher.module.state_dict().items())
 
 
 def test_faults_are_those_of_the_command_line(data, params, teacher, student):

@@ -41,6 +41,15 @@ def policy(name: str) -> Policy:
     return Policy(value for pair in pairs for value in pair)
 
 
+def is_rung(name: object) -> bool:
+    """Tell whether something is the name of a rung."""
+    try:
+        parse(str(name))
+    except InputError:
+        return False
+    return True
+
+
 def parse(name: str) -> tuple[str, int]:
     """Return family and strength of a rung's name."""
     found = re.fullmatch(r"([a-z]+)-(\d{1,3})", name)

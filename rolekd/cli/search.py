@@ -65,7 +65,7 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
 def worker(
     storage: str, artifacts: str | None, study: str | None, wait: float, workers: str
 ) -> None:
-    """Work on what runs elsewhere: searches, their finals, students of arms.
+    """Work on what runs elsewhere: searches, their finals, students of arms, studies.
 
     It takes slots of the unfinished studies of the storage, the oldest first, until all are
     finished. It needs the same versions as the others, the database and the artifact store, no file
@@ -85,8 +85,9 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
     from rolekd.cli.status import status as read
     from rolekd.fleet import study as studies
 
-    found, faults = [], []
-    begun = [] if study else _studies()
+    found: list[dict[str, Any]] = []
+    faults: list[str] = []
+    begun = [] if study else _studies(faults)
     if study:
         found.append(read(studies.Ledger.open(storage, study)))
     # records of studies may have come from elsewhere, without a storage
@@ -97,7 +98,7 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
             else:
                 found.append(read(ledger))
     if as_json:
-        say_json(found)
+        say_json([*found, *begun])
         return
     terminal = console()
     for each in found:
@@ -105,18 +106,29 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
         terminal.print(_table(each))
     for fault in faults:
         terminal.print(fault, soft_wrap=True)
-    for line in begun:
-        terminal.print(line, soft_wrap=True)
+    for one in begun:
+        terminal.print(_of_study(one), soft_wrap=True)
     if not found and not faults and not begun:
         terminal.print("nothing in this storage yet")
 
 
-def _studies() -> list[str]:
-    """Say how far the studies are whose records are below this folder."""
+def _studies(faults: list[str]) -> list[dict[str, Any]]:
+    """Return how far the studies are whose records are below this folder, if not at their end."""
     from rolekd.evidence import progress
 
-    found = [progress.of(records) for records in progress.each()]
-    return [f"{one['folder']}: {progress.sentence(one)}" for one in found if not one["finished"]]
+    found = []
+    for records in progress.each():
+        if isinstance(records, str):
+            faults.append(records)
+        else:
+            found.append(progress.of(records))
+    return [one for one in found if not one["finished"]]
+
+
+def _of_study(found: dict[str, Any]) -> str:
+    from rolekd.evidence import progress
+
+    return f"{found['folder']}: {progress.sentence(found)}"
 
 
 def _line(found: dict[str, Any]) -> str:

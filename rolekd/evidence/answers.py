@@ -25,6 +25,7 @@ from rolekd.errors import InputError, did_you_mean
 from rolekd.evidence.design import Comparison
 from rolekd.evidence.progress import of as progress_of
 from rolekd.evidence.progress import sentence as progress_sentence
+from rolekd.evidence.progress import warnings
 from rolekd.evidence.records import Records, Row
 from rolekd.report.statistics import holm, seeds_needed, two_way_interval
 from rolekd.report.style import ACCENT, FAINT, PALETTE, TEACHER, legible, save, style
@@ -43,7 +44,9 @@ class Arm:
     Attributes:
         name, data: Which.
         seeds: That are complete: of every search.
+        failed: Number of the cells that failed.
         right: [seeds, images], share of the searches whose network is right.
+        by_search: Mean accuracy of each search, where searches decide it.
         calibration_error, robust, train_accuracy: Means over seeds and searches; robust is over
             corruptions and strengths, None where they were not measured.
     """
@@ -51,7 +54,9 @@ class Arm:
     name: str
     data: str
     seeds: tuple[int, ...]
+    failed: int
     right: Floats
+    by_search: tuple[float, ...]
     calibration_error: float
     robust: float | None
     train_accuracy: float
@@ -70,7 +75,8 @@ class Arm:
     @functools.cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy over seeds and test images."""
-        return two_way_interval(self.right, CONFIDENCE)
+        low, high = two_way_interval(self.right, CONFIDENCE)
+        return max(low, 0.0), min(high, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,11 @@ class Answers:
     def __init__(self, records: Records) -> None:
         self.records, self.study = records, records.study
         self._rows: dict[tuple[str, str], dict[int, dict[int | None, Row]]] = {}
+        self.failed: Counter[tuple[str, str]] = Counter()
         for cell, row in records.rows.items():
-            if not row.measured.fault:
+            if row.measured.fault:
+                self.failed[cell.data, cell.arm] += 1
+            else:
                 by_seed = self._rows.setdefault((cell.data, cell.arm), {})
                 by_seed.setdefault(cell.seed, {})[cell.search] = row
 
@@ -124,7 +133,9 @@ class Answers:
         searches = self.study.searches if self.study.arms[name].is_searched else 1
         by_seed = self._rows.get((data, name), {})
         complete = {
-            s: [*rows.values()] for s, rows in sorted(by_seed.items()) if len(rows) == searches
+            seed: [rows[search] for search in sorted(rows, key=lambda number: number or 0)]
+            for seed, rows in sorted(by_seed.items())
+            if len(rows) == searches
         }
         if not complete:
             return None
@@ -136,11 +147,17 @@ class Answers:
         robust = [
             fmean(map(fmean, row.measured.robust.values())) for row in rows if row.measured.robust
         ]
+        by_search = [
+            fmean(found[place].measured.accuracy for found in complete.values())
+            for place in range(searches)
+        ]
         return Arm(
             name,
             data,
             tuple(complete),
+            self.failed[data, name],
             np.array(right, np.float64),
+            tuple(by_search) if searches > 1 else (),
             fmean(row.measured.calibration_error for row in rows),
             fmean(robust) if robust else None,
             fmean(row.measured.train_accuracy for row in rows),
@@ -150,16 +167,24 @@ class Answers:
     def primary(self) -> list[Compared]:
         """The primary comparison on each of its data sets."""
         one = self.study.primary
-        found = [self.compare(data, one) for data in one.data or self.study.data]
+        names = one.data or self.study.data
+        found = [self.compare(data, one, len(names)) for data in names]
         return _adjusted([each for each in found if each is not None])
 
     def others(self, data: str) -> list[Compared]:
         """Return the other comparisons on a data set."""
-        found = [self.compare(data, one) for one in self.study.comparisons]
+        count = len(self.study.comparisons)
+        found = [self.compare(data, one, count) for one in self.study.comparisons]
         return _adjusted([each for each in found if each is not None])
 
-    def compare(self, data: str, one: Comparison) -> Compared | None:
-        """Compare two arms on a data set; None: they have no seed in common."""
+    def compare(self, data: str, one: Comparison, comparisons: int = 1) -> Compared | None:
+        """Compare two arms on a data set; None: they have no seed in common.
+
+        Args:
+            data: Its name.
+            one: The arms.
+            comparisons: Of how many this is one, which its p must be adjusted for.
+        """
         pair = [self.arms.get((data, name)) for name in (one.arm, one.against)]
         first, second = pair
         if first is None or second is None:
@@ -169,11 +194,12 @@ class Answers:
             return None
         places = [[arm.seeds.index(seed) for seed in shared] for arm in (first, second)]
         right, reference = first.right[places[0]], second.right[places[1]]
-        found = paired_difference(right, reference)
+        found = paired_difference(right, reference, comparisons)
         needed = None
         if found.p_value is not None:
             gaps = right.mean(1) - reference.mean(1)
-            needed = seeds_needed(gaps, self.study.primary.points / 100, 1 - CONFIDENCE)
+            level = (1 - CONFIDENCE) / comparisons
+            needed = seeds_needed(gaps, self.study.primary.points / 100, level)
         return Compared(data, one.arm, one.against, len(shared), found, needed)
 
     def table(self) -> list[str]:
@@ -279,8 +305,13 @@ def verdicts(answers: Answers) -> list[str]:
     """Return a sentence on the primary comparison for each data set."""
     study, lines = answers.study, []
     arm, against = (study.label(name) for name in (study.primary.arm, study.primary.against))
-    for one in answers.primary:
-        label = study.data[one.data].label or one.data
+    judged = {one.data: one for one in answers.primary}
+    for data in study.primary.data or study.data:
+        label = study.data[data].label or data
+        one = judged.get(data)
+        if one is None:
+            lines.append(f"- **{label}**: not judged: {_missing(answers, data)}.")
+            continue
         gap = one.difference
         if gap.p_value is None or gap.low is None or gap.high is None:
             lines.append(
@@ -289,7 +320,8 @@ def verdicts(answers: Answers) -> list[str]:
             continue
         size = (
             f"{_points(gap.mean)} points (95 % interval {_points(gap.low)} to {_points(gap.high)}, "
-            f"exact p = {gap.p_value:.2g}, {one.seeds} seeds)"
+            f"exact p = {gap.p_value:.2g}, adjusted {gap.adjusted or gap.p_value:.2g}, "
+            f"{_seeds(one.seeds, study.seeds)})"
         )
         if gap.is_clear:
             verb = "is better than" if gap.mean > 0 else "is worse than"
@@ -300,6 +332,22 @@ def verdicts(answers: Answers) -> list[str]:
                 + _needed(one, study.primary.points)
             )
     return lines
+
+
+def _missing(answers: Answers, data: str) -> str:
+    """Say why the primary comparison cannot be made on a data set."""
+    primary = answers.study.primary
+    parts = []
+    for name in (primary.arm, primary.against):
+        if (data, name) not in answers.arms:
+            failed = answers.failed[data, name]
+            reason = f"{failed} of its cells failed" if failed else "is not done"
+            parts.append(f"{answers.study.label(name)}: {reason}")
+    return "; ".join(parts) or "the arms have no seed in common"
+
+
+def _seeds(count: int, wanted: int) -> str:
+    return f"{count} seeds" if count == wanted else f"{count} of {wanted} seeds"
 
 
 def _needed(one: Compared, points: float) -> str:
@@ -329,12 +377,16 @@ def first_table(answers: Answers) -> list[str]:
             rows.append([study.label(name), *cells])
     heads = ["test accuracy %, 95 % interval"]
     heads += [study.data[name].label or name for name in data]
-    return _markdown(heads, rows)
+    lines = _markdown(heads, rows)
+    if answers.records.missing():
+        lines += ["", f"Interim: {progress_sentence(progress_of(answers.records))}."]
+    return lines
 
 
 def _with_interval(arm: Arm) -> str:
     low, high = arm.interval
-    return f"{100 * arm.accuracy:.1f} ({100 * low:.1f} … {100 * high:.1f})"
+    failed = f", {arm.failed} cells failed" if arm.failed else ""
+    return f"{100 * arm.accuracy:.1f} ({100 * low:.1f} … {100 * high:.1f}){failed}"
 
 
 def _comparisons(answers: Answers) -> list[str]:
@@ -357,7 +409,7 @@ def _comparisons(answers: Answers) -> list[str]:
                     interval,
                     _p(gap.p_value),
                     _p(gap.adjusted),
-                    str(one.seeds),
+                    _seeds(one.seeds, study.seeds).removesuffix(" seeds"),
                     "" if one.needed is None else str(one.needed),
                 ]
             )
@@ -389,12 +441,13 @@ def _every_arm(answers: Answers) -> list[str]:
                 f"{100 * arm.train_accuracy:.1f}",
                 f"{100 * arm.calibration_error:.1f}",
                 "" if arm.robust is None else f"{100 * arm.robust:.1f}",
-                str(len(arm.seeds)),
+                ", ".join(f"{100 * value:.1f}" for value in arm.by_search),
+                str(len(arm.seeds)) + (f", {arm.failed} cells failed" if arm.failed else ""),
             ]
             for arm in arms
         ]
         heads = ["arm", "test accuracy %", "sd", "95 % interval", "training accuracy %"]
-        heads += ["calibration error %", "corrupted %", "seeds"]
+        heads += ["calibration error %", "corrupted %", "each search %", "seeds"]
         title = study.data[data].label or data
         lines += [f"## {title}: every arm", "", *_markdown(heads, rows), ""]
     if any(arm.robust is not None for arm in answers.arms.values()):
@@ -427,10 +480,10 @@ def curves(answers: Answers, data: str) -> list[Curve]:
         group = name.split("/")[0]
         if where != data or group not in answers.study.crossed:
             continue
-        try:
-            family, strength = ladder.parse(answers.study.arms[name].augmentation)
-        except InputError:
+        augmentation = answers.study.arms[name].augmentation
+        if not ladder.is_rung(augmentation):
             continue
+        family, strength = ladder.parse(augmentation)
         levels = [
             level
             for level, factor in zip(
@@ -509,7 +562,7 @@ def _account(answers: Answers) -> list[str]:
         (cell, row.measured.fault) for cell, row in records.rows.items() if row.measured.fault
     ]
     lines += [f"- failed: {cell}: {reason}" for cell, reason in faults]
-    return lines
+    return [*lines, *(f"- {line}" for line in warnings(answers.study))]
 
 
 PARTS: dict[str, Callable[[Answers, Path], list[str]]] = {

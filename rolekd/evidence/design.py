@@ -28,10 +28,14 @@ from rolekd import yamlfiles
 from rolekd.augment import ladder, named
 from rolekd.errors import InputError, did_you_mean
 from rolekd.params import Listed, Params, Points, Role, Section
+from rolekd.sources import find as find_source
 
 SEARCHED, SWAPPED = "searched", "swapped"
 # what an arm's augmentation may be beside the hand-made ones and the ladder's rungs
 _SCHEDULES = (*named.SEARCHED, SWAPPED)
+
+# sections of params.yaml that an arm can change; others are of the data set, or decide nothing
+_OF_ARMS = ("augment", "search", "teacher", "student", "distill")
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_./+-]{0,99}"
 
@@ -73,6 +77,12 @@ class StudyArm(Section):
         _check_handmade("teacher", self.teacher, (SEARCHED,))
         schedules = (named.TEACHER_SCHEDULE,) if self.role == "teacher" else _SCHEDULES
         _check_handmade("augmentation", self.augmentation, schedules)
+        for key in self.params:
+            if key.partition(".")[0] not in _OF_ARMS:
+                raise ValueError(
+                    f"params: {key} decides nothing of an arm; give keys of "
+                    f"{', '.join(_OF_ARMS)}, and others to the data set"
+                )
         return self
 
     @property
@@ -88,13 +98,10 @@ class StudyArm(Section):
 
 def _check_handmade(key: str, name: str, schedules: tuple[str, ...]) -> None:
     known = (*named.HANDMADE, *schedules)
-    if name in known:
+    if name in known or ladder.is_rung(name):
         return
-    try:
-        ladder.parse(name)
-    except InputError as error:
-        hint = did_you_mean(name, known, f"choose {', '.join(known)}, or a rung of the ladder")
-        raise ValueError(f"{key} {name!r} is no augmentation; {hint}") from error
+    hint = did_you_mean(name, known, f"choose {', '.join(known)}, or a rung of the ladder")
+    raise ValueError(f"{key} {name!r} is no augmentation; {hint}")
 
 
 class StudyData(Section):
@@ -151,10 +158,10 @@ class Study(Section):
             return content
         arms = dict(content.get("arms") or {})
         for name, factors in content["crossed"].items():
-            if not isinstance(factors, Mapping) or not all(
-                isinstance(levels, Mapping) for levels in factors.values()
-            ):
+            if not _is_crossed(factors):
                 raise ValueError(f"crossed.{name}: give each factor its levels, each with its keys")
+            if any("/" in str(part) for part in (name, *(p for f in factors.values() for p in f))):
+                raise ValueError(f"crossed.{name}: a / divides levels; leave it out of their names")
             for levels in itertools.product(*(each.items() for each in factors.values())):
                 title = "/".join([str(name), *(str(level) for level, _ in levels)])
                 if title in arms:
@@ -186,7 +193,29 @@ class Study(Section):
             for arm in (self.primary.arm, self.primary.against):
                 if not self.takes(name, arm):
                     raise ValueError(f"only.{name}: leaves out {arm}, which primary compares")
+        for name, patterns in self.only.items():
+            for pattern in patterns:
+                if not any(_matches(arm, pattern) for arm in self.arms):
+                    known = [*self.arms, *self.crossed]
+                    raise ValueError(
+                        f"only.{name}: {pattern!r} is not an arm; {did_you_mean(pattern, known)}"
+                    )
+        for one in named_arms:
+            if one.arm == one.against:
+                raise ValueError(f"{one.arm!r} is compared with itself; name another arm")
+            if not any(
+                self.takes(name, one.arm) and self.takes(name, one.against) for name in self.data
+            ):
+                raise ValueError(
+                    f"{one.arm!r} and {one.against!r} are compared, but only leaves them no data "
+                    "set in common; add them to one"
+                )
         return self
+
+    @property
+    def least_p(self) -> float:
+        """The least that an adjusted p of the comparisons beside the primary can be."""
+        return min(1.0, max(len(self.comparisons), 1) * 2.0 ** (1 - self.seeds))
 
     def takes(self, data: str, arm: str) -> bool:
         """Whether an arm is trained on a data set."""
@@ -255,6 +284,10 @@ def load(path: Path) -> Study:
     except ValidationError as error:
         raise InputError(f"{path}: {parameters.faults(error, Study)}") from None
     for data in study.data:
+        try:
+            find_source(study.params_of(data).data.source)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         checked: list[Changes] = []
         for name, arm in study.arms.items():
             if study.takes(data, name) and arm.params not in checked:
@@ -264,6 +297,24 @@ def load(path: Path) -> Study:
                 except InputError as error:
                     raise InputError(f"{path}: arms.{name}: {error}") from error
     return study
+
+
+def _is_crossed(factors: object) -> bool:
+    """Whether something is factor -> level -> keys of an arm, none of them empty but the keys."""
+    return (
+        isinstance(factors, Mapping)
+        and bool(factors)
+        and all(
+            isinstance(levels, Mapping)
+            and bool(levels)
+            and all(
+                changes is None
+                or (isinstance(changes, Mapping) and isinstance(changes.get("params", {}), Mapping))
+                for changes in levels.values()
+            )
+            for levels in factors.values()
+        )
+    )
 
 
 def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from rolekd import files
 from rolekd.augment import ladder, named
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
-from rolekd.errors import InputError
 from rolekd.evidence.design import SEARCHED, SWAPPED, Cell, Study, StudyArm
 from rolekd.evidence.trainings import Training
 from rolekd.params import Params, Role
@@ -167,7 +166,4 @@ class Plan:
 def _handmade(name: str, epochs: int) -> NamedAugmentation:
     if name in named.HANDMADE:
         return NamedAugmentation(name)
-    try:
-        return NamedAugmentation(name, Schedule.constant(ladder.policy(name), epochs))
-    except InputError as error:  # the study file was checked
-        raise AssertionError(name) from error
+    return NamedAugmentation(name, Schedule.constant(ladder.policy(name), epochs))

@@ -7,9 +7,12 @@ from statistics import fmean
 from typing import Any
 
 from rolekd import processes
+from rolekd.errors import InputError
 from rolekd.evidence import design
 from rolekd.evidence.design import Study
 from rolekd.evidence.records import RECORDS, STUDY, Records
+
+_LEVEL = 0.05  # of the tests
 
 
 def planned(study: Study) -> list[str]:
@@ -28,6 +31,18 @@ def planned(study: Study) -> list[str]:
         f"on {where}, over {study.seeds} seeds",
         *lines,
         "cells that come to the same are trained once",
+        *warnings(study),
+    ]
+
+
+def warnings(study: Study) -> list[str]:
+    """Say in lines what a study can never find."""
+    if study.least_p < _LEVEL:
+        return []
+    count = max(len(study.comparisons), 1)
+    return [
+        f"warning: with {study.seeds} seeds no p of {count} comparisons can be below "
+        f"{study.least_p:.2g}, adjusted; take more seeds, or fewer comparisons"
     ]
 
 
@@ -58,14 +73,18 @@ def sentence(found: dict[str, Any]) -> str:
         left = [row["seconds_left"] for row in rows if row["done"] < row["cells"]]
         known = [seconds for seconds in left if seconds is not None]
         more = " and more" if len(known) < len(left) else ""
-        parts.append(f"about {sum(known) / 3600:.1f} h{more} left" if known else "time not known")
+        # cells that come to the same are trained once, but which do is not known yet
+        parts.append(f"at most {sum(known) / 3600:.1f} h{more} left" if known else "time not known")
     return ", ".join(parts)
 
 
-def each(parent: Path = RECORDS) -> Iterable[Records]:
-    """Yield the records of all studies below a folder."""
+def each(parent: Path = RECORDS) -> Iterable[Records | str]:
+    """Yield the records of all studies below a folder; of those that cannot be read, why."""
     for file in sorted(parent.glob(f"*/{STUDY}")):
-        yield Records(file.parent, design.load(file))
+        try:
+            yield Records(file.parent, design.load(file))
+        except InputError as error:
+            yield str(error)
 
 
 def _of_data(records: Records, name: str) -> dict[str, Any]:
@@ -82,7 +101,10 @@ def _of_data(records: Records, name: str) -> dict[str, Any]:
 
 
 def _seconds_left(records: Records, name: str) -> float | None:
-    """Return the time for the cells that are missing, if each is a training of its own."""
+    """Return the time for the cells that are missing, if each is a training of its own.
+
+    Searches are not counted.
+    """
     arms = records.study.arms
     seconds: dict[str, list[float]] = {}
     for cell, row in records.rows.items():

@@ -1,9 +1,9 @@
 """The records of a study: a folder of small text files, committed as they come.
 
-`study.yaml` is the study as it began, `cells.csv` has a row for each cell that is done, `right.csv`
-which test images each training gets right, `searches.csv` what searches found, beside their
-schedules in `schedules/`, and `data.csv` the data sets. What stands there is not done again, on
-whatever machine the study goes on.
+`study.yaml` is the study as it began, `settings.json` the parameters and the data that it had then,
+`cells.csv` has a row for each cell that is done, `right.csv` which test images each training gets
+right, `searches.csv` what searches found, beside their schedules in `schedules/`. What stands there
+is not done again, on whatever machine the study goes on.
 """
 
 import base64
@@ -32,6 +32,7 @@ from rolekd.search.history import Found
 
 RECORDS = Path("results", "records")
 STUDY, CELLS, RIGHT, SEARCHES = "study.yaml", "cells.csv", "right.csv", "searches.csv"
+SETTINGS = "settings.json"
 _SCHEDULES = "schedules"
 
 
@@ -111,9 +112,13 @@ class Records:
     def __init__(self, folder: Path, study: Study) -> None:
         self.folder = folder
         self.study = study
-        self.rows: dict[Cell, Row] = {row.cell: row for row in _read_cells(folder / CELLS)}
-        self.searches = {row.key: row for row in _read_searches(folder / SEARCHES)}
         self._right = _read_right(folder / RIGHT)
+        self.rows: dict[Cell, Row] = {
+            row.cell: row
+            for row in _read_cells(folder / CELLS)
+            if row.measured.fault or row.training in self._right
+        }
+        self.searches = {row.key: row for row in _read_searches(folder / SEARCHES)}
 
     @classmethod
     def open(cls, file: Path, parent: Path = RECORDS) -> "Records":
@@ -133,15 +138,39 @@ class Records:
         if kept.resolve() != file.resolve():
             began = design.load(kept).model_dump(mode="json")
             if found := differences(began, study.model_dump(mode="json")):
-                changed = [
-                    line.replace(" there", " when it began").replace(" here", " now")
-                    for line in found
-                ]
+                changed = [_since(line) for line in found]
                 raise InputError(
                     f"{file}: is not the study that began ({few(changed, 3, '; ')}); take "
                     f"{kept}, or give this one another name"
                 )
         return cls(folder, study)
+
+    def settle(self, data: str, params: Mapping[str, Any], digest: str) -> None:
+        """Record with what a data set's cells are made; refuse what differs from when they began.
+
+        A preset may have changed since, or the raw data: rows of both would be mixed.
+
+        Raises:
+            InputError: Something differs; it is named.
+        """
+        path = self.folder / SETTINGS
+        kept: dict[str, Any] = files.read_json(path) if path.exists() else {}
+        ours = {"data": digest, "params": params}
+        if data not in kept:
+            files.write_json(path, {**kept, data: ours})
+            return
+        # what a newer version has added has its default, which is what the older one did
+        found = [
+            line
+            for line in differences(kept[data], ours)
+            if not line.partition(": ")[2].startswith("absent")
+        ]
+        if found:
+            changed = few([_since(line) for line in found], 3, "; ")
+            raise InputError(
+                f"{self.folder}: {data} is not what the study began with ({changed}); name the "
+                "former values in its params, or give the study another name"
+            )
 
     def add(
         self,
@@ -205,8 +234,7 @@ class Records:
         return [cell for cell in self.cells if cell not in self.rows]
 
     def _write(self) -> None:
-        rows = [_flat(self.rows[cell]) for cell in self.cells if cell in self.rows]
-        files.write_csv(self.folder / CELLS, rows)
+        # before the cells that need it: a kill between the two leaves no cell without its images
         files.write_csv(
             self.folder / RIGHT,
             [
@@ -214,6 +242,13 @@ class Records:
                 for key, (right, images) in sorted(self._right.items())
             ],
         )
+        rows = [_flat(self.rows[cell]) for cell in self.cells if cell in self.rows]
+        files.write_csv(self.folder / CELLS, rows)
+
+
+def _since(line: str) -> str:
+    """Return a difference as one in time."""
+    return line.replace(" there, ", " when it began, ").removesuffix(" here") + " now"
 
 
 def find(name: str, parent: Path = RECORDS) -> Path | None:

@@ -40,6 +40,8 @@ from rolekd.train.seats import Seat, seats
 _SEARCHED = ("search_train", "search_val")
 _TRAINED = ("train", "test")
 _ROLES = get_args(Role)
+# of params.yaml, what a study has of a data set
+_SECTIONS = ("seed", "threads", "data", "augment", "search", "teacher", "student", "distill")
 # what an arm cannot change: all networks of a role begin alike, and a study trains its teachers
 _FIXED = ("teacher.weights", "student.weights", "teacher.train")
 
@@ -86,9 +88,15 @@ def run(
             raise InputError(f"--data {name}: {did_you_mean(name, records.study.data)}")
     with exclusive(state / "lock", f"study {records.study.name}"):
         fleet = _Fleet(machine, devices.gpus(), fresh)
-        for data in only or records.study.data:
-            if any(cell.data == data for cell in records.missing()):
-                _OfData(records, data, state / data.replace("/", "-"), fleet, shows).do()
+        missing = {cell.data for cell in records.missing()}
+        # all are read and checked before the first is trained on
+        parts = [
+            _OfData(records, data, state / data.replace("/", "-"), fleet, shows)
+            for data in only or records.study.data
+            if data in missing
+        ]
+        for part in parts:
+            part.do()
     if not records.missing():
         shutil.rmtree(state, ignore_errors=True)
 
@@ -131,6 +139,11 @@ class _OfData:
         self._fleet, self._shows = fleet, shows
         self._params = records.study.params_of(data)
         self._dataset = self._prepared()
+        records.settle(
+            data,
+            self._params.model_dump(mode="json", include={*_SECTIONS}),
+            self._dataset.digest,
+        )
         self._plan = Plan(
             records.study, data, self._dataset.digest, self._begun_with(), self._found
         )
@@ -281,32 +294,35 @@ class _OfData:
         except HopelessError as error:
             self._records.add_search(about.failed(str(error)), None)
             return
+        self._records.add_search(about.found(found, time.monotonic() - began), found.schedule)
         storage.forget(spec.name)
         shutil.rmtree(self._state / "search", ignore_errors=True)
-        self._records.add_search(about.found(found, time.monotonic() - began), found.schedule)
 
     def _train(self, what: str, trainings: Iterable[Training], cells: Sequence[Cell]) -> None:
         """Do trainings, and record them as they come."""
-        planned = self._planned(what, list(trainings))
+        wanted = list(trainings)
+        planned = self._planned(what, wanted)
         of: dict[str, list[Cell]] = {}
         for cell in cells:
             try:
                 of.setdefault(self._plan.training(cell).key, []).append(cell)
             except (WaitsError, FaultError):
                 continue
-        inputs = self._inputs(_TRAINED, {training.role for training in planned})
-        (inputs / TEACHERS).mkdir()
-        for key in dict.fromkeys(one.teacher for one in planned if one.teacher):
-            shutil.copy(self._weights(key), inputs / TEACHERS)
-        params = self._on_machine(self._params)
-        study = self._records.study
-        job = Trainings.of(
-            study.name, self._data, planned, params, inputs, corruptions=study.corruptions
-        )
+        inputs, job = self._job(planned)
+        if planned != wanted and [job.name, str(storage.of_project("").url)] != self._former(what):
+            # of other code, libraries or another storage: what is on record would be done again
+            planned = wanted
+            inputs, job = self._job(planned)
         collect = _Collecting(
             job, self._state / "left", lambda one, file: self._take(one, file, of)
         )
-        files.write_json(self._plan_file(what), [job.name, [one.to_json() for one in planned]])
+        files.write_json(
+            self._plan_file(what),
+            {
+                "job": [job.name, str(storage.of_project("").url)],
+                "trainings": [one.to_json() for one in planned],
+            },
+        )
         with self._shows.trainings(f"{self._data}, {what}") as watch:
 
             def tell(board: Board) -> None:
@@ -335,11 +351,27 @@ class _OfData:
         path = self._plan_file(what)
         if not path.exists():
             return trainings
-        _, rows = files.read_json(path)
-        former = [Training(**row) for row in rows]
+        former = [Training(**row) for row in files.read_json(path)["trainings"]]
         left = {one.key for one in trainings}
         teachers = all(not one.teacher or self._weights(one.teacher).exists() for one in former)
         return former if teachers and left <= {one.key for one in former} else trainings
+
+    def _former(self, what: str) -> list[str]:
+        """Return name and storage of the job of a call that was ended."""
+        found: list[str] = files.read_json(self._plan_file(what))["job"]
+        return found
+
+    def _job(self, planned: list[Training]) -> tuple[Path, Trainings]:
+        """Return the folder of inputs, and the job, of trainings."""
+        inputs = self._inputs(_TRAINED, {training.role for training in planned})
+        (inputs / TEACHERS).mkdir()
+        for key in dict.fromkeys(one.teacher for one in planned if one.teacher):
+            shutil.copy(self._weights(key), inputs / TEACHERS)
+        params = self._on_machine(self._params)
+        study = self._records.study
+        return inputs, Trainings.of(
+            study.name, self._data, planned, params, inputs, corruptions=study.corruptions
+        )
 
     def _plan_file(self, what: str) -> Path:
         return self._state / f"{what}.json"

@@ -282,9 +282,11 @@ class Trainer:
         network: nn.Module = nn.Identity()
         about: dict[str, Any] = {}
         try:
-            network, about, measured = self._train(training)
+            batch = training.params[training.role]["training"]["batch_size"]
+            with devices.explained(f"a {training.role} of {self.job.data}", batch):
+                network, about, measured = self._train(training)
         except Exception as error:
-            if isinstance(error, OSError) or (
+            if isinstance(error, OSError | MemoryError) or (
                 isinstance(error, RunError) and not isinstance(error, HopelessError)
             ):
                 raise  # the machine's fault: it is tried again

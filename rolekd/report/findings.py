@@ -74,7 +74,7 @@ def _verdict(shared: Arm) -> str:
         )
     interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}, p = {gap.p_value:.2g}"
     # the one question that the runs were made for: not adjusted for the other arms
-    if gap.p_value is None or gap.p_value >= 1 - CONFIDENCE:
+    if gap.p_value is None or gap.p_value >= 1 - CONFIDENCE or not gap.excludes_zero:
         return (
             "These runs cannot distinguish the student's own schedule from the teacher's: "
             f"{_points(-gap.mean)} points, {interval}."
@@ -141,8 +141,10 @@ def _power(others: list[Arm]) -> str:
         and arm.difference.detectable is not None
         and not arm.difference.is_clear
     ]
-    if not found or max(found) == float("inf"):
+    if not found:
         return ""
+    if max(found) == float("inf"):
+        return "; they are too few to distinguish any among so many"
     return f"; a true difference of {100 * max(found):.1f} points they find four times in five"
 
 

@@ -82,16 +82,28 @@ def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
     return centre + float(spread * low), centre + float(spread * high)
 
 
+def attainable(seeds: int, level: float) -> float:
+    """Return the largest p of the exact test on so many pairs that is not above a level, or 0.
+
+    Its p values are multiples of 2 / 2^n, so few pairs have none that is small.
+    """
+    if seeds > EXACT_PAIRS:
+        return level
+    steps = 2.0 ** (seeds - 1)
+    return float(np.floor(level * steps + 1e-9) / steps)
+
+
 def power(deviation: float, difference: float, seeds: int, level: float) -> float:
-    """Return how often so many pairs find a difference, by the paired t test.
+    """Return how often so many pairs find a difference, nearly: by the t test at an exact level.
 
     Args:
         deviation: Standard deviation of the pairs' differences.
         difference: The true mean.
         seeds: Number of pairs.
-        level: Of the test, two-sided.
+        level: Of the exact test, two-sided; 0.05 / m where Holm's first of m must be below it.
     """
-    if seeds < 2 or 2.0 ** (1 - seeds) > level:  # the exact test cannot find anything
+    level = attainable(seeds, level)
+    if seeds < 2 or level == 0:
         return 0.0
     if deviation == 0:
         return 1.0 if difference else level
@@ -100,8 +112,8 @@ def power(deviation: float, difference: float, seeds: int, level: float) -> floa
         return 1.0
     bound = stats.t.ppf(1 - level / 2, seeds - 1)
     above = stats.nct.sf(bound, seeds - 1, shift)
-    below = stats.nct.cdf(-bound, seeds - 1, shift)
-    return float(above + below)
+    below = stats.nct.cdf(-bound, seeds - 1, shift)  # NaN where it is next to nothing
+    return float(above + np.nan_to_num(below))
 
 
 def seeds_needed(gaps: Floats, difference: float, level: float) -> int | None:
@@ -110,7 +122,7 @@ def seeds_needed(gaps: Floats, difference: float, level: float) -> int | None:
     Args:
         gaps: [seeds] differences of pairs, whose spread is taken for that of others.
         difference: The true mean to be found.
-        level: Of the test, two-sided.
+        level: See `power`.
     """
     deviation = float(np.std(gaps, ddof=1))
     return next(
@@ -122,7 +134,7 @@ def seeds_needed(gaps: Floats, difference: float, level: float) -> int | None:
 def detectable(gaps: Floats, level: float) -> float:
     """Return the difference that as many pairs as these find four times in five.
 
-    It is infinite where they are too few to find any.
+    It is infinite where they are too few to find any; `level` as in `power`.
     """
     count, deviation = len(gaps), float(np.std(gaps, ddof=1))
     if power(1.0, _CERTAIN, count, level) < POWER:

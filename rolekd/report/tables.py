@@ -31,8 +31,7 @@ class Difference:
     """Accuracy of an arm minus the baseline's, over paired seeds.
 
     Seeds are pairs because the same seed gives both arms the same teacher, start and order of
-    images. With one seed, or where every seed differs by the same amount, there is no spread to
-    judge by: all but the mean are None.
+    images. With one seed, or where no seed differs, all but the mean are None.
 
     Attributes:
         mean: Of the pairs.
@@ -40,7 +39,8 @@ class Difference:
             `rolekd.report.statistics`, as for what follows.
         p_value: Exact, by the signs of the pairs.
         adjusted: The same, adjusted for the number of arms that are compared.
-        detectable: The true difference that as many seeds would find four times in five.
+        detectable: The true difference that as many seeds would find four times in five, the
+            number of comparisons considered; infinite: none.
     """
 
     mean: float
@@ -52,8 +52,18 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is unlikely to be chance, the number of comparisons considered."""
-        return self.adjusted is not None and self.adjusted < 1 - CONFIDENCE
+        """Whether it is unlikely to be chance, of the seeds or of the test images.
+
+        p is of the seeds, and considers the number of comparisons; the interval is of both.
+        """
+        if self.adjusted is None or self.low is None or self.high is None:
+            return False
+        return self.adjusted < 1 - CONFIDENCE and self.excludes_zero
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval, and zero outside of it."""
+        return self.low is not None and self.high is not None and self.low * self.high > 0
 
 
 @dataclass(frozen=True)
@@ -227,7 +237,7 @@ def summarise(
             raise InputError(f"evaluate: logits of arm {name!r} are not finite; train it again")
     reference = logits[baseline].argmax(-1) == labels
     arms = tuple(
-        _arm(name, array, labels, None if name == baseline else reference)
+        _arm(name, array, labels, None if name == baseline else reference, len(logits) - 1)
         for name, array in logits.items()
     )
     return Evaluation(tuple(classes), len(labels), compare, _adjusted(arms))
@@ -249,7 +259,13 @@ def _adjusted(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     )
 
 
-def _arm(name: str, logits: Floats, labels: Integers, reference: NDArray[np.bool_] | None) -> Arm:
+def _arm(
+    name: str,
+    logits: Floats,
+    labels: Integers,
+    reference: NDArray[np.bool_] | None,
+    comparisons: int,
+) -> Arm:
     right = logits.argmax(-1) == labels
     values = right.mean(-1)
     repeated = np.broadcast_to(labels, logits.shape[:2])
@@ -258,7 +274,7 @@ def _arm(name: str, logits: Floats, labels: Integers, reference: NDArray[np.bool
         accuracies=tuple(values.tolist()),
         mean=float(values.mean()),
         deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
-        difference=None if reference is None else paired_difference(right, reference),
+        difference=None if reference is None else paired_difference(right, reference, comparisons),
         calibration_error=float(np.mean([calibration(one, labels).error for one in logits])),
         confusion=confusion(logits.argmax(-1), repeated, logits.shape[-1]),
         calibration=calibration(logits.reshape(-1, logits.shape[-1]), repeated.reshape(-1)),
@@ -275,21 +291,26 @@ def collapsed(logits: Floats, labels: Integers) -> tuple[int, ...]:
     )
 
 
-def paired_difference(right: NDArray[Any], reference: NDArray[Any]) -> Difference:
+def paired_difference(
+    right: NDArray[Any], reference: NDArray[Any], comparisons: int = 1
+) -> Difference:
     """Compare two arms seed by seed and image by image.
 
-    Both [seeds, images]: whether an image is right, or a mean of that over several networks.
+    Args:
+        right: [seeds, images], whether an image is right, or a mean of that over several networks.
+        reference: The same of the other arm.
+        comparisons: Of how many this is one, which p must be adjusted for.
     """
     each = np.asarray(right, np.float64) - np.asarray(reference, np.float64)
     gaps = each.mean(1)
     mean = float(gaps.mean())
-    if len(gaps) < 2 or gaps.std() == 0.0:
+    if len(gaps) < 2 or not gaps.any():
         return Difference(mean)
     return Difference(
         mean,
         *two_way_interval(each, CONFIDENCE),
         p_value=paired_p_value(gaps),
-        detectable=detectable(gaps, 1 - CONFIDENCE),
+        detectable=detectable(gaps, (1 - CONFIDENCE) / comparisons),
     )
 
 

@@ -9,6 +9,7 @@ from rolekd import yamlfiles
 from rolekd.errors import InputError
 from rolekd.evidence import answers, progress, running
 from rolekd.evidence.records import CELLS, Records
+from rolekd.evidence.trainings import Measured, Training
 from rolekd.params import MachineParams
 from rolekd.train import roles
 from rolekd.train.training import DivergedError
@@ -94,6 +95,27 @@ def test_a_study_that_changed_is_refused_with_the_difference(project):
         Records.open(file, project / "records")
     # the one that began is kept, and goes on
     assert Records.open(records.folder / "study.yaml", project / "records").study.seeds == 2
+
+
+def test_a_preset_or_data_that_changed_are_refused_with_the_difference(project):
+    records = Records.open(project / "study.yaml", project / "records")
+    records.settle("digits", {"search": {"population": 4}}, "abc")
+    records.settle("digits", {"search": {"population": 4, "new": 1}}, "abc")  # of a newer version
+    with pytest.raises(InputError, match=r"params\.search\.population: 4 when it began, 8 now"):
+        records.settle("digits", {"search": {"population": 8}}, "abc")
+    with pytest.raises(InputError, match="data: abc when it began, abd now"):
+        records.settle("digits", {"search": {"population": 4}}, "abd")
+
+
+def test_a_cell_whose_images_are_not_on_record_is_not_done(project):
+    """A kill between the two files leaves no cell that no table can read."""
+    records = Records.open(project / "study.yaml", project / "records")
+    training = Training("d", "student", {}, {"name": "none", "schedule": None})
+    measured = Measured(0.5, right="gA==", images=2)
+    records.add(records.cells[:1], training, measured, {"params": "p", "code": "c"})
+    assert len(Records(records.folder, records.study).rows) == 1
+    (records.folder / "right.csv").unlink()
+    assert len(Records(records.folder, records.study).rows) == 0
 
 
 def test_records_that_are_none_are_told_with_their_line(project):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from rolekd.report.statistics import (
     POWER,
+    attainable,
     detectable,
     holm,
     paired_p_value,
@@ -92,12 +93,23 @@ def test_many_images_leave_the_seeds_and_many_seeds_the_images() -> None:
     assert two_way_interval(np.ones((1, 50)), 0.95) == pytest.approx((1.0, 1.0))
 
 
-def test_power_is_the_share_of_simulated_tests_that_find_it() -> None:
+@pytest.mark.parametrize(("seeds", "level"), [(6, 0.05), (8, 0.05), (8, 0.05 / 3), (8, 0.05 / 6)])
+def test_power_is_about_the_share_of_simulated_exact_tests_that_find_it(seeds, level) -> None:
     generator = np.random.default_rng(2)
-    gaps = generator.normal(0.8, 1.0, (20_000, 8))
-    found = stats.ttest_1samp(gaps, 0, axis=1).pvalue < 0.05
-    assert power(1.0, 0.8, 8, 0.05) == pytest.approx(found.mean(), abs=0.01)
-    assert power(1.0, 100.0, 5, 0.05) == 0.0  # the least p of five pairs is 0.0625
+    signs = np.array(list(itertools.product((1, -1), repeat=seeds)))
+    gaps = generator.normal(1.5, 1.0, (4000, seeds))
+    means = np.abs(gaps @ signs.T)
+    p_values = (means >= np.abs(gaps.sum(1))[:, None] - 1e-12).mean(1)
+    found = (p_values <= level).mean()
+    assert power(1.0, 1.5, seeds, level) == pytest.approx(found, abs=0.12)
+
+
+def test_few_pairs_have_no_small_p() -> None:
+    assert attainable(5, 0.05) == 0.0  # the least p of five pairs is 0.0625
+    assert attainable(6, 0.05) == 2 / 2**6
+    assert attainable(8, 0.05 / 8) == 0.0
+    assert attainable(8, 0.05) == 12 / 2**8
+    assert power(1.0, 100.0, 5, 0.05) == 0.0
     assert power(0.0, 0.1, 8, 0.05) == 1.0
 
 

@@ -69,12 +69,25 @@ def test_a_difference_has_interval_and_p(evaluation: tables.Evaluation) -> None:
     assert evaluation.arm("kd-rolewise").difference is None
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_no_interval_without_spread(seeds: int) -> None:
-    right = np.tile([True, True, False, False], (seeds, 1))
-    gap = tables.paired_difference(right, np.tile([True, False, False, False], (seeds, 1)))
+def test_one_seed_has_a_mean_alone_and_so_have_equal_ones() -> None:
+    right, reference = (
+        np.array([[True, True, False, False]]),
+        np.array([[True, False, False, False]]),
+    )
+    gap = tables.paired_difference(right, reference)
     assert gap == tables.Difference(0.25)
-    assert not gap.is_clear
+    assert tables.paired_difference(np.tile(right, (3, 1)), np.tile(right, (3, 1))).p_value is None
+    # equal gaps are evidence like others
+    alike = tables.paired_difference(np.tile(right, (8, 1)), np.tile(reference, (8, 1)))
+    assert alike.p_value == 2 / 2**8
+    assert alike.low is not None
+
+
+def test_a_difference_is_clear_where_neither_seeds_nor_images_are_chance() -> None:
+    assert tables.Difference(0.1, 0.02, 0.2, 0.01, 0.03).is_clear
+    assert not tables.Difference(0.1, -0.02, 0.2, 0.01, 0.03).is_clear
+    assert not tables.Difference(0.1, 0.02, 0.2, 0.01, 0.06).is_clear
+    assert not tables.Difference(0.1).is_clear
 
 
 def test_one_seed_has_no_deviation() -> None:
