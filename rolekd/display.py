@@ -5,6 +5,7 @@ characters that a terminal obeys. Here secrets are blanked, and whatever is not 
 escaped. Standard library only.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from typing import Any
 
 from rolekd import secrets
 
+_LACKING = "rolekd.lacking"
+_PLAIN = {"±": "+-", "…": "..", "—": "-", "–": "-", "×": "x", "·": ".", "→": ">"}
 ERROR_LENGTH = 2000  # characters of an error's line
 _READ = 20_000  # at each end of a text that is cut; far more, since redacted text is shorter
 
@@ -77,9 +80,20 @@ def guard() -> None:
     warnings.formatwarning = _format_warning
     sys.excepthook = _uncaught
     threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, None)
+    codecs.register_error(_LACKING, _in_their_place)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal's letters lack stops nothing
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_LACKING)
+
+
+def _in_their_place(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what stands for letters that a terminal lacks: those of our own texts stay legible."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(
+        _PLAIN.get(letter, letter.encode("ascii", "backslashreplace").decode())
+        for letter in lacking
+    ), error.end
 
 
 class _Record(logging.LogRecord):

@@ -37,7 +37,7 @@ def register(stage: Stage) -> None:
         "machine": provenance.processor(),
         "export_run_id": exported.mlflow_run_id,
         "git_commit": code.commit,
-        "git_dirty": code.dirty,
+        "git_dirty": code.changes,
         **code.dvc,
     }
     version = versions.register(
