@@ -44,6 +44,11 @@ def shown(text: object, limit: int | None = None) -> str:
     return f"{line[: limit - end - 1]}…{line[len(line) - end :]}"
 
 
+def named(text: object) -> str:
+    """Return a name that others open again as one harmless line: nothing of it is blanked."""
+    return _escaped(str(text))
+
+
 def clean(text: str) -> str:
     """Return text of several lines, such as a traceback, with secrets blanked, else harmless."""
     return _escaped(secrets.redact(text), keep="\n\t")
@@ -56,9 +61,10 @@ def say(*lines: object, err: bool = False) -> None:
     stream.flush()
 
 
-def say_json(value: Any, indent: int | None = 2) -> None:
-    """Print a JSON value; JSON escapes by itself, and secrets are blanked."""
-    sys.stdout.write(f"{json.dumps(secrets.blanked(value), indent=indent)}\n")
+def say_json(value: Any, indent: int | None = 2, *, exact: bool = False) -> None:
+    """Print a JSON value; JSON escapes by itself, and secrets are blanked unless it is `exact`."""
+    content = value if exact else secrets.blanked(value)
+    sys.stdout.write(f"{json.dumps(content, indent=indent)}\n")
     sys.stdout.flush()
 
 

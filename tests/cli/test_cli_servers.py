@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow  # noqa: F401  a run that waits for its id does not wait for that
 import numpy as np
 import pytest
 from onnx_models import linear_model
