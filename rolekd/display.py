@@ -5,6 +5,7 @@ characters that a terminal obeys. Here secrets are blanked, and whatever is not 
 escaped. Standard library only.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from typing import Any
 
 from rolekd import secrets
 
+_LACKING = "rolekd.lacking"
+_PLAIN = {"±": "+-", "…": "..", "—": "-", "–": "-", "×": "x", "·": ".", "→": ">"}
 ERROR_LENGTH = 2000  # characters of an error's line
 _READ = 20_000  # at each end of a text that is cut; far more, since redacted text is shorter
 
@@ -41,6 +44,11 @@ def shown(text: object, limit: int | None = None) -> str:
     return f"{line[: limit - end - 1]}…{line[len(line) - end :]}"
 
 
+def named(text: object) -> str:
+    """Return a name that others open again as one harmless line: nothing of it is blanked."""
+    return _escaped(str(text))
+
+
 def clean(text: str) -> str:
     """Return text of several lines, such as a traceback, with secrets blanked, else harmless."""
     return _escaped(secrets.redact(text), keep="\n\t")
@@ -53,9 +61,10 @@ def say(*lines: object, err: bool = False) -> None:
     stream.flush()
 
 
-def say_json(value: Any, indent: int | None = 2) -> None:
-    """Print a JSON value; JSON escapes by itself, and secrets are blanked."""
-    sys.stdout.write(f"{json.dumps(secrets.blanked(value), indent=indent)}\n")
+def say_json(value: Any, indent: int | None = 2, *, exact: bool = False) -> None:
+    """Print a JSON value; JSON escapes by itself, and secrets are blanked unless it is `exact`."""
+    content = value if exact else secrets.blanked(value)
+    sys.stdout.write(f"{json.dumps(content, indent=indent)}\n")
     sys.stdout.flush()
 
 
@@ -77,9 +86,20 @@ def guard() -> None:
     warnings.formatwarning = _format_warning
     sys.excepthook = _uncaught
     threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, None)
+    codecs.register_error(_LACKING, _in_their_place)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal's letters lack stops nothing
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_LACKING)
+
+
+def _in_their_place(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what stands for letters that a terminal lacks: those of our own texts stay legible."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(
+        _PLAIN.get(letter, letter.encode("ascii", "backslashreplace").decode())
+        for letter in lacking
+    ), error.end
 
 
 class _Record(logging.LogRecord):

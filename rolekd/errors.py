@@ -1,6 +1,7 @@
 """Errors that speak to users: one line with the file or key, what is wrong, and the remedy."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Sequence
 
@@ -31,6 +32,22 @@ class HopelessError(RunError):
 def one_line(error: BaseException, length: int | None = None) -> str:
     """Return what somebody else's error says as one line, of at most `length` characters."""
     return " ".join(str(error).split())[:length]
+
+
+_REASON = re.compile(
+    r"(?:(?:error|fatal)\b|[\w.]*(?:Error|Exception|Interrupt|Timeout)\b)[^\n]*", re.IGNORECASE
+)
+
+
+def reason(output: str) -> str:
+    """Return the line that says why a program failed; what it printed last is often advice.
+
+    Args:
+        output: What it printed on standard error: a message, a log, or a traceback.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = [line for line in lines if _REASON.match(line)]
+    return (told or lines or ["no message"])[-1]
 
 
 def few(texts: Sequence[str], limit: int = 10, separator: str = ", ") -> str:

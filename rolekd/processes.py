@@ -133,7 +133,7 @@ def is_held(path: Path) -> bool:
         RunError: The file cannot be opened, so that nobody can tell.
     """
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             return not lock(file)
     except FileNotFoundError:
         return False
@@ -174,7 +174,7 @@ def within(seconds: float, action: Callable[[], T]) -> T:
 def _opened(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a")
+        return path.open("a", encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"{path}: cannot write here ({error.strerror}); "
@@ -220,14 +220,15 @@ def _die_with(pid: int) -> None:
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
 def _parent(pid: int) -> int:
     # the command's name, in parentheses, may hold spaces: the fields after it do not
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return int(text.rpartition(")")[2].split()[1])
 
 
 def cores() -> int:

@@ -85,7 +85,7 @@ def test_a_forked_process_does_not_hold_its_parents_lock(tmp_path):
 def test_a_lock_that_cannot_be_opened_is_not_taken_for_free(tmp_path, monkeypatch):
     assert not is_held(tmp_path / "lock")
 
-    def refuse(path, *_):
+    def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)

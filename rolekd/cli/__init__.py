@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from rolekd import __version__, code, display
+from rolekd import __version__, code, display, environment
 from rolekd.errors import RolekdError, one_line
 
 __all__ = ["main", "progress", "root", "run"]
@@ -112,11 +112,8 @@ def _in_one_line(error: Exception) -> tuple[str, int]:
     """Return what people are told of an error, and the exit code."""
     if isinstance(error, RolekdError):
         return str(error), error.exit_code
-    if isinstance(error, ModuleNotFoundError):
-        return (
-            f"{sys.executable}: has no module {error.name}; activate the project's "
-            "environment (make setup, then . .venv/bin/activate)"
-        ), 1
+    if (told := environment.of_module(error)) is not None:
+        return told, 1
     return (
         f"unexpected {type(error).__name__}: {one_line(error)}; "
         "run again with --debug (stages: ROLEKD_DEBUG=1) and report the traceback"

@@ -68,6 +68,7 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
         "threads": partial(installation.threads, values),
         "disk": partial(installation.disk, root),
         "GPU": installation.accelerator,
+        "git": partial(project.repository, root),
         "data": partial(project.data, root, values),
         "outputs": partial(project.outputs, root),
         "stages": partial(project.stages, root),

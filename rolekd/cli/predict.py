@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rolekd import params
-from rolekd.display import say, say_json, shown
+from rolekd.display import named, say, say_json, shown
 from rolekd.track import store
 
 if TYPE_CHECKING:
@@ -58,16 +58,19 @@ def predict(
     for prediction in classify(network, expand(images), batch, resize):
         broken += prediction.error is not None
         if as_json:
-            say_json({**_row(prediction), "probabilities": prediction.probabilities}, indent=None)
+            row = {**_row(prediction), "probabilities": prediction.probabilities}
+            say_json(row, indent=None, exact=True)
         else:
-            writer.writerow(None if v is None else shown(v) for v in _row(prediction).values())
+            writer.writerow(None if v is None else named(v) for v in _row(prediction).values())
     if broken:
         say(f"{broken} of the images gave no prediction; the error column says why", err=True)
         context.exit(1)
 
 
 def _row(prediction: "Prediction") -> dict[str, object]:
-    values = (prediction.image, prediction.label, prediction.probability, prediction.error)
+    # names are data, and stay what they are; an error is text for people
+    error = None if prediction.error is None else shown(prediction.error)
+    values = (prediction.image, prediction.label, prediction.probability, error)
     return dict(zip(_COLUMNS, values, strict=True))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rolekd import params
+from rolekd import params, ports
 from rolekd.display import say
 from rolekd.track import store
 
@@ -63,7 +63,11 @@ def serve(
 
     values = params.load(params_file)
     address = address or f"models:/{versions.model_name(values.data.name)}@{versions.CHAMPION}"
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        ports.listen(host, port) as listener,
+        ports.ended_by_signals(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
         version.open()  # what is wrong with it is told here, not by each worker
         say(
@@ -72,4 +76,4 @@ def serve(
         )
         size = limits["megabytes"] * 2**20
         kept = Limits(size, limits["connections"], limits["seconds"])
-        serving.serve(version, host, port, workers, kept)
+        serving.serve(version, listener, workers, kept)

@@ -10,13 +10,47 @@ from typing import TYPE_CHECKING, Any
 
 from rolekd import files, processes
 from rolekd.doctor.finding import Finding
-from rolekd.errors import RunError, few
+from rolekd.errors import RunError, few, reason
 from rolekd.outputs import Outputs, PrepareMetrics
 
 if TYPE_CHECKING:
     from rolekd.params import Params
 
 _NAMED = 3
+
+
+def repository(root: Path) -> Iterator[Finding]:
+    """Look whether DVC finds the git repository that it works in."""
+    configured = root / ".dvc" / "config"
+    if not configured.exists():
+        return
+    if "no_scm" in configured.read_text(encoding="utf-8", errors="replace"):
+        yield Finding("git", "note", "DVC works without: no experiments, no `dvc params diff`")
+        return
+    begin = "git init && git add . && git commit -m 'the project as it came'"
+    code, told = _git(root, "rev-parse", "--verify", "HEAD")
+    if code == 0:
+        yield Finding("git", "ok", f"at commit {told[:12]}")
+    elif code is None:
+        yield Finding("git", "fault", "git is not installed; DVC needs it", "install git")
+    elif "dubious ownership" in told:
+        remedy = f"git config --global --add safe.directory {root}"
+        yield Finding("git", "fault", "git refuses the repository: it is another user's", remedy)
+    elif _git(root, "rev-parse", "--git-dir")[0] == 0:
+        yield Finding("git", "note", "no commit yet: `dvc exp` needs one", begin[12:])
+    else:
+        yield Finding("git", "fault", "no git repository, and DVC needs one", begin)
+
+
+def _git(root: Path, *command: str) -> tuple[int | None, str]:
+    """Return git's exit status, None: there is no git; and what it printed."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *command], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None, ""
+    return done.returncode, (done.stdout or done.stderr).strip()
 
 
 def data(root: Path, params: "Params") -> Iterator[Finding]:
@@ -129,5 +163,5 @@ def _dvc(root: Path, *command: str) -> Any:
     try:
         return json.loads(done.stdout)
     except ValueError as error:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"dvc {' '.join(command)}: {reason}; run it to see more") from error
+        told = f"dvc {' '.join(command)}: {reason(done.stderr)}"
+        raise RunError(f"{told}; run it to see more") from error

@@ -1,73 +1,264 @@
-"""Do this machine's 8-bit convolutions sum exactly? Asked of onnxruntime itself, once a process.
+"""Are this machine's 8-bit products exact? Asked of onnxruntime itself, once for each of its kind.
 
-x86 processors without VNNI add two products of uint8 and int8 in 16 bits, which cut off at 32767
-(Intel, oneDNN's developer guide, "Nuances of int8 computations"). Which instructions onnxruntime
-takes depends on processor, system and version, so no list of them is kept here: two convolutions
-of the largest values tell.
+Two things go wrong. x86 processors without VNNI add two products of uint8 and int8 in 16 bits,
+which cut off at 32767 (Intel, oneDNN's developer guide, "Nuances of int8 computations"): files
+whose products are larger say so. And kernels have had faults: until March 2026 onnxruntime summed
+wrongly on processors with AVX-VNNI, AVX512-VNNI and AMX, from 5 or from 32 rows on
+(https://github.com/microsoft/onnxruntime/pull/27671). Which instructions are taken depends on
+processor, system and version, so no list of them is kept here: random products of every operator
+that we write are compared with numpy's.
 """
 
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from rolekd import files
+from rolekd.errors import RolekdError
 from rolekd.export.builder import MICROSOFT, Builder
 
 LARGEST_EXACT_PAIR = 2**15 - 1  # sum of two products that every processor adds exactly
+OPERATORS = frozenset({"QLinearConv", "MatMulInteger", "MatMulIntegerToFloat"})
 
-_WHITE, _WEIGHT, _EXPECTED = 255, 127, 200
-_SIDE = 3
-# Channels in and out. onnxruntime has two kernels: one that wants multiples of 4 channels (MLAS's
-# symmetric convolution) and a product of matrices for all others.
-_SHAPES = ((16, 16), (3, 5))
+_VERSION = 1  # of the cases below: another one asks anew
+_NARROW = LARGEST_EXACT_PAIR // (2 * 255)  # the largest weight whose pairs fit
+_WIDE = 127
+_OUTPUTS = 25  # columns: of each sign a third, and a rest that fills no register
+_ROWS = (1, 70)  # kernels differ for one row, and AMX's begin at 32
+_DEPTHS = (9, 100, 576, 4608)  # products in a sum
+_CHANNELS = ((1, 16), (16, 16), (3, 5), (512, 16))  # of maps, in and out
+_BATCHES = {1: 6, 64: 2}  # images -> height and width of their maps
+_LARGE = 512  # channels of which one image is enough
+_ZERO = 3  # of the maps: it is what convolutions pad with
+
+
+Sums = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong on this machine.
+
+    Attributes:
+        wide: kinds of products beyond 16 bits that are not exact.
+        narrow: kinds of products within 16 bits, or of unsigned weights, that are not exact.
+    """
+
+    wide: tuple[str, ...]
+    narrow: tuple[str, ...]
 
 
 @cache
+def probe() -> Finding:
+    """Return what is wrong here, from this user's cache where it was asked before."""
+    place, key = _cache_file(), _key()
+    known = _read(place) if place else {}
+    if key in known:
+        return known[key]
+    found = _asked()
+    kept = {name: [one.wide, one.narrow] for name, one in (known | {key: found}).items()}
+    # in a home that cannot be written it is asked every time
+    with contextlib.suppress(OSError, RolekdError):
+        if place:
+            files.write_json(place, kept)
+    return found
+
+
 def exact() -> bool:
-    """Return whether convolutions whose pairs of products leave 16 bits are summed exactly."""
-    builder = Builder()
-    images = {f"image{inputs}": inputs for inputs, _ in _SHAPES}
-    made = [_convolution(builder, *shape) for shape in _SHAPES]
-    sizes = [1, _SIDE, _SIDE]
-    proto = helper.make_model(
-        builder.graph(
-            "kernels",
-            [
-                helper.make_tensor_value_info(name, TensorProto.UINT8, [*sizes, channels])
-                for name, channels in images.items()
-            ],
-            [helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in made],
-        ),
-        opset_imports=[
-            helper.make_opsetid("", builder.opset),
-            helper.make_opsetid(MICROSOFT, 1),
-        ],
-        ir_version=10,
-    )
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    feeds = {
-        name: np.full((*sizes, channels), _WHITE, np.uint8) for name, channels in images.items()
-    }
-    return all((found == _EXPECTED).all() for found in session.run(None, feeds))
+    """Return whether products whose pairs leave 16 bits are summed exactly."""
+    return not probe().wide
 
 
-def _convolution(builder: Builder, inputs: int, outputs: int) -> str:
-    """Append a QLinearConv of equal products that gives the expected value where it is exact."""
-    total = inputs * _SIDE**2 * _WHITE * _WEIGHT
-    one, zero = builder.constant(np.float32(1)), builder.constant(np.uint8(0))
-    weights = np.full((outputs, inputs, _SIDE, _SIDE), _WEIGHT, np.int8)
-    return builder.node(
-        "QLinearConv",
+def faults() -> tuple[str, ...]:
+    """Return the kinds of products that are wrong even within 16 bits."""
+    return probe().narrow
+
+
+class _Cases:
+    """A graph of all cases, its inputs, and what must come out."""
+
+    def __init__(self) -> None:
+        self.builder = Builder()
+        self.feeds: dict[str, NDArray[np.uint8]] = {}
+        self.wanted: list[tuple[str, str, bool, NDArray[np.generic]]] = []  # kind, node, wide
+        self._chance = np.random.default_rng(0)
+        self._one = self.builder.constant(np.float32(1))
+        self._none = self.builder.constant(np.uint8(0))
+
+    def add_products(self, rows: int, depth: int) -> None:
+        """Add the products of matrices of a size, with weights of each kind."""
+        name = f"rows{rows}x{depth}"
+        left = self.feeds[name] = self._images((rows, depth))
+        for (signed, wide), (weights, zero), total in self._products(left, depth):
+            constant, zeros = self.builder.constant(weights), self.builder.constant(zero)
+            inputs = [name, constant, self._none, zeros]
+            made = self.builder.node("MatMulInteger", inputs)
+            self._want("MatMulInteger", signed, wide, made, total)
+            scale = np.float32(1 / 1024)  # a power of two rounds nothing
+            inputs = [name, constant, self._one, self.builder.constant(scale), self._none, zeros]
+            made = self.builder.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
+            self._want("MatMulIntegerToFloat", signed, wide, made, total.astype(np.float32) * scale)
+
+    def add_convolution(self, batch: int, inputs: int, outputs: int) -> None:
+        """Add 3x3 convolutions of maps; channels in fours have a kernel of their own."""
+        name, side = f"maps{batch}x{inputs}", _BATCHES[batch]
+        maps = self._images((batch, side, side, inputs))
+        self.feeds[name] = maps
+        padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=_ZERO)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+        patches = windows.reshape(-1, inputs * 9).astype(np.int16) - _ZERO
+        for (signed, wide), (weights, zero), whole in self._products(patches, inputs * 9):
+            weights, total = weights[:, -outputs:], whole[:, -outputs:]
+            scale = np.float32(100 / max(1, np.abs(total).max()))
+            rounded = np.rint(total.astype(np.float32) * scale) + 128
+            shaped = np.ascontiguousarray(weights.T.reshape(outputs, inputs, 3, 3))
+            maps_zero, middle = (self.builder.constant(np.uint8(n)) for n in (_ZERO, 128))
+            given = [name, self._one, maps_zero, self.builder.constant(shaped)]
+            given += [self.builder.constant(np.full(outputs, scale, np.float32))]
+            given += [self.builder.constant(np.full(outputs, zero)), self._one, middle]
+            made = self.builder.node(
+                "QLinearConv",
+                given,
+                domain=MICROSOFT,
+                channels_last=1,
+                kernel_shape=[3, 3],
+                pads=[1, 1, 1, 1],
+            )
+            size = (batch, side, side, outputs)
+            self._want("QLinearConv", signed, wide, made, rounded.astype(np.uint8).reshape(size))
+
+    def _products(
+        self, left: NDArray[np.generic], depth: int
+    ) -> Iterator[tuple[tuple[bool, bool], tuple[NDArray[np.generic], np.generic], Sums]]:
+        """Yield kinds of weights (signed, wide), the weights with their zero, and the sums."""
+        kinds = ((True, False), (True, True), (False, False))
+        weights = [self._weights(depth, *kind) for kind in kinds]
+        # in float64, which is exact here, and which numpy has fast products of
+        columns = np.concatenate([used for _, _, used in weights], axis=1)
+        sums = (left.astype(np.float64) @ columns).astype(np.int32)
+        for kind, (stored, zero, _), total in zip(
+            kinds, weights, np.split(sums, len(kinds), axis=1), strict=True
+        ):
+            yield kind, (stored, zero), total
+
+    def _want(
+        self, operator: str, signed: bool, wide: bool, node: str, wanted: NDArray[np.generic]
+    ) -> None:
+        kind = f"{operator} U8{'S8' if signed else 'U8'}"
+        self.wanted.append((kind, node, wide, wanted))
+
+    def _images(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return self._chance.integers(0, 256, shape, np.uint8)
+
+    def _weights(
+        self, depth: int, signed: bool, wide: bool
+    ) -> tuple[NDArray[np.generic], np.generic, NDArray[np.float64]]:
+        """Return weights [depth, _OUTPUTS], their zero point, and what they stand for."""
+        most = _WIDE if wide or not signed else _NARROW
+        used = self._chance.integers(-most, most + 1, (depth, _OUTPUTS)).astype(np.int16)
+        third = _OUTPUTS // 3
+        used[:, :third] = np.abs(used[:, :third])
+        used[:, third : 2 * third] = -np.abs(used[:, third : 2 * third])
+        if wide:
+            used[:, -1] = most  # of these, every other pair leaves 16 bits
+        kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
+        return (used + zero).astype(kind), kind(zero), used.astype(np.float64)
+
+
+def _asked() -> Finding:
+    """Run the cases and compare."""
+    cases = _Cases()
+    for depth in _DEPTHS:
+        for rows in _ROWS:
+            cases.add_products(rows, depth)
+    for inputs, outputs in _CHANNELS:
+        for batch in _BATCHES:
+            if batch == 1 or inputs < _LARGE:
+                cases.add_convolution(batch, inputs, outputs)
+    builder = cases.builder
+    graph = builder.graph(
+        "kernels",
         [
-            *(f"image{inputs}", one, zero, builder.constant(weights)),
-            builder.constant(np.full(outputs, _EXPECTED / total, np.float32)),
-            builder.constant(np.zeros(outputs, np.int8)),
-            *(one, zero, builder.constant(np.zeros(outputs, np.int32))),
+            helper.make_tensor_value_info(name, TensorProto.UINT8, list(array.shape))
+            for name, array in cases.feeds.items()
         ],
-        domain=MICROSOFT,
-        channels_last=1,
-        kernel_shape=[_SIDE, _SIDE],
+        [
+            helper.make_tensor_value_info(
+                node, helper.np_dtype_to_tensor_dtype(wanted.dtype), list(wanted.shape)
+            )
+            for _, node, _, wanted in cases.wanted
+        ],
     )
+    opsets = [helper.make_opsetid("", builder.opset), helper.make_opsetid(MICROSOFT, 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    wrong: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    for (kind, _, wide, wanted), found in zip(
+        cases.wanted, session.run(None, cases.feeds), strict=True
+    ):
+        if not np.array_equal(found, wanted):
+            wrong[wide][kind] = None
+    return Finding(tuple(wrong[True]), tuple(wrong[False]))
+
+
+def _cache_file() -> Path | None:
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a name has none
+        return None
+    return home / "rolekd" / "kernels.json"
+
+
+def _key() -> str:
+    """Return what says which kernels are taken: the library's build and the processor."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as library
+
+    processor = ""
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith(("model name", "flags", "Features", "CPU part")):
+            processor += line
+        if not line.strip() and processor:
+            break
+    # as this process sees it: an emulated processor shows its host's /proc/cpuinfo
+    seen = sorted(name for name, there in _numpys_features().items() if there)
+    size = os.stat(library.__file__).st_size  # noqa: PTH116
+    told = json.dumps([_VERSION, onnxruntime.__version__, size, processor, seen])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _numpys_features() -> dict[str, bool]:
+    umath = importlib.import_module("numpy._core._multiarray_umath")
+    return dict(getattr(umath, "__cpu_features__", {}))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _read(place: Path) -> dict[str, Finding]:
+    """Return what the cache holds; what is none of ours counts for nothing."""
+    try:
+        return {
+            str(key): Finding(tuple(map(str, wide)), tuple(map(str, narrow)))
+            for key, (wide, narrow) in files.read_json(place).items()
+        }
+    except (RolekdError, AttributeError, TypeError, ValueError):
+        return {}

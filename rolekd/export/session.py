@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from rolekd import files
 from rolekd.errors import InputError, one_line
 from rolekd.export import kernels
+from rolekd.export.builder import REPAIRED
 from rolekd.export.form import INPUT, OUTPUTS, form
 
 MOST_BYTES = 2**31 - 1  # of an ONNX file in one piece
@@ -114,7 +115,7 @@ def load(
 
     Raises:
         InputError: the file is missing, damaged, changed or foreign, onnxruntime is too old, or
-            this processor would not add the file's products exactly.
+            it would not add the file's products exactly on this processor.
     """
     origin = name or str(path)
     content = read(path, sha256=sha256, name=origin)
@@ -164,11 +165,19 @@ def _is_whole(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bool:
 
 
 def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: str) -> None:
-    """Refuse a file for which this machine's 8-bit convolutions are not exact.
+    """Refuse a file for which this machine's 8-bit products are not exact.
 
-    Files of older exports do not say how large their pairs of products are; those with such
-    convolutions are taken for the larger kind.
+    Files of older exports do not say how large their pairs of products are; those with
+    convolutions in 8 bits are taken for the larger kind.
     """
+    used = kernels.OPERATORS.intersection(node.op_type for node in model.graph.node)
+    if wrong := [kind for kind in kernels.faults() if kind.split()[0] in used] if used else []:
+        present, remedy = onnxruntime.__version__, "export it again with export.target: float"
+        if _version(present) < _version(REPAIRED):
+            remedy = f"install onnxruntime {REPAIRED} or newer"
+        raise InputError(
+            f"{origin}: onnxruntime {present} sums {wrong[0]} wrongly on this processor; {remedy}"
+        )
     if PAIR_KEY in metadata:
         if not re.fullmatch(r"\d{1,18}", metadata[PAIR_KEY]):
             raise InputError(f"{origin}: its metadata {PAIR_KEY} is no number; export it again")

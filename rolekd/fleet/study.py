@@ -28,7 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rolekd import addresses
-from rolekd.errors import InputError, RunError
+from rolekd.errors import InputError, RunError, one_line
 from rolekd.fleet import database, jobs
 from rolekd.fleet.board import Board, Entry, State
 from rolekd.fleet.jobs import Job, differences
@@ -351,6 +351,16 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
         )
         try:
             storage = database.patiently(make, url, _ERRORS, patience)
+        except RuntimeError as error:  # Optuna's word for tables of another version
+            if "table schema" not in str(error):
+                raise
+            remedy = "install the Optuna that made them"
+            if "storage upgrade" in str(error):
+                remedy = "keep a copy, then run `optuna storage upgrade --storage ADDRESS`"
+            raise InputError(
+                f"storage {redact(url, url)}: its tables are of another Optuna "
+                f"({one_line(error, 100)}...); {remedy}"
+            ) from error
         except ImportError as error:
             raise InputError(
                 f"storage {redact(url, url)}: its driver is missing ({error}); install it"

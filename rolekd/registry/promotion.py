@@ -1,7 +1,6 @@
 """Promotion and rollback: which version is the champion, why, and since when."""
 
 import contextlib
-import getpass
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from rolekd.params import PromoteParams
 from rolekd.registry import versions
 from rolekd.registry.assessment import assess
 from rolekd.registry.gates import Gate
+from rolekd.track import provenance
 from rolekd.track.client import reachable
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _move(
 
 def _who() -> dict[str, object]:
     return {
-        "by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "by": f"{provenance.user()}@{socket.gethostname()}",
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

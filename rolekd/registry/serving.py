@@ -11,6 +11,7 @@ import asyncio
 import importlib.metadata
 import json
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from rolekd import ports
 from rolekd.errors import InputError
 from rolekd.export import predict, session
 from rolekd.registry import photos, tensors
@@ -56,29 +58,32 @@ class _Served:
     limits: Limits
 
 
-def serve(version: Fetched, host: str, port: int, workers: int, limits: Limits) -> None:
-    """Answer until interrupted.
+def serve(version: Fetched, listener: socket.socket, workers: int, limits: Limits) -> None:
+    """Answer until interrupted, or ended by TERM or HUP; no worker outlives that.
 
     Args:
         version: what to serve.
-        host: address to listen on.
-        port: of it.
+        listener: the socket on which requests come.
         workers: processes; each holds the network.
         limits: of each worker.
     """
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
     served = _Served(str(version.graph), version.sha256, version.origin, limits)
     # uvicorn's workers are processes that find what to serve in the environment
     os.environ[_SERVED] = json.dumps(asdict(served))
-    uvicorn.run(
-        f"{__name__}:from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        **bounds(limits),
+    config = uvicorn.Config(
+        f"{__name__}:from_environment", factory=True, workers=workers, **bounds(limits)
     )
+    with ports.hanging_up_ends():
+        if workers == 1:
+            uvicorn.Server(config).run([listener])
+            return
+        supervisor = Multiprocess(config, [listener])
+        # its own answer is to start the workers anew
+        supervisor.handle_hup = supervisor.handle_term  # type: ignore[method-assign]
+        supervisor.run()
 
 
 def bounds(limits: Limits) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from rolekd.registry.evidence import Evidence
 from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.client import reachable, tracking
+from rolekd.track.health import experiments
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,9 +103,10 @@ def register(
 
     description, uri = description or Description(), store.resolve(uri)
     if run_id is None:
+        experiments(uri)  # one that does not answer, or refuses, is told as that
         raise RunError(
-            f"register: the run of this stage never reached MLflow at {redact(uri)}; "
-            "start the store, then `rolekd sync` and run the stage again"
+            f"register: MLflow at {redact(uri)} answers, but does not have the run of this stage; "
+            "`rolekd sync` sends it or says why not, then run the stage again"
         )
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)

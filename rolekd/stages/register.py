@@ -39,7 +39,7 @@ def register(stage: Stage) -> None:
         **({"failures": " ".join(failed)} if failed else {}),
         "export_run_id": exported.mlflow_run_id,
         "git_commit": code.commit,
-        "git_dirty": code.dirty,
+        "git_dirty": code.changes,
         **code.dvc,
     }
     version = versions.register(

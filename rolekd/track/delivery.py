@@ -14,6 +14,7 @@ from rolekd import files
 from rolekd.errors import RolekdError, RunError, one_line
 from rolekd.secrets import redact
 from rolekd.track import store
+from rolekd.track.client import remedy_of_refusal
 from rolekd.track.events import Event
 from rolekd.track.spool import Progress, read
 
@@ -43,6 +44,10 @@ class StoreUnreachable(RunError):  # noqa: N818
     """The MLflow store does not answer, or takes no runs; the records stay in the spool."""
 
 
+class StoreRefuses(RunError):  # noqa: N818
+    """The store answers, and takes nothing from us now; the records stay in the spool."""
+
+
 class RunRefused(RunError):  # noqa: N818
     """The store answers, but will never take this run; its records stay in the spool."""
 
@@ -67,6 +72,7 @@ class Delivery:
         Raises:
             StoreUnreachable: the store did not answer; nothing is lost.
             RunRefused: MLflow will not take the run; nothing is lost.
+            StoreRefuses: it takes nothing from us now, for want of rights or room; nothing is lost.
             DamagedSpoolError: what follows is no record; it is kept.
         """
         events, end = read(self.folder, self.progress.offset, limit)
@@ -170,6 +176,10 @@ class Delivery:
 
     def _judge(self, error: Exception, *events: Event) -> None:
         """Keep aside what MLflow refuses for good; anything else is a store to be tried again."""
+        if isinstance(error, RunRefused):
+            raise error
+        if remedy := remedy_of_refusal(error):
+            raise StoreRefuses(f"{redact(_named(error))}; {remedy}") from error
         refused = getattr(error, "error_code", "") in _REFUSALS or isinstance(error, _GoneError)
         if not refused:
             raise StoreUnreachable(redact(_named(error))) from error
@@ -207,6 +217,13 @@ def _experiment(client: "MlflowClient", name: str, uri: str) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage == "deleted":
+        number = found.experiment_id
+        raise RunRefused(
+            f"experiment {name} was deleted in MLflow; restore it (`mlflow experiments restore "
+            f"--experiment-id {number}`), or remove it for good (`mlflow gc --experiment-ids "
+            f"{number}`), then run `rolekd sync`"
+        )
     return str(found.experiment_id)
 
 

@@ -61,13 +61,18 @@ class Provenance:
         }
         return {"Code": code, "Versions": self.versions, "Machine": self.machine}
 
+    @property
+    def changes(self) -> str:
+        """Whether there are uncommitted changes: true, false or unknown."""
+        return "unknown" if self.dirty is None else str(self.dirty).lower()
+
     def tags(self) -> dict[str, str]:
         """Return the tags of an MLflow run; the `mlflow.` ones are shown by its user interface."""
         tags = {
             "mlflow.user": self.user,
             "mlflow.source.name": _script(),
             "mlflow.source.type": "LOCAL",
-            "git.dirty": "" if self.dirty is None else str(self.dirty).lower(),
+            "git.dirty": self.changes,
             "input.requirements.lock": self.lock,
             **self.dvc,
             **{f"version.{name}": version for name, version in self.versions.items()},
@@ -90,7 +95,7 @@ def collect(folder: Path | None = None) -> Provenance:
         dvc={tag: os.environ[name] for name, tag in _DVC_TAGS.items() if os.environ.get(name)},
         versions=_versions(),
         machine=_machine(),
-        user=_user(),
+        user=user(),
     )
 
 
@@ -129,7 +134,7 @@ def processor() -> str:
     """Return the processor's name."""
     information = Path("/proc/cpuinfo")
     if information.exists():
-        for line in information.read_text().splitlines():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -151,7 +156,8 @@ def _script() -> str:
     return "/".join(script.parts[-2:])
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user, or the number where there is none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rolekd import addresses, display, processes
-from rolekd.errors import InputError, RolekdError, RunError
+from rolekd.errors import InputError, RolekdError, RunError, reason
 from rolekd.secrets import is_secret, redact, remember
 from rolekd.track import places, sqlite
 
@@ -148,9 +148,8 @@ def _make_tables(fresh: Path, path: Path) -> None:
             "when the machine is less busy"
         ) from error
     if made.returncode:
-        reason = made.stderr.strip().splitlines()[-1:] or ["no message"]
         raise RunError(
-            f"{path}: MLflow could not make its tables ({reason[0]}); "
+            f"{path}: MLflow could not make its tables ({reason(made.stderr)}); "
             "check that the folder is writable and the disk has space"
         )
 
@@ -166,9 +165,9 @@ def _connect(uri: str) -> None:
     try:
         processes.within(_SECONDS_TO_CONNECT, connect)
     except Exception as error:  # whatever a driver raises, or that there is none
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        told = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
         raise RunError(
-            f"MLflow at {redact(uri)}: does not answer ({redact(reason, uri)}); "
+            f"MLflow at {redact(uri)}: does not answer ({redact(told, uri)}); "
             "check the address and the server, then run again"
         ) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rolekd.errors import RunError
 from rolekd.secrets import redact
 from rolekd.track import spool, store
-from rolekd.track.delivery import Delivery, RunRefused, StoreUnreachable
+from rolekd.track.delivery import Delivery, RunRefused, StoreRefuses, StoreUnreachable
 from rolekd.track.events import Event
 from rolekd.track.health import experiments
 
@@ -91,7 +91,7 @@ def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator
                     "the store, then run `rolekd sync` again"
                 ) from error
             yield _outcome(one, problem=f"MLflow failed at its records ({error}); run again")
-        except (spool.DamagedSpoolError, RunRefused) as error:
+        except (spool.DamagedSpoolError, RunRefused, StoreRefuses) as error:
             yield _outcome(one, problem=str(error))
         except (OSError, RunError) as error:
             yield _outcome(one, problem=f"{one}: cannot be sent ({error}); see to that folder")

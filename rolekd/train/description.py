@@ -26,6 +26,9 @@ class _Network(BaseModel):
     classes: Classes
     channels: Channels
     image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
+    # told of the data; absent in files of before
+    class_names: list[str] | None = None
+    data_digest: str | None = None
 
 
 class _Normalization(BaseModel):

@@ -1,6 +1,6 @@
 """The networks of the two roles: built from parameters, saved with what rebuilds them."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from rolekd import seeds
 from rolekd.data.dataset import Dataset
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 from rolekd.models import zoo
 from rolekd.models.normalized import NormalizedConv2d, between
 from rolekd.models.weights import copy_matching, match, stem_path
@@ -19,6 +19,7 @@ from rolekd.train import damping, pretrained, state
 if TYPE_CHECKING:
     from rolekd.params import Role, StudentParams, TeacherParams
 
+_NAMED = 3  # of the classes in an error
 _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides", "ends")
 
 
@@ -31,6 +32,7 @@ def teacher(
     """
     about = describe_teacher(params, shape_of(dataset))
     network = build(about, seed)
+    about |= _data_of(dataset)
     about["normalization"] = pretrained.of_data(dataset)
     if params.weights is None:
         return network, about
@@ -53,7 +55,7 @@ def student(
     Returns:
         The student and the description from which `load` builds it again.
     """
-    about = describe_student(params, shape_of(dataset))
+    about = {**describe_student(params, shape_of(dataset)), **_data_of(dataset)}
     adopted, copied = set[str](), set[str]()
     floats = build_float(about, seed)
     if params.weights is not None:
@@ -93,7 +95,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
 
     Raises:
         InputError: The file is none of ours, does not say all of its network, or the network was
-            trained for other images.
+            trained for other images or classes.
     """
     from rolekd.train import description  # not where networks are only trained: needs pydantic
 
@@ -106,6 +108,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
                 f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
                 "train again on this data"
             )
+    _check_classes(about.get("class_names"), dataset.classes, path)
     try:
         network = build(about, seed=0)
     except InputError as error:  # of a name in the file, which does not know its file
@@ -183,3 +186,25 @@ def shape_of(dataset: Dataset) -> dict[str, Any]:
         "channels": dataset.channels,
         "image_size": list(dataset.image_size),
     }
+
+
+def _data_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what travels with weights beside their network: whose they are."""
+    return {"class_names": list(dataset.classes), "data_digest": dataset.digest}
+
+
+def _check_classes(names: Sequence[str] | None, wanted: Sequence[str], path: Path) -> None:
+    """Refuse weights of other classes, or of these in another order; None: a file of before."""
+    if names is None or list(names) == list(wanted):
+        return
+    if sorted(names) == sorted(wanted):
+        first = next(place for place, name in enumerate(wanted) if names[place] != name)
+        raise InputError(
+            f"{path}: trained for the same classes in another order (class {first} is "
+            f"{names[first]} there, {wanted[first]} in the data); train again on this data"
+        )
+    missing = [name for name in names if name not in wanted]
+    raise InputError(
+        f"{path}: trained for other classes ({few(missing, _NAMED)} not in the data); train again "
+        "on this data"
+    )

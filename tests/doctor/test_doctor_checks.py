@@ -107,6 +107,35 @@ def test_dvc_that_fails_is_told_and_the_rest_goes_on(tmp_path):
     assert found.found.startswith("dvc status: ERROR: you are not inside of a DVC repository")
 
 
+def test_a_project_without_git_is_told_to_begin_one(tmp_path):
+    assert list(project.repository(tmp_path)) == []  # no project of DVC's
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    found = one(project.repository(tmp_path))
+    assert (found.verdict, found.remedy[:8]) == ("fault", "git init")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    found = one(project.repository(tmp_path))
+    assert (found.verdict, found.found) == ("note", "no commit yet: `dvc exp` needs one")
+    assert found.remedy.startswith("git add . && git commit")
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    assert one(project.repository(tmp_path)).verdict == "note"
+
+
+def test_an_environment_of_another_place_is_a_fault(tmp_path):
+    assert one(installation.place(tmp_path)).verdict == "ok"
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    script = tmp_path / ".venv/bin/activate"
+    script.write_text(f'VIRTUAL_ENV="{tmp_path}/.venv"\n')
+    assert one(installation.place(tmp_path)).verdict == "ok"
+    script.write_text("VIRTUAL_ENV=/elsewhere/.venv\n")
+    assert "made for /elsewhere/.venv" in one(installation.place(tmp_path)).found
+    script.unlink()
+    (tmp_path / "rolekd").mkdir()
+    (tmp_path / "rolekd/code.py").touch()
+    found = one(installation.place(tmp_path))
+    assert (found.verdict, found.found[:16]) == ("fault", "runs the rolekd ")
+
+
 def test_errors_of_a_check_are_findings():
     def fail():
         raise InputError("a.json: damaged; write it again")

@@ -1,10 +1,12 @@
 """The probe of the machine's kernels: it agrees with a file of wide sums, here and emulated."""
 
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from rolekd.export import kernels
+from rolekd.export.kernels import Finding
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -40,6 +43,7 @@ def test_emulated_processors(processor: str, exact: bool, tmp_path: Path) -> Non
     _for_vnni(path)
     # OpenBLAS would follow this to instructions that the emulated processor lacks
     environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
     ran = subprocess.run(
         [str(_EMULATOR), "-cpu", processor, sys.executable, "-c", _LOAD, str(path)],
         env=environment,
@@ -49,6 +53,91 @@ def test_emulated_processors(processor: str, exact: bool, tmp_path: Path) -> Non
     )
     assert (ran.returncode == 0) == exact, ran.stderr
     assert ("InputError" in ran.stderr and "gives wrong classes" in ran.stderr) != exact
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Finding]]:
+    """An empty cache of its own; every time that onnxruntime is asked, what it answers."""
+    answers: list[Finding] = []
+    real = kernels._asked
+
+    def ask() -> Finding:
+        answers.append(real())
+        return answers[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kernels, "_asked", ask)
+    kernels.probe.cache_clear()
+    yield answers
+    kernels.probe.cache_clear()
+
+
+def test_it_is_asked_once_for_each_onnxruntime_and_processor(
+    asked: list[Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kernels.probe()
+    assert kernels.probe() is first  # of this process
+    kernels.probe.cache_clear()
+    assert kernels.probe() == first  # of the disk
+    assert asked == [first]
+    monkeypatch.setattr("onnxruntime.__version__", "9.9.9")
+    kernels.probe.cache_clear()
+    kernels.probe()
+    assert len(asked) == 2
+    monkeypatch.setattr(kernels, "_numpys_features", lambda: {"SSE2": True})
+    kernels.probe.cache_clear()
+    kernels.probe()
+    assert len(asked) == 3
+    place = tmp_path / "cache/rolekd/kernels.json"
+    assert len(json.loads(place.read_text())) == 3
+    for damage in ("{", "[]", '{"x": 1}'):
+        place.write_text(damage)
+        kernels.probe.cache_clear()
+        assert kernels.probe() == first
+    place.unlink()
+    place.parent.rmdir()
+    place.parent.write_text("no folder can be made here")
+    kernels.probe.cache_clear()
+    assert kernels.probe() == first
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind", "wide"),
+    [
+        ("QLinearConv", np.int8, True),
+        ("MatMulInteger", np.uint8, False),
+        ("MatMulIntegerToFloat", np.int8, False),
+    ],
+)
+def test_one_wrong_sum_in_one_of_many_rows_is_found(
+    operator: str, kind: type, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if onnxruntime had made the fault of which it is suspected."""
+    real = kernels.onnxruntime.InferenceSession
+
+    class Faulty:
+        def __init__(self, *given: object, **options: object) -> None:
+            self._session = real(*given, **options)
+
+        def run(self, *given: object) -> list[np.ndarray]:
+            found = self._session.run(*given)
+            names = [output.name for output in self._session.get_outputs()]
+            wrong = [name for name in names if name.startswith(f"{operator}_")]
+            # the kinds of weights follow one another: signed, signed and wide, unsigned
+            place = {(np.int8, False): 0, (np.int8, True): 1, (np.uint8, False): 2}[kind, wide]
+            array = found[names.index(wrong[place + 3])]
+            array.reshape(-1, array.shape[-1])[33, 0] += 1
+            return found
+
+    monkeypatch.setattr(kernels.onnxruntime, "InferenceSession", Faulty)
+    found = kernels._asked()
+    name = f"{operator} {'U8S8' if kind is np.int8 else 'U8U8'}"
+    assert found == Finding((name,) if wide else (), () if wide else (name,))
+
+
+def test_this_machine_sums_what_every_file_needs() -> None:
+    """Where this fails, onnxruntime is at fault, and every file of low bits would be refused."""
+    assert kernels._asked().narrow == ()
 
 
 def _images(count: int) -> np.ndarray:

@@ -63,6 +63,17 @@ def test_a_folder_is_predicted_as_the_arrays_are(
     assert [Path(row["image"]).name for row in found] == [f"{n}.png" for n in range(7)]
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_names_are_not_blanked_since_others_open_them(folder: Path, form: str) -> None:
+    """They can look like an address with a password."""
+    target = folder / "me:word@home token=abc.png"
+    (folder / "nested" / "0.png").rename(target)
+    result = call(str(target), *(["--json"] if form == "json" else []))
+    assert result.exit_code == 0
+    found = json.loads(result.stdout) if form == "json" else rows(result)[0]
+    assert Path(found["image"]) == target
+
+
 @pytest.mark.timeout(60)
 def test_pipes_devices_and_long_names_are_told_and_the_rest_goes_on(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")

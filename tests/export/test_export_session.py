@@ -16,7 +16,7 @@ import torch
 from rolekd.errors import InputError
 from rolekd.export import kernels, load
 from rolekd.export.graph import Target
-from rolekd.export.session import PAIR_KEY, seal
+from rolekd.export.session import HASH_KEY, PAIR_KEY, RUNTIME_KEY, seal
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -127,7 +127,7 @@ def test_external_data_outside_of_graphs(
 
 def test_onnxruntime_too_old(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", "1.9.3")
-    with pytest.raises(InputError, match=r"needs onnxruntime 1\.24\.1, this is 1\.9\.3"):
+    with pytest.raises(InputError, match=r"needs onnxruntime 1\.25\.0, this is 1\.9\.3"):
         load(exported)
 
 
@@ -190,6 +190,27 @@ def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
 def test_other_files_without_vnni(target: Target, exported: Path) -> None:
     export(_lowered(0), exported, classes=list("abc"), metadata={}, target=target)
     assert int(_entries(exported)[PAIR_KEY]) <= kernels.LARGEST_EXACT_PAIR
+    assert load(exported)
+
+
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [("1.24.3", r"install onnxruntime 1\.25\.0 or newer"), ("1.33.0", r"export\.target: float")],
+)
+def test_kernels_that_sum_wrongly(
+    version: str, remedy: str, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "faults", lambda: ("MatMulInteger U8S8", "QLinearConv U8S8"))
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    model = onnx.load(exported)
+    entries = {**_entries(exported), RUNTIME_KEY: "1.0.0"}
+    exported.write_bytes(seal(model, {k: v for k, v in entries.items() if k != HASH_KEY}))
+    told = rf"onnxruntime {version} sums QLinearConv U8S8 wrongly on this processor; .*{remedy}"
+    with pytest.raises(InputError, match=told):
+        load(exported)
+    export(_lowered(0), exported, classes=list("abc"), metadata={}, target="float")
+    monkeypatch.undo()
+    monkeypatch.setattr(kernels, "faults", lambda: pytest.fail("asked for a file of floats"))
     assert load(exported)
 
 

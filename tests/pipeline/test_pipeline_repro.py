@@ -194,7 +194,7 @@ def test_a_version_leads_to_everything_that_made_it(project):
     commit = project.run("git", "rev-parse", "HEAD").strip()
     assert run.data.tags["dvc.stage"] == version.tags["dvc.stage"] == "register"
     assert run.data.tags["mlflow.source.git.commit"] == version.tags["git_commit"] == commit
-    assert (run.data.tags["git.dirty"], version.tags["git_dirty"]) == ("false", "False")
+    assert (run.data.tags["git.dirty"], version.tags["git_dirty"]) == ("false", "false")
     lock = files.sha256(project.folder / "requirements.lock")
     assert run.data.tags["input.requirements.lock"] == lock
     for role in ("teacher", "student"):

@@ -1,4 +1,5 @@
 import multiprocessing
+import sqlite3
 from dataclasses import replace
 
 import optuna
@@ -26,6 +27,14 @@ def claim_all(url, number, answers, together):
     # each begins elsewhere, or the first to hold the lock could have them all
     turned = waiting[10 * number :] + waiting[: 10 * number]
     answers.put([entry.number for entry in turned if ledger.claim(entry, f"worker {number}")])
+
+
+def test_tables_of_another_optuna(url, make_spec):
+    Ledger.create(url, make_spec(), "study", 10).close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(InputError, match=r"tables are of another Optuna .*optuna storage upgrade"):
+        Ledger.open(url, "study")
 
 
 def test_no_entry_is_claimed_twice(url, ledger):

@@ -39,13 +39,13 @@ def test_what_git_cannot_tell_is_not_called_clean(repository: Path) -> None:
     found = provenance.collect(repository)
     assert len(found.commit) == 40
     assert found.dirty is None
-    assert "git.dirty" not in found.tags()
+    assert found.tags()["git.dirty"] == "unknown"
 
 
 def test_outside_git(tmp_path: Path) -> None:
     found = provenance.collect(tmp_path)
     assert (found.commit, found.dirty, found.lock) == ("", None, "")
-    assert "git.dirty" not in found.tags()
+    assert found.tags()["git.dirty"] == "unknown"
     assert "mlflow.source.git.commit" not in found.tags()
 
 

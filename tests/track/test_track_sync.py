@@ -13,10 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from rolekd.errors import RunError
 from rolekd.track import delivery, spool, sync
 from rolekd.track.events import Event
+from rolekd.track.health import experiments
 from rolekd.track.spool import DamagedSpoolError, Spool
 
 
@@ -159,9 +162,36 @@ def test_a_run_that_mlflow_refuses_keeps_no_other_from_being_sent(root: Path, ur
     path = other / "events.jsonl"
     path.write_text(path.read_text().replace('"experiment": "e"', '"experiment": "other"'))
     refused, good = sync.sync(root, uri)
-    assert "MLflow refuses the run" in str(refused.problem)
+    assert "experiment e was deleted in MLflow; restore it" in str(refused.problem)
     assert good.problem is None
     assert spool.folders(root) == [bad]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [("PERMISSION_DENIED", "what this user may do"), ("RESOURCE_LIMIT_EXCEEDED", "make room")],
+)
+def test_a_store_that_refuses_for_its_own_reason_is_not_said_to_be_away(
+    code: str, remedy: str, root: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = leave(root, "a")
+    before = content(folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("not you", error_code=ErrorCode.Value(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", refuse)
+        patch.setattr(MlflowClient, "search_experiments", refuse)
+        (outcome,) = sync.sync(root, uri)
+        with pytest.raises(RunError, match=f"not you; .*{remedy}"):
+            experiments(uri)
+    assert "not you" in str(outcome.problem)
+    assert remedy in str(outcome.problem)
+    assert content(folder).items() >= before.items()
+    (outcome,) = sync.sync(root, uri)
+    assert outcome.problem is None
+    assert list(recorded(uri)) == ["a"]
 
 
 def test_a_store_that_fails_at_one_run_but_answers_keeps_no_other_from_being_sent(

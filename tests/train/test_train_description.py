@@ -15,7 +15,7 @@ from rolekd.params import ModelParams, StudentParams, TeacherParams
 from rolekd.train import description, roles, state
 
 SPLITS = ("search_train", "search_val", "train", "test")
-NOTES = ("copied_from_teacher", "arm", "seed")
+NOTES = ("class_names", "data_digest", "copied_from_teacher", "arm", "seed")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,131 @@
+"""`rolekd ui` and `rolekd serve`: their ports, and their ends by signals, which leave nothing."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow  # noqa: F401  a run that waits for its id does not wait for that
+import numpy as np
+import pytest
+from onnx_models import linear_model
+
+from rolekd import ports
+from rolekd.errors import InputError
+from rolekd.registry import versions
+from rolekd.track import runs, store
+
+CODE = "from rolekd.cli import main; main()"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *arguments],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder / "temporary")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def family(pid: int) -> set[int]:
+    """Return the processes that a process has started, and those have."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                child = int(path.parent.name)
+                found |= {child} | family(child)
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    def runs_still(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
+    return {pid for pid in pids if runs_still(pid)}
+
+
+def wait_for(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_user_interface_ends_whole(project: Path, number: signal.Signals) -> None:
+    (project / "temporary").mkdir()
+    port = free_port()
+    process = start(project, "ui", "--mlflow-port", str(port))
+    wait_for(port, process)
+    started = family(process.pid)
+    assert started
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert not alive(started)
+
+
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGHUP, 2)]
+)
+def test_a_model_server_ends_whole(project: Path, number: signal.Signals, workers: int) -> None:
+    (project / "temporary").mkdir()
+    with runs.start("register", experiment="rolekd-x") as run:
+        example = np.zeros((1, 8, 8, 1), np.uint8)
+        path, uri = linear_model(project / "student.onnx"), store.resolve(None, project)
+        versions.register(path, name="x", run_id=run.run_id(), example=example, uri=uri)
+    port = free_port()
+    address = ["serve", "--model", "models:/x/1", "--port", str(port)]
+    process = start(project, *address, "--workers", str(workers))
+    wait_for(port, process)
+    started = family(process.pid)
+    assert len(started) >= (workers if workers > 1 else 0)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert not alive(started)
+    assert not list((project / "temporary").iterdir())
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_started(project: Path, taken: int) -> None:
+    for command in (["ui", "--mlflow-port"], ["serve", "--port"]):
+        output, _ = start(project, *command, str(taken)).communicate(timeout=60)
+        assert output.startswith(f"error: {command[1]} {taken}: cannot listen on 127.0.0.1 (Addre")
+        assert output.count("\n") == 1
+
+
+def test_ports_that_are_none_of_ours(taken: int) -> None:
+    with pytest.raises(InputError, match=rf"--port {taken}: cannot listen on 127\.0\.0\.1"):
+        ports.listen("127.0.0.1", taken)
+    with pytest.raises(InputError, match=r"--port 80: cannot listen on 203\.0\.113\.1"):
+        ports.listen("203.0.113.1", 80)
+    with ports.listen("127.0.0.1", 0) as listener:
+        assert listener.getsockname()[1] > 0
