@@ -116,6 +116,4 @@ def page(network: Session) -> str:
     except InputError as error:
         facts = {"side": 0, "classes": 0, "fault": shown(error)}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(text).render(
-        name=shown(network.origin), most=MOST_FILES, **facts
-    )
+    return environment.from_string(text).render(name=shown(network.origin), **facts)

@@ -176,7 +176,7 @@ def _opened(content: bytes) -> Image.Image:
 def _identified(content: bytes) -> Image.Image:
     heic = content[4:8] == b"ftyp" and content[8:12] in _HEIC and b"avif" not in content[8:64]
     if heic and not _reads_heic():
-        raise UnreadableError("is HEIC; pip install 'rolekd[heic]', or save it as JPEG")
+        raise UnreadableError("is HEIC; pip install pillow-heif, or save it as JPEG")
     with warnings.catch_warnings():  # of sizes, which are checked next
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(content), formats=_formats())

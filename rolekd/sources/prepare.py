@@ -63,7 +63,8 @@ def prepare_folder(
         dataset = _assemble(params, seed, images, listing, content)
         if check is not None:
             check(dataset.image_size, dataset.sizes)
-        quality = examine(dataset, content.groups(), listing, faults)
+        tested = "test" if params.validation == "search" else "val"
+        quality = examine(dataset, content.groups(), listing, faults, tested)
         datasets.save_about(dataset, temporary)
         files.write_json(temporary / QUALITY, quality.to_json())
     return datasets.load(folder), quality

@@ -124,7 +124,9 @@ class Quality:
             f"folder: {few([f'{n} {s}' for s, n in self.ignored.items()])}": (self.ignored),
             f"{self.conflicts} groups of equal images have different labels": self.conflicts,
             "there is no test split: it is drawn from the training images; data.validation: test "
-            "takes the validation images instead": set(self.became) == {"train", "val"},
+            "takes the validation images instead": (
+                set(self.became) == {"train", "val"} and self.became["val"]["search_val"]
+            ),
             f"{self.left_out} images also stand in the test split, or in the validation split, and "
             "were left out": self.left_out,
             f"{len(self.linked)} linked folders were not followed ({few(self.linked, 3)}); put the "
@@ -159,8 +161,18 @@ class Quality:
         ]
 
 
-def examine(dataset: Dataset, groups: Indices, listing: Listing, faults: Faults) -> Quality:
-    """Return the findings about `dataset`; `listing` is of the images that are in it."""
+def examine(
+    dataset: Dataset, groups: Indices, listing: Listing, faults: Faults, tested: str = "test"
+) -> Quality:
+    """Return the findings about `dataset`.
+
+    Args:
+        dataset: Prepared.
+        groups: int64 [N]; images with equal pixels have equal numbers.
+        listing: Of the images that are in it.
+        faults: Of the others, and of these.
+        tested: What the source calls its test images.
+    """
     count = len(dataset.classes)
     per_split = {
         split: np.bincount(dataset.labels[indices], minlength=count)
@@ -168,7 +180,7 @@ def examine(dataset: Dataset, groups: Indices, listing: Listing, faults: Faults)
     }
     per_class = np.bincount(dataset.labels, minlength=count)
     repeated = [g for g in _members(groups) if len(g) > 1]
-    became = _fates(dataset, groups, listing)
+    became = _fates(dataset, groups, listing, tested)
     left = sum(map(len, (listing.ignored, faults.unreadable)))
     return Quality(
         images=len(dataset.labels),
@@ -194,7 +206,9 @@ def examine(dataset: Dataset, groups: Indices, listing: Listing, faults: Faults)
     )
 
 
-def _fates(dataset: Dataset, groups: Indices, listing: Listing) -> dict[str, dict[str, int]]:
+def _fates(
+    dataset: Dataset, groups: Indices, listing: Listing, tested: str
+) -> dict[str, dict[str, int]]:
     """Return the source's splits -> what became of their images -> how many."""
     splits = dataset.splits
     held = [splits["test"], *([splits["search_val"]] if dataset.own_validation else [])]
@@ -203,8 +217,8 @@ def _fates(dataset: Dataset, groups: Indices, listing: Listing) -> dict[str, dic
     # where they are drawn, search_val is a part of train
     for split in ("search_val", "train", "test"):
         fate[splits[split]] = split
-    parts = {"val": listing.validation, "test": listing.test}
-    own = {name: part for name, part in parts.items() if part is not None}
+    parts = (("val", listing.validation), (tested, listing.test))
+    own = {name: part for name, part in parts if part is not None}
     rest = np.setdiff1d(np.arange(len(fate)), np.concatenate([*own.values(), []]))
     places = {"train" if own else "images": rest, **own}
     counts = {name: Counter(fate[part.astype(np.int64)]) for name, part in places.items()}

@@ -191,7 +191,9 @@ def test_validation_images_may_be_the_test_split_where_there_is_no_other(tmp_pat
     assert len(kept.splits["search_val"]) == part
     assert len(kept.splits["train"]) + len(kept.splits["test"]) == part
     assert any("data.validation: test takes" in line for line in quality.warnings())
-    tested, _ = prepare_folder(_folder(raw, validation="test"), 0, tmp_path / "data")
+    tested, quality = prepare_folder(_folder(raw, validation="test"), 0, tmp_path / "data")
+    assert quality.fates()[1] == "val: 24 images, 24 to test on"
+    assert not any("no test split" in line for line in quality.warnings())
     assert (len(tested.splits["train"]), len(tested.splits["test"])) == (part, part)
     _fails(
         _folder(data_files.photos(tmp_path / "none"), validation="test"),
