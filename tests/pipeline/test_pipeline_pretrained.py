@@ -8,7 +8,7 @@ import yaml
 
 from rolekd.models import build
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROLEKD = ("python", "-c", "from rolekd.cli import main; main()")
 ARM = {

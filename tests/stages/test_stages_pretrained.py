@@ -1,0 +1,114 @@
+"""Stages where a network begins with weights of a file, or is taken as it is."""
+
+import json
+
+import pytest
+import torch
+
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Normalize
+from rolekd.models import build
+from rolekd.outputs import Outputs
+from rolekd.params import parse
+from rolekd.stages import search
+from rolekd.stages.stage import Stage
+from rolekd.stages.train_teacher import train_teacher
+from rolekd.track.runs import SilentRun
+from rolekd.train import roles, state
+from rolekd.train.evaluate import accuracy, predict
+
+THEIRS = {"mean": [0.2], "std": [0.4]}
+NAMED = {"model": {"width": 4}, "weights": "weights/x.safetensors"}
+SECTIONS = {
+    "machine": {"device": "cpu"},
+    "teacher": {**NAMED, "training": {"epochs": 1}},
+    "student": {**NAMED, "training": {"epochs": 1}},
+    "compare": {"baseline": "kd", "export": "kd", "arms": {"kd": {
+        "distilled": True, "augmentation": "none", "teacher": "plain", "starts_from": "teacher",
+    }}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def source(digits, tmp_path):
+    """Weights of a network for digits, where the stage plan leaves them; data beside them."""
+    outputs = Outputs(tmp_path / "outputs")
+    datasets.save(digits, outputs.data)
+    network = build("resnet8", classes=10, channels=1, image_size=(8, 8), width=4, seed=9)
+    for role in ("teacher", "student"):
+        outputs.pretrained(role).parent.mkdir(exist_ok=True)
+        tensors = network.state_dict()
+        state.write_weights(outputs.pretrained(role), tensors, {"normalization": THEIRS})
+    return network.state_dict()
+
+
+def _stage(tmp_path, name, variant=None, **changes):
+    params = parse({**SECTIONS, **changes}, "the test")
+    outputs = Outputs(tmp_path / "outputs")
+    folder = outputs.stage(name, variant)
+    return Stage(params, SilentRun(), outputs, folder, tmp_path / "state", leads=True)
+
+
+def test_a_taken_teacher_is_left_as_it_is_and_measured(source, tmp_path, capsys):
+    stage = _stage(tmp_path, "train_teacher", "plain", teacher={**NAMED, "train": False})
+    train_teacher(stage, "plain")
+    left, about = state.read_weights(stage.outputs.teacher("plain"))
+    assert all(torch.equal(left[name], value) for name, value in source.items())
+    assert about["normalization"] == THEIRS
+    assert stage.outputs.epochs("train_teacher", "plain").read_text() == ""
+    found = json.loads(stage.outputs.metrics("train_teacher", "plain").read_text())
+    dataset = datasets.load(stage.outputs.data)
+    network, _ = roles.load(stage.outputs.teacher("plain"), dataset)
+    images, labels = dataset.split("train")
+    logits = predict(network, images, Normalize(dataset, torch.device("cpu")))
+    assert found["train_accuracy"] == accuracy(logits, labels)
+    assert f"taken as it is, {100 * found['train_accuracy']:.2f} %" in capsys.readouterr().out
+
+
+def test_a_pretrained_teacher_is_trained_on_and_what_it_took_is_told(source, tmp_path, capsys):
+    stage = _stage(tmp_path, "train_teacher", "plain")
+    train_teacher(stage, "plain")
+    left, _ = state.read_weights(stage.outputs.teacher("plain"))
+    name = "stage4.0.conv2.weight"
+    moved = (left[name] - source[name]).abs().max()
+    assert 0 < moved < 0.2  # from there, not from elsewhere
+    assert "teacher.weights: weights/x.safetensors: 74 of 74 tensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("role", "by", "expected"),
+    [
+        ("teacher", "teacher", {"teacher"}),
+        ("teacher", "student", {"teacher", "student"}),
+        ("student", "teacher", {"student"}),
+    ],
+)
+def test_a_search_has_the_weights_of_the_networks_that_it_trains(
+    source, tmp_path, role, by, expected
+):
+    stage = _stage(tmp_path, f"search_{role}", search={"teacher_by": by})
+    if role == "student":
+        stage.outputs.teacher("searched").parent.mkdir(parents=True)
+        stage.outputs.teacher("searched").write_bytes(b"weights")
+    inputs = search._inputs(stage, role)
+    found = {path.stem for path in (inputs / "pretrained").iterdir()}
+    assert found == expected
+    loaded = datasets.load(inputs / search.DATA)
+    network, _ = (
+        roles.teacher(stage.params.teacher, loaded, 3)
+        if role == "teacher"
+        else roles.student(stage.params.student, loaded, 3, None)
+    )
+    name = "stage4.0.conv2.weight"
+    assert torch.equal(network.state_dict()[name], source[name])
+
+
+def test_without_a_searched_teacher_a_student_has_no_schedule_of_it(source, tmp_path):
+    stage = _stage(tmp_path, "search_student")
+    path = stage.outputs.schedule("teacher")
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    assert search._given(stage, "student") == {}
+    path.write_text(json.dumps({"version": 1}))
+    with pytest.raises(Exception, match="schedule"):
+        search._given(stage, "student")
