@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 _NEEDED = ("click", "numpy")  # by every command
+_OURS = {"rolekd", "pipelines", "benchmarks", "tests"}  # others install such names too
 _REMEDY = "activate the project's environment (make setup, then . .venv/bin/activate)"
 
 
@@ -33,7 +34,7 @@ def problem_of(path: list[str]) -> str:
     here, rest = Path.cwd(), [place for place in path if place and Path(place) != Path.cwd()]
     if len(rest) < len(path):
         for name, file in _modules_in(here):
-            hidden = PathFinder.find_spec(name, rest)
+            hidden = None if name in _OURS else PathFinder.find_spec(name, rest)
             if hidden is not None and hidden.origin and not _is_same(Path(hidden.origin), file):
                 return f"{file}: hides the module {name} of {hidden.origin}; give it another name"
     for name in _NEEDED:

@@ -143,3 +143,16 @@ def test_tables_show_names_as_they_are():
     assert PASSWORD not in told
     assert told.count(r"\x1b]0;owned") == 3
     assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_whatever_letters_a_terminal_has_text_arrives(encoding: str) -> None:
+    code = "from rolekd import display; display.guard(); display.say('95 ± 1 … ☃')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    wanted = {"ascii": "95 +- 1 .. \\u2603", "latin-1": "95 ± 1 .. \\u2603", "utf-8": "95 ± 1 … ☃"}
+    assert done.stdout.decode(encoding) == f"{wanted[encoding]}\n"

@@ -57,6 +57,10 @@ def test_folders_and_files_of_a_project_hide_nothing(
 ) -> None:
     for name in ("data", "docs", "numpy"):  # no modules
         (tmp_path / name).mkdir()
+    for place in (tmp_path, tmp_path / "installed"):  # some packages install their tests
+        (place / "tests").mkdir(parents=True)
+        (place / "tests/__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
     (tmp_path / "my_network.py").touch()
     monkeypatch.chdir(tmp_path)
     assert environment.problem_of(["", *sys.path]) == ""

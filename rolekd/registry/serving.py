@@ -11,6 +11,7 @@ import asyncio
 import importlib.metadata
 import json
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,13 +77,15 @@ def serve(version: Fetched, listener: socket.socket, workers: int, limits: Limit
     config = uvicorn.Config(
         f"{__name__}:from_environment", factory=True, workers=workers, **bounds(limits)
     )
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
     with ports.hanging_up_ends():
         if workers == 1:
             uvicorn.Server(config).run([listener])
             return
         supervisor = Multiprocess(config, [listener])
         # its own answer is to start the workers anew
-        supervisor.handle_hup = supervisor.handle_term  # type: ignore[method-assign]
+        answer = (lambda: None) if ignored else supervisor.handle_term
+        supervisor.handle_hup = answer  # type: ignore[method-assign]
         supervisor.run()
 
 

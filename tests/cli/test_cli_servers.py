@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow  # noqa: F401  a run that waits for its id does not wait for that
@@ -21,6 +21,7 @@ from rolekd.errors import InputError
 from rolekd.registry import versions
 from rolekd.track import runs, store
 
+Start = Callable[..., subprocess.Popen[str]]
 CODE = "from rolekd.cli import main; main()"
 
 
@@ -35,15 +36,29 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE, *arguments],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder / "temporary")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def start(project: Path) -> Iterator[Start]:
+    """Start commands in a project; whatever a test that fails leaves is ended."""
+    (project / "temporary").mkdir()
+    processes = []
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, *arguments],
+            env={**os.environ, "TMPDIR": str(project / "temporary")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        for pid in {process.pid} | family(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
 
 
 def family(pid: int) -> set[int]:
@@ -68,7 +83,7 @@ def alive(pids: set[int]) -> set[int]:
 
 
 def wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
@@ -80,44 +95,54 @@ def wait_for(port: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_user_interface_ends_whole(project: Path, number: signal.Signals) -> None:
-    (project / "temporary").mkdir()
+# a server takes seconds to start, and minutes where the machine is busy
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_the_user_interface_ends_whole(start: Start, number: signal.Signals) -> None:
     port = free_port()
-    process = start(project, "ui", "--mlflow-port", str(port))
+    process = start("ui", "--mlflow-port", str(port))
     wait_for(port, process)
     started = family(process.pid)
     assert started
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert process.returncode == 128 + number
     assert not alive(started)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGHUP, 2)]
+    ("number", "workers"),
+    [
+        (signal.SIGHUP, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 2, marks=pytest.mark.slow),
+    ],
 )
-def test_a_model_server_ends_whole(project: Path, number: signal.Signals, workers: int) -> None:
-    (project / "temporary").mkdir()
+def test_a_model_server_ends_whole(
+    project: Path, start: Start, number: signal.Signals, workers: int
+) -> None:
     with runs.start("register", experiment="rolekd-x") as run:
         example = np.zeros((1, 8, 8, 1), np.uint8)
         path, uri = linear_model(project / "student.onnx"), store.resolve(None, project)
         versions.register(path, name="x", run_id=run.run_id(), example=example, uri=uri)
     port = free_port()
     address = ["serve", "--model", "models:/x/1", "--port", str(port)]
-    process = start(project, *address, "--workers", str(workers))
+    process = start(*address, "--workers", str(workers))
     wait_for(port, process)
     started = family(process.pid)
     assert len(started) >= (workers if workers > 1 else 0)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert not alive(started)
     assert not list((project / "temporary").iterdir())
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_started(project: Path, taken: int) -> None:
+def test_a_port_that_is_taken_is_told_before_anything_is_started(start: Start, taken: int) -> None:
     for command in (["ui", "--mlflow-port"], ["serve", "--port"]):
-        output, _ = start(project, *command, str(taken)).communicate(timeout=60)
+        output, _ = start(*command, str(taken)).communicate(timeout=60)
         assert output.startswith(f"error: {command[1]} {taken}: cannot listen on 127.0.0.1 (Addre")
         assert output.count("\n") == 1
 

@@ -1,8 +1,10 @@
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from rolekd.registry import promotion
 from rolekd.track import provenance
 
 
@@ -57,3 +59,15 @@ def test_dvc_and_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = provenance.collect(tmp_path)
     assert found.dvc == {"dvc.stage": "train_teacher"}
     assert len(found.lock) == 64
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started with --user 12345."""
+
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    assert provenance.user() == str(os.getuid())
+    by = promotion._who()["by"]
+    assert str(by).startswith(f"{os.getuid()}@")
