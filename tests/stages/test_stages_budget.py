@@ -76,3 +76,8 @@ def test_a_search_sees_as_many_images(digits, tmp_path, restarts):
     assert len(final) < params.search.confirm.trainings
     # of each class a part, rounded
     assert final == pytest.approx([each] * len(final), abs=len(digits.classes))
+
+
+def test_validation_images_of_the_users_own_are_not_trained_on():
+    found = budget_of(_params(), "teacher", SIZES, own_validation=True)
+    assert found == Budget(3 * 4 * 70, 10 * 70 * 10)
