@@ -37,6 +37,7 @@ CASES: tuple[tuple[Shape, int], ...] = (
     (RGB_32, 10_000),
     ((28, 28, 1), 512),
     ((96, 96, 3), 512),
+    ((224, 224, 3), 128),
 )
 ROUNDS = 3
 _PACKAGES = ("numpy", "numba", "pillow", "torch", "torchvision")

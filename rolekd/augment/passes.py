@@ -117,6 +117,9 @@ def sample(source: Any, target: Any, shape: Any, affine: Any) -> None:
         outside = source[height * width]
         shift(source, target, shape, (affine[5] >> 16, affine[2] >> 16), outside)
         return
+    if affine[0] == affine[4] == _ONE and affine[3] == 0:
+        shear(source, target, shape, affine)
+        return
     high, wide = _U(height), _U(width)
     last = _U(height * width)
     step_x, step_y = _I(affine[0]), _I(affine[3])
@@ -128,6 +131,26 @@ def sample(source: Any, target: Any, shape: Any, affine: Any) -> None:
             from_y = _U(_I(start_y + step_y * _I(x)) >> 16)
             inside = (from_x < wide) & (from_y < high)
             row[x] = source[_U(_U(from_y * wide) + from_x) if inside else last]
+
+
+@jit
+def shear(source: Any, target: Any, shape: Any, affine: Any) -> None:
+    """Sample along a map that moves every row as a whole: a copy of each, not a gather."""
+    height, width = shape
+    fill, down = source[height * width], affine[5] >> 16
+    for y in range(height):
+        row = target[y * width : (y + 1) * width]
+        left = (affine[2] + affine[1] * y) >> 16
+        first, last = min(max(-left, 0), width), max(min(width - left, width), 0)
+        if not 0 <= y + down < height:
+            first, last = width, width
+        for x in range(first):
+            row[x] = fill
+        to, start = _Q(first), _Q((y + down) * width + left + first)
+        for i in range(last - first):
+            row[to + _Q(i)] = source[start + _Q(i)]
+        for x in range(last, width):
+            row[x] = fill
 
 
 @jit

@@ -7,9 +7,18 @@ weights may well fit.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from rolekd.errors import InputError
+from rolekd.models import zoo
 from rolekd.params import Bits, Channels, Fraction, OpenFraction, Side, Width
 
 # images of more classes than these would be sheets of names
@@ -29,6 +38,13 @@ class _Network(BaseModel):
     # told of the data; absent in files of before
     class_names: list[str] | None = None
     data_digest: str | None = None
+
+    @field_validator("width")
+    @classmethod
+    def _ours_have_a_width(cls, width: int | None, info: ValidationInfo) -> int | None:
+        if width is None and info.data.get("model") in zoo.OURS:
+            raise ValueError("is null, and the network has one")
+        return width
 
 
 class _Normalization(BaseModel):

@@ -56,6 +56,7 @@ def test_the_whole_bench():
         ("32x32x3", 10_000),
         ("28x28x1", 512),
         ("96x96x3", 512),
+        ("224x224x3", 128),
     ]
     assert len(result["randaugment"]) == 2
     assert result["exact"]["different_values"] == 0

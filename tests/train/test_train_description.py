@@ -15,7 +15,10 @@ from rolekd.params import ModelParams, StudentParams, TeacherParams
 from rolekd.train import description, roles, state
 
 SPLITS = ("search_train", "search_val", "train", "test")
-NOTES = ("class_names", "data_digest", "copied_from_teacher", "arm", "seed")
+# told, or absent in older files, where images were normalised as the data are
+NOTES = (
+    "class_names", "data_digest", "copied_from_teacher", "arm", "seed", "normalization",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +100,14 @@ def test_what_the_stages_write_is_read_again(tmp_path, data, networks):
     for network, about in networks.values():
         state.save_weights(tmp_path / "w", network, about)
         assert roles.load(tmp_path / "w", data)[1] == json.loads(json.dumps(about))
+
+
+def test_a_width_that_is_null_is_of_networks_that_have_none(networks):
+    about = networks["student"][1]
+    _refused({**about, "width": None})
+    description.check({**about, "model": "torchvision:resnet18", "width": None}, Path("weights"))
+
+
+@pytest.mark.parametrize("value", [1, {}, {"mean": [0.5]}, {"mean": [0.5], "std": [0.0]}])
+def test_a_normalization_that_is_none_is_refused(networks, value):
+    assert "normalization" in _refused({**networks["teacher"][1], "normalization": value})
