@@ -217,6 +217,8 @@ def _asked() -> Finding:
 
 
 def _cache_file() -> Path | None:
+    if Path("dvc.yaml").is_file():  # nothing of a project's run is kept outside of it
+        return Path(".rolekd", "kernels.json")
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:  # a user without a name has none

@@ -62,7 +62,7 @@ def test_a_final_says_who_won_and_by_how_much():
     assert text.getvalue().splitlines() == [
         "student: a final of at most 6 trainings",
         "student: final, rung 1/1, 2 candidates, best 60.00%, median 50.00%",
-        "student: done, none wins: all-3 is +5.00 ± 5.00 points from none over 2 seeds",
+        "student: done, none wins: all-3 is +5.00 ± 5.00 points better than none over 2 seeds",
     ]
 
 

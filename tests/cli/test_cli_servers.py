@@ -1,6 +1,7 @@
 """`rolekd ui` and `rolekd serve`: their ports, and their ends by signals, which leave nothing."""
 
 import contextlib
+import functools
 import http.client
 import os
 import signal
@@ -41,14 +42,19 @@ def start(project: Path) -> Iterator[Start]:
     """Start commands in a project; whatever a test that fails leaves is ended."""
     (project / "temporary").mkdir()
     processes = []
+    # a client of MLflow in this process may have left the address of another store
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, *arguments],
-            env={**os.environ, "TMPDIR": str(project / "temporary")},
+            cwd=project,
+            env={**environment, "TMPDIR": str(project / "temporary")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # which nohup has ignored, and everything below it ignores then
+            preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
         )
         processes.append(process)
         return process

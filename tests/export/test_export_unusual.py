@@ -28,14 +28,19 @@ Layer = Callable[[nn.Conv2d], nn.Module]
 class Recurrent(nn.Module):
     """All layers of its second half are called twice."""
 
-    def __init__(self, layer: Layer = lambda source: source, padding_mode: str = "zeros") -> None:
+    def __init__(
+        self,
+        layer: Layer = lambda source: source,
+        padding_mode: str = "zeros",
+        classes: int = 3,
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, 8, 3, padding=1)
         self.relu = nn.ReLU()
         self.conv = layer(nn.Conv2d(8, 8, 3, padding=1, padding_mode=padding_mode))
         self.norm = nn.BatchNorm2d(8)
         self.pool = nn.MaxPool2d(2)
-        self.classifier = nn.Linear(8, 3)
+        self.classifier = nn.Linear(8, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.first(x))
@@ -132,8 +137,8 @@ def test_the_check_before_training_builds_the_graph(
 ) -> None:
     source = (
         "from test_export_unusual import Recurrent\n"
-        "def good(**_): return Recurrent()\n"
-        "def bad(**_): return Recurrent(padding_mode='reflect')\n"
+        "def good(classes, **_): return Recurrent(classes=classes)\n"
+        "def bad(classes, **_): return Recurrent(padding_mode='reflect', classes=classes)\n"
     )
     points = {"good": "own:good", "bad": "own:bad"}
     declare(tmp_path, monkeypatch, "rolekd.models", points, source)

@@ -66,6 +66,7 @@ COMMANDS = {
     "doctor": (["--json"], 0),
     "download": (["fashion-mnist", "--to", "raw"], 1),
     "estimate": (["--json"], 0),
+    "models": (["--json"], 0),
     "params": (["--size", "--taps"], 0),
     "predict": (["--model", "models:/rolekd-digits-student@challenger", "raw.png"], 0),
     "preset": (["list"], 0),
@@ -74,8 +75,10 @@ COMMANDS = {
     "rollback": ([], 2),
     "schedule": (["plot", SCHEDULE, "--out", "page.html"], 0),
     "status": ([], 0),
+    "study": (["results/studies/roles.yaml", "--check"], 2),  # the project has no such file
     "summary": ([], 0),
     "sync": ([], 0),
+    "weights": (["import", "raw.png", "weights/x.safetensors"], 2),  # is none
     "worker": (["--wait", "0"], 2),  # nothing is unfinished
 }
 

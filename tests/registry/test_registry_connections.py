@@ -29,7 +29,9 @@ PATIENT = Limits(body=10_000, connections=40, seconds=60.0)
 class Network:
     """A network of 2x2x1 images that computes what it is given, and counts."""
 
-    accepted_shape = (2, 2, 1)
+    accepted_shape = image_shape = (2, 2, 1)
+    classes = ("a", "b", "c")
+    origin = "a network"
 
     def __init__(self, compute: Callable[[], object] = lambda: None) -> None:
         self.runs = 0

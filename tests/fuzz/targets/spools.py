@@ -56,7 +56,7 @@ class _Store:
         self.calls: list[str] = []
 
     def get_experiment_by_name(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(experiment_id=f"experiment {name}")
+        return SimpleNamespace(experiment_id=f"experiment {name}", lifecycle_stage="active")
 
     def search_runs(self, _: list[str], query: str, **__: Any) -> list[Any]:
         found = [run for key, run in self.runs.items() if f"'{key}'" in query]
