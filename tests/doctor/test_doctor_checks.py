@@ -37,13 +37,14 @@ def test_this_installation_is_sound():
 
 
 def test_a_missing_package_and_an_old_one_are_named(monkeypatch):
-    lines = ["numpy>=99", "no-such-package>=1", "click>=8.1"]
+    lines = ["numpy>=99", "no-such-package>=1", "click>=8.1", "not-here>=1; extra == 'heic'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda _: lines)
     found = one(installation.packages(Path("nowhere")))
     assert (found.verdict, found.remedy) == ("fault", "make setup")
     assert "no-such-package missing (wanted >=1)" in found.found
     assert f"numpy {importlib.metadata.version('numpy')} (wanted >=99)" in found.found
     assert "click" not in found.found
+    assert "not-here" not in found.found  # of an extra
 
 
 def test_packages_other_than_locked_are_named(tmp_path):

@@ -66,6 +66,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Find
         return answers[-1]
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)  # no project's folder
     monkeypatch.setattr(kernels, "_asked", ask)
     kernels.probe.cache_clear()
     yield answers
@@ -99,6 +100,16 @@ def test_it_is_asked_once_for_each_onnxruntime_and_processor(
     place.parent.write_text("no folder can be made here")
     kernels.probe.cache_clear()
     assert kernels.probe() == first
+
+
+def test_a_project_keeps_it_in_its_own_folder(asked: list[Finding], tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("")
+    found = kernels.probe()
+    kernels.probe.cache_clear()
+    assert kernels.probe() == found
+    assert len(asked) == 1
+    assert (tmp_path / ".rolekd" / "kernels.json").exists()
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
