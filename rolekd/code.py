@@ -21,6 +21,8 @@ STUDENT = (
 SEARCH = ("fleet", "search", "sources/splits.py")
 # how the students of an arm are begun
 ARM = ("stages/students.py",)
+# how the trainings of a study are begun, and what is measured of them
+STUDY = ("evidence/trainings.py", "report/tables.py")
 # what students need beside, who judge a teacher's schedule
 JUDGES = ("distill", "flat.py", "quantize")
 
@@ -37,7 +39,7 @@ def other_checkout(folder: Path = Path()) -> Path | None:
 
 
 @functools.cache  # what this process has imported does not change when a file does
-def version(paths: tuple[str, ...] = STUDENT + SEARCH + ARM) -> str:
+def version(paths: tuple[str, ...] = STUDENT + SEARCH + ARM + STUDY) -> str:
     """Return the first 16 hex digits of the SHA-256 of the code at `paths`."""
     root = Path(__file__).parent
     return files.digest({path: files.digest_path(root / path) for path in paths})[:16]

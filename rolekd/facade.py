@@ -35,53 +35,35 @@ from torch import nn
 from rolekd import files
 from rolekd.augment import ladder, named
 from rolekd.augment.named import NamedAugmentation
-from rolekd.augment.schedule import Schedule
+from rolekd.augment.schedule import Schedule as Schedule
 from rolekd.cli.progress import SearchProgress, TrainingProgress
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
-from rolekd.data.batches import Normalize
-from rolekd.data.content import Content
 from rolekd.data.dataset import Dataset
 from rolekd.distill.taps import Described
-from rolekd.errors import InputError, did_you_mean, one_line
+from rolekd.errors import InputError, did_you_mean
 from rolekd.export.predict import Prediction, classify, expand
 from rolekd.export.session import load as load_exported
 from rolekd.outputs import Verification
-from rolekd.params import ArmParams, DataParams, ExportParams, Params, Role
-from rolekd.quantize.modules import QuantConv2d
+from rolekd.params import ArmParams, DataParams, ExportParams, Role
+from rolekd.params import Params as Params  # a name of the package
 from rolekd.report.finals import Final, sentence, table
 from rolekd.report.tables import Calibration, calibration, confusion, per_class
 from rolekd.search import member
 from rolekd.search import runner as searching
 from rolekd.search.history import Found as SearchFound
-from rolekd.sources import SOURCES
+from rolekd.sources import SOURCES, arrays
 from rolekd.sources.prepare import prepare
-from rolekd.sources.splits import all_splits
 from rolekd.stages import checks, students
 from rolekd.stages import train_teacher as teaching
 from rolekd.stages.export import export_network
 from rolekd.train import devices, pretrained, roles
 from rolekd.train.augmentation import make_engine
-from rolekd.train.evaluate import accuracy, predict_integers
-from rolekd.train.evaluate import predict as predict_floats
+from rolekd.train.evaluate import accuracy, predict_as_deployed
 from rolekd.train.fit import fit
 from rolekd.train.seats import seats
 from rolekd.train.state import Row, save_weights
 from rolekd.train.training import Training
-
-__all__ = [
-    "Evaluated",
-    "Found",
-    "Network",
-    "Params",
-    "Schedule",
-    "load_data",
-    "predict",
-    "search_schedule",
-    "study",
-    "train_student",
-    "train_teacher",
-]
 
 # what augments a training: a schedule, the name of a hand-made augmentation, or a ladder's rung
 Augmentation = Schedule | str
@@ -112,7 +94,7 @@ def load_data(
     if not isinstance(params, Params):
         raise InputError("load_data: params are no Params; rolekd.Params.preset makes them")
     if isinstance(source, tuple | list):
-        return _of_arrays(_pair(source, "images"), params, test and _pair(test, "test"), classes)
+        return arrays.prepare(source, params.data, params.seed, test=test, classes=classes)
     if test is not None or classes is not None:
         raise InputError("load_data: test and classes are for arrays; leave them out")
     name = str(source)
@@ -127,87 +109,6 @@ def load_data(
         hint = did_you_mean(name, SOURCES, "name a folder that exists, or a source")
         raise InputError(f"load_data: {name!r} is neither a folder nor a source; {hint}")
     return prepare(DataParams.model_validate(data.model_dump()), params.seed)
-
-
-def _pair(given: Sequence[ArrayLike], what: str) -> tuple[ArrayLike, ArrayLike]:
-    if len(given) != 2:
-        raise InputError(f"load_data: {what}: {len(given)} things; give a pair, (images, labels)")
-    return given[0], given[1]
-
-
-def _of_arrays(
-    given: tuple[ArrayLike, ArrayLike],
-    params: Params,
-    test: tuple[ArrayLike, ArrayLike] | None,
-    classes: Sequence[str] | None,
-) -> Dataset:
-    parts = [_images(*pair, what) for pair, what in ((given, "images"), (test, "test")) if pair]
-    if len({images.shape[1:] for images, _ in parts}) > 1:
-        raise InputError("load_data: images and test have different sizes; give them one")
-    images = np.concatenate([part for part, _ in parts])
-    labels, names = _labels(np.concatenate([labels for _, labels in parts]), classes)
-    first = len(parts[0][0])
-    content = Content.of(images)
-    splits = all_splits(
-        content.groups(),
-        labels,
-        names,
-        None if test is None else np.arange(first, len(images)),
-        params.data,
-        params.seed,
-    )
-    return datasets.assemble("arrays", images, labels, names, splits, content)
-
-
-def _images(images: ArrayLike, labels: ArrayLike, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    try:
-        pixels, marks = np.asarray(images), np.asarray(labels)
-    except ValueError as error:  # of lists whose parts differ
-        raise InputError(f"load_data: {what} are no array ({one_line(error, 80)})") from error
-    if marks.dtype == object and all(isinstance(mark, str) for mark in marks):
-        marks = marks.astype(str)  # as pandas has them
-    if pixels.dtype != np.uint8:
-        raise InputError(
-            f"load_data: {what} are {pixels.dtype}; give uint8, 0 to 255 (multiply by 255 what is "
-            "in 0..1, and convert)"
-        )
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
-        raise InputError(
-            f"load_data: {what} have the shape {pixels.shape}; give [N, H, W] or [N, H, W, C] with "
-            "C 1 or 3"
-        )
-    if marks.shape != (len(pixels),):
-        raise InputError(
-            f"load_data: {len(pixels)} {what}, and labels of the shape {marks.shape}; give one for "
-            "each"
-        )
-    return pixels, marks
-
-
-def _labels(
-    given: NDArray[Any], classes: Sequence[str] | None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return labels as numbers, and the names of the classes."""
-    if np.issubdtype(given.dtype, np.integer):
-        labels = given.astype(np.int64)
-        count = int(labels.max(initial=-1)) + 1
-        names = tuple(map(str, range(count) if classes is None else classes))
-        if labels.min(initial=0) < 0 or count > len(names):
-            raise InputError(
-                f"load_data: labels from {labels.min()} to {count - 1} for {len(names)} classes; "
-                "count from 0"
-            )
-        return labels, names
-    if given.dtype.kind not in "US":
-        raise InputError(f"load_data: labels are {given.dtype}; give integers from 0, or names")
-    names_found, places = np.unique(given.astype(str), return_inverse=True)
-    names = tuple(names_found.tolist() if classes is None else classes)
-    if missing := sorted({*names_found.tolist()} - {*names}):
-        raise InputError(f"load_data: label {missing[0]!r} is not in classes; add it")
-    order = np.array([names.index(name) for name in names_found.tolist()], np.int64)
-    return order[places].astype(np.int64), names
 
 
 @dataclass(frozen=True)
@@ -319,10 +220,7 @@ class Network:
         """
         _require_shape(self.about, data, "evaluate")
         images, labels = data.split(split)
-        if any(isinstance(part, QuantConv2d) for part in self.module.modules()):
-            logits = predict_integers(self.module, images, data)
-        else:
-            logits = predict_floats(self.module.cpu(), images, Normalize(data))
+        logits = predict_as_deployed(self.module, images, data)
         return Evaluated(
             split,
             accuracy(logits, labels),
@@ -508,13 +406,13 @@ def predict(
 def study(file: "str | Path", *, records: "str | Path" = "results/records") -> str:
     """Run a study, or go on with it, and return its tables as Markdown; see docs/study.md."""
     from rolekd.cli.progress import StudyProgress
-    from rolekd.evidence import answers, running
+    from rolekd.evidence import pages, running
     from rolekd.evidence.records import Records
     from rolekd.params import MachineParams
 
     kept = Records.open(Path(file), Path(records))
     running.run(kept, MachineParams(), StudyProgress(), fresh=True)
-    return answers.write(kept)[-1].read_text(encoding="utf-8")
+    return pages.write(kept)[-1].read_text(encoding="utf-8")
 
 
 def _augmentation(given: Augmentation) -> NamedAugmentation:

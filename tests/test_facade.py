@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_runs import SMALL
 
 import rolekd
 from rolekd import facade, files
@@ -15,18 +16,7 @@ from rolekd.params import ArmParams, Params
 from rolekd.stages.distill import Job, train_seeds
 from rolekd.train.state import save_weights
 
-CHANGES = {
-    "data.training_images": 120,
-    "teacher.model.width": 4,
-    "student.model.width": 4,
-    "teacher.training.epochs": 2,
-    "student.training.epochs": 2,
-    "search.algorithm": "ladder",
-    "search.ladder": ["all-2"],
-    "search.confirm.rungs": [[3, 2]],
-    "machine.workers": 1,
-    "machine.device": "cpu",
-}
+CHANGES = {**SMALL, "machine.workers": 1, "machine.device": "cpu"}
 
 
 @pytest.fixture(scope="module")

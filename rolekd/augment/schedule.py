@@ -117,6 +117,11 @@ def simplest(schedule: Schedule) -> Schedule:
     return Schedule(schedule.epochs, segments)
 
 
+def acts(schedule: Schedule) -> bool:
+    """Tell whether a schedule ever does anything."""
+    return simplest(schedule) != Schedule.constant(Policy.zeros(), schedule.epochs)
+
+
 def load(path: Path | str) -> Schedule:
     """Read a schedule file; every fault is an `InputError` that names the file and the place."""
     return parse(read_json(path), str(path))

@@ -89,7 +89,7 @@ def study(
 
 
 def _write(records: "Records", pages: tuple[Path, ...]) -> None:
-    from rolekd.evidence.answers import fill, write
+    from rolekd.evidence.pages import fill, write
 
     for path in write(records):
         say(f"written: {path}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, get_args
 
-from rolekd import files
+from rolekd import code, files
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
@@ -22,7 +22,6 @@ from rolekd.evidence.design import Cell
 from rolekd.evidence.plan import FaultError, Plan, Search, WaitsError
 from rolekd.evidence.records import Records, Searched
 from rolekd.evidence.trainings import DATA, TEACHERS, Training, Trainings, take
-from rolekd.evidence.trainings import code_version as trainings_version
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
 from rolekd.fleet.board import Board, State
@@ -384,7 +383,7 @@ class _OfData:
         if measured.fault:
             self._faults[training.key] = f"its teacher failed: {measured.fault}"
         if cells := [cell for cell in of.get(training.key, []) if cell not in self._records.rows]:
-            own = {"params": files.digest(training.params)[:12], "code": trainings_version()}
+            own = {"params": files.digest(training.params)[:12], "code": code.version()}
             self._records.add(cells, training, measured, own)
 
     def _on_machine(self, params: Params) -> Params:

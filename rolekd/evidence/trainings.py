@@ -19,27 +19,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from rolekd import code, files, seeds
+from rolekd import files, seeds
 from rolekd.augment import corruptions, named
 from rolekd.augment import engine as engines
 from rolekd.augment import schedule as schedules
 from rolekd.augment.named import NamedAugmentation
-from rolekd.augment.policy import Policy
-from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.errors import HopelessError, RolekdError, RunError, one_line
-from rolekd.fleet.jobs import Planner, hash_inputs, versions
-from rolekd.fleet.tasks import Outcome, Slot, Task
+from rolekd.fleet.jobs import OneGeneration, hash_inputs, versions
+from rolekd.fleet.tasks import Outcome, Task
 from rolekd.params import Params, Role
-from rolekd.quantize.modules import QuantConv2d
 from rolekd.report.tables import calibration, confusion
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, make_engine
-from rolekd.train.evaluate import accuracy, predict, predict_integers
+from rolekd.train.evaluate import accuracy, predict, predict_as_deployed
 from rolekd.train.fit import fit
 from rolekd.train.state import read_weights, save_weights, write_weights
 from rolekd.train.training import Training as Loop
@@ -114,7 +111,7 @@ def _simplest(augmentation: NamedAugmentation, epochs: int) -> dict[str, Any]:
     if augmentation.schedule is None:
         return {"name": augmentation.name, "schedule": None}
     schedule = schedules.simplest(augmentation.schedule.stretch(epochs))
-    if schedule == Schedule.constant(Policy.zeros(), epochs):
+    if not schedules.acts(schedule):
         return {"name": named.NONE, "schedule": None}
     return {"name": "schedule", "schedule": schedule.to_json()}
 
@@ -152,7 +149,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Trainings:
+class Trainings(OneGeneration):
     """Trainings on one data set as a `rolekd.fleet.jobs.Job`; a slot's member is the place.
 
     Attributes:
@@ -192,15 +189,6 @@ class Trainings:
             study, data, rows, corruptions, params.threads, device, hash_inputs(inputs), versions()
         )
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Trainings":
-        """Make a job of what `to_json` returned."""
-        return cls(**{each.name: value[each.name] for each in fields(cls)})
-
-    def to_json(self) -> dict[str, Any]:
-        """See `rolekd.fleet.jobs.Job`."""
-        return {"kind": self.kind, **vars(self)}
-
     @property
     def name(self) -> str:
         """See `rolekd.fleet.jobs.Job`."""
@@ -225,15 +213,6 @@ class Trainings:
         training = self.training(task)
         return f"{training.role} {training.key}, seed {training.seed}"
 
-    def make_planner(self) -> Planner:
-        """See `rolekd.fleet.jobs.Job`."""
-        tasks = [Task(Slot(0, place), None, self.slots) for place in range(self.slots)]
-        return lambda history: [] if history else tasks
-
-    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """See `rolekd.fleet.jobs.Job`."""
-        return bool(history)
-
     def preload(self) -> None:
         """See `rolekd.fleet.jobs.Job`."""
         engines.preload()
@@ -246,16 +225,6 @@ class Trainings:
     def write_task(self, task: Task) -> dict[str, Any]:
         """See `rolekd.fleet.jobs.Job`."""
         return {"stage": "study", "training": self.training(task).key}
-
-    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
-        """See `rolekd.fleet.jobs.Job`."""
-        del attributes
-        return task
-
-    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
-        """See `rolekd.fleet.jobs.Job`."""
-        del task
-        return ()
 
 
 @dataclass(frozen=True)
@@ -357,10 +326,7 @@ class Trainer:
     def _measure(self, network: nn.Module, normalize: Normalize) -> dict[str, Any]:
         data = self.dataset
         images, labels = data.split("test")
-        if any(isinstance(module, QuantConv2d) for module in network.modules()):
-            logits = predict_integers(network, images, data)
-        else:
-            logits = predict(network, images, normalize)
+        logits = predict_as_deployed(network, images, data)
         right = logits.argmax(1) == labels
         counts = confusion(logits.argmax(1), labels, len(data.classes))
         return {
@@ -409,8 +375,3 @@ def take(left: Path, weights: Path | None) -> Measured:
     if weights is not None and not measured.fault:
         write_weights(weights, tensors, about)
     return measured
-
-
-def code_version() -> str:
-    """Return the version of the code that decides a training and what is measured of it."""
-    return code.version((*code.STUDENT, *code.SEARCH, "evidence/trainings.py", "report/tables.py"))

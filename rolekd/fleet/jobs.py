@@ -8,12 +8,13 @@ import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from rolekd import code, files
 from rolekd.errors import InputError
-from rolekd.fleet.tasks import Outcome, Task
+from rolekd.fleet.tasks import Outcome, Slot, Task
 
 # libraries whose version can change numbers
 _LIBRARIES = ("torch", "numpy", "numba", "optuna")
@@ -123,6 +124,48 @@ class Job(Protocol):
     def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
         """Yield name, value and distribution (JSON) of a trial's parameters, for Optuna's plots."""
         ...
+
+
+class OneGeneration:
+    """What jobs have in common whose slots wait for no other: mix it into a frozen dataclass.
+
+    The dataclass has fields that JSON holds, `kind`, `slots`, and what else a `Job` has.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def slots(self) -> int:
+        """See `Job`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Make a job of what `to_json` returned."""
+        return cls(**{each.name: value[each.name] for each in fields(cls)})  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Job`."""
+        return {"kind": self.kind, **vars(self)}
+
+    def make_planner(self) -> Planner:
+        """See `Job`."""
+        tasks = [Task(Slot(0, member), None, self.slots) for member in range(self.slots)]
+        return lambda history: [] if history else tasks
+
+    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
+        """See `Job`."""
+        return bool(history)
+
+    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
+        """See `Job`: the slot says it all."""
+        del attributes
+        return task
+
+    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
+        """See `Job`."""
+        del task
+        return ()
 
 
 def read(value: Mapping[str, Any]) -> Job:

@@ -38,6 +38,7 @@ class NormalizedConv2d(nn.Conv2d):
             source.dilation,  # type: ignore[arg-type]
             source.groups,
             bias=source.bias is not None,
+            padding_mode=source.padding_mode,
             device="meta",
         )
         self.weight, self.bias = source.weight, source.bias

@@ -14,6 +14,7 @@ __all__ = [
     "Block",
     "Listing",
     "Source",
+    "arrays",
     "decode",
     "download",
     "files",

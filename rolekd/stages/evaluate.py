@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from rolekd import files
 from rolekd.augment import named
 from rolekd.augment import schedule as schedules
-from rolekd.augment.policy import Policy
-from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
@@ -94,7 +92,7 @@ def exported(compare: CompareParams, outputs: Outputs) -> str:
     arms = compare.confirmable
     taken = schedules.simplest(schedules.load(outputs.schedule("student")))
     own = arms[named.STUDENT_SCHEDULE]
-    if taken == Schedule.constant(Policy.zeros(), taken.epochs):
+    if not schedules.acts(taken):
         return arms.get(named.NONE, own)
     if outputs.was_searched("teacher"):  # not, where it was taken as it is
         teachers = schedules.simplest(schedules.load(outputs.schedule("teacher")))

@@ -6,8 +6,8 @@ leaves is the same wherever it runs, and whoever trains the arm's others.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,8 +25,8 @@ from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.taps import Described
-from rolekd.fleet.jobs import Planner, Trainer, hash_inputs, versions
-from rolekd.fleet.tasks import Outcome, Slot, Task
+from rolekd.fleet.jobs import OneGeneration, Trainer, hash_inputs, versions
+from rolekd.fleet.tasks import Outcome, Task
 from rolekd.outputs import Outputs
 from rolekd.params import ArmParams, Params
 from rolekd.train import devices, roles
@@ -88,7 +88,7 @@ class Common:
 
 
 @dataclass(frozen=True)
-class Students:
+class Students(OneGeneration):
     """The students of an arm as a `rolekd.fleet.jobs.Job`; a slot's member is the seed.
 
     Attributes:
@@ -117,15 +117,6 @@ class Students:
         # a job that began on a GPU goes on nowhere else
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
         return cls(arm, params.compare.seeds, values, hash_inputs(inputs), versions())
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Students":
-        """Make a job of what `to_json` returned."""
-        return cls(**{each.name: value[each.name] for each in fields(cls)})
-
-    def to_json(self) -> dict[str, Any]:
-        """See `rolekd.fleet.jobs.Job`."""
-        return {"kind": self.kind, **vars(self)}
 
     @property
     def name(self) -> str:
@@ -156,15 +147,6 @@ class Students:
         """See `rolekd.fleet.jobs.Job`."""
         return f"seed {task.slot.member}"
 
-    def make_planner(self) -> Planner:
-        """See `rolekd.fleet.jobs.Job`."""
-        tasks = [Task(Slot(0, seed), None, self.seeds) for seed in range(self.seeds)]
-        return lambda history: [] if history else tasks
-
-    def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """See `rolekd.fleet.jobs.Job`."""
-        return bool(history)
-
     def preload(self) -> None:
         """See `rolekd.fleet.jobs.Job`."""
         engines.preload()
@@ -177,16 +159,6 @@ class Students:
     def write_task(self, task: Task) -> dict[str, Any]:
         """See `rolekd.fleet.jobs.Job`."""
         return {"stage": "distill", "arm": self.arm, "seed": task.slot.member}
-
-    def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
-        """See `rolekd.fleet.jobs.Job`."""
-        del attributes
-        return task
-
-    def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
-        """See `rolekd.fleet.jobs.Job`."""
-        del task
-        return ()
 
 
 def of_arm(arm: str, seed: int) -> dict[str, Any]:

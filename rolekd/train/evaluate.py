@@ -9,6 +9,7 @@ from torch import nn
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset, Images, Labels
 from rolekd.quantize.lower import lower
+from rolekd.quantize.modules import QuantConv2d
 
 _BATCH = 512
 _TEMPERATURES = (-5.0, 10.0)  # their logarithms; at the upper end all classes are as likely
@@ -38,6 +39,14 @@ def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Lo
     )
     parts = [network(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return torch.cat(parts).numpy()
+
+
+def predict_as_deployed(network: nn.Module, images: Images, dataset: Dataset) -> Logits:
+    """Return the logits of a student in integers where it is of few bits, else as it trains."""
+    if any(isinstance(part, QuantConv2d) for part in network.modules()):
+        return predict_integers(network, images, dataset)
+    device = next(network.parameters()).device
+    return predict(network, images, Normalize(dataset, device))
 
 
 def log_loss(logits: Logits, labels: Labels) -> float:

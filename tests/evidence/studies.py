@@ -2,6 +2,8 @@
 
 import csv
 
+from small_runs import SMALL
+
 from rolekd.evidence.records import CELLS, RIGHT
 
 STUDY = {
@@ -10,20 +12,7 @@ STUDY = {
     "seeds": 2,
     "searches": 2,
     "corruptions": False,
-    "data": {
-        "digits": {
-            "params": {
-                "data.training_images": 120,
-                "teacher.model.width": 4,
-                "student.model.width": 4,
-                "teacher.training.epochs": 2,
-                "student.training.epochs": 2,
-                "search.algorithm": "ladder",
-                "search.ladder": ["all-2"],
-                "search.confirm.rungs": [[3, 2]],
-            }
-        }
-    },
+    "data": {"digits": {"params": SMALL}},
     "arms": {
         "teacher": {"role": "teacher", "augmentation": "teacher-schedule"},
         "plain": {"distilled": False, "starts_from": "scratch"},

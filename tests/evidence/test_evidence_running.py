@@ -7,7 +7,7 @@ from studies import STUDY, rows_of
 
 from rolekd import yamlfiles
 from rolekd.errors import InputError
-from rolekd.evidence import answers, progress, running
+from rolekd.evidence import pages, progress, running
 from rolekd.evidence.records import CELLS, Records
 from rolekd.evidence.trainings import Measured, Training
 from rolekd.params import MachineParams
@@ -79,7 +79,7 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     running.run(records, MachineParams(device="cpu", workers=2), Silent())
     assert rows_of(again) == (rows, right)
 
-    paths = answers.write(records)
+    paths = pages.write(records)
     text = paths[-1].read_text()
     assert "failed: digits, broken, seed 0: " in text
     assert "2 of them failed" in text
