@@ -427,7 +427,7 @@ def _augmentation(given: Augmentation) -> NamedAugmentation:
 
 
 def _check(params: Params, data: Dataset) -> None:
-    checks.check(params, shape=(*data.image_size, data.channels))
+    checks.check(params, shape=data.shape)
     fits.check(params, data.image_size, data.sizes)
 
 

@@ -3,6 +3,7 @@
 Standard library only.
 """
 
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -16,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from rolekd.errors import InputError, RunError
 
@@ -249,3 +250,21 @@ def team_rank() -> int:
 def local_rank() -> int:
     """Return this process's number among those of its machine: the number of its GPU."""
     return int(os.environ["LOCAL_RANK"]) if _TORCHRUN in os.environ else 0
+
+
+def leave(status: int) -> NoReturn:
+    """End this process as it ends by itself, but at once.
+
+    Where torch and mlflow are loaded, Python takes a second to clear module after module of what
+    the kernel frees anyway. Threads are waited for, exit handlers called, output written.
+    """
+    if sys.getprofile() is not None or sys.gettrace() is not None:  # they report at the very end
+        sys.exit(status)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except (OSError, ValueError):  # nobody reads it any more
+        sys.exit(status)  # Python knows what to say of that
+    os._exit(status)

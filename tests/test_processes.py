@@ -151,3 +151,33 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+LEAVES = """
+import atexit, sys, threading, time
+from rolekd.processes import leave
+class Late:
+    def __del__(self):
+        print("cleared")  # what takes Python its time
+late = Late()
+atexit.register(print, "handler")
+thread = threading.Thread(target=lambda: (time.sleep(0.2), print("thread")))
+thread.start()
+print("last")
+leave(3)
+"""
+
+
+def test_a_process_leaves_with_all_that_it_has_to_say():
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stdout.split() == ["last", "thread", "handler"]
+
+
+def test_a_process_whose_output_nobody_reads_leaves_all_the_same():
+    command = f"'{sys.executable}' -c 'from rolekd.processes import leave; print(1); leave(0)' >&-"
+    assert subprocess.run(command, shell=True).returncode == 0
+    full = f"'{sys.executable}' -c 'from rolekd.processes import leave; print(1); leave(0)'"
+    done = subprocess.run(f"{full} > /dev/full", shell=True, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr

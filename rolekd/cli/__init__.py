@@ -6,14 +6,14 @@ Commands live in modules of this package and are imported when they are called, 
 
 import importlib
 import os
-import sys
+from typing import NoReturn
 
 import click
 
-from rolekd import __version__, code, display, environment
+from rolekd import __version__, code, display, environment, processes
 from rolekd.errors import RolekdError, one_line
 
-__all__ = ["main", "progress", "root", "run"]
+__all__ = ["call", "main", "progress", "root", "run"]
 
 # name -> (module, attribute, one line for --help)
 _COMMANDS = {
@@ -70,13 +70,21 @@ def root(debug: bool) -> None:
         os.environ["ROLEKD_DEBUG"] = "1"
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the console script `rolekd`."""
     run(root, "rolekd")
 
 
-def run(command: click.Command, name: str) -> None:
-    """Call a click command with the process's arguments; report an error as one line."""
+def run(command: click.Command, name: str) -> NoReturn:
+    """Call a click command with the process's arguments, and end the process."""
+    processes.leave(call(command, name))
+
+
+def call(command: click.Command, name: str) -> int:
+    """Call a click command with the process's arguments; return its exit code.
+
+    An error is reported as one line.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         # Turns that a waiting OpenMP thread spins before it sleeps: by default a training with
         # two threads takes a multiple of its time where others want the cores, and with
@@ -93,19 +101,18 @@ def run(command: click.Command, name: str) -> None:
         status = command(prog_name=name, standalone_mode=False)
     except click.Abort:
         display.say_error("interrupted; run the same command to resume")
-        sys.exit(130)
+        return 130
     except click.exceptions.NoArgsIsHelpError as error:
         display.say(*error.format_message().splitlines())
-        sys.exit(0)
+        return 0
     except click.ClickException as error:
         display.say_error(error.format_message())
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         message, exit_code = _in_one_line(error)
         display.say_error(message, error if os.environ.get("ROLEKD_DEBUG") else None)
-        sys.exit(exit_code)
-    if isinstance(status, int):  # what `context.exit` was called with
-        sys.exit(status)
+        return exit_code
+    return status if isinstance(status, int) else 0  # what `context.exit` was called with
 
 
 def _in_one_line(error: Exception) -> tuple[str, int]:

@@ -73,6 +73,11 @@ class Dataset:
         return int(self.images.shape[3])
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return (*self.image_size, self.channels)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Number of images in each split."""
         return {name: len(indices) for name, indices in self.splits.items()}

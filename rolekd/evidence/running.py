@@ -241,8 +241,7 @@ class _OfData:
                     "trains its teachers; set it to true"
                 )
             try:
-                shape = (*dataset.image_size, dataset.channels)
-                checks.check(params, shape=shape, deployed=False)
+                checks.check(params, shape=dataset.shape, deployed=False)
                 fits.check(params, dataset.image_size, dataset.sizes)
             except InputError as error:
                 raise InputError(f"study {study.name}: arms.{name}: {error}") from error

@@ -170,8 +170,8 @@ def distill(
     with Pool(places, functools.partial(train_seeds, job), "seed") as pool:
         # after the fork: what starts threads, or computes
         stage.run.send()
-        checks.check(params)
         dataset = datasets.load(stage.outputs.data)
+        checks.check(params, shape=dataset.shape)
         fits.check(params, dataset.image_size, dataset.sizes)
         _tell_of_weights(stage, dataset)
         stage.log_split(dataset, "train")
@@ -188,10 +188,10 @@ def _tell_of_weights(stage: Stage, dataset: Dataset) -> None:
 def _share(stage: Stage, job: Job, watch: Watch) -> None:
     """Train the students with whoever works on the storage; hear of each when all are done."""
     params, name, record = job.params, job.arm, _Record(stage, job.arm, ())
-    checks.check(params)
     inputs = Outputs(stage.state / "inputs")
     shutil.rmtree(inputs.root, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)
+    checks.check(params, shape=dataset.shape)
     fits.check(params, dataset.image_size, dataset.sizes)
     datasets.save_splits(dataset, ("train",), inputs.data)
     teacher = params.compare.arms[name].teacher

@@ -32,10 +32,11 @@ SPLITS = ("search_train", "search_val")
 def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None:
     """Search the schedule of one role."""
     params = stage.params
-    checks.check(params)
+    dataset = datasets.load(stage.outputs.data)
+    checks.check(params, shape=dataset.shape)
     inputs = _inputs(stage, role)
     spec = describe(params, role, inputs, _given(stage, role))
-    say(f"search_{role}: {_budget(params, role, datasets.load(stage.outputs.data))}")
+    say(f"search_{role}: {_budget(params, role, dataset)}")
     found = runner.run(
         spec,
         inputs,

@@ -50,13 +50,13 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     One that is trained, as `teacher.train` says, is taken as it is, under both names.
     """
     outputs = stage.outputs
-    checks.check(stage.params)
+    dataset = datasets.load(outputs.data)
+    checks.check(stage.params, shape=dataset.shape)
     if not stage.params.teacher.train:
         _take(stage, teacher)
         return
     device = devices.prepare(stage.params.machine.device, stage.params.threads)
     parallel.join(device)
-    dataset = datasets.load(outputs.data)
     fits.check(stage.params, dataset.image_size, dataset.sizes)
     augmentation = NamedAugmentation("none")
     if teacher == "searched":

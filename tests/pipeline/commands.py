@@ -6,18 +6,14 @@ Imports are paid once. Run as `python commands.py '[["summary"], ["params", "--s
 import json
 import sys
 
-from rolekd.cli import root, run
+from rolekd.cli import call, root
 
 
 def main() -> None:
     codes = []
     for arguments in json.loads(sys.argv[1]):
         sys.argv = ["rolekd", *arguments]
-        try:
-            run(root, "rolekd")
-            codes.append(0)
-        except SystemExit as end:
-            codes.append(end.code)
+        codes.append(call(root, "rolekd"))
     sys.stdout.write(f"{json.dumps(codes)}\n")
 
 
