@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rolekd.cli.progress import SearchProgress, SlotProgress
 from rolekd.display import say_error
-from rolekd.errors import InputError
+from rolekd.errors import InputError, RolekdError
 from rolekd.fleet import study as studies
 from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job
@@ -36,15 +36,20 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
     while True:
         name = study or _oldest_unfinished(storage, left)
         if name is not None:
-            with _shown(name) as watch:
-                join(
-                    storage,
-                    name,
-                    artifacts,
-                    watch,
-                    lambda job: _seats(machine, job, gpus),
-                    fresh=done > 0,
-                )
+            try:
+                with _shown(name) as watch:
+                    join(
+                        storage,
+                        name,
+                        artifacts,
+                        watch,
+                        lambda job: _seats(machine, job, gpus),
+                        fresh=done > 0,
+                    )
+            except RolekdError:
+                # whoever began the study may have finished it, and cleared its store, meanwhile
+                if study or not _is_over(storage, name):
+                    raise
             done, quiet_since = done + 1, time.monotonic()
         if study:
             return
@@ -72,6 +77,14 @@ def machine_of(workers: str) -> MachineParams:
 def _seats(machine: MachineParams, job: Job, gpus: Sequence[str]) -> Sequence[Seat]:
     of_job = machine.model_copy(update={"device": job.device})
     return seats(of_job, job.threads, job.slots, gpus)
+
+
+def _is_over(storage: str, name: str) -> bool:
+    ledger = studies.Ledger.open(storage, name)
+    try:
+        return ledger.read().finished
+    finally:
+        ledger.close()
 
 
 def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:

@@ -1,6 +1,7 @@
 """The commands on a search that runs elsewhere: on S3, with a worker that knows nothing else."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from moto.server import ThreadedMotoServer
 
-from rolekd.cli import root
+from rolekd.cli import root, working
 from rolekd.doctor.stores import searches
 from rolekd.errors import InputError, RunError
 from rolekd.fleet.artifacts import open_artifacts
@@ -169,6 +170,25 @@ def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_
         CliRunner().invoke(root, arguments, catch_exceptions=False)
     with pytest.raises(InputError, match="study study 2: its inputs are not stored yet"):
         CliRunner().invoke(root, [*arguments, "--study", "study 2"], catch_exceptions=False)
+
+
+def test_a_study_that_ends_while_a_worker_joins_it_is_no_fault(
+    trainers, inputs, make_spec, tmp_path, monkeypatch
+):
+    url, store = f"sqlite:///{tmp_path}/study.db", tmp_path / "store"
+    spec = make_spec(population=2, epochs=4)
+    ledger = Ledger.create(url, spec, "study", 10)
+    open_artifacts(str(store), "study").put_inputs(inputs, spec.inputs)
+    ledger.publish(str(store))
+    ledger.close()
+    arguments = ["worker", "--storage", url, "--wait", "0", "--workers", "1"]
+    call(*arguments)
+    shutil.rmtree(store)  # as who began it does
+    looks = iter(["study", None])  # at the first look it was unfinished
+    monkeypatch.setattr(working, "_oldest_unfinished", lambda *_: next(looks))
+    call(*arguments)
+    with pytest.raises(RunError, match="is missing"):
+        CliRunner().invoke(root, [*arguments, "--study", "study"], catch_exceptions=False)
 
 
 def test_a_study_of_gpus_is_refused_without_one(trainers, inputs, make_spec, tmp_path):
