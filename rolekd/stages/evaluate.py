@@ -2,13 +2,14 @@
 
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rolekd import files
+from rolekd import files, processes
 from rolekd.augment import named
 from rolekd.augment import schedule as schedules
 from rolekd.data import dataset as datasets
@@ -40,11 +41,16 @@ def evaluate(stage: Stage) -> None:
     teachers = {name: accuracy(one, labels) for name, one in taught.items()}
     logits = {}
     weights = {}
-    for arm in compare.arms:
-        paths = [outputs.student(arm, number) for number in range(compare.seeds)]
-        students = [roles.load(path, dataset)[0] for path in paths]
-        weights[arm] = [files.sha256(path) for path in paths]
-        logits[arm] = np.stack([predict_integers(s, images, dataset) for s in students])
+    # students side by side, each with its own threads: more threads for one would change the order
+    # in which the last sums are taken
+    with ThreadPoolExecutor(max(processes.cores() // params.threads, 1)) as pool:
+        for arm in compare.arms:
+            paths = [outputs.student(arm, number) for number in range(compare.seeds)]
+            students = [roles.load(path, dataset)[0] for path in paths]
+            weights[arm] = [files.sha256(path) for path in paths]
+            logits[arm] = np.stack(
+                [*pool.map(lambda each: predict_integers(each, images, dataset), students)]
+            )
     evaluation = summarise(logits, labels, dataset.classes, compare)
     epochs = _epochs(outputs, compare)
     run = Run(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
