@@ -44,6 +44,8 @@ class Search:
         """Sixteen hex digits that differ where anything does that decides what is found."""
         search = self.params.search.model_dump(mode="json")
         training = member.training(self.params, self.role)
+        # a search that is on record is not done again, whatever trains what follows
+        del training["device"]
         teacher = self.teacher.key if self.teacher else ""
         facts = [self.data, self.role, self.params.seed, search, training, self.given, teacher]
         # with none the key is what it was before networks could begin with weights
