@@ -77,9 +77,9 @@ bench: setup  ## all benchmarks, as tables
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
 	$(BIN)/rolekd ui
 
-lock: setup  ## resolve requirements.in anew
+lock: setup  ## resolve requirements anew, those of the extra `notebook` with them
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.11 requirements.in requirements-dev.in -o requirements.lock
+	  --python-version 3.11 pyproject.toml --extra notebook requirements-dev.in -o requirements.lock
 
 clean:  ## remove what can be made again, not the results of runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

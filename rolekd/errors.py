@@ -1,8 +1,10 @@
 """Errors that speak to users: one line with the file or key, what is wrong, and the remedy."""
 
 import difflib
+import os
 import re
 import reprlib
+import traceback
 from collections.abc import Iterable, Sequence
 
 _ALIKE = 0.7  # share of the letters; below it, suggestions are noise
@@ -13,6 +15,12 @@ class RolekdError(Exception):
     """Base of all errors that are reported as one line, without a traceback."""
 
     exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows, as the command line does; IPython asks for this name."""
+        if os.environ.get("ROLEKD_DEBUG"):
+            return traceback.format_exception(self)
+        return [f"error: {self}"]
 
 
 class InputError(RolekdError):

@@ -36,7 +36,7 @@ from rolekd import files
 from rolekd.augment import ladder, named
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule as Schedule
-from rolekd.cli.progress import SearchProgress, TrainingProgress
+from rolekd.cli.progress import Bar, SearchProgress, TrainingProgress
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.dataset import Dataset
@@ -67,7 +67,58 @@ from rolekd.train.training import Training
 
 # what augments a training: a schedule, the name of a hand-made augmentation, or a ladder's rung
 Augmentation = Schedule | str
+_COLUMNS = 20  # of a table that is still looked at
 Target = Literal["cpu", "cpu-vnni", "float"]
+
+
+@dataclass(frozen=True, repr=False)
+class Data(Dataset):
+    """A data set that shows itself."""
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return f"{self.name}: {len(self.images)} images of {size}, {len(self.classes)} classes"
+
+    def _repr_html_(self) -> str:
+        counts = [
+            {"split": name, "images": len(places), **self._counts(name)}
+            for name, places in self.splits.items()
+        ]
+        return _html(repr(self), counts if len(self.classes) <= _COLUMNS else ())
+
+    def _counts(self, split: str) -> dict[str, int]:
+        labels = self.labels[self.splits[split]]
+        found = np.bincount(labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, found, strict=True))
+
+
+class Exported(Verification):
+    """What was measured of an exported file; it shows itself."""
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.bytes:,} bytes, accuracy {self.accuracy:.2%}, the class of the integers on "
+            f"{self.argmax_equal} of {self.images} test images"
+        )
+
+    def _repr_html_(self) -> str:
+        return _html(repr(self), ())
+
+
+class Predictions(list[Prediction]):
+    """Predictions that show themselves."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "image": one.image,
+                "class": one.label or "",
+                "probability": "" if one.probability is None else f"{one.probability:.1%}",
+                "error": one.error or "",
+            }
+            for one in self
+        ]
+        return _html(f"{len(self)} images", rows)
 
 
 def load_data(
@@ -76,7 +127,7 @@ def load_data(
     *,
     test: tuple[ArrayLike, ArrayLike] | None = None,
     classes: Sequence[str] | None = None,
-) -> Dataset:
+) -> Data:
     """Return a data set that is split, measured and ready to train on.
 
     Args:
@@ -91,10 +142,9 @@ def load_data(
         InputError: There is no such source or folder, or the arrays are not usable.
     """
     params = Params() if params is None else params
-    if not isinstance(params, Params):
-        raise InputError("load_data: params are no Params; rolekd.Params.preset makes them")
+    _require(params, Params)
     if isinstance(source, tuple | list):
-        return arrays.prepare(source, params.data, params.seed, test=test, classes=classes)
+        return _shown(arrays.prepare(source, params.data, params.seed, test=test, classes=classes))
     if test is not None or classes is not None:
         raise InputError("load_data: test and classes are for arrays; leave them out")
     name = str(source)
@@ -108,7 +158,9 @@ def load_data(
     else:
         hint = did_you_mean(name, SOURCES, "name a folder that exists, or a source")
         raise InputError(f"load_data: {name!r} is neither a folder nor a source; {hint}")
-    return prepare(DataParams.model_validate(data.model_dump()), params.seed)
+    with Bar(f"images of {name}") as bar:
+        data = DataParams.model_validate(data.model_dump())
+        return _shown(prepare(data, params.seed, bar.show))
 
 
 @dataclass(frozen=True)
@@ -219,6 +271,8 @@ class Network:
         A low-bit student is evaluated in integers, exactly as its exported graph is.
         """
         _require_shape(self.about, data, "evaluate")
+        if split not in data.splits:
+            raise InputError(f"evaluate: split {split!r}; {did_you_mean(split, data.splits)}")
         images, labels = data.split(split)
         logits = predict_as_deployed(self.module, images, data)
         return Evaluated(
@@ -233,7 +287,7 @@ class Network:
         """Write weights and description, as the pipeline does."""
         save_weights(Path(path), self.module, self.about)
 
-    def export(self, path: "str | Path", data: Dataset, *, target: Target = "cpu") -> Verification:
+    def export(self, path: "str | Path", data: Dataset, *, target: Target = "cpu") -> Exported:
         """Write a student as an integer ONNX graph, proven on every test image.
 
         Returns:
@@ -247,9 +301,10 @@ class Network:
         _require_shape(self.about, data, "export")
         about = {key: str(self.about[key]) for key in ("weight_bits", "activation_bits")}
         about["data_digest"] = data.digest
-        return export_network(
+        made = export_network(
             self.module.cpu().eval(), data, Path(path), ExportParams(target=target), about
         )
+        return Exported(**made.model_dump())
 
     def __repr__(self) -> str:
         width = f" of width {self.about['width']}"
@@ -390,7 +445,7 @@ def _fit(
 
 def predict(
     model: "str | Path", images: "Sequence[str | Path] | str | Path", *, resize: bool = True
-) -> list[Prediction]:
+) -> Predictions:
     """Classify image files by an exported network; files in, class names out.
 
     Args:
@@ -399,8 +454,13 @@ def predict(
         resize: Bring other sizes to the network's, as in training.
     """
     paths = [images] if isinstance(images, str | Path) else list(images)
+    if others := [one for one in paths if not isinstance(one, str | Path)]:
+        raise InputError(
+            f"predict: images are files or folders, not {type(others[0]).__name__}; of arrays "
+            "evaluate says how good a network is"
+        )
     network = load_exported(Path(model))
-    return list(classify(network, expand(map(str, paths)), resize=resize))
+    return Predictions(classify(network, expand(map(str, paths)), resize=resize))
 
 
 def study(file: "str | Path", *, records: "str | Path" = "results/records") -> str:
@@ -426,7 +486,22 @@ def _augmentation(given: Augmentation) -> NamedAugmentation:
     return NamedAugmentation(given)
 
 
+def _require(given: object, wanted: type) -> None:
+    """Refuse what is given in the place of parameters, or of a data set."""
+    if not isinstance(given, wanted):
+        maker = "Params.preset" if wanted is Params else "load_data"
+        raise InputError(
+            f"a {type(given).__name__} is no {wanted.__name__}; rolekd.{maker} makes one"
+        )
+
+
+def _shown(data: Dataset) -> Data:
+    return Data(**vars(data))
+
+
 def _check(params: Params, data: Dataset) -> None:
+    _require(params, Params)
+    _require(data, Dataset)
     checks.check(params, shape=data.shape)
     fits.check(params, data.image_size, data.sizes)
 
@@ -443,6 +518,7 @@ def _teacher_of(teacher: Network | None, data: Dataset, what: str) -> Network:
 
 
 def _require_shape(about: Mapping[str, Any], data: Dataset, what: str) -> None:
+    _require(data, Dataset)
     for key, value in roles.shape_of(data).items():
         if about.get(key) != value:
             raise InputError(
@@ -487,7 +563,7 @@ def _place(folder: "str | Path | None") -> Iterator[Path]:
         yield Path(name)
 
 
-def _html(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+def _html(title: str, rows: Sequence[Mapping[str, object]]) -> str:
     """Return a line and a table as HTML."""
     parts = [f"<p>{html.escape(title)}</p>"]
     if rows:

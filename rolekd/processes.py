@@ -23,6 +23,10 @@ from rolekd.errors import InputError, RunError
 
 T = TypeVar("T")
 
+# The package filelock serves less here: it leaves its files behind, to look whether one is locked
+# makes the file and needs to write it, and where flock is missing it takes a lock that a killed
+# process would leave.
+
 _SECONDS_BETWEEN_LOOKS = 0.02
 _SECONDS_TO_SIGN = 0.5  # until a holder has written who it is
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

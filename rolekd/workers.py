@@ -5,6 +5,7 @@ before it has threads, those of PyTorch's operations included; later they start 
 interpreters.
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
 from rolekd import display
@@ -77,7 +79,8 @@ class Worker:
             args=(main, arguments, os.getpid(), theirs, dict(environment or {})),
             daemon=True,
         )
-        process.start()
+        with _as_no_script():
+            process.start()
         theirs.close()  # so that ours ends with the worker
         return cls(process, ours)
 
@@ -105,6 +108,20 @@ class Worker:
             f"{what} {how}; look for the reason (memory?), then run again: the work continues "
             "where it was"
         )
+
+
+@contextlib.contextmanager
+def _as_no_script() -> Iterator[None]:
+    """Keep a fresh interpreter from running the script that we are, if it has no main guard.
+
+    Whatever a worker calls is in modules.
+    """
+    ours = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = ours
 
 
 def end(workers: Iterable[Worker]) -> None:

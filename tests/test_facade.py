@@ -57,11 +57,15 @@ def test_from_data_to_class_names(data, params, teacher, student, tmp_path):
     file = tmp_path / "student.onnx"
     proven = own.export(file, data)
     assert proven.argmax_equal == proven.images
+    assert f"{proven.images} of {proven.images} test images" in proven._repr_html_()
     assert proven.accuracy == pytest.approx(own.evaluate(data).accuracy)
     image = tmp_path / "photo.png"
     Image.fromarray(data.split("test")[0][0, :, :, 0]).resize((40, 30)).save(image)
-    (answer,) = rolekd.predict(file, image)
+    (answer,) = found = rolekd.predict(file, image)
     assert answer.label in data.classes
+    assert f"<td>{answer.label}</td>" in found._repr_html_()
+    with pytest.raises(InputError, match="not ndarray"):
+        rolekd.predict(file, data.images[:2])
 
 
 def test_the_students_are_those_of_the_stage(data, params, teacher, student, tmp_path):
@@ -82,8 +86,9 @@ def test_the_students_are_those_of_the_stage(data, params, teacher, student, tmp
     train_seeds(job, iter([0]), lambda _: None)
     save_weights(tmp_path / "ours.safetensors", student.module, student.about)
     ours, theirs = load_file(tmp_path / "ours.safetensors"), load_file(job.weights(0))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert {n: v.numpy().tobytes() for n, v in ours.items()} == {
+        n: v.numpy().tobytes() for n, v in theirs.items()
+    }
 
 
 def test_a_training_goes_on_in_its_folder_and_another_has_its_own(data, params, teacher, tmp_path):
@@ -109,6 +114,8 @@ def test_arrays_become_a_data_set():
     names = np.array(["cat", "dog", "cow"])[np.arange(60) % 3]
     data = rolekd.load_data((images, names), Params())
     assert data.classes == ("cat", "cow", "dog")
+    assert repr(data) == "arrays: 60 images of 9x9x1, 3 classes"
+    assert "<th>cow</th>" in data._repr_html_()
     assert data.images.shape == (60, 9, 9, 1)
     assert sorted(np.concatenate([data.splits["train"], data.splits["test"]])) == list(range(60))
     objects = rolekd.load_data((images, names.astype(object)), Params())
@@ -172,10 +179,48 @@ def test_faults_are_those_of_the_command_line(data, params, teacher, student):
         (lambda: rolekd.train_teacher(data, small), "batch_size: 2000 is more than"),
         (lambda: teacher.export("x.onnx", data), "export the student"),
         (lambda: student.evaluate(other), "trained for classes 10"),
+        (lambda: student.evaluate(data, "tset"), "did you mean test"),
+        (lambda: student.evaluate(data.images), "a ndarray is no Dataset; rolekd.load_data"),
+        (lambda: rolekd.train_teacher(data, {"seed": 1}), "a dict is no Params; rolekd.Params"),
+        (lambda: rolekd.load_data("digits", {"seed": 1}), "a dict is no Params"),
+        (lambda: rolekd.train_teacher((data.images, data.labels), params), "a tuple is no Dataset"),
+        (
+            lambda: rolekd.search_schedule("student", other, params, teacher=teacher),
+            "for classes 10, the data has 3",
+        ),
     ):
         with pytest.raises(InputError, match=text) as caught:
             action()
         assert "\n" not in str(caught.value)
+        # what IPython asks an error for, instead of its traceback
+        assert caught.value._render_traceback_() == [f"error: {caught.value}"]
+
+
+def test_a_cell_that_is_run_again_with_other_parameters_takes_nothing_of_the_first(
+    data, params, tmp_path
+):
+    other = rolekd.Params.preset("digits", {**CHANGES, "teacher.training.learning_rate": 0.001})
+    for train, steps in (
+        (rolekd.train_teacher, "teacher-*.safetensors"),
+        (lambda *given, folder: rolekd.train_student(*given, None, folder=folder), "student-*"),
+    ):
+        train(data, params, folder=tmp_path)
+        again = train(data, params.model_copy(update={"seed": 1}), folder=tmp_path)
+        fresh = train(data, params.model_copy(update={"seed": 1}))
+        assert [row["loss"] for row in again.history] == [row["loss"] for row in fresh.history]
+        assert len(list(tmp_path.glob(steps))) == 2
+    rolekd.search_schedule("teacher", data, params, folder=tmp_path)
+    again = rolekd.search_schedule("teacher", data, other, folder=tmp_path)
+    fresh = rolekd.search_schedule("teacher", data, other)
+    assert repr(again) == repr(fresh)
+    assert len([path for path in tmp_path.glob("teacher-*") if path.is_dir()]) == 2
+
+
+def test_a_traceback_is_shown_where_it_is_wanted(monkeypatch):
+    monkeypatch.setenv("ROLEKD_DEBUG", "1")
+    with pytest.raises(InputError) as caught:
+        rolekd.Params.preset("digit")
+    assert "Traceback" in caught.value._render_traceback_()[0]
 
 
 def test_the_package_has_these_names_and_imports_them_late():

@@ -4,6 +4,8 @@ import functools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -192,3 +194,22 @@ def test_each_process_has_an_environment_of_its_own(alone):
         return set(heard), "SEAT" in os.environ
 
     assert alone(sit) == ({"0", "1"}, False)
+
+
+def test_a_script_without_a_main_guard_is_not_run_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from rolekd.workers import Worker\n"
+        "print('script', flush=True)\n"
+        "worker = Worker.start(print, 'worker', fresh=True)\n"
+        "worker.process.join()\n"
+        "print(worker.process.exitcode, __name__)\n"
+    )
+    path = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, script], env={**os.environ, "PYTHONPATH": path}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == ["script", "worker", "__main__"]
+    assert lines[-1] == "0 __main__"

@@ -32,7 +32,7 @@ def _commands() -> click.Group:
             f"bench: {_ROOT} has no benchmarks, since they are not installed with the package; "
             "run it in a checkout of the project (git clone, make setup)"
         )
-    if str(_ROOT) not in sys.path:  # an editable install makes rolekd alone importable
+    if str(_ROOT) not in sys.path:  # where it is not the editable install of this environment
         sys.path.insert(0, str(_ROOT))
     group = importlib.import_module("benchmarks.commands").bench
     assert isinstance(group, click.Group)

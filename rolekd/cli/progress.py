@@ -1,4 +1,4 @@
-"""Progress for people: a live bar on a terminal, a line now and then elsewhere.
+"""Progress for people: a live bar on a terminal or in a notebook, a line now and then elsewhere.
 
 What works knows neither: it reports to a function (`data.prepare.Progress`), to an observer
 (`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command or stage that
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -30,6 +30,7 @@ from rolekd.search.history import Found
 from rolekd.search.population import Result
 
 _SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
+_REFRESH = 0.1  # seconds between two pictures of a bar in a notebook
 _PACE = 5  # epochs whose mean time foretells that of the others
 
 
@@ -39,7 +40,7 @@ class Bar:
     def __init__(self, what: str = "images", console: Console | None = None) -> None:
         self._what = what
         self._console = console or make_console(err=True)
-        self._bar = Progress(
+        self._bar = _progress(self._console)(
             *Progress.get_default_columns()[:2],
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -50,7 +51,7 @@ class Bar:
         self._last = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if _is_live(self._console):
             self._bar.start()
             self._task = self._bar.add_task(self._what, total=None)
         return self
@@ -99,7 +100,7 @@ class SearchProgress:
         self._done = self._rungs = 0
         # The pace of two generations: the first slots are slow, since libraries compile.
         self._recent = deque([(self._begin, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
-        if self._console.is_terminal:
+        if _is_live(self._console):
             self._task = self._bar.add_task(self._title, total=settings.slots, told="")
             self._bar.start()
         else:
@@ -209,7 +210,7 @@ class SlotProgress:
         if done == self._done:
             return
         self._done = done
-        if not self._console.is_terminal:
+        if not _is_live(self._console):
             _say(self._console, self._title, f"{done} of {total} slots done")
             return
         if self._task is None:
@@ -250,12 +251,12 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if _is_live(self.console):
             self.bars.stop()
 
     def begin(self, name: str, epochs: int) -> "_Trained":
         """Show one more training."""
-        if self.console.is_terminal:
+        if _is_live(self.console):
             # its thread starts here: the processes that train are forked by now
             self.bars.start()
         return _Trained(self, shown(name), epochs)
@@ -270,7 +271,7 @@ class _Trained:
         self._ends = deque([self._begin], maxlen=_PACE + 1)  # of the last epochs
         self._whole = True  # none of its epochs is of an earlier call
         self._task: TaskID | None = None
-        if progress.console.is_terminal:
+        if _is_live(progress.console):
             self._task = progress.bars.add_task(name, total=epochs, told="")
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
@@ -309,7 +310,7 @@ class _Trained:
 
 def _bars(console: Console, width: int, *, transient: bool = False) -> Progress:
     """Return bars that count, each with a text beside it, the field `told`."""
-    return Progress(
+    return _progress(console)(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=width),
         MofNCompleteColumn(),
@@ -317,6 +318,49 @@ def _bars(console: Console, width: int, *, transient: bool = False) -> Progress:
         console=console,
         transient=transient,
     )
+
+
+def _is_live(console: Console) -> bool:
+    """Tell whether what is shown can be replaced."""
+    return console.is_terminal or console.is_jupyter
+
+
+def _progress(console: Console) -> type[Progress]:
+    return _NotebookProgress if console.is_jupyter else Progress
+
+
+class _NotebookProgress(Progress):
+    """Bars below a notebook's cell, gone when they end; those of rich need ipywidgets."""
+
+    _shown: Any = None  # IPython's handle of what is shown
+    _last = 0.0
+
+    def start(self) -> None:
+        """Show the bars; called again it changes nothing."""
+        from IPython.display import display
+
+        if self._shown is None:
+            self._shown = display(self, display_id=True)
+
+    def update(self, task_id: TaskID, **values: Any) -> None:
+        """Move a bar."""
+        super().update(task_id, **values)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the bars as they are, where they have been for a while."""
+        now = time.monotonic()
+        if self._shown is not None and now - self._last >= _REFRESH:
+            self._last = now
+            self._shown.update(self)
+
+    def stop(self) -> None:
+        """Remove the bars."""
+        from IPython.display import HTML
+
+        if self._shown is not None:
+            self._shown.update(HTML(""))
+            self._shown = None
 
 
 def _say(console: Console, title: str, text: str) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,20 @@ def place(root: Path) -> Iterator[Finding]:
         yield Finding("environment", "fault", found, remedy)
     elif other is not None:
         yield Finding("environment", "fault", f"runs the rolekd of {other}", remedy)
+    elif not _is_found_from(root.resolve().parent):
+        found = f"import rolekd finds no package in {root.resolve().parent}, only this folder"
+        yield Finding("environment", "note", found, "install it anew: make setup")
     else:
         yield Finding("environment", "ok", f"{sys.prefix} runs the rolekd that is here")
+
+
+def _is_found_from(folder: Path) -> bool:
+    """Tell whether a Python started in a folder imports the package.
+
+    One that is installed as an import hook is hidden there by a clone of the name `rolekd`.
+    """
+    command = [sys.executable, "-c", "import rolekd, sys; sys.exit(rolekd.__file__ is None)"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
 def _named_in(script: Path) -> Path | None:

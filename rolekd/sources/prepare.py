@@ -28,12 +28,12 @@ Progress = Callable[[int, int], None]
 Check = Callable[[tuple[int, int], Mapping[str, int]], None]
 
 
-def prepare(params: "DataParams", seed: int) -> Dataset:
+def prepare(params: "DataParams", seed: int, progress: Progress | None = None) -> Dataset:
     """Read the source that `params` names, split it and compute its statistics, in memory."""
     source = open_source(params)
     parts: list[Images] = []
     listing = _listing(source, params, seed)
-    listing, content, _ = _read(source, listing, params, parts.append)
+    listing, content, _ = _read(source, listing, params, parts.append, progress)
     return _assemble(params, seed, np.concatenate(parts), listing, content)
 
 

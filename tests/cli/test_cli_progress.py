@@ -1,5 +1,7 @@
 import io
 import itertools
+import sys
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -192,3 +194,72 @@ def test_a_training_that_fails_leaves_the_terminal_in_order():
     assert "left, loss 0.5000, training accuracy 25.00%, 1,234 images/s" in shown
     assert r"a\x1b[2J" in shown
     assert shown.count("\x1b[?25h") == 1  # the cursor is back
+
+
+class Displayed(list[str]):
+    """What IPython would show: the HTML below a cell, in order; a handle replaces its own."""
+
+    def display(self, shown, display_id=False):
+        self.append(self.html(shown))
+        return Handle(self, len(self) - 1) if display_id else None
+
+    @staticmethod
+    def html(shown):
+        if isinstance(shown, str):
+            return shown
+        return shown._repr_mimebundle_((), ())["text/html"]
+
+
+class Handle:
+    def __init__(self, cell, place):
+        self.cell, self.place, self.pictures = cell, place, 0
+        cell.handle = self
+
+    def update(self, shown):
+        self.cell[self.place] = self.cell.html(shown)
+        self.pictures += 1
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    found = Displayed()
+    fake = ModuleType("IPython.display")
+    fake.display, fake.HTML = found.display, str
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setattr("rolekd.cli.progress._REFRESH", 0.0)
+    return found
+
+
+def test_in_a_notebook_a_bar_moves_and_goes_and_what_was_reached_stays(cell):
+    seen = []
+    with TrainingProgress(Console(force_jupyter=True)) as progress:
+        told = progress.begin("teacher", 2)
+        told.epoch({"loss": 1.0, "accuracy": 0.5, "images_per_second": 10.0}, 0)
+        seen += cell
+        told.epoch({"loss": 0.5, "accuracy": 0.75, "images_per_second": 10.0}, 1)
+    (bar,) = seen
+    assert "1/2" in bar
+    assert "50.00%" in bar
+    assert cell[0] == ""
+    assert len(cell) == 2
+    assert "training accuracy 75.00%" in cell[1]
+
+
+def test_in_a_notebook_a_search_has_one_bar(cell):
+    settings = SearchParams(population=2, epochs=4, interval_epochs=2, confirm=None)
+    with SearchProgress("teacher", Console(force_jupyter=True)) as bar:
+        bar.started(settings)
+        bar.slot(result(0, 0, 0.5))
+        assert "1/4" in cell[0]
+        bar.finished(Found(settings, [], [result(1, 0, 0.75)], None))
+    assert cell[0] == ""
+    assert "done, member 0 wins with 75.00%" in cell[1]
+
+
+def test_pictures_of_a_bar_are_few(cell, monkeypatch):
+    monkeypatch.setattr("rolekd.cli.progress._REFRESH", 1000.0)
+    with Bar(console=Console(force_jupyter=True)) as bar:
+        for done in range(1000):
+            bar.show(done, 1000)
+        assert cell.handle.pictures <= 1

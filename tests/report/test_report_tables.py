@@ -32,6 +32,7 @@ def evaluation() -> tables.Evaluation:
 
 
 def test_figures_agree_with_scikit_learn(evaluation: tables.Evaluation) -> None:
+    """Which would cost each stage an import for three lines of counting."""
     arm, logits = evaluation.arm("plain"), predictions(1)
     truth, guess = np.tile(labels(), 3), logits.argmax(-1).reshape(-1)
     expected = [metrics.accuracy_score(labels(), one.argmax(-1)) for one in logits]
