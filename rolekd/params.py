@@ -854,11 +854,14 @@ def _fault(fault: Any, model: type[BaseModel]) -> str:
         known = _known_keys(location[:-1], model)
         hint = did_you_mean(_cut(str(location[-1])), known, "remove it")
         return f"{key}: unknown key; {hint}"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ").split(" or instance of ")[0]
     text = f"{key}: {message[0].lower()}{message[1:]}"
     if fault["type"] in ("value_error", "missing") and isinstance(fault["input"], Mapping):
         return text  # of a section, in which the message names what is wrong
-    return f"{text} (is {brief(fault['input'])})"
+    value = fault["input"]
+    if isinstance(value, Mapping):  # what is in it stands in the file, and not in a line
+        return f"{text} (is a section)"
+    return f"{text} (is {'a list' if isinstance(value, list | tuple) else brief(value)})"
 
 
 def _cut(text: str) -> str:

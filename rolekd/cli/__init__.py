@@ -4,64 +4,74 @@ Commands live in modules of this package and are imported when they are called, 
 `rolekd --help` answers at once.
 """
 
-import importlib
 import os
 from typing import NoReturn
 
 import click
 
 from rolekd import __version__, code, display, environment, processes
+from rolekd.cli.groups import Lazy, LazyGroup
 from rolekd.errors import RolekdError, one_line
 
 __all__ = ["call", "main", "progress", "root", "run"]
 
-# name -> (module, attribute, one line for --help)
-_COMMANDS = {
-    "bench": ("rolekd.cli.bench", "bench", "Measure speed against named peers."),
-    "compare": ("rolekd.cli.compare", "compare", "Compare runs, and what differs between them."),
-    "doctor": ("rolekd.cli.doctor", "doctor", "Look for what is wrong, and say what to do."),
-    "download": ("rolekd.cli.download", "download", "Fetch public raw data and check it."),
-    "estimate": ("rolekd.cli.estimate", "estimate", "Say how long a run will take."),
-    "models": ("rolekd.cli.models", "models", "List the networks that params.yaml can name."),
-    "params": ("rolekd.cli.params", "params", "Check params.yaml; print values, schema, networks."),
-    "predict": ("rolekd.cli.predict", "predict", "Classify image files with a registered model."),
-    "preset": ("rolekd.cli.preset", "preset", "List the ready-made params files, or use one."),
-    "promote": ("rolekd.cli.registry", "promote", "Make a version the champion, if gates agree."),
-    "report": ("rolekd.cli.report", "report", "Write the HTML report of the last `dvc repro`."),
-    "rollback": ("rolekd.cli.registry", "rollback", "Return to the previous champion."),
-    "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),
-    "search": ("rolekd.cli.search", "search", "Search a schedule for one role."),
-    "serve": ("rolekd.cli.serve", "serve", "Serve a registered model over HTTP."),
-    "status": ("rolekd.cli.search", "status", "Show how far the searches are."),
-    "study": ("rolekd.cli.study", "study", "Run a study, and write what it found."),
-    "summary": ("rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."),
-    "sync": ("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
-    "ui": ("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard on loopback."),
-    "weights": ("rolekd.cli.weights", "weights", "Import weights that networks begin with."),
-    "worker": ("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
+_SECTIONS = {
+    "Prepare": {
+        "preset": Lazy("rolekd.cli.preset", "preset", "List ready-made params files, or use one."),
+        "params": Lazy("rolekd.cli.params", "params", "Check params.yaml; print values, networks."),
+        "models": Lazy("rolekd.cli.models", "models", "List networks, or registered models."),
+        "weights": Lazy(
+            "rolekd.cli.weights", "weights", "Import weights that networks begin with."
+        ),
+        "download": Lazy("rolekd.cli.download", "download", "Fetch public raw data and check it."),
+        "estimate": Lazy("rolekd.cli.estimate", "estimate", "Say how long a run will take."),
+        "doctor": Lazy("rolekd.cli.doctor", "doctor", "Look for faults, and say what to do."),
+    },
+    "Run": {
+        "search": Lazy("rolekd.cli.search", "search", "Search a schedule for one role."),
+        "worker": Lazy("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
+        "status": Lazy("rolekd.cli.search", "status", "Show how far searches and trainings are."),
+        "study": Lazy("rolekd.cli.study", "study", "Run a study, and write what it found."),
+        "bench": Lazy("rolekd.cli.bench", "bench", "Measure speed against named peers."),
+    },
+    "See": {
+        "summary": Lazy(
+            "rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."
+        ),
+        "report": Lazy("rolekd.cli.report", "report", "Write the HTML report of the last run."),
+        "compare": Lazy("rolekd.cli.compare", "compare", "Compare runs: numbers, what differs."),
+        "schedule": Lazy("rolekd.cli.schedule", "schedule", "Import, show and compare schedules."),
+        "ui": Lazy("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard here."),
+        "sync": Lazy("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
+    },
+    "Deploy": {
+        "promote": Lazy(
+            "rolekd.cli.registry", "promote", "Make a version champion, if gates agree."
+        ),
+        "rollback": Lazy("rolekd.cli.registry", "rollback", "Return to the previous champion."),
+        "predict": Lazy("rolekd.cli.predict", "predict", "Classify image files with a model."),
+        "serve": Lazy("rolekd.cli.serve", "serve", "Serve a registered model over HTTP."),
+    },
 }
+_EPILOG = """\b
+Examples:
+  rolekd preset use photos-96 one-student   # a params.yaml for your photos
+  rolekd estimate                           # minutes of every stage, here
+  dvc repro                                 # the run itself
+  rolekd summary                            # what came of it
+  rolekd predict --model outputs/export/student.onnx photo.png
+
+\b
+Tab completes commands and options after (bash; zsh and fish alike):
+  eval "$(_ROLEKD_COMPLETE=bash_source rolekd)"
+"""
 
 
-class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute, _ = _COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(ctx)])
+class _Root(LazyGroup):
+    sections = _SECTIONS
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Root, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rolekd")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def root(debug: bool) -> None:
@@ -105,6 +115,9 @@ def call(command: click.Command, name: str) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         display.say(*error.format_message().splitlines())
         return 0
+    except click.UsageError as error:
+        display.say_error(_with_help(error))
+        return error.exit_code
     except click.ClickException as error:
         display.say_error(error.format_message())
         return error.exit_code
@@ -113,6 +126,14 @@ def call(command: click.Command, name: str) -> int:
         display.say_error(message, error if os.environ.get("ROLEKD_DEBUG") else None)
         return exit_code
     return status if isinstance(status, int) else 0  # what `context.exit` was called with
+
+
+def _with_help(error: click.UsageError) -> str:
+    """Return what is wrong with the arguments, and where the right ones are explained."""
+    message = error.format_message().rstrip(".")
+    if error.ctx is None or message.endswith("?"):  # it suggests what was meant
+        return message
+    return f"{message}; {error.ctx.command_path} --help explains"
 
 
 def _in_one_line(error: Exception) -> tuple[str, int]:

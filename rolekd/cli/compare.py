@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rolekd import params
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.display import say_json, shown
 from rolekd.track import compare as comparing
 from rolekd.track import store

@@ -1,11 +1,10 @@
 """`rolekd estimate`: how long the trainings of a run will take, and how much memory."""
 
 import click
-from rich.table import Table
 
 from rolekd import params
 from rolekd.cli.progress import clock
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.display import say_json
 
 

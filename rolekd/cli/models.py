@@ -1,19 +1,28 @@
-"""`rolekd models`: the networks that params.yaml can name."""
+"""`rolekd models`: the networks that params.yaml can name, and the models that are registered."""
 
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 
-from rolekd.console import console
-from rolekd.display import say_json, shown
+from rolekd.console import Table, console
+from rolekd.display import say, say_json
 
 
 @click.command()
 @click.option("--all", "every", is_flag=True, help="Also those that can only be teachers.")
+@click.option("--registry", is_flag=True, help="List registered models and their versions.")
+@click.option(
+    "--params", "params_file", default="params.yaml", help="With --registry: whose store."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, of all.")
-def models(every: bool, as_json: bool) -> None:
-    """List the networks: rolekd's, yours by entry point, and torchvision's."""
+def models(every: bool, registry: bool, params_file: str, as_json: bool) -> None:
+    """List the networks: rolekd's, yours by entry point, and torchvision's.
+
+    With --registry: the models in MLflow's registry, their versions, and what opens them.
+    """
+    if registry:
+        _registered(params_file, as_json)
+        return
     from rolekd.models import catalogue
 
     found = list(catalogue.entries())
@@ -21,23 +30,56 @@ def models(every: bool, as_json: bool) -> None:
         say_json([asdict(entry) for entry in found])
         return
     listed = [entry for entry in found if entry.student or every or entry.origin == "yours"]
-    table = Table(box=None)
-    table.add_column("network", no_wrap=True)
-    for heading in ("whose", "width"):
-        table.add_column(heading)
-    table.add_column("parameters", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("network")
+    table.add_column("width")
+    table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("student")
     table.add_column("torchvision's weights")
     for entry in listed:
         count = "cannot be built" if entry.parameters is None else f"{entry.parameters:,}"
         student, width = ("yes" if known else "no" for known in (entry.student, entry.width))
-        table.add_row(
-            shown(entry.name), entry.origin, width, count, student, ", ".join(entry.weights)
-        )
+        name = f"{entry.name} (yours)" if entry.origin == "yours" else entry.name
+        table.add_row(name, width, count, student, " ".join(entry.weights))
     terminal = console()
     terminal.print(table)
     if len(listed) < len(found):
-        terminal.print(
-            f"{len(found) - len(listed)} more can only be teachers: rolekd models --all",
-            highlight=False,
+        terminal.print(f"{len(found) - len(listed)} more can only be teachers: rolekd models --all")
+
+
+def _registered(params_file: str, as_json: bool) -> None:
+    from rolekd import params
+    from rolekd.registry import versions
+    from rolekd.track import store
+
+    uri = store.resolve(params.load(params_file).track.uri)
+    found = versions.listing(uri)
+    if as_json:
+        say_json([asdict(entry) for entry in found])
+        return
+    terminal = console()
+    if not found:
+        terminal.print("no model is registered yet; dvc repro registers one")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    table.add_column("version", justify="right")
+    table.add_column("alias")
+    for heading in ("bits", "accuracy %", "bytes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("registered, UTC", no_wrap=True)
+    for entry in found:
+        table.add_row(
+            entry.name,
+            str(entry.number),
+            ", ".join(entry.aliases),
+            entry.tags.get("weight_bits", ""),
+            f"{100 * float(accuracy):.2f}" if (accuracy := entry.tags.get("accuracy")) else "",
+            f"{int(size):,}" if (size := entry.tags.get("bytes")) else "",
+            entry.registered[:16].replace("T", " "),
         )
+    terminal.print(table)
+    say(
+        "",
+        f"classify with one: rolekd predict --model models:/{found[0].name}/{found[0].number} FILE",
+    )

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.data import dataset as datasets
 from rolekd.display import shown
 from rolekd.errors import InputError

@@ -5,11 +5,18 @@ from pathlib import Path
 import click
 
 from rolekd import params, presets
+from rolekd.cli.groups import Group
+from rolekd.console import Table, console
 from rolekd.display import say, say_json
 from rolekd.doctor import project
 
 
-@click.group()
+def _begun(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Return the presets that begin so, for completion."""
+    return [one.name for one in presets.presets() if one.name.startswith(incomplete)]
+
+
+@click.group(cls=Group)
 def preset() -> None:
     """List params files for other data and budgets; put one to use."""
 
@@ -22,13 +29,14 @@ def list_presets(as_json: bool) -> None:
     if as_json:
         say_json([{"name": p.name, "summary": p.summary} for p in found])
         return
-    width = max(len(p.name) for p in found)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for each in found:
-        say(f"{each.name:{width}}  {each.summary}")
+        table.add_row(each.name, each.summary)
+    console().print(table)
 
 
 @preset.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=_begun)
 @click.option("--params", "path", default="params.yaml", show_default=True, help="File to write.")
 @click.option("--force", is_flag=True, help="Overwrite a changed file.")
 def use(names: tuple[str, ...], path: str, force: bool) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rolekd import params
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.display import say, say_json
 from rolekd.outputs import Outputs
 from rolekd.track import store

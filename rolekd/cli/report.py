@@ -39,11 +39,12 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     from rolekd.report.gather import gather
     from rolekd.report.measured import costs
     from rolekd.report.page import build
+    from rolekd.stages.report import links
 
     values, written = params.load(params_file), Outputs(outputs)
     teacher = values.compare.arms[Arms.load(written.arms).exported].teacher
     measured = [*costs(written, teacher), *(_registered(written, values) if registry else ())]
-    content = gather(written, values, provenance.collect().describe(), measured)
+    content = gather(written, values, provenance.collect().describe(), measured, links(values))
     files.write_text(target, build(content))
     say(f"{target}: open it in a browser")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from rolekd import files
 from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import COPIES, OPERATIONS, describe
 from rolekd.augment.schedule import Schedule
-from rolekd.console import console
+from rolekd.cli.groups import Group
+from rolekd.console import Table, console
 from rolekd.display import say, say_json
 from rolekd.errors import InputError
 
@@ -19,7 +19,7 @@ _EPOCHS = click.option("--epochs", type=click.IntRange(1, 10_000), required=True
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(cls=Group)
 def schedule() -> None:
     """Import, show, plot, compare and stretch augmentation schedules."""
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.display import say_json
 from rolekd.errors import InputError
 
@@ -78,10 +77,15 @@ def worker(
 
 @click.command()
 @_storage
-@click.option("--study", help="Name of one study; without it all of the storage are shown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(storage: str, study: str | None, as_json: bool) -> None:
-    """Show slots, members, workers at work, the best lineage of a search, and the time left."""
+@click.option("--study", help="Name of one study.")
+@click.option("--all", "every", is_flag=True, help="Also those that are over, or rest.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, of all.")
+def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
+    """Show slots, members, workers at work, the best lineage of a search, and the time left.
+
+    Of the studies of the storage it shows those that are worked on; where there are none, those
+    that are not finished; where there are none either, the last of each kind.
+    """
     from rolekd.cli.status import status as read
     from rolekd.fleet import study as studies
 
@@ -101,15 +105,27 @@ def status(storage: str, study: str | None, as_json: bool) -> None:
         say_json([*found, *begun])
         return
     terminal = console()
-    for each in found:
+    shown = found if study or every else _of_interest(found)
+    for each in shown:
         terminal.print(_line(each), soft_wrap=True)
-        terminal.print(_table(each))
+        if study or every or not each["finished"]:
+            terminal.print(_table(each))
+    if len(shown) < len(found):
+        terminal.print(f"{len(found) - len(shown)} more: rolekd status --all")
     for fault in faults:
         terminal.print(fault, soft_wrap=True)
     for one in begun:
         terminal.print(_of_study(one), soft_wrap=True)
     if not found and not faults and not begun:
         terminal.print("nothing in this storage yet")
+
+
+def _of_interest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is worked on; else what is not finished; else the last of each kind."""
+    unfinished = [each for each in found if not each["finished"]]
+    at_work = [each for each in unfinished if any(worker["alive"] for worker in each["workers"])]
+    last = {(each["kind"], each.get("role")): each for each in found}
+    return at_work or unfinished or list(last.values())
 
 
 def _studies(faults: list[str]) -> list[dict[str, Any]]:
@@ -154,17 +170,25 @@ def _line(found: dict[str, Any]) -> str:
 
 
 def _table(found: dict[str, Any]) -> Table:
+    """Return the members; a column without any value, as the workers' at the end, is left out."""
     at_work = {worker["member"]: worker for worker in found["workers"]}
-    table = Table("member", "parent", "state", "accuracy", "worker", "last seen")
+    rows = []
     for member in found["members"]:
         running = at_work.get(member["member"]) if member["state"] == "running" else None
         accuracy, parent = member["accuracy"], member["parent"]
-        table.add_row(
-            f"{member['generation']}/{member['member']} {member['what']}".rstrip(),
-            "" if parent is None else str(parent),
-            member["state"] if running is None or running["alive"] else "lost",
-            "" if accuracy is None else f"{accuracy:.2%}",
-            running["worker"] if running else "",
-            f"{running['seen_seconds_ago']:.0f} s ago" if running else "",
+        rows.append(
+            {
+                "member": f"{member['generation']}/{member['member']}",
+                "what": member["what"],
+                "parent": "" if parent is None else str(parent),
+                "state": member["state"] if running is None or running["alive"] else "lost",
+                "accuracy": "" if accuracy is None else f"{accuracy:.2%}",
+                "worker": running["worker"] if running else "",
+                "last seen": f"{running['seen_seconds_ago']:.0f} s ago" if running else "",
+            }
         )
+    filled = [key for key in rows[0] if any(row[key] for row in rows)] if rows else ["member"]
+    table = Table(*filled)
+    for row in rows:
+        table.add_row(*(row[key] for key in filled))
     return table

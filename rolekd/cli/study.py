@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.display import say, say_json
 
 if TYPE_CHECKING:

@@ -28,13 +28,15 @@ def summary(as_json: bool) -> None:
     from rolekd.report.findings import headline, remarks
     from rolekd.report.gather import finals_of
     from rolekd.report.tables import summarise
-    from rolekd.report.terminal import arms_table
+    from rolekd.report.terminal import arms_list, arms_table
 
     logits, labels = load_predictions(outputs.predictions)
     classes = datasets.load(outputs.data).classes
     evaluation = summarise(logits, labels, classes, params.load().compare)
     terminal = console(width=None if console().is_terminal else 110)
-    terminal.print(arms_table(evaluation))
+    terminal.print(arms_table(evaluation, terminal.width))
+    if (listed := arms_list(evaluation, terminal.width)) is not None:
+        terminal.print("", listed)
     if failures:
         terminal.print("", *(f"! {line}" for line in failures), sep="\n", markup=False)
     others = [line for line in remarks(evaluation) if line not in failures]

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from rolekd.cli.groups import Group
 from rolekd.display import say
 from rolekd.errors import InputError
 
 _NUMBERS = "One or three numbers in 0..1, as 0.485,0.456,0.406."
 
 
-@click.group()
+@click.group(cls=Group)
 def weights() -> None:
     """Import weights of networks that others trained."""
 

@@ -7,10 +7,11 @@ import importlib.metadata
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,25 @@ class Description:
     params: Mapping[str, object] = field(default_factory=dict)
     evidence: Evidence | None = None
     card: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version as the registry lists it.
+
+    Attributes:
+        name: of the registered model.
+        number: of the version.
+        aliases: that are this version's.
+        registered: when, ISO 8601, UTC.
+        tags: of the version; see `Description`.
+    """
+
+    name: str
+    number: int
+    aliases: list[str]
+    registered: str
+    tags: dict[str, str]
 
 
 def model_name(dataset: str) -> str:
@@ -156,6 +176,44 @@ def versions(name: str, uri: str) -> dict[int, dict[str, str]]:
     with reachable(uri):
         found = MlflowClient(uri).search_model_versions(f"name = '{name}'")
     return {int(version.version): dict(version.tags) for version in found}
+
+
+def listing(uri: str) -> list[Registered]:
+    """Return every version of every registered model, by name, the newest first.
+
+    Raises:
+        RunError: MLflow does not answer.
+    """
+    from mlflow import MlflowClient
+    from mlflow.store.entities import PagedList
+
+    def pages(search: Callable[..., PagedList[Any]], **options: str) -> Iterator[Any]:
+        page = search(**options)
+        yield from page
+        while page.token:
+            page = search(**options, page_token=page.token)
+            yield from page
+
+    with reachable(uri):
+        client = MlflowClient(uri)
+        found = [
+            Registered(
+                name=model.name,
+                number=int(version.version),
+                aliases=sorted(
+                    alias for alias, number in model.aliases.items() if number == version.version
+                ),
+                registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(
+                    timespec="seconds"
+                ),
+                tags=dict(version.tags),
+            )
+            for model in pages(client.search_registered_models)
+            for version in pages(
+                client.search_model_versions, filter_string=f"name = '{model.name}'"
+            )
+        ]
+    return sorted(found, key=lambda one: (one.name, -one.number))
 
 
 def _log_graph(

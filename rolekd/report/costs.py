@@ -12,6 +12,9 @@ from rolekd.report.style import ACCENT, FAINT, legible, style
 _LOGARITHMIC = 10.0  # ratio of the largest to the smallest from which the axis is
 
 
+_SMALL = 32  # pixels of a side, up to which operators' fixed costs weigh most
+
+
 @dataclass(frozen=True)
 class Cost:
     """What one deployed network costs, and what it is worth.
@@ -37,6 +40,34 @@ def front(costs: Sequence[Cost], axis: str) -> list[Cost]:
         if not best or cost.accuracy > best[-1].accuracy:
             best.append(cost)
     return best
+
+
+def surprises(costs: Sequence[Cost], image_size: tuple[int, int] | None) -> list[str]:
+    """Say why a network that is smaller than the teacher is slower, where one is.
+
+    Args:
+        costs: the teacher's first.
+        image_size: height and width of the images, pixels.
+    """
+    if not costs or costs[0].milliseconds is None:
+        return []
+    teacher, limit = costs[0], costs[0].milliseconds
+    if image_size is not None and max(image_size) <= _SMALL:
+        why = (
+            f"At {image_size[0]}x{image_size[1]} pixels the arithmetic, which fewer bits save, is "
+            "little beside the fixed cost of every operator, and a graph of integers has more of "
+            "them (unfolding, scaling, rounding)"
+        )
+    else:
+        why = "Measure it where it is to run before you choose it for speed: docs/deploy.md"
+    return [
+        f"{cost.name[:1].upper()}{cost.name[1:]} is smaller than the teacher, yet slower: "
+        f"{cost.milliseconds:.3f} against {limit:.3f} ms. {why}."
+        for cost in costs[1:]
+        if cost.milliseconds is not None
+        and cost.milliseconds > limit
+        and cost.bytes < teacher.bytes
+    ]
 
 
 def cost_figure(costs: Sequence[Cost]) -> Figure:

@@ -14,6 +14,38 @@ def headline(evaluation: Evaluation) -> str:
     return f"Highest mean accuracy: {evaluation.label(best.name)}, {100 * best.mean:.1f} %."
 
 
+def plainly(evaluation: Evaluation) -> str:
+    """Return what came out, in one plain sentence, before any statistics.
+
+    An arm is the winner where its mean is the highest and the differences clear by seeds say so.
+    """
+    seeds = len(evaluation.arm(evaluation.baseline).accuracies)
+    means = [100 * arm.mean for arm in evaluation.arms]
+    best = max(evaluation.arms, key=lambda arm: arm.mean)
+    count = len(evaluation.arms)
+    over = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+    if count == 1:
+        return f"One student, {means[0]:.1f} % right, {over}."
+    if _wins(evaluation, best):
+        return (
+            f"{_sentence(evaluation.label(best.name))} wins: {100 * best.mean:.1f} %, "
+            f"{max(means) - min(means):.1f} points above the last of {count}, {over}."
+        )
+    return f"No clear winner: {count} students within {max(means) - min(means):.1f} points, {over}."
+
+
+def _wins(evaluation: Evaluation, best: Arm) -> bool:
+    """Tell whether the arm with the highest mean is clearly apart from all others.
+
+    Differences are known to the baseline only: another arm than it wins where it is clearly above
+    the baseline, and no third one is.
+    """
+    others = [arm.difference for arm in evaluation.arms if arm.difference is not None]
+    if best.name == evaluation.baseline:
+        return all(gap.is_clear and gap.mean < 0 for gap in others)
+    return [gap for gap in others if gap.is_clear and gap.mean > 0] == [best.difference]
+
+
 def remarks(evaluation: Evaluation) -> list[str]:
     """Return what else a careful reader should know, one sentence each."""
     baseline = evaluation.arm(evaluation.baseline)

@@ -1,6 +1,7 @@
 """From the stages' outputs to the content of the report."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def gather(
     params: "Params",
     provenance: Mapping[str, Mapping[str, object]],
     costs: Sequence[Cost] = (),
+    links: Mapping[str, str] | None = None,
 ) -> Content:
     """Read what the stages before the report have written.
 
@@ -52,6 +54,7 @@ def gather(
         params: of the run.
         provenance: heading -> facts about code and machine, for the end of the page.
         costs: of the teacher, the exported student, and others to set beside them.
+        links: what they open -> addresses of runs and model.
 
     Raises:
         InputError: an output is missing or damaged.
@@ -89,6 +92,9 @@ def gather(
             **provenance,
         },
         params=params.model_dump(mode="json"),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        links=links or {},
+        image_size=dataset.image_size,
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rolekd.augment.schedule import Schedule
 from rolekd.display import shown
 from rolekd.report import finals, findings, histories, plots, predictor
-from rolekd.report.costs import Cost, cost_figure
+from rolekd.report.costs import Cost, cost_figure, surprises
 from rolekd.report.finals import Final
 from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
@@ -45,6 +45,9 @@ class Content:
         model: facts about the exported model.
         provenance: heading -> facts: versions, hashes, commit.
         params: the parameters of the run.
+        written: when the run ended, as people read it.
+        links: what it opens -> address of a run or a model; others than http are shown as text.
+        image_size: height and width of the images, pixels.
     """
 
     dataset: str
@@ -62,6 +65,9 @@ class Content:
     model: Mapping[str, object] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
 
 
 def build(content: Content) -> str:
@@ -80,7 +86,9 @@ def build(content: Content) -> str:
         content=content,
         evaluation=evaluation,
         baseline=baseline,
+        plainly=findings.plainly(evaluation),
         headline=findings.headline(evaluation),
+        surprises=surprises(content.costs, content.image_size),
         remarks=[one for one in findings.remarks(evaluation) if one not in content.failures],
         arms=[(arm, evaluation.describe(arm.name), *cells(arm)) for arm in evaluation.arms],
         per_class=_per_class(evaluation),
@@ -172,8 +180,9 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
             ),
             "Share of weights whose level changed, by epoch",
         )
-    if content.schedules:
-        drawn["schedules"] = schedule_figure(content.schedules), "The learned schedules"
+    acting = {role: one for role, one in content.schedules.items() if not _is_idle(one)}
+    if acting:
+        drawn["schedules"] = schedule_figure(acting), "The learned schedules"
     return drawn
 
 

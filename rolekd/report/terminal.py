@@ -2,28 +2,46 @@
 
 import io
 
-from rich.table import Table
-
-from rolekd.console import console
+from rolekd.console import Table, console
 from rolekd.report.tables import Arm, Evaluation
 
+_WIDE = 110  # characters from which the table says what each arm is
 
-def arms_table(evaluation: Evaluation) -> Table:
-    """Return the table of the arms for a rich console."""
+
+def arms_table(evaluation: Evaluation, width: int = _WIDE) -> Table:
+    """Return the table of the arms for a rich console.
+
+    Where the terminal is narrow, what each arm is stands in `arms_list` instead.
+    """
     seeds = max(len(arm.accuracies) for arm in evaluation.arms)
+    wide = width >= _WIDE
     table = Table(
         title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
         caption=f"Difference to {evaluation.baseline} in percentage points, over paired seeds: "
         "95 % interval over seeds and test images; p is exact, adjusted by Holm",
         title_justify="left",
         caption_justify="left",
+        **({} if wide else {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}),
     )
-    table.add_column("arm", no_wrap=True)  # a name that is cut is none
-    table.add_column("what it is")
-    for heading in ("accuracy %", "difference", "95 % interval", "p", "calibration error %"):
-        table.add_column(heading, justify="right")
+    table.add_column("arm")
+    if wide:
+        table.add_column("what it is")
+    for heading in ("accuracy %", "difference", "95 % interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("calibration error %", justify="right")
     for arm in evaluation.arms:
-        table.add_row(arm.name, evaluation.describe(arm.name), *cells(arm))
+        what = [evaluation.describe(arm.name)] if wide else []
+        table.add_row(arm.name, *what, *cells(arm))
+    return table
+
+
+def arms_list(evaluation: Evaluation, width: int) -> Table | None:
+    """Return what each arm is, where the table of the arms does not have it."""
+    if width >= _WIDE:
+        return None
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for arm in evaluation.arms:
+        table.add_row(arm.name, evaluation.describe(arm.name))
     return table
 
 
@@ -46,5 +64,5 @@ def cells(arm: Arm) -> tuple[str, ...]:
 def render_text(evaluation: Evaluation, width: int = 110) -> str:
     """Return the table as plain text, without colours."""
     text = io.StringIO()
-    console(file=text, width=width).print(arms_table(evaluation))
+    console(file=text, width=width).print(arms_table(evaluation, width))
     return text.getvalue()

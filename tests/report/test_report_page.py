@@ -180,6 +180,51 @@ def test_idle_schedule_is_said_to_be_idle() -> None:
     quiet = {"teacher": Schedule(6, [(0, Policy([0, 9] * 30))])}
     text = page.build(page.Content("digits", evaluation(kd_rolewise=[1]), schedules=quiet))
     assert "teacher's schedule has probability 0 throughout" in text
+    assert "Probabilities and magnitudes by epoch" not in text  # no empty panel
+    both = {**quiet, "student": Schedule(6, [(0, Policy([5] * 60))])}
+    drawn = page.figures(page.Content("digits", evaluation(kd_rolewise=[1]), schedules=both))
+    assert ">student</text>" in drawn["schedules"]
+    assert ">teacher</text>" not in drawn["schedules"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"kd": [3, 1, 2], "kd_rolewise": [1, 3, 2]}, "No clear winner: 2 students within 0.0 poi"),
+        ({"kd_rolewise": [8]}, "One student, 90.0 % right, 1 seed."),
+        (
+            {"kd": [8], "kd_rolewise": [0]},
+            "No clear winner: 2 students within 10.0 points, 1 seed.",
+        ),
+        (
+            {"kd": [20, 21, 22, 21, 20, 22, 23, 21], "kd_rolewise": [1, 2, 1, 2, 1, 2, 1, 2]},
+            "wins: 98.1 %, 24.7 points above the last of 2, 8 seeds.",
+        ),
+    ],
+)
+def test_the_first_sentence_is_plain(wrong: dict[str, list[int]], expected: str) -> None:
+    found = evaluation(**wrong)
+    assert expected in findings.plainly(found)
+    text = page.build(page.Content("digits", found))
+    assert text.index(findings.plainly(found)[:12]) < text.index("test images")
+
+
+def test_a_student_slower_than_its_teacher_is_explained() -> None:
+    networks = [costs.Cost("teacher, float32", 0.97, 400, 0.03), costs.Cost("it", 0.96, 40, 0.05)]
+    (said,) = costs.surprises(networks, (8, 8))
+    assert said.startswith("It is smaller than the teacher, yet slower: 0.050 against 0.030 ms. ")
+    assert "At 8x8 pixels" in said
+    assert "At 224x224" not in costs.surprises(networks, (224, 224))[0]
+    assert costs.surprises(networks[::-1], (8, 8)) == []
+
+
+def test_date_and_links_stand_above_the_statistics() -> None:
+    links = {"Runs in MLflow": "http://127.0.0.1:5000/#/experiments", "odd": "javascript:x"}
+    found = page.Content("d", evaluation(kd_rolewise=[1]), written="2026-11-26", links=links)
+    text = page.build(found)
+    assert "Written 2026-11-26." in text
+    assert '<a href="http://127.0.0.1:5000/#/experiments">Runs in MLflow</a>' in text
+    assert 'href="javascript' not in text
 
 
 def test_figures_take_the_colour_of_the_page(content: page.Content) -> None:
