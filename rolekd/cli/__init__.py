@@ -27,6 +27,7 @@ _COMMANDS = {
     "predict": ("rolekd.cli.predict", "predict", "Classify image files with a registered model."),
     "preset": ("rolekd.cli.preset", "preset", "List the ready-made params files, or use one."),
     "promote": ("rolekd.cli.registry", "promote", "Make a version the champion, if gates agree."),
+    "register": ("rolekd.cli.registry", "register", "Choose the version to promote."),
     "report": ("rolekd.cli.report", "report", "Write the HTML report of the last `dvc repro`."),
     "rollback": ("rolekd.cli.registry", "rollback", "Return to the previous champion."),
     "schedule": ("rolekd.cli.schedule", "schedule", "Import, show, plot and compare schedules."),

@@ -2,7 +2,7 @@
 
 from rolekd import files
 from rolekd.display import say
-from rolekd.outputs import Arms, Metrics
+from rolekd.outputs import Arms
 from rolekd.report.gather import gather
 from rolekd.report.measured import costs
 from rolekd.report.page import build
@@ -18,5 +18,5 @@ def report(stage: Stage) -> None:
     content = gather(outputs, stage.params, provenance.collect().describe(), measured)
     files.write_text(outputs.report, build(content))
     stage.run.log_artifact(outputs.report)
-    stage.finish(Metrics())
+    stage.finish()
     say(f"{outputs.report}: open it in a browser")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_PREFIX = 6
 # tags that differ between any two runs and explain nothing
-_UNTOLD = ("mlflow.", "rolekd.key", "fingerprint", "machine.")
+_UNTOLD = ("mlflow.", "rolekd.key", "fingerprint")
 _TOLD = ("mlflow.source.git.commit",)
 
 
