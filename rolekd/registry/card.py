@@ -23,8 +23,8 @@ def card(
     dataset: Dataset,
     about: Mapping[str, object],
     name: str,
-    alias: str,
     failures: Sequence[str] = (),
+    alias: str = "champion",
 ) -> str:
     """Return the model card as Markdown.
 
@@ -33,8 +33,8 @@ def card(
         dataset: what it was trained and tested on.
         about: further facts, as in schedule hashes, bits and commit.
         name: registered name.
-        alias: what leads to the version.
         failures: where its run failed, a line each.
+        alias: what leads to the version.
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)

@@ -62,7 +62,7 @@ def register(stage: Stage) -> None:
             },
             params={"arm": found.arm, "seed": SEED, **_settings(stage.run.params)},
             evidence=found,
-            card=card(found, dataset, about, name, alias, failed),
+            card=card(found, dataset, about, name, failed, alias),
             dataset=(dataset.name, dataset.digest[: runs.DIGEST_LENGTH]),
             model=f"Low-bit classifier of {dataset.name}, distilled from a full-precision teacher; "
             "takes uint8 images, batch first. Each version has a model card.",

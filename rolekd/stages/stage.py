@@ -30,7 +30,6 @@ class Stage:
         run: Its MLflow run.
         outputs: The paths of all stages' outputs.
         folder: Where its own go, as dvc.yaml names them.
-        written_by: Says which MLflow run made the outputs.
         state: Where it keeps what a later call continues from; outside DVC's outputs, and named
             after everything that the stage depends on.
         leads: Whether this process writes the outputs: of several that torchrun started, the
@@ -41,9 +40,12 @@ class Stage:
     run: runs.Run
     outputs: Outputs
     folder: Path
-    written_by: Path
     state: Path
     leads: bool
+
+    @property
+    def _run_file(self) -> Path:
+        return self.outputs.run(*self.folder.relative_to(self.outputs.root).parts)
 
     def log_split(self, dataset: Dataset, split: str) -> None:
         """Record in the run which images of which data the stage works on."""
@@ -72,7 +74,7 @@ class Stage:
             if not ends_of_curves:
                 self.run.log_metrics(metrics.numbers())
             metrics.save(self.folder / "metrics.json")
-        RunId(mlflow_run_id=self.run.run_id() or "").save(self.written_by)
+        RunId(mlflow_run_id=self.run.run_id() or "").save(self._run_file)
         shutil.rmtree(self.state, ignore_errors=True)
 
 
@@ -113,9 +115,9 @@ def open_stage(
     full_name = name if variant is None else f"{name}-{variant}"
     state = store.project_root() / ".rolekd" / "state" / f"{full_name}-{fingerprint[:16]}"
     outputs = Outputs()
-    folder, written_by = outputs.stage(name, variant), outputs.run(name, variant)
+    folder = outputs.stage(name, variant)
     if processes.team_rank() > 0:
-        yield Stage(values, runs.SilentRun(), outputs, folder, written_by, state, leads=False)
+        yield Stage(values, runs.SilentRun(), outputs, folder, state, leads=False)
         return
     with (
         Handover(state, written).turn(f"stage {full_name}"),
@@ -130,8 +132,9 @@ def open_stage(
             send=not forks,
         ) as run,
     ):
-        files.clear_unfinished(folder)  # of a killed process; the lock makes this the only one
-        yield Stage(values, run, outputs, folder, written_by, state, leads=True)
+        for path in (folder, outputs.run(name, variant)):
+            files.clear_unfinished(path)  # of a killed process; the lock makes this the only one
+        yield Stage(values, run, outputs, folder, state, leads=True)
 
 
 def _group(values: params.Params) -> runs.Group | None:
