@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 import signal
 import socket
@@ -183,6 +184,66 @@ def test_every_stage_leads_to_its_finished_run(project):
     assert [names[run] for run in parents] == ["dvc repro"]
 
 
+def _page():
+    return (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+
+
+# filter -> the metric that the runs have which it finds
+FILTERS = dict(
+    re.findall(
+        r"^\| `((?:tags|attributes)\..*?)` \|.*?`(\w+_accuracy(?:\.ARM)?)`.*\|$", _page(), re.M
+    )
+)
+
+
+def _search(project, query):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("rolekd-digits")
+    return client.search_runs([experiment.experiment_id], query)
+
+
+def test_the_filters_are_those_of_the_page():
+    assert len(FILTERS) == 7
+
+
+@pytest.mark.parametrize("query", [query for query in FILTERS if "'NAME'" not in query])
+def test_the_filters_of_the_docs_find_runs_with_results(project, query):
+    found = _search(project, query)
+    assert found
+    for run in found:
+        name = FILTERS[query].replace("ARM", ARMS[0])
+        assert 0 <= run.data.metrics[name] <= 1, run.info.run_name
+
+
+def test_the_table_of_the_docs_is_one_line(project, monkeypatch):
+    import mlflow
+
+    (line,) = re.findall(r"^(mlflow\.search_runs.*)$", _page(), re.M)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    try:
+        table = eval(line, {"mlflow": mlflow})
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert list(table.index) == sorted(ARMS)
+    assert "2" in table.columns
+    arms = _read(project, "outputs/evaluate/metrics.json")["test_accuracy"]
+    assert {arm: table.loc[arm, "2"] for arm in ARMS} == {
+        arm: pytest.approx(arms[arm]) for arm in ARMS
+    }
+
+
+def test_metrics_are_a_dozen_and_hold_no_run(project):
+    told = json.loads(project.run("dvc", "metrics", "show", "--json"))
+    files_of = told["" if "" in told else "workspace"]["data"]
+    assert set(files_of) == {"outputs/evaluate/metrics.json", "outputs/export/metrics.json"}
+    assert "run_id" not in json.dumps(told)
+    evaluated = files_of["outputs/evaluate/metrics.json"]["data"]
+    assert set(evaluated["test_accuracy"]) == {"teacher", *ARMS}
+
+
 def test_no_number_is_logged_under_two_names(project):
     with sqlite3.connect(project.folder / "mlflow.db") as connection:
         rows = connection.execute("SELECT run_uuid, value, key FROM latest_metrics").fetchall()
@@ -249,6 +310,14 @@ def test_the_student_is_registered_and_serves_the_exported_numbers(project, monk
     )
 
 
+def _aliases(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    aliases = client.get_registered_model("rolekd-digits-student").aliases
+    return {alias: int(number) for alias, number in aliases.items()}
+
+
 def test_a_second_repro_does_nothing(project):
     began = time.monotonic()
     output = project.run("dvc", "repro")
@@ -288,6 +357,14 @@ def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(proj
     assert "search_student" in _stages_run(output)
     verified = _read(project, "outputs/export/verification.json")
     assert verified["argmax_equal"] == verified["images"]
+    # it is found by its name, and has left the challenger alone
+    version = _read(project, "outputs/register/version.json")["version"]
+    (tested,) = _search(project, "tags.stage = 'pipeline' and params.\"student.bits\" = '4'")
+    name = tested.info.run_name
+    named = next(query for query in FILTERS if "'NAME'" in query).replace("NAME", name)
+    assert {run.data.tags["arm"] for run in _search(project, named)} == set(ARMS)
+    aliases = _aliases(project)
+    assert aliases["challenger"] != aliases[name] == version
     # back again: DVC restores what it has, no process runs, and the files name who made them
     assert before_runs != _runs(project)
     (project.folder / "params.yaml").write_text(kept)
