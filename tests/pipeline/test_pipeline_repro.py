@@ -189,11 +189,8 @@ def _page():
 
 
 # filter -> the metric that the runs have which it finds
-FILTERS = dict(
-    re.findall(
-        r"^\| `((?:tags|attributes)\..*?)` \|.*?`(\w+_accuracy(?:\.ARM)?)`.*\|$", _page(), re.M
-    )
-)
+_ROW = r"^\| `((?:tags|attributes)\..*?)` \|.*?`(\w+_accuracy(?:\.ARM)?)`.*\|$"
+FILTERS = dict(re.findall(_ROW, _page(), re.M))
 
 
 def _search(project, query):
