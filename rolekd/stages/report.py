@@ -1,5 +1,8 @@
 """Stage report: tables and figures of the run as one HTML page."""
 
+import html
+import re
+
 from rolekd import files
 from rolekd.display import say
 from rolekd.outputs import Arms
@@ -10,13 +13,29 @@ from rolekd.stages.stage import Stage
 from rolekd.track import provenance
 
 
+_LONGEST_NAME = 60
+_PICTURE = re.compile(r'<svg\b[^>]*\baria-label="([^"]*)".*?</svg>', re.DOTALL)
+
+
 def report(stage: Stage) -> None:
     """Write the page that opens without a network."""
     outputs = stage.outputs
     arms = stage.params.compare.arms
     measured = costs(outputs, arms[Arms.load(outputs.arms).exported].teacher)
     content = gather(outputs, stage.params, provenance.collect().describe(), measured)
-    files.write_text(outputs.report, build(content))
+    page = build(content)
+    files.write_text(outputs.report, page)
     stage.run.log_artifact(outputs.report)
+    for name, picture in pictures(page).items():
+        stage.run.log_text(f"pictures/{name}.svg", picture)
     stage.finish()
     say(f"{outputs.report}: open it in a browser")
+
+
+def pictures(page: str) -> dict[str, str]:
+    """Return name -> SVG of the page's figures, for who looks at the run and not at the page."""
+    found = {}
+    for picture in _PICTURE.finditer(page):
+        words = re.findall(r"[a-z0-9]+", html.unescape(picture[1]).lower())
+        found["-".join(words)[:_LONGEST_NAME] or "figure"] = picture[0]
+    return found
