@@ -12,7 +12,6 @@ from rolekd.report.page import build
 from rolekd.stages.stage import Stage
 from rolekd.track import provenance
 
-
 _LONGEST_NAME = 60
 _PICTURE = re.compile(r'<svg\b[^>]*\baria-label="([^"]*)".*?</svg>', re.DOTALL)
 
