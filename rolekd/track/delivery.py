@@ -138,8 +138,8 @@ class Delivery:
         experiment = _experiment(client, event["experiment"], self.uri)
         look = self._resumed or event.get("shared", False)
         run = self._known(experiment, event["run"]) if look else None
-        if run is not None and event.get("shared"):
-            client.update_run(run.info.run_id, "RUNNING")
+        if run is not None and event.get("shared") and 0 < (run.info.end_time or 0) < event["time"]:
+            client.update_run(run.info.run_id, "RUNNING")  # it goes on
         if run is None:
             tags = {**event["tags"], _KEY_TAG: event["run"]}
             if event["parent"] is not None:
