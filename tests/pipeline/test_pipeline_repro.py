@@ -217,7 +217,7 @@ def test_the_filters_of_the_docs_find_runs_with_results(project, query):
 def test_the_table_of_the_docs_is_one_line(project, monkeypatch):
     import mlflow
 
-    (line,) = re.findall(r"^(mlflow\.search_runs.*)$", _page(), re.M)
+    (line,) = re.findall(r"^```python\n(mlflow\.search_runs.*?)^```", _page(), re.M | re.S)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     try:
