@@ -49,6 +49,9 @@ repro: setup  ## run the whole pipeline, print the comparison
 	@test -e outputs/register || { $(BIN)/dvc repro prepare && $(BIN)/rolekd estimate; } || true
 	@$(BIN)/dvc repro || { $(BIN)/rolekd doctor --faults; exit 1; }
 	@$(BIN)/rolekd summary
+	@! git rev-parse --git-dir >/dev/null 2>&1 || git ls-files --error-unmatch dvc.lock \
+	  >/dev/null 2>&1 || echo "keep this run, so that dvc metrics diff compares the next with it:" \
+	  "git add dvc.lock && git commit -m 'First run'"
 
 check: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -169,7 +169,7 @@ def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[st
     clock = _Clock()
     begin = time.perf_counter()
     with runs.start("search", experiment="bench", track=TrackParams(uri=uri), send=False) as run:
-        found = search(spec, inputs, state, [clock, SearchRuns(run)], workers=workers)
+        found = search(spec, inputs, state, [clock, SearchRuns(run, "teacher")], workers=workers)
     seconds = time.perf_counter() - begin
     startup = clock.started_at - begin
     results = [result for generation in found.history for result in generation]

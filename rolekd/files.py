@@ -88,7 +88,9 @@ def clear_unfinished(path: Path) -> None:
 
     Only for who alone writes there.
     """
-    beside = path.parent.glob(f".{glob.escape(path.name)}-????????")
+    stem, suffix = glob.escape(path.stem), glob.escape(path.suffix)
+    patterns = {f".{glob.escape(path.name)}-????????", f".{stem}-????????{suffix}"}
+    beside = [left for pattern in patterns for left in path.parent.glob(pattern)]
     for left in [*beside, *unfinished(path)]:
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)

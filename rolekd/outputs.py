@@ -49,6 +49,10 @@ class Outputs:
         """The few numbers of a stage, which DVC compares between runs."""
         return self.stage(stage, variant) / "metrics.json"
 
+    def run(self, stage: str, variant: str | None = None) -> Path:
+        """Which MLflow run made a stage's outputs; beside them it would make later stages stale."""
+        return self.root / "runs" / f"{stage if variant is None else f'{stage}@{variant}'}.json"
+
     def stage(self, stage: str, variant: str | None = None) -> Path:
         """The folder of a stage, or of one of its variants: an arm, a teacher."""
         return self.root / stage if variant is None else self.root / stage / variant
@@ -185,10 +189,27 @@ class Wanted(Record):
     judges: dict[str, Any] | None = None
 
 
-class Metrics(Record):
-    """Base of metrics.json; the id leads to the MLflow run that made the outputs."""
+TEACHER = "teacher"  # beside the arms
+
+
+class RunId(Record):
+    """Every stage: the MLflow run that made its outputs, empty where MLflow did not answer."""
 
     mlflow_run_id: str = ""
+
+
+class Metrics(Record):
+    """Base of metrics.json: the same bytes from a second run on the same machine."""
+
+    def numbers(self) -> dict[str, float]:
+        """Return name -> number as MLflow shows them: `test_accuracy.kd` of a mapping."""
+        found: dict[str, float] = {}
+        for key, value in self.model_dump().items():
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            for part, number in parts:
+                if isinstance(number, int | float):
+                    found[f"{key}.{part}" if part else key] = float(number)
+        return found
 
 
 class PrepareMetrics(Metrics):
@@ -218,7 +239,7 @@ class SearchMetrics(Metrics):
     was measured: accuracy, 0..1, or log loss, nats.
     """
 
-    accuracy: float
+    val_accuracy: float
     winner: str | None = None
     best: str | None = None
     measure: str | None = None
@@ -234,25 +255,20 @@ class TrainingMetrics(Metrics):
     train_accuracy: float
 
 
-class ArmMetrics(Record):
-    """One arm's test accuracy and calibration error, 0..1, mean over the seeds."""
-
-    accuracy: float
-    calibration_error: float
-
-
 class EvaluateMetrics(Metrics):
-    """evaluate: on the test images.
+    """evaluate: accuracy on the test images, 0..1.
 
     Attributes:
-        teacher_accuracy: of the teacher that the exported student learned from, 0..1.
-        teachers: name of a teacher -> its accuracy.
-        arms: name -> what its students reach.
+        test_accuracy: arm -> mean over its students; "teacher" -> the one that the exported
+            student learned from.
     """
 
-    teacher_accuracy: float
-    teachers: dict[TeacherName, float]
-    arms: dict[str, ArmMetrics]
+    test_accuracy: dict[str, float]
+
+    @property
+    def teacher_accuracy(self) -> float:
+        """Of the teacher that the exported student learned from, 0..1."""
+        return self.test_accuracy[TEACHER]
 
 
 class ExportFigures(Record):
@@ -268,8 +284,11 @@ class ExportFigures(Record):
     bit_operations: int
 
 
-class ExportMetrics(ExportFigures, Metrics):
-    """export: the same, for DVC."""
+class ExportMetrics(Metrics):
+    """export: what is compared between runs; `test_accuracy` is of the file, under "exported"."""
+
+    test_accuracy: dict[str, float]
+    bytes: int
 
 
 class Verification(ExportFigures):
@@ -284,12 +303,6 @@ class Verification(ExportFigures):
     sha256: str
     forms: dict[str, str]
     inexact: list[str]
-
-
-class RegisterMetrics(Metrics):
-    """register: the number of the version."""
-
-    version: int
 
 
 class Version(Record):
@@ -366,20 +379,11 @@ class Lineage(RootModel[list[LineageRow]], _File):
     """search_teacher, search_student: the winner's line, oldest first."""
 
 
-class _AnyMetrics(Metrics):
-    """metrics.json of whichever stage."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
 def run_ids(outputs: Outputs) -> dict[str, str]:
     """Return stage -> id of the MLflow run that made its outputs, also where DVC restored them."""
-    paths = sorted(p for way in ("*", "*/*") for p in outputs.root.glob(f"{way}/metrics.json"))
-    found = {
-        "@".join(path.parent.relative_to(outputs.root).parts): _AnyMetrics.load(path).mlflow_run_id
-        for path in paths
-    }
-    # a stage that no arm asked for had no run
+    # a stage that no arm asked for left its file empty
+    paths = sorted(outputs.run("*").parent.glob("*.json"))
+    found = {path.stem: RunId.load(path).mlflow_run_id for path in paths if _has_content(path)}
     return {name: run for name, run in found.items() if run}
 
 

@@ -23,7 +23,13 @@ def cells() -> list[dict[str, Any]]:
 def test_what_is_committed_was_executed_once_from_top_to_bottom() -> None:
     assert [cell["execution_count"] for cell in cells()] == list(range(1, len(cells()) + 1))
     shown = [json.dumps(cell["outputs"]) for cell in cells()]
-    for text in ("<table>", "image/png", "The student gets", "1498 of 1498 test images", "probability"):
+    for text in (
+        "<table>",
+        "image/png",
+        "The student gets",
+        "1498 of 1498 test images",
+        "probability",
+    ):
         assert any(text.replace('"', '\\"') in one for one in shown), text
     faults = [out for c in cells() for out in c["outputs"] if out["output_type"] == "error"]
     assert [fault["traceback"] for fault in faults] == [[f"error: {faults[0]['evalue']}"]]

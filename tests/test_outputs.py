@@ -3,7 +3,7 @@ import json
 import pytest
 
 from rolekd.errors import InputError
-from rolekd.outputs import Arms, Lineage, Outputs, SearchMetrics, Version, run_ids
+from rolekd.outputs import Arms, EvaluateMetrics, Lineage, Outputs, RunId, Version, run_ids
 
 
 def test_records_survive_the_disk(tmp_path):
@@ -38,21 +38,27 @@ def test_an_arm_without_results_is_told():
         Arms(baseline="a", exported="a", images=1, confidence=0.95, arms=[]).arm("kd")
 
 
+def test_metrics_are_numbers_under_one_name_each():
+    found = EvaluateMetrics(test_accuracy={"teacher": 0.9, "kd": 0.5})
+    assert found.teacher_accuracy == 0.9
+    assert found.numbers() == {"test_accuracy.teacher": 0.9, "test_accuracy.kd": 0.5}
+
+
 def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):
     outputs = Outputs(tmp_path)
-    SearchMetrics(accuracy=0.5, mlflow_run_id="abc").save(outputs.metrics("search_teacher"))
-    outputs.metrics("train_teacher", "plain").parent.mkdir(parents=True)
-    outputs.metrics("train_teacher", "plain").write_text("{}")
-    SearchMetrics(accuracy=0.5, mlflow_run_id="d").save(outputs.metrics("distill", "kd"))
+    RunId(mlflow_run_id="abc").save(outputs.run("search_teacher"))
+    outputs.run("train_teacher", "plain").write_text("")
+    RunId().save(outputs.run("export"))  # MLflow did not answer
+    RunId(mlflow_run_id="d").save(outputs.run("distill", "kd"))
     assert run_ids(outputs) == {"distill@kd": "d", "search_teacher": "abc"}
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"mlflow_run_id": 3}', '"abc"'])
-def test_metrics_without_a_run_id_are_named(tmp_path, text):
+def test_what_is_no_run_id_is_named(tmp_path, text):
     outputs = Outputs(tmp_path)
-    outputs.metrics("evaluate").parent.mkdir()
-    outputs.metrics("evaluate").write_text(text)
-    with pytest.raises(InputError, match=r"evaluate/metrics.json: .*dvc repro"):
+    outputs.run("evaluate").parent.mkdir()
+    outputs.run("evaluate").write_text(text)
+    with pytest.raises(InputError, match=r"runs/evaluate.json: .*dvc repro"):
         run_ids(outputs)
 
 

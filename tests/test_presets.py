@@ -58,6 +58,20 @@ def test_params_yaml_is_the_preset_digits():
     assert (ROOT / "params.yaml").read_text() == presets.find("digits").text
 
 
+@pytest.mark.parametrize("name", [*sorted(NAMES), "image-folder one-student"])
+def test_an_experiment_changes_the_line_that_it_names_and_no_other(tmp_path, name):
+    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` calls
+
+    path = tmp_path / "params.yaml"
+    path.write_text(presets.find(*name.split()).text)
+    before = path.read_text().splitlines()
+    apply_overrides(path, ["seed=77"])
+    after = path.read_text().splitlines()
+    assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
+        ("seed: 0", "seed: 77")
+    ]
+
+
 def test_a_preset_is_put_to_use_and_exchanged(tmp_path):
     path = tmp_path / "params.yaml"
     presets.use(["digits"], path)

@@ -45,6 +45,7 @@ _SECTIONS = {
         "sync": Lazy("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
     },
     "Deploy": {
+        "register": Lazy("rolekd.cli.registry", "register", "Choose the version to promote."),
         "promote": Lazy(
             "rolekd.cli.registry", "promote", "Make a version champion, if gates agree."
         ),

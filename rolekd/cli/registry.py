@@ -1,4 +1,4 @@
-"""`rolekd promote` and `rolekd rollback`: which registered version is the champion."""
+"""`rolekd register`, `promote`, `rollback`: which version is the challenger, which the champion."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from rich.text import Text
 from rolekd import params
 from rolekd.console import Table, console
 from rolekd.display import say, say_json
-from rolekd.outputs import Outputs
+from rolekd.outputs import Outputs, Version
 from rolekd.track import store
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def promote(
     as_json: bool,
 ) -> None:
     """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
-    from rolekd.registry import promotion
+    from rolekd.registry import promotion, versions
 
     values = params.load(params_file)
     name, uri = _place(name, values)
@@ -64,8 +64,34 @@ def promote(
         say_json(asdict(decision))
     else:
         _show(decision, dry_run)
+    graph = Outputs().graph
+    if version is None and not versions.is_file(name, decision.version, graph, uri):
+        say(
+            f"warning: the challenger, version {decision.version}, is not {graph}; "
+            "`rolekd register` makes that the challenger",
+            err=True,
+        )
     if decision.refused:
         click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("which", metavar="[VERSION|EXPERIMENT]", default="")
+@click.option("--params", "params_file", default="params.yaml", help="Parameters.")
+@click.option("--name", help="Registered name; default: the data's student.")
+def register(which: str, params_file: str, name: str | None) -> None:
+    """Make a registered version the challenger; default: that of the work tree's outputs.
+
+    An experiment of DVC registers under its own name and leaves the challenger alone.
+    """
+    from rolekd.registry import versions
+
+    name, uri = _place(name, params.load(params_file))
+    if not which:
+        own = Version.load(Outputs().version)
+        name, which = own.name, str(own.version)
+    number = versions.choose(name, which, uri)
+    say(f"{name}: version {number} is the challenger")
 
 
 @click.command()

@@ -5,7 +5,7 @@ import click
 from rolekd import params
 from rolekd.console import console
 from rolekd.display import say, say_json
-from rolekd.outputs import Arms, EvaluateMetrics, ExportMetrics, Failures, Outputs, Version
+from rolekd.outputs import Arms, EvaluateMetrics, Failures, Outputs, Verification, Version
 
 
 @click.command()
@@ -14,7 +14,7 @@ def summary(as_json: bool) -> None:
     """Print the comparison of the arms, the registered model, and how to see more."""
     outputs = Outputs()
     arms, version = Arms.load(outputs.arms), Version.load(outputs.version)
-    exported = ExportMetrics.load(outputs.metrics("export"))
+    exported = Verification.load(outputs.verification)
     teacher = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
     failures = Failures.load(outputs.failures).lines
     if as_json:

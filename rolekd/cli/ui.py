@@ -1,13 +1,20 @@
 """`rolekd ui`: MLflow and optuna-dashboard side by side, on loopback."""
 
 import contextlib
+import http
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.parse
+import urllib.request
+import webbrowser
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,15 +26,21 @@ from rolekd.track import store
 _PORT = click.IntRange(1, 65_535)
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_END = 10.0  # before it is killed
+_SECONDS_TO_ANSWER = 20.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on loopback
+_TESTED = "tags.split = 'test'"  # a run for each arm, with its test accuracy
+_LATEST = ["attributes.start_time DESC"]
 
 
 @click.command()
 @click.option("--mlflow-port", default=5000, show_default=True, type=_PORT)
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
-def ui(mlflow_port: int, optuna_port: int) -> None:
-    """Open MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C."""
+@click.option("--open", "opens", is_flag=True, help="Open the runs in a browser.")
+def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
+    """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; name the pages to begin with."""
     root = store.project_root()
-    uri = store.resolve(params.load(root / "params.yaml").track.uri, root)
+    values = params.load(root / "params.yaml")
+    uri = store.resolve(values.track.uri, root)
     store.initialise(uri)
     studies = root / ".rolekd" / "optuna.db"
     # one server process instead of ten: nothing here runs jobs
@@ -55,9 +68,70 @@ def ui(mlflow_port: int, optuna_port: int) -> None:
         ]
         _announce(commands, studies)
         with contextlib.suppress(KeyboardInterrupt):
+            pages = None
             while all(server.poll() is None for server in servers):
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
+                if pages is None:
+                    pages = _pages(next(iter(commands)), f"rolekd-{values.data.name}")
+                    _show(pages or {}, opens)
             raise RunError("one of the servers ended; what it printed says why")
+
+
+def _show(pages: Mapping[str, str], opens: bool) -> None:
+    for title, address in pages.items():
+        say(f"{title}: {address}")
+    if opens and pages:
+        webbrowser.open(next(iter(pages.values())))
+
+
+def _pages(server: str, experiment: str) -> dict[str, str] | None:
+    """Return title -> address of MLflow's pages that show what was found; None: not ready yet."""
+    try:
+        name = urllib.parse.quote(experiment)
+        found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
+        if found is None:
+            return {"no run yet": server}
+        number = found["experiment"]["experiment_id"]
+        query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
+        tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
+    except OSError:
+        return None
+    runs = f"{server}/#/experiments/{number}/runs?orderByKey=attributes.start_time&orderByAsc=false"
+    pages = {
+        "arms of every run": f"{runs}&searchFilter={urllib.parse.quote(_TESTED)}",
+        "all runs": runs,
+    }
+    parents = [_parent(run) for run in tested.get("runs", [])]
+    arms = [r["info"]["run_id"] for r in tested.get("runs", []) if _parent(r) == parents[0]]
+    if len(arms) > 1:
+        chosen = urllib.parse.urlencode(
+            {"runs": json.dumps(arms), "experiments": json.dumps([number])}
+        )
+        pages = {"arms of the last run, side by side": f"{server}/#/compare-runs?{chosen}", **pages}
+    return pages
+
+
+def _parent(run: Mapping[str, Any]) -> str | None:
+    tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+    return tags.get("mlflow.parentRunId")
+
+
+def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Return what MLflow's server answers, None where there is no such thing.
+
+    Raises:
+        OSError: It does not answer.
+    """
+    data = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with _DIRECT.open(request, timeout=_SECONDS_TO_ANSWER) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _announce(commands: dict[str, list[str]], studies: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.tokens import CommentToken
 
 from rolekd import files, yamlfiles
 from rolekd.errors import InputError, did_you_mean
@@ -113,9 +115,6 @@ def _merged(names: Sequence[str], default: str, overlays: Sequence[str]) -> str:
     """Return the default with the overlays' values, and their comments where they have any."""
     yaml = YAML()
     yaml.width = 4096
-    yaml.representer.add_representer(
-        type(None), lambda own, _: own.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
     base = yaml.load(default)
     for name, overlay in zip(names, overlays, strict=True):
         _overlay(name, base, yaml.load(overlay))
@@ -125,7 +124,8 @@ def _merged(names: Sequence[str], default: str, overlays: Sequence[str]) -> str:
     head = "\n".join(overlay.partition("\n\n")[0] for overlay in overlays)
     how = _HOW.format(names=" ".join(names))
     body = written.getvalue().partition("\n\n")[2]
-    # the empty line behind a mapping that is replaced goes with its last key
+    # empty lines go with the last key of what is replaced, and come with that of what replaces it
+    body = re.sub(r"\n\n(?= )", "\n", body)
     body = re.sub(r"(?<=[^\n])\n(?=\w+:( *#.*)?\n)", "\n\n", body)
     return f"{head}\n{how}\n\n{body}"
 
@@ -144,8 +144,9 @@ def _overlay(place: str, base: CommentedMap, changes: CommentedMap) -> None:
             old = _comment(base, key)
             # what follows the comment's line, as an empty one, is the default's
             rest = old.value.partition("\n")[2] if old is not None else ""
-            base.yaml_add_eol_comment(comment.value.partition("\n")[0], key, _COLUMN)
-            base.ca.items[key][2].value += f"\n{rest}"
+            text = f"{comment.value.partition(chr(10))[0]}\n{rest}"
+            token = CommentToken(text, CommentMark(_COLUMN))
+            base.ca.items[key] = [None, None, token, None]
 
 
 def _comment(place: CommentedMap, key: str) -> Any:

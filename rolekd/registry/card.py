@@ -12,7 +12,7 @@ from rolekd.registry.evidence import Evidence
 from rolekd.secrets import blanked
 
 # facts that stand among the figures
-_TOLD_APART = ("data_digest", "accuracy", "bytes", "latency_ms", "machine", "failures")
+_TOLD_APART = ("data_digest", "test_accuracy", "bytes", "latency_ms", "machine", "failures", "task")
 
 # to Markdown, and to what renderers add: tables, strikethrough, formulas; lists at a line's start
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()~|$#!]|^\s*(?:[-+=]|\d+[.])")
@@ -24,6 +24,7 @@ def card(
     about: Mapping[str, object],
     name: str,
     failures: Sequence[str] = (),
+    alias: str = "champion",
 ) -> str:
     """Return the model card as Markdown.
 
@@ -33,10 +34,11 @@ def card(
         about: further facts, as in schedule hashes, bits and commit.
         name: registered name.
         failures: where its run failed, a line each.
+        alias: what leads to the version.
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
-    uri = shown(f"models:/{name}@champion")
+    uri = shown(f"models:/{name}@{alias}")
     address = shlex.quote(uri)
     return f"""# {_text(name)}
 
@@ -71,10 +73,11 @@ probabilities are those of the network; how well they are calibrated stands in t
     rolekd predict --model {address} IMAGES...
     rolekd serve --model {address}
     mlflow models serve -m {address} --env-manager local
-The first two check the file and run nothing else; MLflow runs whatever a version names. In Python:
+The first two check the file and run nothing else; MLflow runs whatever a version names. The alias
+leads to the version that has it now. In Python:
 
     model = mlflow.pyfunc.load_model({uri!r})
-    shares = model.predict({{"image": images}})["probabilities"]
+    shares = model.predict({{"image": images}})["probabilities"]  # uint8, batch first
     names = [model.metadata.metadata["classes"][best] for best in shares.argmax(1)]
 
 The code is under Apache-2.0; the data's own licence holds for what is learned from it.

@@ -5,6 +5,7 @@ The registry needs its store: unlike `runs`, everything here raises when MLflow 
 
 import importlib.metadata
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+TASK = "image-classification"  # a tag, as the hubs of models call it
 _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
 _TAG_LIMIT = 5000
+_ALIAS_LIMIT = 200
 _PARAM_LIMIT = 6000
 
 
@@ -62,6 +65,8 @@ class Description:
         params: parameters of the logged model.
         evidence: what gates judge a version by; without it, it cannot be promoted.
         card: the model card, Markdown: MLflow's description of the version, and a file beside it.
+        dataset: name and digest of what the metrics were measured on, as the run recorded it.
+        model: of the registered model, where it is new: one sentence.
     """
 
     tags: Mapping[str, object] = field(default_factory=dict)
@@ -69,6 +74,8 @@ class Description:
     params: Mapping[str, object] = field(default_factory=dict)
     evidence: Evidence | None = None
     card: str | None = None
+    dataset: tuple[str, str] | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,10 @@ def register(
     run_id: str | None,
     example: NDArray[np.uint8],
     description: Description | None = None,
+    alias: str = CHALLENGER,
     uri: str | None = None,
 ) -> Version:
-    """Log an ONNX file as a model of a run, register it as a new version: the challenger.
+    """Log an ONNX file as a model of a run, register it as a new version under an alias.
 
     Args:
         onnx_path: the exported graph, one file, uint8 [N, H, W, C] in.
@@ -112,6 +120,7 @@ def register(
         run_id: MLflow run that the model belongs to, from `Run.run_id`.
         example: uint8 [n, H, W, C] images, kept beside the model as input example.
         description: what the version says of the graph.
+        alias: what leads to it, see `alias_of`.
         uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
 
     Raises:
@@ -143,15 +152,65 @@ def register(
         with tempfile.TemporaryDirectory() as folder:
             beside = _files_beside(Path(folder), description)
             _log_graph(graph, signature, example, model.model_id, run_id, beside)
-        _log_metrics(client, run_id, model.model_id, description.metrics)
+        _log_metrics(client, run_id, model.model_id, description)
         made = mlflow.register_model(
             f"models:/{model.model_id}", name, tags={**cleaned, "model_id": model.model_id}
         )
         number = int(made.version)
         if description.card:
             client.update_model_version(name, str(number), description.card)
-        client.set_registered_model_alias(name, CHALLENGER, str(number))
+        _describe(client, name, description)
+        client.set_registered_model_alias(name, alias, str(number))
     return Version(name, number, model.model_id)
+
+
+def alias_of(experiment: str | None) -> str:
+    """Return the alias of what a DVC experiment registers; without one it is the challenger."""
+    if experiment is None:
+        return CHALLENGER
+    alias = re.sub(r"[^\w-]", "-", experiment, flags=re.ASCII)[:_ALIAS_LIMIT]
+    taken = alias.lower() in (CHALLENGER, CHAMPION, "latest") or re.fullmatch(r"[vV]\d+", alias)
+    return f"exp-{alias}" if taken else alias
+
+
+def choose(name: str, which: str, uri: str) -> int:
+    """Make a version the challenger; return its number.
+
+    Args:
+        name: registered name.
+        which: a number, or the name of a DVC experiment.
+        uri: MLflow tracking URI.
+
+    Raises:
+        InputError: there is no such version.
+        RunError: MLflow does not answer.
+    """
+    from mlflow import MlflowClient
+
+    with reachable(uri):
+        client, known = MlflowClient(uri), versions(name, uri)
+        aliases = client.get_registered_model(name).aliases if known else {}
+        number = int(which) if which.isdecimal() else int(aliases.get(alias_of(which), 0))
+        if number not in known:
+            named = ", ".join(sorted({*aliases} - {CHALLENGER, CHAMPION})) or "none"
+            raise InputError(
+                f"register: {name} has no version {which!r}; it has {len(known)} versions, of the "
+                f"experiments: {named}"
+            )
+        client.set_registered_model_alias(name, CHALLENGER, str(number))
+    return number
+
+
+def is_file(name: str, number: int, path: Path, uri: str) -> bool:
+    """Return whether a version is the file; one that is missing is no other."""
+    return not path.exists() or versions(name, uri)[number].get("sha256") == files.sha256(path)
+
+
+def _describe(client: "MlflowClient", name: str, description: Description) -> None:
+    """Say what the registered model is, where nobody has."""
+    if description.model and not client.get_registered_model(name).description:
+        client.update_registered_model(name, description.model)
+        client.set_registered_model_tag(name, "task", TASK)
 
 
 def _files_beside(folder: Path, description: Description) -> list[Path]:
@@ -251,15 +310,16 @@ def _classes(graph: "ModelProto") -> list[str]:
 
 
 def _log_metrics(
-    client: "MlflowClient", run_id: str, model_id: str, metrics: Mapping[str, float]
+    client: "MlflowClient", run_id: str, model_id: str, description: Description
 ) -> None:
-    """Record the model's numbers, linked to the model, in the run; versions show them."""
+    """Record the model's numbers, linked to model and data, in the run; versions show them."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
+    data, digest = description.dataset or (None, None)
+    about = {"model_id": model_id, "run_id": run_id, "dataset_name": data, "dataset_digest": digest}
     entries = [
-        Metric(key, float(value), now, 0, model_id=model_id, run_id=run_id)
-        for key, value in metrics.items()
+        Metric(key, float(value), now, 0, **about) for key, value in description.metrics.items()
     ]
     if entries:
         client.log_batch(run_id, entries)

@@ -35,7 +35,7 @@ def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
         paths = {"teacher": floats, "student": outputs.graph}
         found = measure.of_one_image({name: session.load(path) for name, path in paths.items()})
         size = floats.stat().st_size
-    accuracy = EvaluateMetrics.load(outputs.metrics("evaluate")).teachers[teacher]
+    accuracy = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
     verified = Verification.load(outputs.verification)
     return [
         Cost("teacher, float32", accuracy, size, found["teacher"].median),

@@ -1,6 +1,7 @@
 """The comparison of the arms as people read it in a terminal."""
 
 import io
+from typing import Any
 
 from rolekd.console import Table, console
 from rolekd.report.tables import Arm, Evaluation
@@ -15,13 +16,14 @@ def arms_table(evaluation: Evaluation, width: int = _WIDE) -> Table:
     """
     seeds = max(len(arm.accuracies) for arm in evaluation.arms)
     wide = width >= _WIDE
+    narrow: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
     table = Table(
         title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
         caption=f"Difference to {evaluation.baseline} in percentage points, over paired seeds: "
         "95 % interval over seeds and test images; p is exact, adjusted by Holm",
         title_justify="left",
         caption_justify="left",
-        **({} if wide else {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}),
+        **({} if wide else narrow),
     )
     table.add_column("arm")
     if wide:

@@ -26,6 +26,7 @@ from rolekd.params import Params
 from rolekd.stages import checks, storage
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common, Students, of_arm, state_file, take
+from rolekd.track.observers import TrainingRun
 from rolekd.track.runs import Run
 from rolekd.train import devices, roles, state
 from rolekd.train.fit import Monitor, Reporter, fit
@@ -136,7 +137,10 @@ class _Record:
                 run = self._stage.run.child(name, {"arm": self._arm, "seed": seed})
                 run.log_params({"copied_from_teacher": about["copied_from_teacher"]})
                 self._runs[seed] = run
-                self._reporters[seed] = [run, *(m.begin(name, epochs) for m in self._monitors)]
+                self._reporters[seed] = [
+                    TrainingRun(run),
+                    *(m.begin(name, epochs) for m in self._monitors),
+                ]
             case Epoch(seed, number, metrics):
                 for reporter in self._reporters[seed]:
                     reporter.epoch(metrics, number)

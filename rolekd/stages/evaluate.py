@@ -1,7 +1,10 @@
 """Stage evaluate: every network once on the test images; nothing is selected by what it says."""
 
+import csv
+import io
 import logging
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +19,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
-from rolekd.outputs import ArmMetrics, EvaluateMetrics, Failures, Outputs
+from rolekd.outputs import TEACHER, EvaluateMetrics, Failures, Outputs
 from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.failures import Run, failures
@@ -54,10 +57,10 @@ def evaluate(stage: Stage) -> None:
     evaluation = summarise(logits, labels, dataset.classes, compare)
     epochs = _epochs(outputs, compare)
     run = Run(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
-    found = Failures(lines=failures(run))
-    for line in found.lines:
+    failed = Failures(lines=failures(run))
+    for line in failed.lines:
         _log.warning("%s", line)
-    found.save(outputs.failures)
+    failed.save(outputs.failures)
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels, weights)
@@ -65,10 +68,11 @@ def evaluate(stage: Stage) -> None:
     table = [{"arm": name, **row} for name, rows in epochs.items() for row in rows]
     files.write_csv(outputs.epochs("evaluate"), table)
     # a run for each arm: MLflow's comparison shows them side by side, by name
-    for arm, metrics in evaluation.metrics().items():
+    for arm, found in evaluation.metrics().items():
         with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
             child.log_params({"arm": arm})
-            child.log_metrics(metrics)
+            error = found["calibration_error"]
+            child.log_metrics({"test_accuracy": found["accuracy"], "calibration_error": error})
     for name in (
         "arms.json",
         outputs.failures.name,
@@ -77,13 +81,35 @@ def evaluate(stage: Stage) -> None:
         "calibration.csv",
     ):
         stage.run.log_artifact(stage.folder / name)
-    stage.finish(
-        EvaluateMetrics(
-            teacher_accuracy=teachers[compare.arms[compare.export].teacher],
-            teachers=teachers,
-            arms={arm: ArmMetrics(**found) for arm, found in evaluation.metrics().items()},
-        )
+    stage.run.log_text("predictions.csv", _predictions(dataset, taught, logits))
+    taught_by = compare.arms[compare.export].teacher
+    metrics = EvaluateMetrics(
+        test_accuracy={
+            **{TEACHER if n == taught_by else f"{n} teacher": a for n, a in teachers.items()},
+            **{arm: found["accuracy"] for arm, found in evaluation.metrics().items()},
+        }
     )
+    stage.tell_group(metrics)
+    stage.finish(metrics)
+
+
+def _predictions(
+    dataset: Dataset,
+    taught: Mapping[TeacherName, NDArray[np.float32]],
+    logits: Mapping[str, NDArray[np.float32]],
+) -> str:
+    """Return a table of what each teacher and each arm's first student say of each test image."""
+    named = {teacher_name(name): one for name, one in taught.items()}
+    named |= {arm: students[0] for arm, students in logits.items()}
+    classes = np.asarray(dataset.classes)
+    answers = {name: classes[one.argmax(-1)] for name, one in named.items()}
+    columns = {"class": classes[dataset.split("test")[1]], **answers}
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(["image", *columns])
+    rows = zip(*columns.values(), strict=True)
+    table.writerows([number, *row] for number, row in enumerate(rows))
+    return written.getvalue()
 
 
 def exported(compare: CompareParams, outputs: Outputs) -> str:

@@ -1,26 +1,30 @@
 """Stage register: the exported student as a new version in the MLflow registry."""
 
+from collections.abc import Mapping
+
 from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.display import say
 from rolekd.export import measure, session
-from rolekd.outputs import Arms, ExportMetrics, Failures, RegisterMetrics, Version
+from rolekd.outputs import Arms, Failures, Verification, Version, run_ids
 from rolekd.registry import evidence, versions
 from rolekd.registry.card import card
 from rolekd.stages.export import SEED
 from rolekd.stages.stage import Stage
-from rolekd.track import provenance
+from rolekd.track import provenance, runs
 
 _EXAMPLES = 4
+_TELLING = ("student.", "distill.", "teacher.model.")
 
 
 def register(stage: Stage) -> None:
-    """Register the student under the alias challenger."""
+    """Register the student: as the challenger, or under the name of the DVC experiment."""
     params, outputs = stage.params, stage.outputs
     dataset = datasets.load(outputs.data)
     found = evidence.collect(outputs, Arms.load(outputs.arms).exported, SEED)
     failed = Failures.load(outputs.failures).lines
-    exported = ExportMetrics.load(outputs.metrics("export"))
+    stage.log_split(dataset, "test")
+    exported = Verification.load(outputs.verification)
     name = versions.model_name(dataset.name)
     latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
     student, code = params.student, provenance.collect()
@@ -32,16 +36,18 @@ def register(stage: Stage) -> None:
         },
         "weight_bits": student.bits,
         "activation_bits": student.activation_bits or student.bits,
-        "accuracy": exported.accuracy,
+        "test_accuracy": exported.accuracy,
         "bytes": exported.bytes,
         "latency_ms": round(latency, 4),
         "machine": provenance.processor(),
         **({"failures": " ".join(failed)} if failed else {}),
-        "export_run_id": exported.mlflow_run_id,
+        "export_run_id": run_ids(outputs).get("export", ""),
         "git_commit": code.commit,
         "git_dirty": code.changes,
         **code.dvc,
+        "task": versions.TASK,
     }
+    alias = versions.alias_of(code.dvc.get("dvc.experiment"))
     version = versions.register(
         outputs.graph,
         name=name,
@@ -50,17 +56,31 @@ def register(stage: Stage) -> None:
         description=versions.Description(
             tags=about,
             metrics={
-                "accuracy": exported.accuracy,
-                "teacher_accuracy": found.teacher_accuracy,
+                "test_accuracy": exported.accuracy,
+                "test_accuracy.teacher": found.teacher_accuracy,
                 "bytes": exported.bytes,
             },
+            params={"arm": found.arm, "seed": SEED, **_settings(stage.run.params)},
             evidence=found,
-            card=card(found, dataset, about, name, failed),
+            card=card(found, dataset, about, name, failed, alias),
+            dataset=(dataset.name, dataset.digest[: runs.DIGEST_LENGTH]),
+            model=f"Low-bit classifier of {dataset.name}, distilled from a full-precision teacher; "
+            "takes uint8 images, batch first. Each version has a model card.",
         ),
+        alias=alias,
         uri=params.track.uri,
     )
     Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
-    stage.finish(RegisterMetrics(version=version.number))
-    say(f"registered {version.name} version {version.number} as challenger")
+    if stage.run.group is not None:
+        stage.run.group.set_tags({"model": version.uri})
+    stage.finish()
+    say(f"registered {version.name} version {version.number} as {alias}")
+    if alias != versions.CHALLENGER:
+        say(f"rolekd register {alias} makes it the challenger")
     for line in failed:
         say(f"warning: {line}", err=True)
+
+
+def _settings(params: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that say what the student is and how it was trained."""
+    return {key: value for key, value in params.items() if key.startswith(_TELLING)}

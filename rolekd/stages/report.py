@@ -1,8 +1,11 @@
 """Stage report: tables and figures of the run as one HTML page."""
 
+import html
+import re
+
 from rolekd import files
 from rolekd.display import say
-from rolekd.outputs import Arms, Metrics
+from rolekd.outputs import Arms
 from rolekd.params import Params
 from rolekd.registry.versions import model_name
 from rolekd.report.gather import gather
@@ -14,6 +17,9 @@ from rolekd.track import provenance, store
 
 _UI = "http://127.0.0.1:5000"  # `make ui`
 
+_LONGEST_NAME = 60
+_PICTURE = re.compile(r'<svg\b[^>]*\baria-label="([^"]*)".*?</svg>', re.DOTALL)
+
 
 def report(stage: Stage) -> None:
     """Write the page that opens without a network."""
@@ -23,9 +29,12 @@ def report(stage: Stage) -> None:
     content = gather(
         outputs, stage.params, provenance.collect().describe(), measured, links(stage.params)
     )
-    files.write_text(outputs.report, build(content))
+    page = build(content)
+    files.write_text(outputs.report, page)
     stage.run.log_artifact(outputs.report)
-    stage.finish(Metrics())
+    for name, picture in pictures(page).items():
+        stage.run.log_text(f"pictures/{name}.svg", picture)
+    stage.finish()
     say(f"{outputs.report}: open it in a browser")
 
 
@@ -39,3 +48,12 @@ def links(params: Params) -> dict[str, str]:
         f"Runs in MLflow{after}": f"{pages}/#/experiments",
         f"model {name}{after}": f"{pages}/#/models/{name}",
     }
+
+
+def pictures(page: str) -> dict[str, str]:
+    """Return name -> SVG of the page's figures, for who looks at the run and not at the page."""
+    found = {}
+    for picture in _PICTURE.finditer(page):
+        words = re.findall(r"[a-z0-9]+", html.unescape(picture[1]).lower())
+        found["-".join(words)[:_LONGEST_NAME] or "figure"] = picture[0]
+    return found

@@ -41,7 +41,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
         spec,
         inputs,
         stage.state,
-        [*observers, SearchRuns(stage.run)],
+        [*observers, SearchRuns(stage.run, role)],
         seats=seats(params.machine, spec.threads, spec.slots),
         storage=storage.of_project(spec.name),
     )
@@ -72,11 +72,11 @@ def _given(stage: Stage, role: Role) -> dict[str, Any]:
 
 def _metrics(found: Found) -> SearchMetrics:
     if found.verdict is None:
-        return SearchMetrics(accuracy=found.line[-1].accuracy)
+        return SearchMetrics(val_accuracy=found.line[-1].accuracy)
     winner, best = found.verdict.winner, found.verdict.best
     return SearchMetrics(
         winner=winner.name,
-        accuracy=mean(winner.accuracies.values()),
+        val_accuracy=mean(winner.accuracies.values()),
         best=best.name,
         measure=best.measure,
         gain=best.gain,

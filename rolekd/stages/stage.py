@@ -12,9 +12,13 @@ from rolekd import files, params, processes, yamlfiles
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.errors import InputError
-from rolekd.outputs import Metrics, Outputs, Wanted
+from rolekd.outputs import Metrics, Outputs, RunId, Wanted
 from rolekd.stages.handover import Handover
 from rolekd.track import provenance, runs, store
+
+# decide no result: no stage depends on them
+_UNTRACKED = ("machine", "promote", "track")
+_RUNS = f"{Outputs().run('').parent}/"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Stage:
     state: Path
     leads: bool
 
+    @property
+    def _run_file(self) -> Path:
+        return self.outputs.run(*self.folder.relative_to(self.outputs.root).parts)
+
     def log_split(self, dataset: Dataset, split: str) -> None:
         """Record in the run which images of which data the stage works on."""
         profile = {"images": len(dataset.splits[split]), "classes": len(dataset.classes)}
@@ -51,16 +59,22 @@ class Stage:
             dataset.name, dataset.digest, context=context, source=source, profile=profile
         )
 
-    def finish(self, metrics: Metrics, *, ends_of_curves: bool = False) -> None:
-        """Write metrics.json, with the id of the run that made it, and drop the state.
+    def tell_group(self, metrics: Metrics) -> None:
+        """Show the numbers, and what decided them, in the run of the whole pipeline."""
+        if self.run.group is not None:
+            self.run.group.log_params(self.run.params)
+            self.run.group.log_metrics(metrics.numbers())
+
+    def finish(self, metrics: Metrics | None = None, *, ends_of_curves: bool = False) -> None:
+        """Write metrics.json, if there are any, and which run made the outputs; drop the state.
 
         With `ends_of_curves` the run has these numbers already, as the last points of its curves.
         """
-        if not ends_of_curves:
-            values = metrics.model_dump().items()
-            self.run.log_metrics({k: float(v) for k, v in values if isinstance(v, int | float)})
-        found = metrics.model_copy(update={"mlflow_run_id": self.run.run_id()})
-        found.save(self.folder / "metrics.json")
+        if metrics is not None:
+            if not ends_of_curves:
+                self.run.log_metrics(metrics.numbers())
+            metrics.save(self.folder / "metrics.json")
+        RunId(mlflow_run_id=self.run.run_id() or "").save(self._run_file)
         shutil.rmtree(self.state, ignore_errors=True)
 
 
@@ -111,14 +125,30 @@ def open_stage(
             name,
             experiment=f"rolekd-{values.data.name}",
             variant=variant,
-            params=used,
+            params=_decided(name, values) | used,
+            group=_group(values),
             tags={**provenance.input_tags(inputs), "fingerprint": fingerprint, **(tags or {})},
             track=values.track,
             send=not forks,
         ) as run,
     ):
-        files.clear_unfinished(folder)  # of a killed process; the lock makes this the only one
+        for path in (folder, outputs.run(name, variant)):
+            files.clear_unfinished(path)  # of a killed process; the lock makes this the only one
         yield Stage(values, run, outputs, folder, state, leads=True)
+
+
+def _group(values: params.Params) -> runs.Group | None:
+    """Return the run of the whole pipeline, one for each experiment or commit and its parameters.
+
+    A stage that is started by hand, without DVC, has none.
+    """
+    found = provenance.collect()
+    if not found.dvc:
+        return None
+    experiment = found.dvc.get("dvc.experiment")
+    decides = values.model_dump(mode="json", exclude={*_UNTRACKED})
+    key = files.digest({"params": decides, "commit": found.commit, "experiment": experiment})
+    return runs.Group(key[:32], experiment or "dvc repro")
 
 
 def is_wanted(name: str, variant: str | None = None) -> bool:
@@ -130,8 +160,6 @@ def is_wanted(name: str, variant: str | None = None) -> bool:
     stage = _interpolated(name, variant, params.load())
     for path in stage["outs"]:
         files.write_text(path, "")
-    for path in stage["metrics"]:
-        files.write_json(path, {})
     return False
 
 
@@ -143,6 +171,31 @@ def _definition(
     used = {key: _lookup(key, known) for key in stage.get("params", [])}
     written = [*stage.get("outs", []), *stage.get("metrics", [])]
     return used, [Path(text) for text in stage.get("deps", [])], [Path(text) for text in written]
+
+
+def _decided(name: str, values: params.Params) -> dict[str, Any]:
+    """Return the parameters of all stages that a stage stands on, as far as its section is named.
+
+    Accuracies are then searched by what made the students, which evaluate itself does not read.
+    """
+    stages = yamlfiles.load("dvc.yaml", "run in the project's folder")["stages"]
+    bodies = {key: stage.get("do", stage) for key, stage in stages.items()}
+    makers = {
+        Path(path).parts[1]: key
+        for key, body in bodies.items()
+        for path in body["outs"]
+        if not path.startswith(_RUNS)
+    }
+    found, waiting = set(), [name]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            paths = [Path(path) for path in bodies[key].get("deps", [])]
+            folders = {path.parts[1] for path in paths if path.parts[0] == Outputs().root.name}
+            waiting += [makers[folder] for folder in folders if folder in makers]
+    sections = {param.split(".")[0] for key in found for param in bodies[key].get("params", [])}
+    return values.model_dump(mode="json", include=sections - {"compare"})
 
 
 def _interpolated(name: str, variant: str | None, values: params.Params) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rolekd.outputs import TrainingMetrics
 from rolekd.params import Params, TeacherName
 from rolekd.stages import checks
 from rolekd.stages.stage import Stage
+from rolekd.track.observers import TrainingRun
 from rolekd.train import devices, roles, state
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.evaluate import accuracy, predict
@@ -64,7 +65,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     training, about = begin(stage.params, dataset, augmentation, device)
     if stage.leads and (told := roles.told_of_weights(stage.params.teacher, dataset, "teacher")):
         say(told)
-    reporters: list[Reporter] = [stage.run]
+    reporters: list[Reporter] = [TrainingRun(stage.run)]
     if stage.leads:
         epochs = training.params.epochs
         reporters += [each.begin(f"teacher {teacher}", epochs) for each in monitors]
@@ -73,6 +74,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
         return
     stage.log_split(dataset, "train")
     state.save_weights(outputs.teacher(teacher), training.network, about)
+    stage.run.log_artifact(outputs.teacher(teacher))
     files.write_csv(outputs.epochs("train_teacher", teacher), history)
     last = history[-1]
     metrics = TrainingMetrics(train_loss=last["loss"], train_accuracy=last["accuracy"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_PREFIX = 6
 # tags that differ between any two runs and explain nothing
-_UNTOLD = ("mlflow.", "rolekd.key", "fingerprint", "machine.")
+_UNTOLD = ("mlflow.", "rolekd.key", "fingerprint")
 _TOLD = ("mlflow.source.git.commit",)
 
 
@@ -82,10 +82,13 @@ def _runs(client: "MlflowClient", experiment: str) -> list["MlflowRun"]:
 
 
 def _find(runs: Sequence["MlflowRun"], reference: str, experiment: str) -> "MlflowRun":
+    """Return the latest run that a reference names; of an experiment's, one that is no child."""
     for run in runs:
-        names = (run.info.run_name, run.data.tags.get("dvc.experiment"))
         begins = len(reference) >= _SHORTEST_PREFIX and run.info.run_id.startswith(reference)
-        if begins or reference in names:
+        if begins or reference == run.info.run_name:
+            return run
+    for run in sorted(runs, key=lambda run: "mlflow.parentRunId" in run.data.tags):
+        if reference == run.data.tags.get("dvc.experiment"):
             return run
     raise InputError(
         f"compare: no run of {experiment} has the id, name or DVC experiment {reference!r}; "

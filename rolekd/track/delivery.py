@@ -127,14 +127,19 @@ class Delivery:
                 _send_artifact(client, run_id, self.folder / event["path"], event["target"])
             case "end":
                 self._flush(event["run"])
-                client.set_terminated(run_id, event["status"], event["time"])
+                # of a run that others share, the latest end is the one that counts
+                if not (event.get("shared") and _ended(client, run_id) > event["time"]):
+                    client.set_terminated(run_id, event["status"], event["time"])
 
     def _start(self, event: Event) -> None:
         if event["run"] in self.progress.runs:
             return
         client = self._connect()
         experiment = _experiment(client, event["experiment"], self.uri)
-        run = self._known(experiment, event["run"]) if self._resumed else None
+        look = self._resumed or event.get("shared", False)
+        run = self._known(experiment, event["run"]) if look else None
+        if run is not None and event.get("shared") and 0 < (run.info.end_time or 0) < event["time"]:
+            client.update_run(run.info.run_id, "RUNNING")  # it goes on
         if run is None:
             tags = {**event["tags"], _KEY_TAG: event["run"]}
             if event["parent"] is not None:
@@ -198,6 +203,11 @@ class Delivery:
         )
         with (self.folder / "refused.jsonl").open("a") as file:
             file.writelines(json.dumps(event) + "\n" for event in events)
+
+
+def _ended(client: "MlflowClient", run_id: str) -> int:
+    """Return when a run ended, in milliseconds; 0: it goes on."""
+    return client.get_run(run_id).info.end_time or 0
 
 
 # the user interface opens such an experiment at its runs, and not at traces of language models

@@ -27,6 +27,7 @@ class _Start(_Record):
     experiment: str
     parent: str | None
     tags: dict[str, str]
+    shared: NotRequired[bool]  # other spools speak of it, too: it may be there
     store: NotRequired[str]  # the address it was meant for, without user and password
 
 
@@ -64,6 +65,7 @@ class _Artifact(_Record):
 class _End(_Record):
     event: Literal["end"]
     status: Literal["FINISHED", "FAILED", "KILLED"]
+    shared: NotRequired[bool]
 
 
 _Any = Annotated[

@@ -1,12 +1,27 @@
-"""What a search tells its MLflow run: a child run for each member and candidate."""
+"""What trainings and searches tell their MLflow runs, in names that mean the same everywhere."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rolekd.params import SearchParams
+from rolekd.params import Role, SearchParams
 from rolekd.search.history import Found
 from rolekd.search.population import Result
 from rolekd.track.runs import Run
+
+# what a training measures -> its name, as val_ and test_ name what is measured on other images
+_NAMES = {name: f"train_{name}" for name in ("accuracy", "cross_entropy", "loss")}
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Reporter of a training (`rolekd.train.fit.Reporter`) to its run."""
+
+    run: Run
+
+    def epoch(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record an epoch; the images are those to train on, augmented, as it sees them."""
+        self.run.epoch({_NAMES.get(name, name): value for name, value in metrics.items()}, step)
 
 
 class SearchRuns:
@@ -16,8 +31,9 @@ class SearchRuns:
     before that: open the run with `runs.start(..., send=False)`.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, role: Role) -> None:
         self._run = run
+        self._role = role
         self._members: list[Run] = []
         self._candidates: dict[str, Run] = {}
 
@@ -25,7 +41,7 @@ class SearchRuns:
         """Open a child run for every member."""
         self._run.send()
         self._members = [
-            self._run.child(f"member {member}", {"member": member})
+            self._run.child(f"{self._role} member {member}", {"member": member})
             for member in range(settings.lanes)
         ]
 
@@ -34,11 +50,12 @@ class SearchRuns:
         task = result.task
         metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}
         if result.accuracy is not None:
-            metrics["accuracy"] = result.accuracy
+            metrics["val_accuracy"] = result.accuracy
         if task.candidate is not None:
             name = task.candidate.name
             if name not in self._candidates:
-                self._candidates[name] = self._run.child(f"candidate {name}", {"candidate": name})
+                title = f"{self._role} candidate {name}"
+                self._candidates[name] = self._run.child(title, {"candidate": name})
             self._candidates[name].epoch({**metrics, **result.extras}, task.seed)
             return
         if task.parent is not None:
@@ -53,8 +70,8 @@ class SearchRuns:
         accuracies = [result.accuracy for result in results if result.accuracy is not None]
         metrics = {"diverged_members": float(len(results) - len(accuracies))}
         if accuracies:
-            metrics["best_accuracy"] = max(accuracies)
-            metrics["median_accuracy"] = statistics.median(accuracies)
+            metrics["best_val_accuracy"] = max(accuracies)
+            metrics["median_val_accuracy"] = statistics.median(accuracies)
         task = results[0].task
         self._run.epoch(metrics, task.start_epoch + task.epochs)
 

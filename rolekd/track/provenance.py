@@ -15,6 +15,9 @@ from rolekd import files, processes
 
 _PACKAGES = ("rolekd", "torch", "numpy", "optuna", "mlflow", "dvc", "onnx", "onnxruntime")
 
+# a run has the parameters; hashes of inputs and data say what DVC's files do
+_RECORDED = (":!params.yaml", ":!dvc.lock", ":!*.dvc")
+
 # environment variable that DVC sets for a stage's process -> tag of the run
 _DVC_TAGS = {
     "DVC_STAGE": "dvc.stage",
@@ -29,8 +32,8 @@ class Provenance:
 
     Attributes:
         commit: git commit of the work tree; empty outside git.
-        dirty: whether the work tree differs from it (`dvc.lock` aside, which DVC writes while
-            the pipeline runs; DVC's experiments do not commit either); None: git cannot tell.
+        dirty: whether the work tree differs from it, but for files whose contents are recorded
+            elsewhere: parameters, and what DVC knows; None: git cannot tell.
         lock: SHA-256 of requirements.lock; empty where there is none.
         dvc: the tags of DVC's stage, experiment and baseline revision, as far as they are set.
         versions: Python's and the main packages' versions.
@@ -67,7 +70,10 @@ class Provenance:
         return "unknown" if self.dirty is None else str(self.dirty).lower()
 
     def tags(self) -> dict[str, str]:
-        """Return the tags of an MLflow run; the `mlflow.` ones are shown by its user interface."""
+        """Return the tags of an MLflow run, of what its runs are searched by.
+
+        Versions and machine are in its artifact provenance.json.
+        """
         tags = {
             "mlflow.user": self.user,
             "mlflow.source.name": _script(),
@@ -75,8 +81,6 @@ class Provenance:
             "git.dirty": self.changes,
             "input.requirements.lock": self.lock,
             **self.dvc,
-            **{f"version.{name}": version for name, version in self.versions.items()},
-            **{f"machine.{name}": value for name, value in self.machine.items()},
         }
         if self.commit:
             tags["mlflow.source.git.commit"] = self.commit
@@ -87,7 +91,7 @@ def collect(folder: Path | None = None) -> Provenance:
     """Look around in `folder` (default: the current one), some 30 ms with git."""
     folder = folder or Path.cwd()
     lock = folder / "requirements.lock"
-    changes = _git(folder, "status", "--porcelain", "--", ".", ":!dvc.lock")
+    changes = _git(folder, "status", "--porcelain", "--", ".", *_RECORDED)
     return Provenance(
         commit=_git(folder, "rev-parse", "HEAD") or "",
         dirty=None if changes is None else bool(changes),

@@ -11,10 +11,13 @@ Nothing here waits for MLflow but `run_id` and `close`, and nothing here raises 
 """
 
 import itertools
+import json
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,9 +29,13 @@ from rolekd.track.machine import SystemMetrics
 from rolekd.track.sender import Sender
 from rolekd.track.spool import Spool
 
+DIGEST_LENGTH = 36  # of a data set
 _PARAM_LIMIT = 6000  # characters, mlflow.utils.validation
 _TAG_LIMIT = 5000
 _SECONDS_TO_CLOSE = 60.0
+# what children do not carry: hashes of the stage's inputs, the data, other arms
+_OWN_TAGS = ("input.", "fingerprint")
+_OWN_PARAMS = ("data.", "compare.arms.")
 
 
 class Run:
@@ -43,6 +50,11 @@ class Run:
         self._open: list[Run] = []
         self._closed = False
         self._system: SystemMetrics | None = None
+        # what its children carry too, so that a filter finds those that hold results
+        self._tags: dict[str, str] = {}
+        self._params: dict[str, str] = {}
+        self.group: Run | None = None
+        """The run that this one is grouped under; see `Group`."""
         if parent:
             parent._open.append(self)
 
@@ -54,14 +66,23 @@ class Run:
                 self._system.start()
 
     def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":
-        """Open a nested run, shown below this one."""
+        """Open a nested run, shown below this one, with this one's parameters and tags."""
         child = Run(self._spool, self._sender, f"{self.key}.{next(self._numbers)}", self)
-        child._begin(name, self._experiment, self.key, tags or {})
+        child._begin(name, self._experiment, self.key, {**self._tags, **(tags or {})})
+        if self._params:
+            child.log_params(self._params)
         return child
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The recorded parameters that children carry, too."""
+        return dict(self._params)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters; nested mappings become dotted keys. Secrets are blanked."""
-        self._record("params", params=store.clean(_flatten(params), _PARAM_LIMIT))
+        cleaned = store.clean(_flatten(params), _PARAM_LIMIT)
+        self._params |= {k: v for k, v in cleaned.items() if not k.startswith(_OWN_PARAMS)}
+        self._record("params", params=cleaned)
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
         """Record the numbers of one epoch (or generation), all in one batch."""
@@ -82,7 +103,7 @@ class Run:
 
         Args:
             name: the dataset's name.
-            digest: its content hash; MLflow keeps the first 36 characters.
+            digest: its content hash; MLflow keeps the first `DIGEST_LENGTH` characters.
             context: the split, as in "train".
             source: where it came from; a URL is recorded without its user part.
             profile: counts, as in `{"images": 300}`.
@@ -90,7 +111,7 @@ class Run:
         self._record(
             "dataset",
             name=name,
-            digest=digest[:36],
+            digest=digest[:DIGEST_LENGTH],
             context=context,
             source=redact(source),
             profile=dict(profile),
@@ -101,6 +122,14 @@ class Run:
         kept = self._spool.keep(Path(path))
         if kept is not None:
             self._record("artifact", path=kept, target=target)
+
+    def log_text(self, name: str, text: str) -> None:
+        """Record a text as the artifact `name`; the user interface shows .json, .csv and .svg."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            path.write_text(text, encoding="utf-8")
+            parent = Path(name).parent.as_posix()
+            self.log_artifact(path, "" if parent == "." else parent)
 
     def run_id(self, timeout: float = _SECONDS_TO_CLOSE) -> str | None:
         """Return MLflow's id of this run, None where the store does not answer in time."""
@@ -123,6 +152,9 @@ class Run:
         if self._parent:
             self._parent._open.remove(self)
         else:
+            if self.group:
+                self.group._record("end", status=status, shared=True)
+                self.group._closed = True
             self.send()
             delivered = self._sender.finish(_SECONDS_TO_CLOSE)
             self._spool.close(remove=delivered and not self._sender.delivery.refused())
@@ -146,16 +178,25 @@ class Run:
             self.close("KILLED")
 
     def _begin(
-        self, name: str, experiment: str, parent: str | None, tags: Mapping[str, object]
+        self,
+        name: str,
+        experiment: str,
+        parent: str | None,
+        tags: Mapping[str, object],
+        *,
+        shared: bool = False,
     ) -> None:
         self._experiment = experiment
+        cleaned = store.clean(tags, _TAG_LIMIT)
+        self._tags = {k: v for k, v in cleaned.items() if not k.startswith(_OWN_TAGS)}
         self._record(
             "start",
             name=name,
             experiment=experiment,
             parent=parent,
-            tags=store.clean(tags, _TAG_LIMIT),
+            tags=cleaned,
             store=store.known_as(self._sender.delivery.uri),
+            **({"shared": True} if shared else {}),
         )
 
     def _record(self, event: str, **content: object) -> None:
@@ -166,8 +207,23 @@ class Run:
         self._sender.wake()
 
 
+@dataclass(frozen=True)
+class Group:
+    """A run that several stages, each a process of its own, share as their parent.
+
+    Attributes:
+        key: what all of them, and no others, know: so it is found again, or made.
+        name: of the run.
+    """
+
+    key: str
+    name: str
+
+
 class SilentRun(Run):
     """A run that records nothing: that of every process of a team but the first."""
+
+    group = None
 
     def __init__(self) -> None:  # nothing of a run's is made
         pass
@@ -178,6 +234,9 @@ class SilentRun(Run):
     def child(self, name: str, tags: Mapping[str, object] | None = None) -> "Run":  # noqa: ARG002
         """Return itself."""
         return self
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Do nothing."""
 
     def log_artifact(self, path: Path | str, target: str = "") -> None:
         """Do nothing."""
@@ -203,6 +262,7 @@ def start(
     tags: Mapping[str, object] | None = None,
     track: TrackParams | None = None,
     send: bool = True,
+    group: Group | None = None,
 ) -> Run:
     """Open the run of a stage.
 
@@ -214,6 +274,7 @@ def start(
         tags: what to filter by, as in arm, bits, role, seeds, and `provenance.input_tags`.
         track: where it is recorded, and whether what the machine does meanwhile is too; without
             a URI: the environment's, else `mlflow.db` of the project.
+        group: the run above this one; `mlflow run` has made its own.
         send: False leaves it to `Run.send` to start the sender, for a process that still forks.
 
     Raises:
@@ -224,12 +285,19 @@ def start(
     key = uuid.uuid4().hex
     spool = Spool(store.spool_folder(root) / key)
     run = Run(spool, Sender(spool, uri), key)
+    origin = provenance.collect()
+    parent = os.environ.get("MLFLOW_RUN_ID")  # `mlflow run` made that one: ours becomes its child
+    if parent is None and group is not None:
+        run.group, parent = Run(spool, run._sender, group.key), group.key
+        shown = {"stage": "pipeline", **origin.tags()}
+        run.group._begin(group.name, experiment, None, shown, shared=True)
     run._begin(
         stage if variant is None else f"{stage}@{variant}",
         experiment,
-        os.environ.get("MLFLOW_RUN_ID"),  # `mlflow run` made that one: ours becomes its child
-        {"stage": stage, **provenance.collect().tags(), **(tags or {})},
+        parent,
+        {"stage": stage, **origin.tags(), **(tags or {})},
     )
+    run.log_text("provenance.json", json.dumps(origin.to_json(), indent=2))
     if params:
         run.log_params(params)
     if track.system_metrics:

@@ -279,7 +279,7 @@ def end_abandoned(folder: Path) -> None:
     """
     found, _ = examine(folder)
     end = read(folder, 0)[1]
-    started = [event["run"] for event in found if event["event"] == "start"]
+    started = {event["run"]: event for event in found if event["event"] == "start"}
     ended = {event["run"] for event in found if event["event"] == "end"}
     last = max((event["time"] for event in found), default=0)
     with (folder / _EVENTS).open("r+b") as file:
@@ -288,6 +288,8 @@ def end_abandoned(folder: Path) -> None:
         for key in reversed(started):
             if key not in ended:
                 record = {"event": "end", "run": key, "time": last, "status": "KILLED"}
+                if started[key].get("shared"):
+                    record["shared"] = True
                 file.write(json.dumps(record).encode() + b"\n")
 
 

@@ -103,7 +103,7 @@ def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
     """Send the spool, which this process has adopted."""
     spool.end_abandoned(folder)
     delivery = Delivery(folder, uri, resumed=True)
-    name, records = _name(folder), 0
+    first, records = _first(folder), 0
     while sent := delivery.drain(_RECORDS_AT_ONCE):
         records += sent
         if _is_over(deadline):
@@ -112,8 +112,8 @@ def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
     if not refused and not left:
         spool.discard(folder)
     return Outcome(
-        run=name,
-        run_id=next(iter(delivery.progress.runs.values()), None),
+        run=str(first.get("name", folder.name)),
+        run_id=delivery.progress.runs.get(str(first.get("run"))),
         records=records,
         refused=refused,
         running=False,
@@ -135,12 +135,12 @@ def _name(folder: Path) -> str:
 
 
 def _first(folder: Path) -> Event:
-    """Return the first record, empty where there is none to be read."""
+    """Return the record that starts the spool's own run, empty where there is none to be read."""
     try:
-        first, _ = spool.read(folder, 0, limit=1)
+        first, _ = spool.read(folder, 0, limit=2)
     except (OSError, RunError, spool.DamagedSpoolError):
         return {}
-    return first[0] if first else {}
+    return next((event for event in first if not event.get("shared")), {})
 
 
 def _answers(uri: str) -> bool:

@@ -277,7 +277,7 @@ def _lasting(path: Path) -> bytes:
         content = re.sub(_COSTS, b"", content, count=1, flags=re.DOTALL)
         content = re.sub(_LATENCY, rb"\1", content, flags=re.DOTALL)
         return re.sub(rb"\b[0-9a-f]{32}([0-9a-f]{8})?\b", b"", content)  # ids of runs, the commit
-    if path.name == "metrics.json":
+    if path.parent.name == "runs":
         content = re.sub(rb'"mlflow_run_id": "\w{32}"', b"", content)
     if path.parent.name == "register":  # a killed registration may have used up a number
         content = re.sub(rb'("version": |student/)\d+', rb"\1", content)

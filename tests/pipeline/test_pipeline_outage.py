@@ -45,7 +45,7 @@ def test_a_training_goes_on_without_mlflow_and_no_number_is_lost(
         experiment = client.get_experiment_by_name("rolekd-digits")
         where = "attributes.run_name = 'train_teacher'"
         found = client.search_runs([experiment.experiment_id], where)
-        return client.get_metric_history(found[0].info.run_id, "loss") if found else []
+        return client.get_metric_history(found[0].info.run_id, "train_loss") if found else []
 
     command = ["python", "-m", "pipelines.train_teacher"]
     training = subprocess.Popen(

@@ -1,5 +1,6 @@
 import functools
 import json
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from PIL import Image
 from projects import ARMS
 
 from rolekd import cli, files
+from rolekd.outputs import Outputs, run_ids
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -25,11 +27,9 @@ def _read(project, path):
 
 
 def _runs(project):
-    """Return metrics.json of each stage -> id of the MLflow run that made it."""
-    found = sorted((project.folder / "outputs").rglob("metrics.json"))
-    metrics = {path: json.loads(path.read_text()) for path in found}
+    """Return stage -> id of the MLflow run that made its outputs."""
     # no arm asks for the plain teacher: no run made it
-    return {path: content["mlflow_run_id"] for path, content in metrics.items() if content}
+    return run_ids(Outputs(project.folder / "outputs"))
 
 
 def _stages_run(output):
@@ -46,10 +46,13 @@ def test_a_run_leaves_what_it_promises(project):
     assert [row["arm"] for row in arms["arms"]] == list(ARMS)
     assert all(len(row["accuracies"]) == 2 for row in arms["arms"])
     exported = _read(project, "outputs/export/metrics.json")
-    assert exported["argmax_equal"] == exported["images"] == arms["images"]
+    verified = _read(project, "outputs/export/verification.json")
+    assert verified["argmax_equal"] == verified["images"] == arms["images"]
     rolewise = arms["arms"][-1]
     # the graph is the first seed's student, whatever the others reached
-    assert exported["accuracy"] == pytest.approx(rolewise["accuracies"][0], abs=1e-12)
+    assert exported["test_accuracy"]["exported"] == pytest.approx(
+        rolewise["accuracies"][0], abs=1e-12
+    )
     assert "http" not in (project.folder / "outputs/report/index.html").read_text().split("<svg")[0]
 
 
@@ -72,6 +75,7 @@ COMMANDS = {
     "predict": (["--model", "models:/rolekd-digits-student@challenger", "raw.png"], 0),
     "preset": (["list"], 0),
     "promote": (["--dry-run", "--why", "test"], None),  # a student of one epoch: any
+    "register": ([], 0),
     "report": (["--registry", "--to", "page.html"], 0),
     "rollback": ([], 2),
     "schedule": (["plot", SCHEDULE, "--out", "page.html"], 0),
@@ -175,8 +179,69 @@ def test_every_stage_leads_to_its_finished_run(project):
         r for (r, key), value in of_run.items() if (key, value) == ("mlflow.parentRunId", search)
     ]
     found = {names[run].split()[0] for run in children}
-    assert found == {"member", "candidate"}
-    assert sum(names[run].startswith("member") for run in children) == 2
+    assert found == {"student"}
+    assert sum(names[run].startswith("student member") for run in children) == 2
+    assert sum(names[run].startswith("student candidate") for run in children) > 2
+    # one run of the whole stands above the stages'
+    parents = {of_run[run, "mlflow.parentRunId"] for run in ids}
+    assert [names[run] for run in parents] == ["dvc repro"]
+
+
+def _page():
+    return (Path(__file__).parents[2] / "docs/tracking.md").read_text()
+
+
+# filter -> the metric that the runs have which it finds
+_ROW = r"^\| `((?:tags|attributes)\..*?)` \|.*?`(\w+_accuracy(?:\.ARM)?)`.*\|$"
+FILTERS = dict(re.findall(_ROW, _page(), re.M))
+
+
+def _search(project, query):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("rolekd-digits")
+    return client.search_runs([experiment.experiment_id], query)
+
+
+def test_the_filters_are_those_of_the_page():
+    assert len(FILTERS) == 7
+
+
+@pytest.mark.parametrize("query", [query for query in FILTERS if "'NAME'" not in query])
+def test_the_filters_of_the_docs_find_runs_with_results(project, query):
+    found = _search(project, query)
+    assert found
+    for run in found:
+        name = FILTERS[query].replace("ARM", ARMS[0])
+        assert 0 <= run.data.metrics[name] <= 1, run.info.run_name
+
+
+def test_the_table_of_the_docs_is_one_line(project, monkeypatch):
+    import mlflow
+
+    (line,) = re.findall(r"^```python\n(mlflow\.search_runs.*?)^```", _page(), re.M | re.S)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    try:
+        table = eval(line, {"mlflow": mlflow})
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert list(table.index) == sorted(ARMS)
+    assert "2" in table.columns
+    arms = _read(project, "outputs/evaluate/metrics.json")["test_accuracy"]
+    assert {arm: table.loc[arm, "2"] for arm in ARMS} == {
+        arm: pytest.approx(arms[arm]) for arm in ARMS
+    }
+
+
+def test_metrics_are_a_dozen_and_hold_no_run(project):
+    told = json.loads(project.run("dvc", "metrics", "show", "--json"))
+    files_of = told["" if "" in told else "workspace"]["data"]
+    assert set(files_of) == {"outputs/evaluate/metrics.json", "outputs/export/metrics.json"}
+    assert "run_id" not in json.dumps(told)
+    evaluated = files_of["outputs/evaluate/metrics.json"]["data"]
+    assert set(evaluated["test_accuracy"]) == {"teacher", *ARMS}
 
 
 def test_no_number_is_logged_under_two_names(project):
@@ -184,10 +249,14 @@ def test_no_number_is_logged_under_two_names(project):
         rows = connection.execute("SELECT run_uuid, value, key FROM latest_metrics").fetchall()
     alike = {}
     for run, value, key in rows:
-        if value != int(value):  # two counts may well be the same
+        # arms and the exported file may well be as good as each other
+        if "." not in key and value != int(value):  # two counts may well be the same
             alike.setdefault((run, value), set()).add(key)
     # a loss without further terms is the cross-entropy; a population may agree
-    different = ({"cross_entropy", "loss"}, {"best_accuracy", "median_accuracy"})
+    different = (
+        {"train_cross_entropy", "train_loss"},
+        {"best_val_accuracy", "median_val_accuracy"},
+    )
     assert [names for names in alike.values() if len(names) > 1 and names not in different] == []
 
 
@@ -210,7 +279,7 @@ def test_a_version_leads_to_everything_that_made_it(project):
     assert version.tags["data_digest"] == data["data_digest"]
     exported = client.get_run(version.tags["export_run_id"])
     assert exported.info.run_name == "export"
-    assert exported.data.metrics["accuracy"] == float(version.tags["accuracy"])
+    assert exported.data.metrics["test_accuracy"] == float(version.tags["test_accuracy"])
     assert float(version.tags["latency_ms"]) > 0
 
 
@@ -228,13 +297,25 @@ def test_the_student_is_registered_and_serves_the_exported_numbers(project, monk
     finally:
         mlflow.set_tracking_uri(before)
     assert found.tags["weight_bits"] == "2"
-    assert {"data_digest", "student_schedule_sha256", "accuracy", "git_commit"} <= set(found.tags)
+    assert {"data_digest", "student_schedule_sha256", "test_accuracy", "git_commit"} <= set(
+        found.tags
+    )
     images = np.load(project.folder / "outputs/data/images.npy")
     labels = np.load(project.folder / "outputs/data/labels.npy")
     test = np.load(project.folder / "outputs/data/test.npy")
     answer = model.predict(images[test])
     right = (np.asarray(answer["logits"]).argmax(1) == labels[test]).mean()
-    assert right == pytest.approx(_read(project, "outputs/export/metrics.json")["accuracy"])
+    assert right == pytest.approx(
+        _read(project, "outputs/export/metrics.json")["test_accuracy"]["exported"]
+    )
+
+
+def _aliases(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    aliases = client.get_registered_model("rolekd-digits-student").aliases
+    return {alias: int(number) for alias, number in aliases.items()}
 
 
 def test_a_second_repro_does_nothing(project):
@@ -274,8 +355,16 @@ def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(proj
     } == untouched
     assert not untouched & _stages_run(output)
     assert "search_student" in _stages_run(output)
-    exported = _read(project, "outputs/export/metrics.json")
-    assert exported["argmax_equal"] == exported["images"]
+    verified = _read(project, "outputs/export/verification.json")
+    assert verified["argmax_equal"] == verified["images"]
+    # it is found by its name, and has left the challenger alone
+    version = _read(project, "outputs/register/version.json")["version"]
+    (tested,) = _search(project, "tags.stage = 'pipeline' and params.\"student.bits\" = '4'")
+    name = tested.info.run_name
+    named = next(query for query in FILTERS if "'NAME'" in query).replace("NAME", name)
+    assert {run.data.tags["arm"] for run in _search(project, named)} == set(ARMS)
+    aliases = _aliases(project)
+    assert aliases["challenger"] != aliases[name] == version
     # back again: DVC restores what it has, no process runs, and the files name who made them
     assert before_runs != _runs(project)
     (project.folder / "params.yaml").write_text(kept)

@@ -23,8 +23,9 @@ def images() -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
 
 
-def register(path: Path, images: NDArray[np.uint8], **more: object) -> versions.Version:
+def register(path: Path, images: NDArray[np.uint8], **more: str) -> versions.Version:
     with runs.start("register", experiment="rolekd-digits") as run:
+        run.log_dataset("digits", "ab12", context="test", source="x", profile={})
         return versions.register(
             path,
             name=NAME,
@@ -35,7 +36,10 @@ def register(path: Path, images: NDArray[np.uint8], **more: object) -> versions.
                 metrics={"test_accuracy": 0.875},
                 params={"bits": 2},
                 card="# Card",
+                dataset=("digits", "ab12"),
+                model="Ten digits.",
             ),
+            **more,
         )
 
 
@@ -102,3 +106,54 @@ def test_store_without_the_run(project: Path, images: NDArray[np.uint8]) -> None
         versions.register(path, name=NAME, run_id=None, example=images)
     with pytest.raises(RunError, match="MLflow at sqlite"):
         versions.register(path, name=NAME, run_id="f" * 32, example=images)
+
+
+def test_an_experiment_leaves_the_challenger_alone_until_it_is_chosen(
+    project: Path, images: NDArray[np.uint8]
+) -> None:
+    path, uri = linear_model(project / "student.onnx"), f"sqlite:///{project}/mlflow.db"
+    register(path, images)
+    second = linear_model(project / "other.onnx")
+    second.write_bytes(second.read_bytes() + b"\x22\x00")  # an empty model version: another file
+    register(second, images, alias=versions.alias_of("proud-cat"))
+    client = mlflow.MlflowClient(uri)
+
+    def aliases() -> dict[str, int]:
+        found = client.get_registered_model(NAME).aliases
+        return {alias: int(number) for alias, number in found.items()}
+
+    assert aliases() == {"challenger": 1, "proud-cat": 2}
+    assert versions.is_file(NAME, 1, path, uri)
+    assert not versions.is_file(NAME, 2, path, uri)
+    assert versions.choose(NAME, "proud-cat", uri) == 2
+    assert aliases() == {"challenger": 2, "proud-cat": 2}
+    assert versions.choose(NAME, "1", uri) == 1
+    for unknown in ("shy-dog", "3"):
+        with pytest.raises(InputError, match=f"no version '{unknown}'.*proud-cat"):
+            versions.choose(NAME, unknown, uri)
+    assert aliases()["challenger"] == 1
+
+
+@pytest.mark.parametrize(
+    ("experiment", "alias"),
+    [
+        (None, "challenger"),
+        ("proud-cat", "proud-cat"),
+        ("bits=4.x", "bits-4-x"),
+        ("champion", "exp-champion"),
+        ("v2", "exp-v2"),
+        ("Latest", "exp-Latest"),
+    ],
+)
+def test_alias_of_an_experiment(experiment: str | None, alias: str) -> None:
+    assert versions.alias_of(experiment) == alias
+
+
+def test_the_registered_model_says_what_it_is(project: Path, images: NDArray[np.uint8]) -> None:
+    register(linear_model(project / "student.onnx"), images)
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
+    model = client.get_registered_model(NAME)
+    assert (model.description, model.tags["task"]) == ("Ten digits.", versions.TASK)
+    version = client.get_model_version(NAME, "1")
+    (metric,) = client.get_logged_model(version.tags["model_id"]).metrics
+    assert (metric.dataset_name, metric.dataset_digest) == ("digits", "ab12")

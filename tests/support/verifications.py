@@ -1,6 +1,6 @@
 """What an evaluation and an export leave beside their files, for tests that read it."""
 
-from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import TEACHER, EvaluateMetrics, Outputs, Verification
 
 
 def save(
@@ -13,9 +13,8 @@ def save(
     sha256: str = "ab",
 ) -> None:
     """Save the metrics of `evaluate` and the verification of a graph of `size` bytes."""
-    EvaluateMetrics(
-        teacher_accuracy=teacher_accuracy, teachers={"searched": teacher_accuracy}, arms={}
-    ).save(outputs.metrics("evaluate"))
+    metrics = EvaluateMetrics(test_accuracy={TEACHER: teacher_accuracy})
+    metrics.save(outputs.metrics("evaluate"))
     Verification(
         bytes=size,
         images=images,

@@ -11,7 +11,7 @@ from rolekd.track import provenance
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     git(tmp_path, "init", "-q")
-    for name in ("a.py", "dvc.lock"):
+    for name in ("a.py", "dvc.lock", "params.yaml", "photos.dvc"):
         (tmp_path / name).write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "first")
@@ -30,7 +30,16 @@ def test_clean_checkout(repository: Path) -> None:
     assert found.tags()["git.dirty"] == "false"
 
 
-@pytest.mark.parametrize(("name", "dirty"), [("a.py", True), ("new.py", True), ("dvc.lock", False)])
+@pytest.mark.parametrize(
+    ("name", "dirty"),
+    [
+        ("a.py", True),
+        ("new.py", True),
+        ("dvc.lock", False),
+        ("params.yaml", False),
+        ("photos.dvc", False),
+    ],
+)
 def test_dirty_checkout(repository: Path, name: str, dirty: bool) -> None:
     (repository / name).write_text("2")
     assert provenance.collect(repository).dirty is dirty

@@ -90,7 +90,14 @@ def test_a_stage_as_mlflow_shows_it(project: Path, monkeypatch: pytest.MonkeyPat
     assert (tags["dvc.stage"], tags["dvc.experiment"]) == ("distill@kd", "proud-cat")
     assert tags["arm"] == "kd"
     assert len(tags["input.schedule.json"]) == 64
-    assert tags["version.torch"]
+    # found by what it was made with, as its parent
+    assert child_run.data.params == parent.data.params
+    assert child_run.data.tags["arm"] == "kd"
+    assert child_run.data.tags["dvc.experiment"] == "proud-cat"
+    assert "input.schedule.json" not in child_run.data.tags
+    assert len([key for key in tags if not key.startswith("mlflow.")]) <= 9
+    folder = Path(parent.info.artifact_uri.removeprefix("file://"))
+    assert json.loads((folder / "provenance.json").read_text())["versions"]["torch"]
     assert child_run.data.tags["mlflow.parentRunId"] == run_id
     assert history(project, child_run, "train_loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
     assert parent.data.metrics == {"accuracy": 0.9}
@@ -98,6 +105,40 @@ def test_a_stage_as_mlflow_shows_it(project: Path, monkeypatch: pytest.MonkeyPat
     artifact = Path(parent.info.artifact_uri.removeprefix("file://")) / "schedules/schedule.json"
     assert artifact.read_text() == "{}"  # as it was when it was recorded
     assert not list((project / ".rolekd/spool").iterdir())
+
+
+def test_stages_share_the_run_of_the_whole(project: Path) -> None:
+    group = runs.Group("ab" * 16, "proud-cat")
+    for name, status in (("prepare", "FINISHED"), ("evaluate", "FAILED"), ("export", "FINISHED")):
+        run = runs.start(name, experiment="rolekd-digits", params={"seed": 1}, group=group)
+        if name == "evaluate":
+            assert run.group is not None
+            run.group.log_params(run.params)
+            run.group.log_metrics({"test_accuracy.kd": 0.5})
+        assert run.run_id()
+        running = recorded(project)["proud-cat"]
+        assert running.info.status == "RUNNING"
+        run.close(status)
+        whole = recorded(project)["proud-cat"]
+        assert whole.info.status == status
+        assert recorded(project)[name].data.tags["mlflow.parentRunId"] == whole.info.run_id
+    assert whole.data.params == {"seed": "1"}
+    assert whole.data.metrics == {"test_accuracy.kd": 0.5}
+    assert whole.data.tags["stage"] == "pipeline"
+
+
+def test_a_late_record_does_not_end_the_run_of_the_whole_anew(
+    project: Path, lost_store: str
+) -> None:
+    group = runs.Group("ab" * 16, "dvc repro")
+    lost = TrackParams(uri=lost_store)
+    runs.start("prepare", experiment="rolekd-digits", group=group, track=lost).close("FAILED")
+    runs.start("evaluate", experiment="rolekd-digits", group=group).close()
+    (outcome,) = sync(store.spool_folder(project), f"sqlite:///{project}/mlflow.db")
+    found = recorded(project)
+    assert (outcome.run, outcome.run_id) == ("prepare", found["prepare"].info.run_id)
+    assert found["dvc repro"].info.status == "FINISHED"
+    assert found["prepare"].info.status == "FAILED"
 
 
 def test_failing_stage(project: Path) -> None:
@@ -179,7 +220,7 @@ def test_lost_store_costs_nothing_and_sync_sends_it_later(
     assert "hidden" not in caplog.text
     assert not recorded(project)
     outcomes = sync(store.spool_folder(project), f"sqlite:///{project}/mlflow.db")
-    assert [(o.run, o.records, o.refused) for o in outcomes] == [("train", 9, 0)]
+    assert [(o.run, o.records, o.refused) for o in outcomes] == [("train", 10, 0)]
     sent = recorded(project)["train"]
     assert sent.info.run_id == outcomes[0].run_id
     assert sent.info.status == "FINISHED"
@@ -328,7 +369,7 @@ def test_no_call_waits_for_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch
             run.epoch({"loss": 0.0}, epoch)
         assert run.run_id(timeout=0.1) is None
         events, _ = read(run._spool.folder, 0)
-        assert len(events) == 101
+        assert len(events) == 102
         hang.set()
     assert len(history(project, recorded(project)["train"], "loss")) == 100
 
@@ -341,7 +382,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
 
     with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:
         before = threading.active_count()
-        observer = SearchRuns(run)
+        observer = SearchRuns(run, "teacher")
         assert threading.active_count() == before  # the search may fork until it has started
         settings = SearchParams(
             population=2,
@@ -369,16 +410,16 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
         observer.finished(Found(settings, [first, second, rung], [first[0], second[0]], verdict))
     found = recorded(project)
     parent = found["search_teacher"]
-    assert history(project, parent, "best_accuracy") == [(3, 0.3), (6, 0.5)]
+    assert history(project, parent, "best_val_accuracy") == [(3, 0.3), (6, 0.5)]
     assert history(project, parent, "diverged_members") == [(3, 1.0), (6, 0.0)]
-    assert history(project, found["member 1"], "accuracy") == [(6, 0.4)]
-    assert history(project, found["member 1"], "copied_from") == [(6, 0.0)]
-    assert found["member 0"].data.tags["winner"] == "True"
-    assert found["member 1"].data.tags["in_lineage"] == "False"
-    assert found["member 1"].data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert history(project, found["candidate x"], "accuracy") == [(0, 0.6), (1, 0.6)]
-    assert found["candidate none"].data.tags["winner"] == "False"
-    assert found["candidate x"].data.tags["winner"] == "True"
+    assert history(project, found["teacher member 1"], "val_accuracy") == [(6, 0.4)]
+    assert history(project, found["teacher member 1"], "copied_from") == [(6, 0.0)]
+    assert found["teacher member 0"].data.tags["winner"] == "True"
+    assert found["teacher member 1"].data.tags["in_lineage"] == "False"
+    assert found["teacher member 1"].data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert history(project, found["teacher candidate x"], "val_accuracy") == [(0, 0.6), (1, 0.6)]
+    assert found["teacher candidate none"].data.tags["winner"] == "False"
+    assert found["teacher candidate x"].data.tags["winner"] == "True"
     assert parent.data.tags["winner"] == "x"
 
 

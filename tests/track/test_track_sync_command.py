@@ -24,7 +24,7 @@ def test_sync_sends_and_says_so(waiting: Path) -> None:
     told = CliRunner().invoke(sync, catch_exceptions=False)
     client = MlflowClient(f"sqlite:///{waiting}/mlflow.db")
     (sent,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert told.output == f"train: 3 records sent, MLflow run {sent.info.run_id}\n"
+    assert told.output == f"train: 4 records sent, MLflow run {sent.info.run_id}\n"
     assert sent.data.params == {"seed": "0"}
     # of MLflow, which nobody asks then, nothing is said
     assert CliRunner().invoke(sync, ["--uri", "http://127.0.0.1:9"]).output == (
@@ -35,7 +35,7 @@ def test_sync_sends_and_says_so(waiting: Path) -> None:
 def test_sync_for_scripts(waiting: Path) -> None:
     told = CliRunner().invoke(sync, ["--json"], catch_exceptions=False)
     (outcome,) = json.loads(told.output)
-    assert (outcome["run"], outcome["records"], outcome["running"]) == ("train", 3, False)
+    assert (outcome["run"], outcome["records"], outcome["running"]) == ("train", 4, False)
 
 
 def test_store_still_away(waiting: Path) -> None:

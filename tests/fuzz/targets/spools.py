@@ -67,6 +67,9 @@ class _Store:
         self.runs[key] = f"id of {key}"
         return SimpleNamespace(info=SimpleNamespace(run_id=self.runs[key]))
 
+    def get_run(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(end_time=None))
+
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
         self.calls.append(f"{run_id} {[(p.key, p.value) for p in (*params, *tags)]}")
         for one in metrics:
