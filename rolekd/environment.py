@@ -45,9 +45,11 @@ def problem_of(path: list[str]) -> str:
 
 def of_module(error: BaseException) -> str | None:
     """Return in one line what a module that is missing or another one fails with; None: no such."""
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not _is_of_another(error.name):
         return f"{sys.executable}: has no module {error.name}; {_REMEDY}"
-    if isinstance(error, ImportError) and error.path:
+    if isinstance(error, ModuleNotFoundError):
+        place = sys.modules[_parent(error.name)].__file__
+    elif isinstance(error, ImportError) and error.path:
         place = error.path
     elif isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), ModuleType):
         place = getattr(error.obj, "__file__", None) or "a folder without modules"
@@ -55,6 +57,16 @@ def of_module(error: BaseException) -> str | None:
         return None
     reason = " ".join(str(error).split())
     return f"{place}: is not the module that is wanted ({reason}); look for it in PYTHONPATH"
+
+
+def _parent(name: str | None) -> str:
+    return (name or "").rpartition(".")[0]
+
+
+def _is_of_another(name: str | None) -> bool:
+    """Tell whether a module is missing because the one that it belongs to has no others in it."""
+    parent = sys.modules.get(_parent(name))
+    return parent is not None and not hasattr(parent, "__path__")
 
 
 def _modules_in(folder: Path) -> list[tuple[str, Path]]:

@@ -202,7 +202,10 @@ def test_a_cell_that_is_run_again_with_other_parameters_takes_nothing_of_the_fir
     other = rolekd.Params.preset("digits", {**CHANGES, "teacher.training.learning_rate": 0.001})
     for train, steps in (
         (rolekd.train_teacher, "teacher-*.safetensors"),
-        (lambda *given, folder: rolekd.train_student(*given, None, folder=folder), "student-*"),
+        (
+            lambda *given, folder=None: rolekd.train_student(*given, None, folder=folder),
+            "student-*",
+        ),
     ):
         train(data, params, folder=tmp_path)
         again = train(data, params.model_copy(update={"seed": 1}), folder=tmp_path)

@@ -92,7 +92,8 @@ def test_a_bucket_with_a_user(trainers, inputs, make_spec, tmp_path):
         run(make_spec(), inputs, tmp_path, storage=Storage(artifacts="s3://me:word@bucket/x"))
 
 
-def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):
+def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # away from the records of this project's studies
     spec = make_spec()
     url = f"sqlite:///{tmp_path}/study.db"
     ledger = Ledger.create(url, spec, spec.name, 10)
@@ -116,7 +117,10 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path):
     assert "finished" in call("status", "--storage", url, "--study", spec.name)
 
 
-def test_a_study_of_another_version_is_told_and_harms_no_other(trainers, make_spec, tmp_path):
+def test_a_study_of_another_version_is_told_and_harms_no_other(
+    trainers, make_spec, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path}/study.db"
     Ledger.create(url, make_spec(seed=1), "new", 10).close()
     Ledger.create(url, make_spec(seed=2), "old", 10).close()
