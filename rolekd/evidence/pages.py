@@ -159,13 +159,17 @@ def _needed(one: Compared, points: float) -> str:
     """Say how many seeds would tell the difference that matters."""
     gap = one.difference
     if one.needed is None:
-        return f"More than 1,000 seeds would be needed to find {points:g} points."
+        return f"More than 1,000 seeds would be needed to find {_of(points)}."
     found = (
         f"; these find {100 * gap.detectable:.1f} points"
         if gap.detectable is not None and np.isfinite(gap.detectable)
         else ""
     )
-    return f"{one.needed} seeds find {points:g} points four times in five{found}."
+    return f"{one.needed} seeds find {_of(points)} four times in five{found}."
+
+
+def _of(points: float) -> str:
+    return f"{points:g} point{'' if points == 1 else 's'}"
 
 
 def first_table(answers: Answers) -> list[str]:
@@ -218,7 +222,7 @@ def _comparisons(answers: Answers) -> list[str]:
                     "" if one.needed is None else str(one.needed),
                 ]
             )
-        points = f"seeds that find {study.primary.points:g} points"
+        points = f"seeds that find {_of(study.primary.points)}"
         heads = ["arm", "against", "points", "95 % interval", "p", "p, Holm", "seeds", points]
         title = study.data[data].label or data
         lines += [f"## {title}: comparisons", "", *_markdown(heads, rows), ""]
