@@ -70,11 +70,19 @@ def sentence(found: dict[str, Any]) -> str:
     if failed:
         parts.append(f"{failed} of them failed")
     if done < cells:
-        left = [row["seconds_left"] for row in rows if row["done"] < row["cells"]]
-        known = [seconds for seconds in left if seconds is not None]
-        more = " and more" if len(known) < len(left) else ""
+        open_rows = [row for row in rows if row["done"] < row["cells"]]
+        known = [row for row in open_rows if row["seconds_left"] is not None]
+        hours = sum(row["seconds_left"] for row in known) / 3600
+        unknown = [row["name"] for row in open_rows if row["seconds_left"] is None]
         # cells that come to the same are trained once, but which do is not known yet
-        parts.append(f"at most {sum(known) / 3600:.1f} h{more} left" if known else "time not known")
+        if not known:
+            parts.append("time not known")
+        elif unknown:
+            names = ", ".join(row["name"] for row in known)
+            parts.append(f"at most {hours:.1f} h left of {names}")
+            parts.append(f"time of {', '.join(unknown)} not known")
+        else:
+            parts.append(f"at most {hours:.1f} h left")
     return ", ".join(parts)
 
 
