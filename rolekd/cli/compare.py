@@ -26,7 +26,7 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
     values = params.load(params_file)
     found = comparing.compare(
         runs,
-        experiment or f"rolekd-{values.data.name}",
+        experiment or store.experiment(values.data.name),
         store.resolve(values.track.uri),
     )
     if as_json:

@@ -21,7 +21,7 @@ import click
 from rolekd import addresses, params, ports
 from rolekd.display import say
 from rolekd.errors import InputError, RunError
-from rolekd.track import store
+from rolekd.track import pages, store
 
 _PORT = click.IntRange(1, 65_535)
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -33,7 +33,7 @@ _LATEST = ["attributes.start_time DESC"]
 
 
 @click.command()
-@click.option("--mlflow-port", default=5000, show_default=True, type=_PORT)
+@click.option("--mlflow-port", default=pages.PORT, show_default=True, type=_PORT)
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 @click.option("--open", "opens", is_flag=True, help="Open the runs in a browser.")
 def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
@@ -68,20 +68,20 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
         ]
         _announce(commands, studies)
         with contextlib.suppress(KeyboardInterrupt):
-            pages = None
+            shown = None
             while all(server.poll() is None for server in servers):
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                if pages is None:
-                    pages = _pages(next(iter(commands)), f"rolekd-{values.data.name}")
-                    _show(pages or {}, opens)
+                if shown is None:
+                    shown = _pages(next(iter(commands)), store.experiment(values.data.name))
+                    _show(shown or {}, opens)
             raise RunError("one of the servers ended; what it printed says why")
 
 
-def _show(pages: Mapping[str, str], opens: bool) -> None:
-    for title, address in pages.items():
+def _show(shown: Mapping[str, str], opens: bool) -> None:
+    for title, address in shown.items():
         say(f"{title}: {address}")
-    if opens and pages:
-        webbrowser.open(next(iter(pages.values())))
+    if opens and shown:
+        webbrowser.open(next(iter(shown.values())))
 
 
 def _pages(server: str, experiment: str) -> dict[str, str] | None:
@@ -96,19 +96,16 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
     except OSError:
         return None
-    runs = f"{server}/#/experiments/{number}/runs?orderByKey=attributes.start_time&orderByAsc=false"
-    pages = {
-        "arms of every run": f"{runs}&searchFilter={urllib.parse.quote(_TESTED)}",
-        "all runs": runs,
+    shown = {
+        "arms of every run": pages.runs(server, number, _TESTED),
+        "all runs": pages.runs(server, number),
     }
     parents = [_parent(run) for run in tested.get("runs", [])]
     arms = [r["info"]["run_id"] for r in tested.get("runs", []) if _parent(r) == parents[0]]
     if len(arms) > 1:
-        chosen = urllib.parse.urlencode(
-            {"runs": json.dumps(arms), "experiments": json.dumps([number])}
-        )
-        pages = {"arms of the last run, side by side": f"{server}/#/compare-runs?{chosen}", **pages}
-    return pages
+        beside = pages.comparison(server, number, arms)
+        shown = {"arms of the last run, side by side": beside, **shown}
+    return shown
 
 
 def _parent(run: Mapping[str, Any]) -> str | None:

@@ -36,7 +36,6 @@ CHAMPION = "champion"
 TASK = "image-classification"  # a tag, as the hubs of models call it
 _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, at every load
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
-_TAG_LIMIT = 5000
 _ALIAS_LIMIT = 200
 _PARAM_LIMIT = 6000
 
@@ -139,7 +138,7 @@ def register(
         )
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
-    cleaned = {**store.clean(description.tags, _TAG_LIMIT), "sha256": files.sha256(onnx_path)}
+    cleaned = {**store.clean(description.tags, store.TAG_LIMIT), "sha256": files.sha256(onnx_path)}
     with reachable(uri), tracking(uri):
         client = mlflow.MlflowClient(uri)
         model = client.create_logged_model(

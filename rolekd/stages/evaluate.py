@@ -4,8 +4,9 @@ import csv
 import io
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,21 +40,15 @@ def evaluate(stage: Stage) -> None:
     drop_former(outputs, compare)
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
-    images, labels = dataset.split("test")
+    _, labels = dataset.split("test")
     taught = {name: _teacher_logits(stage, dataset, name) for name in compare.teachers}
     teachers = {name: accuracy(one, labels) for name, one in taught.items()}
-    logits = {}
-    weights = {}
-    # students side by side, each with its own threads: more threads for one would change the order
-    # in which the last sums are taken
-    with ThreadPoolExecutor(max(processes.cores() // params.threads, 1)) as pool:
-        for arm in compare.arms:
-            paths = [outputs.student(arm, number) for number in range(compare.seeds)]
-            students = [roles.load(path, dataset)[0] for path in paths]
-            weights[arm] = [files.sha256(path) for path in paths]
-            logits[arm] = np.stack(
-                [*pool.map(lambda each: predict_integers(each, images, dataset), students)]
-            )
+    students = {
+        arm: [outputs.student(arm, number) for number in range(compare.seeds)]
+        for arm in compare.arms
+    }
+    weights = {arm: [files.sha256(path) for path in paths] for arm, paths in students.items()}
+    logits = _student_logits(students, dataset, params.threads)
     evaluation = summarise(logits, labels, dataset.classes, compare)
     epochs = _epochs(outputs, compare)
     run = Run(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
@@ -91,6 +86,26 @@ def evaluate(stage: Stage) -> None:
     )
     stage.tell_group(metrics)
     stage.finish(metrics)
+
+
+def _student_logits(
+    students: Mapping[str, Sequence[Path]], dataset: Dataset, threads: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return arm -> logits [seeds, N, K] of the students in these files, on the test images.
+
+    Students go side by side, each with its own threads: more threads for one would change the order
+    in which the last sums are taken.
+    """
+    images, _ = dataset.split("test")
+
+    logits = {}
+    with ThreadPoolExecutor(max(processes.cores() // threads, 1)) as pool:
+        for arm, paths in students.items():
+            # in this thread: torch.fx traces by patching what all threads call
+            networks = [roles.load(path, dataset)[0] for path in paths]
+            found = pool.map(lambda each: predict_integers(each, images, dataset), networks)
+            logits[arm] = np.stack([*found])
+    return logits
 
 
 def _predictions(

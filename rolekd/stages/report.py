@@ -13,9 +13,7 @@ from rolekd.report.measured import costs
 from rolekd.report.page import build
 from rolekd.secrets import redact
 from rolekd.stages.stage import Stage
-from rolekd.track import provenance, store
-
-_UI = "http://127.0.0.1:5000"  # `make ui`
+from rolekd.track import pages, provenance, store
 
 _LONGEST_NAME = 60
 _PICTURE = re.compile(r'<svg\b[^>]*\baria-label="([^"]*)".*?</svg>', re.DOTALL)
@@ -42,11 +40,13 @@ def links(params: Params) -> dict[str, str]:
     """Return what a report links to -> its address: MLflow's own pages, or those of `make ui`."""
     uri = redact(store.resolve(params.track.uri))
     shared = uri.startswith(("http://", "https://"))
-    pages, after = (uri.rstrip("/"), "") if shared else (_UI, " (after make ui)")
+    server, after = uri.rstrip("/"), ""
+    if not shared:
+        server, after = f"http://127.0.0.1:{pages.PORT}", " (after make ui)"
     name = model_name(params.data.name)
     return {
-        f"Runs in MLflow{after}": f"{pages}/#/experiments",
-        f"model {name}{after}": f"{pages}/#/models/{name}",
+        f"Runs in MLflow{after}": pages.experiments(server),
+        f"model {name}{after}": pages.model(server, name),
     }
 
 

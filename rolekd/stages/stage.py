@@ -123,7 +123,7 @@ def open_stage(
         Handover(state, written).turn(f"stage {full_name}"),
         runs.start(
             name,
-            experiment=f"rolekd-{values.data.name}",
+            experiment=store.experiment(values.data.name),
             variant=variant,
             params=_decided(name, values) | used,
             group=_group(values),

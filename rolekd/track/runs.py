@@ -31,7 +31,6 @@ from rolekd.track.spool import Spool
 
 DIGEST_LENGTH = 36  # of a data set
 _PARAM_LIMIT = 6000  # characters, mlflow.utils.validation
-_TAG_LIMIT = 5000
 _SECONDS_TO_CLOSE = 60.0
 # what children do not carry: hashes of the stage's inputs, the data, other arms
 _OWN_TAGS = ("input.", "fingerprint")
@@ -94,7 +93,7 @@ class Run:
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Record what the user interface filters and groups by: arm, bits, role, seeds."""
-        self._record("tags", tags=store.clean(tags, _TAG_LIMIT))
+        self._record("tags", tags=store.clean(tags, store.TAG_LIMIT))
 
     def log_dataset(
         self, name: str, digest: str, *, context: str, source: str, profile: Mapping[str, object]
@@ -187,7 +186,7 @@ class Run:
         shared: bool = False,
     ) -> None:
         self._experiment = experiment
-        cleaned = store.clean(tags, _TAG_LIMIT)
+        cleaned = store.clean(tags, store.TAG_LIMIT)
         self._tags = {k: v for k, v in cleaned.items() if not k.startswith(_OWN_TAGS)}
         self._record(
             "start",

@@ -25,6 +25,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _log = logging.getLogger("rolekd.track")
 
+TAG_LIMIT = 5000  # letters of a tag of a run or a version
+
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _REMOTE = ("http:", "https:", "databricks")
 _SECONDS_TO_CONNECT = 15.0
@@ -47,6 +49,11 @@ def project_root(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").exists() or (folder / "params.yaml").exists():
             return folder
     return start
+
+
+def experiment(dataset: str) -> str:
+    """Return the name of the experiment that holds the runs of a data set."""
+    return f"rolekd-{dataset}"
 
 
 def spool_folder(root: Path | None = None) -> Path:
