@@ -5,6 +5,7 @@ __all__ = [
     "compare",
     "health",
     "observers",
+    "pages",
     "places",
     "provenance",
     "runs",
