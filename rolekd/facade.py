@@ -221,21 +221,22 @@ def search_schedule(
     if role not in ("teacher", "student"):
         raise InputError(f"search_schedule: role {role!r}; choose teacher or student")
     _check(params, data)
-    given = {}
+    given, taught = {}, None
     with _place(folder) as state:
         inputs = state / f"inputs-{role}"
         shutil.rmtree(inputs, ignore_errors=True)
         datasets.save_splits(data, ("search_train", "search_val"), inputs / member.DATA)
-        judges = params.search.teacher_by == "student"
-        trained: list[Role] = [role, "student"] if judges else [role]
-        pretrained.lay_beside(params, trained, replace(data, folder=inputs / member.DATA))
+        place = replace(data, folder=inputs / member.DATA)
+        pretrained.lay_beside(params, params.trained_by_search(role), place)
         if role == "student":
             learned = _teacher_of(teacher, data, "search_schedule")
             learned.save(inputs / member.TEACHER)
             candidate = teacher_schedule or learned.schedule
             if candidate is not None:
                 given[named.TEACHER_SCHEDULE] = candidate.to_json()
-        spec = member.describe(params, role, inputs, given)
+            if learned.augmentation is not None:
+                taught = learned.augmentation.to_json()
+        spec = member.describe(params, role, inputs, given, taught)
         places = seats(params.machine, spec.threads, spec.slots, _gpus())
         with SearchProgress(f"search of the {role}'s schedule") as progress:
             found = searching.run(
@@ -252,13 +253,18 @@ class Network:
         module: In evaluation mode; takes normalised images [N, C, H, W].
         about: What rebuilds it.
         history: A row for each epoch.
-        schedule: That augmented it; None: a hand-made augmentation, or none.
+        augmentation: Of the images that it was trained on; None: not known.
     """
 
     module: nn.Module
     about: Mapping[str, Any]
     history: Sequence[Row]
-    schedule: Schedule | None = None
+    augmentation: NamedAugmentation | None = None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """That augmented it; None: a hand-made augmentation, or none."""
+        return None if self.augmentation is None else self.augmentation.schedule
 
     @property
     def role(self) -> str:
@@ -433,14 +439,13 @@ def _fit(
     folder: "str | Path | None",
     facts: list[Any],
 ) -> Network:
-    schedule = augmentation.schedule
-    facts.append([augmentation.name, schedule and schedule.to_json()])
+    facts.append(list(augmentation.to_json().values()))
     state = None
     if folder is not None:  # a training of anything else has a state of its own
         state = Path(folder) / f"{name.split(',')[0]}-{files.digest(facts)[:16]}.safetensors"
     with TrainingProgress() as progress:
         history = fit(training, state, [progress.begin(name, training.params.epochs)])
-    return Network(training.network.eval(), dict(about), history, schedule)
+    return Network(training.network.eval(), dict(about), history, augmentation)
 
 
 def predict(

@@ -417,6 +417,12 @@ class ConfirmParams(Section):
         description="what is compared; log_loss, at the best temperature of each network, tells "
         "more of few validation images",
     )
+    teacher: Literal["given", "anew"] = Field(
+        "given",
+        description="who teaches a student of the final: the teacher as it is, which has learned "
+        "the images that the final measures on, or one trained anew on each split, at a training "
+        "of a teacher for each seed",
+    )
     standard_errors: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         1.0,
         description="a candidate replaces none if its mean paired difference is above so many of "
@@ -432,6 +438,11 @@ class ConfirmParams(Section):
     def candidates(self) -> int:
         """The largest number of candidates."""
         return self.rungs[0][0]
+
+    @property
+    def seeds(self) -> int:
+        """The largest number of seeds of a candidate."""
+        return self.rungs[-1][1]
 
     @property
     def trainings(self) -> int:
@@ -771,6 +782,16 @@ class Params(Section):
                 place = place[section]
             place[last] = value
         return parse(values, f"preset {name}")
+
+    def trained_by_search(self, role: Role) -> set[Role]:
+        """Return the roles whose networks the search of a role's schedule trains."""
+        found: set[Role] = {role}
+        if self.search.teacher_by == "student":
+            found.add("student")
+        anew = self.search.confirm is not None and self.search.confirm.teacher == "anew"
+        if role == "student" and anew and self.teacher.train:
+            found.add("teacher")
+        return found
 
     @model_validator(mode="after")
     def _confirmed_needs_a_final(self) -> "Params":

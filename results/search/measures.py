@@ -55,7 +55,7 @@ def measure(searches: Searches, number: int, teacher: str, file: Path) -> None:
     spec = member.describe(
         searches.params.model_copy(update={"seed": number}), "student", inputs, {}
     )
-    trainer = member.Member(spec, inputs)
+    trainer = member.Member(spec, inputs, searches.folder(number))
     for seed in range(SEEDS):
         for name in CANDIDATES:
             policy = Policy.zeros() if name == "none" else ladder.policy(name)

@@ -3,7 +3,7 @@
 The names stand here and nowhere else; a new hand-made augmentation is a row of `HANDMADE`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,20 @@ class NamedAugmentation:
             return lambda _: handmade
         return self.schedule.stretch(epochs).policy_at
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-able values."""
+        schedule = None if self.schedule is None else self.schedule.to_json()
+        return {"name": self.name, "schedule": schedule}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], source: str) -> "NamedAugmentation":
+        """Make one of what `to_json` returned; `source` is named in errors."""
+        schedule = value["schedule"]
+        return cls(value["name"], None if schedule is None else schedules.parse(schedule, source))
+
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        schedule = None if self.schedule is None else self.schedule.to_json()
-        write_json(path, {"name": self.name, "schedule": schedule})
+        write_json(path, self.to_json())
 
 
 def load(path: Path) -> NamedAugmentation:
@@ -66,12 +76,9 @@ def load(path: Path) -> NamedAugmentation:
     content: Any = read_json(path)
     if not isinstance(content, dict) or set(content) != {"name", "schedule"}:
         raise InputError(f"{path}: no augmentation of an arm; dvc repro augmentations")
-    schedule = content["schedule"]
-    if schedule is None and content["name"] not in HANDMADE:
+    if content["schedule"] is None and content["name"] not in HANDMADE:
         raise InputError(f"{path}: {content['name']} needs a schedule; dvc repro augmentations")
-    return NamedAugmentation(
-        content["name"], None if schedule is None else schedules.parse(schedule, str(path))
-    )
+    return NamedAugmentation.from_json(content, str(path))
 
 
 def check(name: str, project: Path = Path()) -> None:

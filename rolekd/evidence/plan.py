@@ -39,11 +39,20 @@ class Search:
     teacher: Training | None = None
     taught_by: str = ""
 
+    @property
+    def taught(self) -> Mapping[str, Any] | None:
+        """What augments that teacher."""
+        return None if self.teacher is None else dict(self.teacher.augmentation)
+
     @functools.cached_property
     def key(self) -> str:
         """Sixteen hex digits that differ where anything does that decides what is found."""
         search = self.params.search.model_dump(mode="json")
-        training = member.training(self.params, self.role)
+        if self.params.search.confirm and self.params.search.confirm.teacher == "given":
+            del search["confirm"][
+                "teacher"
+            ]  # with it the key is what it was before there was another
+        training = member.training(self.params, self.role, self.taught)
         # a search that is on record is not done again, whatever trains what follows
         del training["device"]
         teacher = self.teacher.key if self.teacher else ""

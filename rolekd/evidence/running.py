@@ -269,12 +269,11 @@ class _OfData:
 
     def _search(self, search: Search) -> None:
         """Do a search, and record what it found."""
-        judges = search.params.search.teacher_by == "student"
-        inputs = self._inputs(_SEARCHED, {search.role, "student"} if judges else {search.role})
+        inputs = self._inputs(_SEARCHED, search.params.trained_by_search(search.role))
         if search.teacher is not None:
             shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER)
         params = self._on_machine(search.params)
-        spec = member.describe(params, search.role, inputs, search.given)
+        spec = member.describe(params, search.role, inputs, search.given, search.taught)
         about = Searched(search.key, self._data, search.role, search.taught_by, search.number)
         title = f"{self._data}, search {search.number} of the {search.role}'s schedule"
         began = time.monotonic()

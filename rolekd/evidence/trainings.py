@@ -109,11 +109,11 @@ class Training:
 def _simplest(augmentation: NamedAugmentation, epochs: int) -> dict[str, Any]:
     """Return the JSON of an augmentation, equal for all that do the same in so many epochs."""
     if augmentation.schedule is None:
-        return {"name": augmentation.name, "schedule": None}
+        return augmentation.to_json()
     schedule = schedules.simplest(augmentation.schedule.stretch(epochs))
     if not schedules.acts(schedule):
-        return {"name": named.NONE, "schedule": None}
-    return {"name": "schedule", "schedule": schedule.to_json()}
+        return NamedAugmentation(named.NONE).to_json()
+    return NamedAugmentation("schedule", schedule).to_json()
 
 
 @dataclass(frozen=True)
@@ -280,12 +280,7 @@ class Trainer:
             network, about, objective = self._student(training, params, seed, device)
         network.to(device)
         normalize = Normalize(data, device)
-        augmentation = NamedAugmentation(
-            training.augmentation["name"],
-            None
-            if training.augmentation["schedule"] is None
-            else schedules.parse(training.augmentation["schedule"], training.key),
-        )
+        augmentation = NamedAugmentation.from_json(training.augmentation, training.key)
         augment_at = applied(
             make_engine(params.augment, data, params.threads), augmentation.over(settings.epochs)
         )

@@ -160,7 +160,7 @@ def _few_validation_images(run: Run) -> Iterator[str]:
     splits, final = run.dataset.splits, run.params.search.confirm
     images, seeds = len(splits["search_val"]), 1
     if final is not None:
-        seeds = final.rungs[-1][1]
+        seeds = final.seeds
         if not run.dataset.own_validation:
             images = round(final.validation_fraction * (images + len(splits["search_train"])))
     variance = 2 * _USUAL_ACCURACY * (1 - _USUAL_ACCURACY) / max(images * seeds, 1)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import torch._dynamo  # the first optimiser would import it, in every worker anew
 
-from rolekd import seeds
+from rolekd import processes, seeds
+from rolekd.augment.named import NONE, NamedAugmentation
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
@@ -28,6 +29,7 @@ from rolekd.params import (
     BaseAugmentParams,
     DistillParams,
     Params,
+    Role,
     StudentParams,
     TeacherParams,
     TrainingParams,
@@ -39,7 +41,8 @@ from rolekd.sources import splits
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, constant, make_engine
 from rolekd.train.evaluate import accuracy, log_loss, predict
-from rolekd.train.state import StateError
+from rolekd.train.fit import fit
+from rolekd.train.state import StateError, save_weights
 from rolekd.train.training import DivergedError, Training
 
 DATA = "data"
@@ -50,29 +53,30 @@ class Member:
     """Trains slots of a search for either role, on what the folder of inputs holds.
 
     The inputs are `data/`, a data set of the splits search_train and search_val only, and for a
-    student `teacher.safetensors`. `spec.training` is what `training` returns.
+    student `teacher.safetensors`. `spec.training` is what `training` returns. In `keep` the workers
+    of a machine share the teachers of a student's final.
     """
 
-    def __init__(self, spec: SearchSpec, inputs: Path) -> None:
+    def __init__(self, spec: SearchSpec, inputs: Path, keep: Path) -> None:
         self._device = devices.prepare(spec.training["device"], spec.search.threads_per_worker)
-        self._spec = spec
+        self._spec, self._keep = spec, keep
         self._dataset = datasets.load(inputs / DATA)
         if spec.search.confirm is not None:
             # told now, not when the algorithm has come to its end
             splits.redrawn(self._dataset, spec.search.confirm.validation_fraction, spec.seed)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
-        self._teacher: torch.nn.Module | None = None
+        self._teacher: Described | None = None
         if "student" in spec.training:
             self._student_params = StudentParams.model_validate(spec.training["student"])
             self._distill_params = DistillParams.model_validate(spec.training["distill"])
-        if spec.role == "teacher":
+        if "teacher" in spec.training:
             self._teacher_params = TeacherParams.model_validate(spec.training["teacher"])
+        if spec.role == "teacher":
             params = self._teacher_params.training
         else:
             params = self._student_params.training
-            self._teacher, self._teacher_about = roles.load(inputs / TEACHER, self._dataset)
-            self._teacher.to(self._device)
+            self._teacher = self._load(inputs / TEACHER)
         self._whole = params
         # the schedules of a member are stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
@@ -88,7 +92,7 @@ class Member:
     ) -> Outcome:
         """Train one slot; see `rolekd.search.trainer.Trainer`."""
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
-        network, objective, _ = self._start(seed)
+        network, objective, _ = self._start(seed, self._teacher)
         augment_at = constant(self._engine, Policy(policy))
         training = self._begin(self._dataset, network, objective, self._params, augment_at, seed)
         if state is not None:
@@ -103,7 +107,8 @@ class Member:
         dataset = splits.redrawn(self._dataset, self._spec.search.confirm.validation_fraction, seed)
         params = self._whole.model_copy(update={"epochs": epochs})
         augment_at = applied(self._engine, schedule.stretch(epochs).policy_at)
-        network, objective, about = self._start(seed)
+        teacher = self._trained_anew(dataset, seed) if self._anew else self._teacher
+        network, objective, about = self._start(seed, teacher)
         training = self._begin(dataset, network, objective, params, augment_at, seed)
         found = self._train(training, dataset, epochs)
         if self._spec.role == "teacher" and self._spec.search.teacher_by == "student":
@@ -170,14 +175,51 @@ class Member:
         extras = {LOG_LOSS: log_loss(logits, labels), **predictors.values()}
         return Outcome(found, seen, seconds, extras)
 
-    def _start(self, seed: int) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
+    @property
+    def _anew(self) -> bool:
+        """Whether a student's teacher is trained on the images of its split alone.
+
+        Validation images of the user's own are none that the teacher has learned.
+        """
+        trains = self._spec.role == "student" and "teacher" in self._spec.training
+        return trains and not self._dataset.own_validation
+
+    def _trained_anew(self, dataset: Dataset, seed: int) -> Described:
+        """Return the teacher of a split: trained here, or by another worker of this machine.
+
+        The one that was trained on all images has learned those that the final measures on, and the
+        student begins with its weights: what disturbs the memory, as augmentation does, would seem
+        to harm.
+        """
+        path = self._keep / f"teacher-{seed}.safetensors"
+        with processes.exclusive(path.with_suffix(".lock"), "this teacher", wait=math.inf):
+            if not path.exists():
+                network, about = roles.teacher(self._teacher_params, dataset, seed)
+                params = self._teacher_params.training
+                taught = NamedAugmentation.from_json(self._spec.training["taught"], TEACHER)
+                augment_at = applied(self._engine, taught.over(params.epochs))
+                network.to(self._device)
+                training = self._begin(dataset, network, Objective(), params, augment_at, seed)
+                state = path.with_suffix(".state")
+                fit(training, state)
+                save_weights(path, network, about)
+                state.unlink(missing_ok=True)
+        return self._load(path)
+
+    def _load(self, path: Path) -> Described:
+        network, about = roles.load(path, self._dataset)
+        return network.to(self._device), about
+
+    def _start(
+        self, seed: int, teacher: Described | None
+    ) -> tuple[torch.nn.Module, Objective, dict[str, Any]]:
         """Return the role's network as a training begins with it, its objective and description."""
-        if self._teacher is None:
+        if teacher is None:
             network, about = roles.teacher(self._teacher_params, self._dataset, seed)
             return network.to(self._device), Objective(), about
-        network, about = roles.student(self._student_params, self._dataset, seed, self._teacher)
-        described = (network.to(self._device), about), (self._teacher, self._teacher_about)
-        return network, Distillation(*described, self._distill_params, seed), about
+        network, about = roles.student(self._student_params, self._dataset, seed, teacher[0])
+        described = network.to(self._device), about
+        return network, Distillation(described, teacher, self._distill_params, seed), about
 
 
 def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
@@ -195,21 +237,27 @@ def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
         )
 
 
-def training(params: Params, role: str) -> dict[str, Any]:
+def training(params: Params, role: Role, taught: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what `SearchSpec.training` holds for a role, from all parameters.
 
-    These are the sections augment, the role's own, where students are trained distill, and the kind
-    of device: a search that began on a GPU goes on nowhere else.
+    These are the sections augment, those of the roles that are trained, where students are trained
+    distill, and the kind of device: a search that began on a GPU goes on nowhere else. For `taught`
+    see `describe`.
     """
-    sections = {"augment", role}
-    if role == "student" or params.search.teacher_by == "student":
-        sections |= {"student", "distill"}
+    networks = params.trained_by_search(role)
+    sections = {"augment", *networks} | ({"distill"} if "student" in networks else set())
     values = params.model_dump(mode="json", include=sections)
+    if role == "student" and "teacher" in networks:
+        values["taught"] = taught or NamedAugmentation(NONE).to_json()
     return {**values, "device": devices.resolve(params.machine.device).type}
 
 
 def describe(
-    params: Params, role: str, inputs: Path, given: Mapping[str, Any] | None = None
+    params: Params,
+    role: Role,
+    inputs: Path,
+    given: Mapping[str, Any] | None = None,
+    taught: Mapping[str, Any] | None = None,
 ) -> SearchSpec:
     """Return the search of a role's schedule that `Member` trains for.
 
@@ -218,13 +266,15 @@ def describe(
         role: "teacher" or "student".
         inputs: Folder of what it may see.
         given: See `SearchSpec`.
+        taught: What augments the student's teacher, where a final trains it anew, as
+            `NamedAugmentation.to_json` has it; None: no policy.
     """
     return SearchSpec(
         seed=params.seed,
         role=role,
         trainer="member",
         search=params.search,
-        training=training(params, role),
+        training=training(params, role, taught),
         inputs=hash_inputs(inputs),
         versions=versions(),
         epochs=getattr(params, role).training.epochs,

@@ -110,11 +110,10 @@ class SearchSpec:
         find_trainer(self.trainer)
 
     def make_trainer(self, inputs: Path, keep: Path) -> Trainer:
-        """See `rolekd.fleet.jobs.Job`; a slot is short, so nothing of it is kept."""
+        """See `rolekd.fleet.jobs.Job`."""
         from rolekd.search.trainer import SlotTrainer, find_trainer
 
-        del keep
-        return SlotTrainer(find_trainer(self.trainer)(self, inputs))
+        return SlotTrainer(find_trainer(self.trainer)(self, inputs, keep))
 
     def write_task(self, task: Any) -> dict[str, Any]:
         """See `rolekd.fleet.jobs.Job`."""

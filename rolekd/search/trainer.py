@@ -71,13 +71,14 @@ class SlotTrainer:
         )
 
 
-MakeTrainer = Callable[[SearchSpec, Path], Trainer]
+MakeTrainer = Callable[[SearchSpec, Path, Path], Trainer]
 
 
 def find_trainer(name: str) -> MakeTrainer:
     """Look up a trainer: ours by name, a user's by its entry point in the group `rolekd.trainers`.
 
-    What is found is called with the spec and the folder of input files.
+    What is found is called with the spec, the folder of input files, and a folder that outlives the
+    worker and that those of this machine share.
     """
     if name in _REGISTRY:
         module, attribute = _REGISTRY[name]

@@ -20,16 +20,18 @@ class Budget:
         proposed: By the algorithm's members.
         confirmed: By the candidates of the final.
         taught: By the students that judge candidates of a teacher's search.
+        teachers: By the teachers that a student's final trains anew.
     """
 
     proposed: int
     confirmed: int
     taught: int = 0
+    teachers: int = 0
 
     @property
     def images(self) -> int:
         """All of them."""
-        return self.proposed + self.confirmed + self.taught
+        return self.proposed + self.confirmed + self.taught + self.teachers
 
 
 def budget_of(
@@ -53,9 +55,14 @@ def budget_of(
     both = train + sizes["search_val"]
     part = train if own_validation else round((1 - settings.confirm.validation_fraction) * both)
     trainings = settings.confirm.trainings * part
-    judged = role == "teacher" and settings.teacher_by == "student"
+    others = params.trained_by_search(role) - {role}
     return Budget(
         proposed,
         trainings * getattr(params, role).training.epochs,
-        trainings * params.student.training.epochs * judged,
+        trainings * params.student.training.epochs * ("student" in others),
+        # one for each split; where there is nothing to divide, the one that is given serves
+        settings.confirm.seeds
+        * part
+        * params.teacher.training.epochs
+        * ("teacher" in others and not own_validation),
     )

@@ -120,6 +120,9 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
             if found.taught:
                 images[DISTILLED] = found.taught
             final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
+            if found.teachers:
+                images[TEACHER] = found.teachers
+                final += search.confirm.seeds if search.confirm else 0
             members = search.population * (search.restarts + 1) if search.lanes else 0
             several = at_once(search.threads_per_worker, members + final)
             yield Work(f"search_{role}", members + final, images, several)

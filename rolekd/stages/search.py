@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from rolekd import files
 from rolekd.augment import schedule as schedules
-from rolekd.augment.named import TEACHER_SCHEDULE
+from rolekd.augment.named import TEACHER_SCHEDULE, NamedAugmentation
+from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.dataset import Dataset
@@ -35,7 +35,10 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     dataset = datasets.load(stage.outputs.data)
     checks.check(params, shape=dataset.shape)
     inputs = _inputs(stage, role)
-    spec = describe(params, role, inputs, _given(stage, role))
+    own = _teachers_own(stage) if role == "student" else None
+    given = {} if own is None else {TEACHER_SCHEDULE: own.to_json()}
+    taught = None if own is None else NamedAugmentation(TEACHER_SCHEDULE, own).to_json()
+    spec = describe(params, role, inputs, given, taught)
     say(f"search_{role}: {_budget(params, role, dataset)}")
     found = runner.run(
         spec,
@@ -57,17 +60,17 @@ def _budget(params: Params, role: Role, dataset: Dataset) -> str:
         f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
         f"{found.confirmed:,} of the final": found.confirmed,
         f"{found.taught:,} of the students that judge": found.taught,
+        f"{found.teachers:,} of their teachers": found.teachers,
     }
     named = ", ".join(part for part, images in parts.items() if images)
     return f"at most {found.images:,} images to train on, {named}"
 
 
-def _given(stage: Stage, role: Role) -> dict[str, Any]:
-    """Return the candidates beside the search's own: for a student the teacher's schedule."""
-    if role == "teacher" or not stage.outputs.was_searched("teacher"):
-        return {}
-    schedule = schedules.load(stage.outputs.schedule("teacher"))
-    return {TEACHER_SCHEDULE: schedule.to_json()}
+def _teachers_own(stage: Stage) -> Schedule | None:
+    """Return the schedule that was searched for the teacher, if it was."""
+    if not stage.outputs.was_searched("teacher"):
+        return None
+    return schedules.load(stage.outputs.schedule("teacher"))
 
 
 def _metrics(found: Found) -> SearchMetrics:
@@ -107,8 +110,7 @@ def _inputs(stage: Stage, role: Role) -> Path:
     for split in SPLITS:
         stage.log_split(dataset, split)
     datasets.save_splits(dataset, SPLITS, folder / DATA)
-    trained = {role, "student"} if stage.params.search.teacher_by == "student" else {role}
-    stage.outputs.copy_pretrained(stage.params, trained, folder)
+    stage.outputs.copy_pretrained(stage.params, stage.params.trained_by_search(role), folder)
     if role == "student":
         shutil.copy(stage.outputs.teacher("searched"), folder / TEACHER)
     return folder

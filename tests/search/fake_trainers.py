@@ -19,7 +19,8 @@ from rolekd.seeds import derive
 class Fake:
     """`training` may hold: seconds (of each slot), diverge (slots), size (numbers of the state)."""
 
-    def __init__(self, spec: SearchSpec, inputs: Path) -> None:
+    def __init__(self, spec: SearchSpec, inputs: Path, keep: Path) -> None:
+        del keep  # a slot is short
         self.spec = spec
         self.target = np.frombuffer((inputs / "data" / "target.bin").read_bytes(), dtype=np.uint8)
 

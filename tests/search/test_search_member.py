@@ -1,17 +1,22 @@
 """Slots of a student's search whose objective has a state of its own."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rolekd import seeds
 from rolekd.augment import ladder
+from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
 from rolekd.fleet.tasks import Slot
 from rolekd.params import Params, TeacherParams, parse
+from rolekd.search import member as member_module
 from rolekd.search.member import DATA, TEACHER, Member, describe
 from rolekd.sources import splits
 from rolekd.train import roles, state
@@ -33,7 +38,9 @@ def _member(inputs, training_params=None, **distill):
     student = {"model": {"width": 4}, "training": training_params or {}}
     params: Params = parse({"student": student, "distill": distill}, "the test")
     search = params.search.model_copy(update={"epochs": 4, "interval_epochs": 1})
-    return Member(describe(params.model_copy(update={"search": search}), "student", inputs), inputs)
+    return Member(
+        describe(params.model_copy(update={"search": search}), "student", inputs), inputs, inputs
+    )
 
 
 @pytest.mark.parametrize("loss", ["ii", "ft"])
@@ -124,6 +131,69 @@ def test_the_final_trains_anew_on_a_split_of_the_seed(inputs):
     assert 0 < one.extras["teacher_stddev"] < 0.5
 
 
+def _anew(inputs, keep, teacher="anew", taught=None):
+    section = {"model": {"name": "resnet8", "width": 6}, "training": {"epochs": 2}}
+    params = parse(
+        {
+            "teacher": section,
+            "student": {"model": {"width": 4}},
+            "search": {"confirm": {"teacher": teacher}},
+        },
+        "the test",
+    )
+    return Member(describe(params, "student", inputs, None, taught), inputs, keep)
+
+
+def test_a_students_final_can_have_a_teacher_of_its_split(inputs, tmp_path):
+    none = Schedule.constant(ladder.policy("all-0"), 4)
+    folders = [tmp_path / name for name in ("one", "another", "augmented")]
+    for folder in folders:
+        folder.mkdir()
+    one = _anew(inputs, folders[0])
+    first = one.confirm(none, 0, 2)
+    assert first.accuracy != _anew(inputs, tmp_path, "given").confirm(none, 0, 2).accuracy
+    (kept,) = folders[0].iterdir()  # neither its state nor a lock
+    written = kept.stat().st_mtime_ns
+    assert _anew(inputs, folders[0]).confirm(none, 0, 2).extras == first.extras
+    assert kept.stat().st_mtime_ns == written  # of a machine's workers one trains it
+    # on another machine it is the same, and so is what is found
+    assert _anew(inputs, folders[1]).confirm(none, 0, 2).extras == first.extras
+    assert sha256(folders[1] / kept.name) == sha256(kept)
+    one.confirm(none, 1, 2)
+    assert len({sha256(path) for path in folders[0].iterdir()}) == 2
+    # augmented as the one that is given was
+    taught = NamedAugmentation("x", Schedule.constant(ladder.policy("all-8"), 4)).to_json()
+    _anew(inputs, folders[2], taught=taught).confirm(none, 0, 2)
+    assert sha256(folders[2] / kept.name) != sha256(kept)
+
+
+def test_that_teacher_sees_no_image_that_the_final_measures_on(inputs, tmp_path, monkeypatch):
+    seen, batches = [], member_module.Batches
+
+    def spied(dataset, split, *more):
+        seen.append(dataset.splits[split])
+        return batches(dataset, split, *more)
+
+    monkeypatch.setattr(member_module, "Batches", spied)
+    _anew(inputs, tmp_path).confirm(Schedule.constant(ladder.policy("all-0"), 4), 0, 1)
+    seed = seeds.derive(0, "confirm student", 0)
+    split = splits.redrawn(datasets.load(inputs / DATA), 0.3, seed).splits["search_train"]
+    teacher, student = seen
+    assert np.array_equal(teacher, split)
+    assert np.array_equal(student, split)
+
+
+def test_validation_images_of_the_users_own_are_none_that_a_teacher_has_learned(inputs, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(inputs, own)
+    about = json.loads((own / DATA / "dataset.json").read_text())
+    (own / DATA / "dataset.json").write_text(json.dumps({**about, "own_validation": True}))
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    _anew(own, keep).confirm(Schedule.constant(ladder.policy("all-0"), 4), 0, 1)
+    assert not list(keep.iterdir())
+
+
 def test_a_split_is_drawn_anew_from_the_same_images(digits):
     part = splits.redrawn(digits, 0.25, 7)
     parts = [part.splits[name] for name in ("search_train", "search_val")]
@@ -153,7 +223,7 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
             },
             "the test",
         )
-        member = Member(describe(params, "teacher", inputs), inputs)
+        member = Member(describe(params, "teacher", inputs), inputs, inputs)
         return member.confirm(Schedule.constant(ladder.policy("all-2"), 4), 0, 3)
 
     by_teacher, by_student = confirm("teacher"), confirm("student")
@@ -165,4 +235,4 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
 def test_a_fraction_that_leaves_a_class_out_is_told_at_the_start(inputs):
     params = parse({"search": {"confirm": {"validation_fraction": 0.001}}}, "the test")
     with pytest.raises(InputError, match=r"validation_fraction 0\.001: leaves no image of class"):
-        Member(describe(params, "teacher", inputs), inputs)
+        Member(describe(params, "teacher", inputs), inputs, inputs)

@@ -30,7 +30,9 @@ def _spec(inputs, **options):
 
 def test_the_reward_is_the_averages(digits, inputs, tmp_path):
     spec = _spec(inputs, ema_decay=0.9, schedule="one-cycle", learning_rate=0.1)
-    first = Member(spec, inputs).advance(None, NOTHING, Slot(0, 0), 0, 2, tmp_path / "first")
+    first = Member(spec, inputs, inputs).advance(
+        None, NOTHING, Slot(0, 0), 0, 2, tmp_path / "first"
+    )
     tensors, _ = state.read(tmp_path / "first")
     params = parse({"teacher": {"model": {"width": 4}}}, "the test")
     images, labels = digits.split("search_val")
@@ -45,10 +47,12 @@ def test_the_reward_is_the_averages(digits, inputs, tmp_path):
 
 def test_a_slot_in_two_processes_is_that_of_one(inputs, tmp_path):
     spec = _spec(inputs, ema_decay=0.9, schedule="cosine", clip_norm=1.0)
-    member = Member(spec, inputs)
+    member = Member(spec, inputs, inputs)
     member.advance(None, NOTHING, Slot(0, 0), 0, 2, tmp_path / "whole")
     member.advance(None, NOTHING, Slot(0, 0), 0, 1, tmp_path / "first")
-    Member(spec, inputs).advance(tmp_path / "first", NOTHING, Slot(1, 0), 1, 1, tmp_path / "second")
+    Member(spec, inputs, inputs).advance(
+        tmp_path / "first", NOTHING, Slot(1, 0), 1, 1, tmp_path / "second"
+    )
     assert sha256(tmp_path / "second") == sha256(tmp_path / "whole")
 
 
@@ -61,4 +65,4 @@ def test_a_search_chooses_one_kind_of_device(inputs, monkeypatch):
     assert there.training["device"] == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="device cuda: PyTorch finds no GPU here"):
-        Member(there, inputs)
+        Member(there, inputs, inputs)

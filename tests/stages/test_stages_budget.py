@@ -50,6 +50,18 @@ def test_it_counts_the_algorithm_and_the_final(search, expected):
     assert found.images == expected.proposed + expected.confirmed + expected.taught
 
 
+@pytest.mark.parametrize(
+    ("teacher", "own", "expected"),
+    [("given", False, 0), ("anew", False, 3 * 60 * 10), ("anew", True, 0)],
+)
+def test_teachers_that_a_students_final_trains_are_counted(teacher, own, expected):
+    confirm = {"rungs": [[4, 2], [2, 3]], "validation_fraction": 0.4, "teacher": teacher}
+    found = budget_of(_params({"confirm": confirm}), "student", SIZES, own_validation=own)
+    assert found.teachers == expected
+    assert found.images == found.proposed + found.confirmed + expected
+    assert not budget_of(_params({"confirm": confirm}), "teacher", SIZES).teachers
+
+
 def test_only_teachers_are_judged_by_students():
     assert not budget_of(_params({"teacher_by": "student"}), "student", SIZES).taught
 
