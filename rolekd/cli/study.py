@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     help="Folder of the records of all studies; this one's is DATE-NAME in it.",
 )
 @click.option("--data", multiple=True, help="Only this data set of the study; may be repeated.")
+@click.option("--arm", "arms", multiple=True, help="Only this arm; may be repeated.")
 @click.option("--show", is_flag=True, help="Only say what is done, and the time left.")
 @click.option("--tables", is_flag=True, help="Only write tables and figures of what is done.")
 @click.option(
@@ -45,6 +46,7 @@ def study(
     file: Path,
     parent: Path,
     data: tuple[str, ...],
+    arms: tuple[str, ...],
     show: bool,
     tables: bool,
     pages: tuple[Path, ...],
@@ -83,7 +85,7 @@ def study(
     if retry:
         say(f"{records.forget_faults()} cells that failed are tried again")
     say(f"{records.folder}: {progress.sentence(progress.of(records))}")
-    run(records, machine_of(workers), StudyProgress(), data)
+    run(records, machine_of(workers), StudyProgress(), data, arms)
     _write(records, ())
 
 

@@ -63,7 +63,8 @@ def run(
     records: Records,
     machine: MachineParams,
     shows: Shows,
-    only: Collection[str] = (),
+    data: Collection[str] = (),
+    arms: Collection[str] = (),
     *,
     fresh: bool = False,
 ) -> None:
@@ -73,7 +74,8 @@ def run(
         records: Of the study.
         machine: What it uses of this machine.
         shows: Shows people what it does.
-        only: Names of data sets; none: all.
+        data: Names of data sets; none: all.
+        arms: Names of arms; none: all.
         fresh: This process has computed already, so that no worker is forked.
 
     Raises:
@@ -82,22 +84,33 @@ def run(
     """
     state = store.project_root() / ".rolekd" / "studies" / records.folder.name
     state.mkdir(parents=True, exist_ok=True)
-    for name in only:
-        if name not in records.study.data:
-            raise InputError(f"--data {name}: {did_you_mean(name, records.study.data)}")
+    known: dict[str, tuple[Collection[str], Collection[str]]] = {
+        "--data": (data, records.study.data),
+        "--arm": (arms, records.study.arms),
+    }
+    for option, (names, all_names) in known.items():
+        for name in names:
+            if name not in all_names:
+                raise InputError(f"{option} {name}: {did_you_mean(name, all_names)}")
     with exclusive(state / "lock", f"study {records.study.name}"):
         fleet = _Fleet(machine, devices.gpus(), fresh)
-        missing = {cell.data for cell in records.missing()}
         # all are read and checked before the first is trained on
         parts = [
-            _OfData(records, data, state / data.replace("/", "-"), fleet, shows)
-            for data in only or records.study.data
-            if data in missing
+            _OfData(records, name, arms, state / name.replace("/", "-"), fleet, shows)
+            for name in data or records.study.data
+            if _missing(records, name, arms)
         ]
         for part in parts:
             part.do()
     if not records.missing():
         shutil.rmtree(state, ignore_errors=True)
+
+
+def _missing(records: Records, data: str, arms: Collection[str]) -> list[Cell]:
+    """Return the cells of a data set and of these arms, or all, that are not done."""
+    return [
+        cell for cell in records.missing() if cell.data == data and (not arms or cell.arm in arms)
+    ]
 
 
 class _Fleet:
@@ -132,9 +145,15 @@ class _OfData:
     """
 
     def __init__(
-        self, records: Records, data: str, state: Path, fleet: _Fleet, shows: Shows
+        self,
+        records: Records,
+        data: str,
+        arms: Collection[str],
+        state: Path,
+        fleet: _Fleet,
+        shows: Shows,
     ) -> None:
-        self._records, self._data, self._state = records, data, state
+        self._records, self._data, self._arms, self._state = records, data, arms, state
         self._fleet, self._shows = fleet, shows
         self._params = records.study.params_of(data)
         self._dataset = self._prepared()
@@ -159,7 +178,7 @@ class _OfData:
         teachers: dict[str, Training] = {}
         ready: dict[str, Training] = {}
         faults: list[tuple[Cell, str]] = []
-        cells = [cell for cell in self._records.missing() if cell.data == self._data]
+        cells = _missing(self._records, self._data, self._arms)
         for cell in cells:
             try:
                 training = self._plan.training(cell)

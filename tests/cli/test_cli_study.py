@@ -1,6 +1,7 @@
 """`rolekd study` on the command line: what it would do, how far it is, faults in one line."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,18 @@ def test_what_it_would_do_is_said_without_doing_it(file, tmp_path):
     assert "small: Does it help?" in said
     assert "digits: 4 cells of 2 arms" in said
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--arm", "plane"), "--arm plane: did you mean plain?"),
+        (("--data", "digit"), "--data digit: did you mean digits?"),
+    ],
+)
+def test_a_part_that_is_none_is_named(file, option, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        _run(file, *option)
 
 
 def test_how_far_it_is_and_what_is_there(file):
@@ -97,8 +110,3 @@ def test_parts_are_put_between_the_marks_of_a_page(file, tmp_path):
     page.write_text("<!-- study small tabel -->\n<!-- /study -->\n")
     with pytest.raises(InputError, match="did you mean table"):
         _run(file, "--into", page)
-
-
-def test_a_data_set_that_the_study_does_not_have(file):
-    with pytest.raises(InputError, match="--data digit: did you mean digits"):
-        _run(file, "--data", "digit")

@@ -51,6 +51,9 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     file, parent = project / "study.yaml", project / "records"
     machine = MachineParams(device="cpu", workers=1)
     records = Records.open(file, parent)
+    running.run(records, machine, Silent(), arms=["plain"])
+    assert {cell.arm for cell in records.rows} == {"plain"}
+    assert not records.searches
     running.run(records, machine, Silent())
     rows, right = rows_of(records.folder)
     assert len(rows) == len(records.cells) == 2 * (2 + 1 + 1 + 2 + 1)
