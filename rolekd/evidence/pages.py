@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from rolekd.report.style import ACCENT, FAINT, PALETTE, TEACHER, legible, save, 
 
 TABLES, LIGHT, DARK = "tables.md", "differences-light.svg", "differences-dark.svg"
 _WIDTH = 7.0  # inches
+_LINE = 32  # characters of a label's line
 
 
 def write(records: Records) -> list[Path]:
@@ -288,9 +290,11 @@ def _curves(answers: Answers) -> list[str]:
 
 
 def _searches(answers: Answers) -> list[str]:
-    rows = []
-    for one in answers.records.searches.values():
-        known = [one.data, one.role, one.teacher, str(one.number)]
+    rows, study = [], answers.study
+    order = list(study.data)
+    for one in sorted(answers.records.searches.values(), key=lambda one: order.index(one.data)):
+        asked = study.label(one.arm) if one.arm in study.arms else ""
+        known = [study.data[one.data].label or one.data, one.role, asked, str(one.number)]
         if one.fault:
             rows.append([*known, one.fault, "", "", ""])
             continue
@@ -301,7 +305,7 @@ def _searches(answers: Answers) -> list[str]:
     heads = [
         "data set",
         "role",
-        "teacher",
+        "first asked for by",
         "search",
         "winner",
         "best in the final",
@@ -373,7 +377,8 @@ def figure(answers: Answers) -> Figure:
         axes.set_title(title.replace(", ", ",\n", 1), fontsize=9.5)
         axes.grid(axis="x")
         axes.set_xlabel("points")
-    panels[0].set_yticks(range(len(names)), [legible(study.label(name)) for name in names])
+    labels = [textwrap.fill(legible(study.label(name), 2 * _LINE), _LINE) for name in names]
+    panels[0].set_yticks(range(len(names)), labels)
     panels[0].invert_yaxis()
     drawn.suptitle(
         f"Test accuracy above {legible(study.label(against))}", fontsize=10.5, x=0.01, ha="left"

@@ -61,6 +61,7 @@ class Searched:
         key: Of everything that decides it.
         data, role, teacher: What was searched for; the teacher's augmentation, of a student.
         number: Of the search.
+        arm: The first that asked for it.
         winner, best, measure, gain, error, trainings: How its final ended.
         seconds: Of wall time.
         fault: Why it found nothing; empty: it did.
@@ -71,6 +72,7 @@ class Searched:
     role: str
     teacher: str
     number: int
+    arm: str = ""
     winner: str = ""
     best: str = ""
     measure: str = ""

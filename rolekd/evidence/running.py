@@ -174,7 +174,7 @@ class _OfData:
 
     def _round(self) -> bool:
         """Do what the cells that are missing wait for first; False where none is missing."""
-        searches: dict[str, Search] = {}
+        searches: dict[str, tuple[Search, str]] = {}  # with the arm that asks for it
         teachers: dict[str, Training] = {}
         ready: dict[str, Training] = {}
         faults: list[tuple[Cell, str]] = []
@@ -198,17 +198,17 @@ class _OfData:
                         continue
                     teachers[search.teacher.key] = search.teacher
                 else:
-                    searches[search.key] = search
+                    searches.setdefault(search.key, (search, cell.arm))
             except FaultError as error:
                 faults.append((cell, str(error)))
         for cell, reason in faults:
             self._records.add_fault(cell, reason)
-        if first := [one for one in searches.values() if one.role == "teacher"]:
-            self._search(first[0])
+        if first := [one for one in searches.values() if one[0].role == "teacher"]:
+            self._search(*first[0])
         elif teachers:
             self._train("teachers", teachers.values(), cells)
         elif searches:
-            self._search(next(iter(searches.values())))
+            self._search(*next(iter(searches.values())))
         elif ready:
             self._train("students", ready.values(), cells)
         return bool(cells)
@@ -286,14 +286,14 @@ class _OfData:
         pretrained.lay_beside(self._params, roles, place)
         return folder
 
-    def _search(self, search: Search) -> None:
+    def _search(self, search: Search, arm: str) -> None:
         """Do a search, and record what it found."""
         inputs = self._inputs(_SEARCHED, search.params.trained_by_search(search.role))
         if search.teacher is not None:
             shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER)
         params = self._on_machine(search.params)
         spec = member.describe(params, search.role, inputs, search.given, search.taught)
-        about = Searched(search.key, self._data, search.role, search.taught_by, search.number)
+        about = Searched(search.key, self._data, search.role, search.taught_by, search.number, arm)
         title = f"{self._data}, search {search.number} of the {search.role}'s schedule"
         began = time.monotonic()
         try:

@@ -76,9 +76,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def legible(text: str) -> str:
+def legible(text: str, longest: int = _LONGEST_LABEL) -> str:
     """Return a name from outside as a figure shows it: harmless, short, in every legend."""
-    name = shown(text, _LONGEST_LABEL)
+    name = shown(text, longest)
     return f" {name}" if name.startswith("_") else name  # legends leave out what starts so
 
 
