@@ -132,8 +132,9 @@ def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.Fr
     return target
 
 
-# Markdown, which optuna-dashboard shows beside the plots
-NOTE = f"""\
+def note(study: str) -> str:
+    """Return what optuna-dashboard shows of a study, by its name, as Markdown."""
+    return f"""\
 **A trial** is one training of the search. Stage `{PROPOSE}`: member `member` of generation \
 `generation`, trained for `epochs` from the weights of `parent`. Stage `{CONFIRM}`: a `candidate` \
 of the final, trained anew and whole with `seed`.
@@ -156,7 +157,8 @@ import optuna
 from optuna.visualization import plot_param_importances, plot_slice
 from rolekd.search.parameters import gain
 
-study = optuna.load_study(study_name=None, storage="sqlite:///study.db")
+# or the address of your server
+study = optuna.load_study(study_name="{study}", storage="sqlite:///.rolekd/optuna.db")
 better = gain(study)
 # minus: of a target of one's own Optuna's importances explain low values
 plot_param_importances(study, target=lambda trial: -better(trial), target_name="gain")

@@ -13,7 +13,7 @@ from optuna.visualization import (
 
 from rolekd.augment import ladder
 from rolekd.augment.policy import COPIES, OPERATIONS, Policy
-from rolekd.search.parameters import NOTE, SHOWN, gain, summary
+from rolekd.search.parameters import SHOWN, gain, note, summary
 from rolekd.search.runner import run
 
 FINAL = {"proposals": 2, "ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
@@ -165,11 +165,12 @@ def test_optuna_draws_it(study):
     assert set(strengths.data[0].x) == {0, 2, 6}
 
 
-def test_the_dashboard_shows_how_to_read_it(study):
+def test_the_dashboard_shows_how_to_read_it(study, spec):
     from optuna_dashboard import get_note, save_note
 
-    note = get_note(study)
-    assert note.endswith(NOTE)
-    assert note.startswith("**States.**")
+    shown = get_note(study)
+    assert shown.endswith(note(spec.name))
+    assert f'study_name="{spec.name}"' in shown
+    assert shown.startswith("**States.**")
     save_note(study, "my own")  # as one who edits it there
     assert get_note(study) == "my own"
