@@ -55,8 +55,8 @@ from rolekd.search.history import Found as SearchFound
 from rolekd.sources import SOURCES, arrays
 from rolekd.sources.prepare import prepare
 from rolekd.stages import checks, students
+from rolekd.stages import export as exporting
 from rolekd.stages import train_teacher as teaching
-from rolekd.stages.export import export_network
 from rolekd.train import devices, pretrained, roles
 from rolekd.train.augmentation import make_engine
 from rolekd.train.evaluate import accuracy, predict_as_deployed
@@ -305,9 +305,10 @@ class Network:
         if self.role != "student":
             raise InputError("export: a teacher has no integer form; export the student")
         _require_shape(self.about, data, "export")
-        about = {key: str(self.about[key]) for key in ("weight_bits", "activation_bits")}
-        about["data_digest"] = data.digest
-        made = export_network(
+        with _place(None) as folder:
+            self.save(folder / "weights.safetensors")
+            about = exporting.describe(folder / "weights.safetensors", data, self.about)
+        made = exporting.export_network(
             self.module.cpu().eval(), data, Path(path), ExportParams(target=target), about
         )
         return Exported(**made.model_dump())

@@ -8,6 +8,7 @@ __all__ = [
     "ladder",
     "logs",
     "named",
+    "ops",
     "policy",
     "recipe",
     "schedule",

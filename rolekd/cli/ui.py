@@ -30,6 +30,9 @@ _SECONDS_TO_ANSWER = 20.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on loopback
 _TESTED = "tags.split = 'test'"  # a run for each arm, with its test accuracy
 _LATEST = ["attributes.start_time DESC"]
+_VIEW = "rolekd-arms"
+_ACCURACY = "metrics.`test_accuracy`"
+_COLUMNS = (_ACCURACY, "params.`arm`", "params.`student.bits`", "tags.`dvc.experiment`")
 
 
 @click.command()
@@ -93,11 +96,12 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
             return {"no run yet": server}
         number = found["experiment"]["experiment_id"]
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
+        _keep_view(server, number)
         tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
     except OSError:
         return None
     shown = {
-        "arms of every run": pages.runs(server, number, _TESTED),
+        "arms of every run": pages.view(server, number, _VIEW),
         "all runs": pages.runs(server, number),
     }
     parents = [_parent(run) for run in tested.get("runs", [])]
@@ -106,6 +110,16 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         beside = pages.comparison(server, number, arms)
         shown = {"arms of the last run, side by side": beside, **shown}
     return shown
+
+
+def _keep_view(server: str, experiment: str) -> None:
+    """Store the view of all arms with the experiment, where MLflow's page finds it."""
+    tag = {
+        "experiment_id": experiment,
+        "key": pages.SHARED_VIEW + _VIEW,
+        "value": pages.view_state(_TESTED, _ACCURACY, _COLUMNS),
+    }
+    _ask(f"{server}/api/2.0/mlflow/experiments/set-experiment-tag", tag)
 
 
 def _parent(run: Mapping[str, Any]) -> str | None:
@@ -158,6 +172,7 @@ def _mlflow(port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1"),
+        *("--uvicorn-opts", "--log-level warning"),  # or a line for each request buries the links
     ]
 
 

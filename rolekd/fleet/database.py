@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ _SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
 _ATTRIBUTES = table(
     "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
 )
+_PARAM = ("trial_id", "param_name", "param_value", "distribution_json")
+_PARAMS = table("trial_params", *map(column, _PARAM))
 
 _log = logging.getLogger(__name__)
 
@@ -166,36 +168,51 @@ def add_waiting(
         connection.execute(
             _ATTRIBUTES.insert(),
             [
-                {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
+                line
                 for trial, row in zip(added, rows, strict=True)
-                for key, value in row.items()
+                for line in _attribute_rows(trial, row)
             ],
         )
     return True
 
 
-def write_params(engine: Engine, trial: int, params: Iterable[tuple[str, float, str]]) -> None:
+def describe(
+    engine: Engine,
+    trial: int,
+    params: Sequence[tuple[str, float, str]],
+    attributes: Mapping[str, Any],
+) -> None:
     """Give a trial its parameters at a stroke; Optuna would take a transaction for each.
 
     Args:
         engine: The connections.
         trial: Its id.
         params: Name, value and distribution as JSON.
+        attributes: User attributes that it does not have, or has from a call before.
     """
-    rows = [
-        {"trial": trial, "name": name, "value": value, "distribution": distribution}
-        for name, value, distribution in params
-    ]
-    insert = text(
-        "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
-        "VALUES (:trial, :name, :value, :distribution)"
-    )
-    if not rows:
+    if not params and not attributes:
         return
     with engine.begin() as connection:
         # a lost answer makes the caller try again
-        connection.execute(text("DELETE FROM trial_params WHERE trial_id = :trial"), rows[0])
-        connection.execute(insert, rows)
+        connection.execute(_PARAMS.delete().where(_PARAMS.c.trial_id == trial))
+        connection.execute(
+            _ATTRIBUTES.delete().where(
+                _ATTRIBUTES.c.trial_id == trial, _ATTRIBUTES.c.key.in_(list(attributes))
+            )
+        )
+        if params:
+            connection.execute(
+                _PARAMS.insert(), [dict(zip(_PARAM, (trial, *row), strict=True)) for row in params]
+            )
+        if attributes:
+            connection.execute(_ATTRIBUTES.insert(), _attribute_rows(trial, attributes))
+
+
+def _attribute_rows(trial: int, attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
+        for key, value in attributes.items()
+    ]
 
 
 def _time(value: Any) -> datetime:

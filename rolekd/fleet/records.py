@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolekd.fleet.jobs import Job
-from rolekd.fleet.tasks import Result, Slot, Task
+from rolekd.fleet.tasks import GAIN, Result, Slot, Task
 
 SIGNATURE = "worker "  # begins the attribute of a worker that claims a trial
 
@@ -41,6 +41,13 @@ def outcome_attribute(result: Result[Any], device: str) -> dict[str, Any]:
         "state": result.state,
         "extras": dict(result.extras),
     }
+
+
+def gain_attribute(result: Result[Any], parent: Result[Any] | None) -> dict[str, float]:
+    """Return the attribute `GAIN` of a done trial, 0..1; nothing where there is none."""
+    if parent is None or parent.accuracy is None or result.accuracy is None:
+        return {}
+    return {GAIN: round(result.accuracy - parent.accuracy, 6)}
 
 
 def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Result[Any]:

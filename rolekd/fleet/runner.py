@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rolekd import addresses
@@ -50,6 +51,7 @@ def run(
     storage: Storage | None = None,
     fetch: Callable[[Board, Artifacts], None] | None = None,
     fresh: bool = False,
+    note: str = "",
 ) -> Board:
     """Do a job, or continue it, to its end.
 
@@ -67,6 +69,7 @@ def run(
         storage: Database and artifact store, if not in `state`.
         fetch: Takes what the trainings left. Where a finished job's is gone, it is done anew.
         fresh: This process has computed already, so that no worker is forked.
+        note: Markdown that says how to read the study's trials.
 
     Raises:
         InputError: The study holds other work, or the libraries are others.
@@ -81,12 +84,13 @@ def run(
         # of this job alone: another device's or library's training is none to go on from
         scratch, keep = _clean_scratch(state), state / "keep" / study
         keep.mkdir(exist_ok=True, parents=True)
-        ledger = Ledger.create(url, job, study, storage.heartbeat_seconds)
+        create = partial(Ledger.create, url, job, study, storage.heartbeat_seconds, note)
+        ledger = create()
         store = open_artifacts(artifacts, study)
         if fetch is not None and _forgotten(ledger.read(), store):
             ledger.close()
             discard(url, study)
-            ledger = Ledger.create(url, job, study, storage.heartbeat_seconds)
+            ledger = create()
         ledger.fail(None)  # it is tried again
         if ledger.artifacts != artifacts:
             store.put_inputs(inputs, job.inputs)

@@ -34,6 +34,7 @@ from rolekd.fleet.board import Board, Entry, State
 from rolekd.fleet.jobs import Job, differences
 from rolekd.fleet.records import (
     SIGNATURE,
+    gain_attribute,
     outcome_attribute,
     read_result,
     read_task,
@@ -52,8 +53,13 @@ _MISSED_BEATS = 6
 _ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _DONE = {TrialState.COMPLETE.name, TrialState.PRUNED.name}
 _ENDED = {state.name for state in TrialState if state.is_finished()}
+_NOTE_PART = 2045  # characters of optuna-dashboard's attribute
 # Where a connection is made first, an address that does not answer is soon taken for wrong.
 _FIRST_PATIENCE = 1.0
+_STATES = (
+    "**States.** Complete: has its accuracy. Pruned: its loss became NaN; nothing else is pruned. "
+    "Fail: was lost with its worker, and its work was planned again as another trial.\n\n"
+)
 _SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same file
 
 
@@ -87,8 +93,13 @@ class Ledger:
         self._first = 0  # all before it have ended
 
     @classmethod
-    def create(cls, url: str, job: Job, name: str, heartbeat_seconds: int) -> "Ledger":
-        """Open the study `name`, made if it is not there; refuse one of another job."""
+    def create(
+        cls, url: str, job: Job, name: str, heartbeat_seconds: int, note: str = ""
+    ) -> "Ledger":
+        """Open the study `name`, made if it is not there; refuse one of another job.
+
+        `note` is Markdown that optuna-dashboard shows with a new one, and lets people edit.
+        """
         storage = _connect(url, create=True)
         study = _at_once(
             lambda: optuna.create_study(
@@ -100,6 +111,7 @@ class Ledger:
         if stored is None:
             _at_once(lambda: study.set_user_attr("heartbeat_seconds", heartbeat_seconds), url)
             _at_once(lambda: _name_objective(study, job.measures), url)
+            _at_once(lambda: _write_note(storage, name, _STATES + note), url)
             _at_once(lambda: study.set_user_attr("spec", job.to_json()), url)
         elif found := differences(stored, job.to_json()):
             raise InputError(
@@ -201,13 +213,23 @@ class Ledger:
             done.set()
             thread.join()
 
-    def finish(self, entry: Entry, result: Result[Any], device: str = "") -> bool:
+    def finish(
+        self,
+        entry: Entry,
+        result: Result[Any],
+        device: str = "",
+        parent: Result[Any] | None = None,
+    ) -> bool:
         """Enter the result of a claimed entry; False where it had been given to another.
 
-        `device` is the name of what trained it.
+        `device` is the name of what trained it, `parent` what it began with.
         """
         values = None if result.accuracy is None else [result.accuracy]
         state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
+        # not before: whoever looks for work would read the parameters every time; and not after:
+        # a dashboard that is open reads of a trial that has ended nothing again
+        params, gain = self.job.trial_params(entry.task), gain_attribute(result, parent)
+        self._patiently(lambda: database.describe(self.engine, self._id(entry), list(params), gain))
         return self._end(entry, state, values, outcome=outcome_attribute(result, device))
 
     def lose(self, entry: Entry, patience: float | None = None) -> bool:
@@ -243,8 +265,6 @@ class Ledger:
         def end() -> bool:
             trial = self._id(entry)
             if outcome is not None:
-                # not before: whoever looks for work would read them every time
-                database.write_params(self.engine, trial, self.job.trial_params(entry.task))
                 self._storage.set_trial_user_attr(trial, "outcome", outcome)
             return self._storage.set_trial_state_values(trial, state, values)
 
@@ -331,6 +351,16 @@ def _name_objective(study: optuna.Study, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([name])
+
+
+def _write_note(storage: RDBStorage, name: str, note: str) -> None:
+    """Write a study's note as optuna-dashboard does, whose import would take a second."""
+    study = storage.get_study_id_from_name(name)
+    for start in range(0, len(note), _NOTE_PART):
+        part = note[start : start + _NOTE_PART]
+        key = f"dashboard:note_str:{start // _NOTE_PART}"
+        storage.set_study_system_attr(study, key, part)
+    storage.set_study_system_attr(study, "dashboard:note_ver", 1)
 
 
 def _at_once(action: Callable[[], T], url: str) -> T:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+GAIN = "gain"  # attribute of a trial: its accuracy above that of its parent, 0..1
+
 
 @dataclass(frozen=True, order=True)
 class Slot:

@@ -113,7 +113,7 @@ class Worker:
             self._ledger.beating(entry),
             tempfile.TemporaryDirectory(dir=self._scratch) as folder,
         ):
-            state, out = None, Path(folder, "out")
+            parent, state, out = None, None, Path(folder, "out")
             if task.parent is not None:
                 parent = board.holders[task.parent].result
                 assert parent is not None and parent.state is not None
@@ -133,7 +133,7 @@ class Worker:
             state=checksum,
             extras=outcome.extras,
         )
-        if not self._ledger.finish(entry, result, _device(self._ledger.job)):
+        if not self._ledger.finish(entry, result, _device(self._ledger.job), parent):
             _log.warning("%s: was given to another worker meanwhile", task.slot)
             self._artifacts.remove_state(task.slot, entry.number)
 

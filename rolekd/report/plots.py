@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rolekd.report.style import ACCENT, FAINT, INK, colours, legible, style
+from rolekd.report.style import ACCENT, FAINT, INK, PAPER, colours, legible, style
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, probabilities
 
 _WIDTH = 4.6  # inches
@@ -55,7 +55,7 @@ def difference_figure(evaluation: Evaluation) -> Figure:
         if gap.low is not None and gap.high is not None:
             axes.plot([100 * gap.low, 100 * gap.high], [place, place], color=INK, linewidth=1.2)
         shade = shades[arm.name]
-        face = shade if gap.is_clear else "white"
+        face = shade if gap.is_clear else PAPER
         axes.plot(100 * gap.mean, place, "o", color=shade, markerfacecolor=face)
     axes.margins(x=0.08)
     axes.set_xlabel(f"minus {legible(evaluation.baseline)} (points)")

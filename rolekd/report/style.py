@@ -1,8 +1,9 @@
 """One look for all figures: on paper, on a light page and on a dark one.
 
 What is drawn in ink (text, axes, ticks) takes the colour of the page's text where a figure is
-put into HTML. The other colours are chosen to be told apart on white and on near-black, also by
-colour-blind people (after Okabe and Ito 2008, "Color Universal Design").
+put into HTML, what is empty that of its card. The other colours are chosen to be told apart on
+white and on near-black, also by colour-blind people (after Okabe and Ito 2008, "Color Universal
+Design").
 """
 
 import contextlib
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rolekd.params import CompareParams
 
 INK = "#23272e"
+PAPER = "#fefefe"  # what is empty; nothing else has this white
 FAINT = "#8b929c"
 DARK_INK, DARK_PAGE = "#e6e8eb", "#16191d"
 ACCENT = "#d9622b"
@@ -106,7 +108,7 @@ def inline_svg(figure: Figure, seen: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that several figures on a page share
     # in tags only: a class may be called #000000
-    svg = re.sub(r"<[^>]*>", lambda tag: _INKED.sub("currentColor", tag[0]), svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _coloured(tag[0], "currentColor", "var(--card)"), svg)
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     assert width is not None
     # points -> CSS pixels, a little larger; the page lets a narrow screen shrink it
@@ -130,7 +132,11 @@ def save(figure: Figure, path: Path, *, dark: bool = False) -> None:
             format=path.suffix[1:],
         )
         if dark:
-            files.write_text(temporary, _INKED.sub(DARK_INK, temporary.read_text()))
+            files.write_text(temporary, _coloured(temporary.read_text(), DARK_INK, DARK_PAGE))
+
+
+def _coloured(svg: str, ink: str, paper: str) -> str:
+    return _INKED.sub(ink, svg).replace(PAPER, paper)
 
 
 def _unsized(svg: str) -> str:

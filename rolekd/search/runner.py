@@ -17,6 +17,7 @@ from rolekd.fleet.runner import Storage
 from rolekd.search import final, lineage, phases
 from rolekd.search.history import Found
 from rolekd.search.observers import Observer, Telling
+from rolekd.search.parameters import note
 from rolekd.search.spec import SearchSpec
 
 
@@ -52,7 +53,10 @@ def run(
         return Telling(observers, spec.search)
 
     seats = seats or [{}] * workers
-    board = runner.run(spec, inputs, state, watch, seats=seats, storage=storage, fresh=fresh)
+    about = note((storage and storage.study) or spec.name)
+    board = runner.run(
+        spec, inputs, state, watch, seats=seats, storage=storage, fresh=fresh, note=about
+    )
     proposed, rungs = phases.proposed(board.history), phases.rungs(board.history)
     line = lineage.trace(proposed) if proposed else []
     verdict = final.verdict(spec.search, rungs) if rungs else None

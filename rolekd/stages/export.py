@@ -123,11 +123,18 @@ def _metadata(
     return {
         "arm": arm,
         "seed": str(SEED),
+        "test_accuracy": f"{accuracy:.6f}",
+        **describe(outputs.student(arm, SEED), dataset, about),
+    }
+
+
+def describe(weights: Path, dataset: Dataset, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a file says of the student whose `weights` it has."""
+    return {
         **{key: str(about[key]) for key in ("weight_bits", "activation_bits")},
         **{key: str(about[key]) for key in ("quantizer", "residual", "ends") if key in about},
-        "test_accuracy": f"{accuracy:.6f}",
         "data_digest": dataset.digest,
-        "weights_sha256": files.sha256(outputs.student(arm, SEED)),
+        "weights_sha256": files.sha256(weights),
     }
 
 

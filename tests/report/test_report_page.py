@@ -231,6 +231,10 @@ def test_figures_take_the_colour_of_the_page(content: page.Content) -> None:
     for name, svg in page.figures(content).items():
         assert style.INK not in svg, name
         assert "currentColor" in svg, name
+        assert style.PAPER not in svg, name
+    # hollow where the difference is not clear, on a dark card, too
+    unclear = page.figures(page.Content("digits", evaluation(kd_rolewise=[1, 2], plain=[2, 1])))
+    assert any("fill: var(--card)" in svg for svg in unclear.values())
 
 
 def test_mistakes_are_the_surest_first() -> None:

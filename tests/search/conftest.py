@@ -47,7 +47,7 @@ def inputs(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_spec(inputs):
     def make(
         seed=0, population=4, epochs=10, interval_epochs=2, algorithm="pbt", search=None, **training

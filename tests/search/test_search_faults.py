@@ -178,10 +178,10 @@ def test_one_that_was_given_up_too_early_does_no_harm(
     slow = _worker(ledger, store, spec, inputs, tmp_path)
     finish = ledger.finish
 
-    def overtaken(entry, result, device):
+    def overtaken(entry, *given):
         ledger.finish = finish
         assert ledger.lose(entry)  # what another worker does that takes it for dead
-        return finish(entry, result, device)
+        return finish(entry, *given)
 
     ledger.finish = overtaken
     slow._advance_one(ledger.read())

@@ -2,11 +2,8 @@ import contextlib
 import threading
 import time
 
-import optuna
-
 from rolekd.errors import InputError, RunError
 from rolekd.fleet.study import Ledger
-from rolekd.search.parameters import SPACE
 from rolekd.search.runner import run
 
 
@@ -91,23 +88,3 @@ def test_where_a_fork_is_unsafe_workers_start_afresh(
     assert digest(found) == wanted
     board = Ledger.open(f"sqlite:///{tmp_path}/spawned/study.db", spec.name).read()
     assert len({entry.workers for entry in board.entries if len(entry.workers) == 1}) == 2
-
-
-def test_optuna_sees_policies_stages_and_strengths(trainers, inputs, make_spec, tmp_path):
-    spec = make_spec(search=FINAL)
-    run(spec, inputs, tmp_path)
-    study = optuna.load_study(study_name=spec.name, storage=f"sqlite:///{tmp_path}/study.db")
-    done = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
-    for trial in done:
-        values = [trial.params[name] for name in SPACE]
-        assert values == trial.user_attrs["policy"]
-        assert trial.distributions["00 probability of Rotate, copy 1"].high == 10
-    stages = [trial.user_attrs["stage"] for trial in done]
-    slots = spec.search.population * spec.search.generations
-    assert stages == ["propose"] * slots + ["confirm"] * (len(stages) - slots)
-    ladder = [trial for trial in done if trial.user_attrs.get("candidate") == "all-6"]
-    assert {trial.params["strength of all"] for trial in ladder} == {6}
-    found = optuna.importance.get_param_importances(
-        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-    )
-    assert set(found) == {*SPACE, "strength of all"}

@@ -21,9 +21,9 @@ def two(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
         with runs.start(
             "evaluate", experiment=EXPERIMENT, params={"student": {"bits": bits}, "seed": 0}
         ) as run:
-            run.log_metrics({"kd/accuracy": accuracy})
+            run.log_metrics({"test_accuracy.kd": accuracy})
             if bits == 4:
-                run.log_metrics({"kd/extra": 1.0})
+                run.log_metrics({"test_accuracy.plain": 1.0})
             ids.append(run.run_id())
     first, second = ids
     assert first
@@ -34,7 +34,7 @@ def two(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 def test_numbers_and_differences(project: Path, two: tuple[str, str]) -> None:
     found = compare(two, EXPERIMENT, f"sqlite:///{project}/mlflow.db")
     assert found.runs == list(two)
-    assert found.metrics == {"kd/accuracy": [0.85, 0.95], "kd/extra": [None, 1.0]}
+    assert found.metrics == {"test_accuracy.kd": [0.85, 0.95], "test_accuracy.plain": [None, 1.0]}
     assert found.differences == {
         "student.bits": ["2", "4"],
         "dvc.experiment": ["proud-cat", "shy-dog"],
@@ -52,7 +52,16 @@ def test_command(two: tuple[str, str]) -> None:
     assert "0.85" in told.output
     assert "student.bits" in told.output
     told = CliRunner().invoke(command, ["--json", *two], catch_exceptions=False)
-    assert json.loads(told.output)["metrics"]["kd/accuracy"] == [0.85, 0.95]
+    assert json.loads(told.output)["metrics"]["test_accuracy.kd"] == [0.85, 0.95]
+
+
+def test_one_evaluation_shows_its_arms(two: tuple[str, str]) -> None:
+    told = CliRunner().invoke(command, ["evaluate"], catch_exceptions=False)  # the latest
+    cells = [line.strip("│").split("│") for line in told.output.splitlines() if "test_" in line]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["test_accuracy.kd", "0.95"],
+        ["test_accuracy.plain", "1"],
+    ]
 
 
 def test_unknown_runs(project: Path, two: tuple[str, str]) -> None:
