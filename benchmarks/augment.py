@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks import machine, peers, pillow
+from benchmarks import machine, peers, pillow, together
 from benchmarks.peers import Shape
 from rolekd import processes
 from rolekd.augment import draws
@@ -51,7 +51,7 @@ def run(seconds: float = 1.0) -> dict[str, Any]:
     result["memory"] = _in_fresh_process(_MEMORY) if sys.platform == "linux" else None
     result["training_step"] = _training_step(seconds)
     cores = result["machine"]["cores"]
-    with peers.started(cores) as processes:
+    with together.started(cores) as processes:
         rates = _medians(_measurements(processes, seconds))
     result["policy"] = [_policy_case(shape, batch, rates) for shape, batch in CASES]
     result["randaugment"] = [
@@ -61,10 +61,10 @@ def run(seconds: float = 1.0) -> dict[str, Any]:
     return result
 
 
-def _measurements(processes: peers.Peers, seconds: float) -> dict[str, Callable[[], float]]:
+def _measurements(processes: together.Together, seconds: float) -> dict[str, Callable[[], float]]:
     """Return every measurement, by its name: a call gives images per second."""
     todo: dict[str, Callable[[], float]] = {}
-    pipeline = partial(processes.rate, seconds=seconds, base=BASE)
+    pipeline = partial(processes.rate, peers.step, seconds, base=BASE)
     for shape, batch in CASES:
         fill = FILL[: shape[2]]
         todo[f"policy {shape} {batch}"] = partial(engine_rate, POLICY, shape, batch, seconds)

@@ -85,8 +85,9 @@ def search(as_json: bool, cifar: bool) -> None:
 @click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
 @click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
 @click.option("--target", default="cpu", show_default=True, type=click.Choice(_TARGETS))
+@click.option("--openvino/--no-openvino", default=True, show_default=True, help="As a peer.")
 def infer(as_json: bool, **options: Any) -> None:
-    """The integer student against fp32 and int8 ONNX, and PyTorch.
+    """The integer student against fp32 and int8 ONNX, OpenVINO, and PyTorch.
 
     Give --student, --float-network and --data for trained networks; without them, a CIFAR
     ResNet18 with random weights.

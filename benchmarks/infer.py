@@ -1,9 +1,12 @@
 """`rolekd bench infer`: the deployed student against the ways in which others would deploy it.
 
 Peers of the integer graph, all on the same raw images and in the same run: the same network in
-float32 on onnxruntime, onnxruntime's own static 8-bit form of that, and PyTorch as it is.
+float32 on onnxruntime, onnxruntime's own static 8-bit form of that, the same form on OpenVINO, and
+PyTorch as it is. With as many processes as threads, too: two of one thread each serve more than one
+of two.
 """
 
+import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +19,12 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from benchmarks import machine
+from benchmarks import machine, runtimes, together
+from benchmarks.runtimes import ONNXRUNTIME, OPENVINO
 from rolekd.data import dataset as datasets
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
-from rolekd.export import measure, session
+from rolekd.export import measure
 from rolekd.export.floats import Deployed, export_float, quantize_statically
 from rolekd.export.graph import Target
 from rolekd.export.verify import verify
@@ -31,9 +35,13 @@ from rolekd.quantize.lower import lower
 from rolekd.train import roles
 
 OURS, FLOAT, STATIC, EAGER = "rolekd", "onnxruntime float32", "onnxruntime int8", "PyTorch float32"
+OTHER = "OpenVINO int8"  # of the file of STATIC
 _PACKAGES = ("onnxruntime", "onnx", "torch", "numpy")
 _IMAGES = 512  # for calibration, and for timing where nothing is trained
 _BATCH = 250
+_ROUNDS = 5
+_PROCESSES = 2
+_AMX = {True: ", onnxruntime's products on AMX", False: ", without AMX", None: ""}
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,17 @@ class _Subject:
     float_network: nn.Module
     dataset: Dataset
     trained: bool
+
+
+@dataclass(frozen=True)
+class _Deployment:
+    """A file and what runs it."""
+
+    runtime: str
+    path: Path
+
+    def start(self, threads: int = 1) -> runtimes.Run:
+        return runtimes.start(self.runtime, self.path, threads)
 
 
 class Trained(TypedDict, total=False):
@@ -60,9 +79,12 @@ def run(
     batches: tuple[int, ...] = (1, 8, 64),
     threads: tuple[int, ...] = (1, 2),
     target: Target = "cpu",
+    openvino: bool = True,
     **trained: Unpack[Trained],
 ) -> dict[str, Any]:
-    """Measure; `seconds` for each network, batch size and number of threads.
+    """Measure; `seconds` for each network, batch size and number of threads or processes.
+
+    OpenVINO is measured where it is installed, unless it is not wanted.
 
     With weights of a trained student and of a float network, and the prepared data set of both,
     accuracies on the test split stand beside the speed. Without them a CIFAR ResNet18 of width
@@ -77,12 +99,22 @@ def run(
             name: Path(folder) / f"{index}.onnx" for index, name in enumerate((OURS, FLOAT, STATIC))
         }
         exported = _export(subject, paths, target)
+        deployed = {name: _Deployment(ONNXRUNTIME, path) for name, path in paths.items()}
+        packages, left_out = [*_PACKAGES], runtimes.absent(OPENVINO) if openvino else None
+        if openvino and left_out is None:
+            packages.append(OPENVINO)
+            deployed[OTHER] = _Deployment(OPENVINO, paths[STATIC])
         cases = [
-            case for count in threads for case in _speed(subject, paths, batches, count, seconds)
+            case for count in threads for case in _speed(subject, deployed, batches, count, seconds)
         ]
+        cases += _side_by_side(subject, deployed, batches, seconds)
         files = [_file(name, path, subject, max(batches)) for name, path in paths.items()]
-    head = {"machine": machine.describe(_PACKAGES), "seconds": seconds, "target": target}
-    return {**head, **exported, "cases": cases, "files": files}
+        if subject.trained:
+            for entry in files:
+                entry["test_accuracy"] = _accuracy(deployed[entry["network"]], subject.dataset)
+    about = machine.describe(packages) | {"onnxruntime_amx": runtimes.amx_of_onnxruntime()}
+    head = {"machine": about, "seconds": seconds, "target": target}
+    return {**head, **exported, "cases": cases, "files": files, "left_out": left_out}
 
 
 def _trained(
@@ -145,34 +177,31 @@ def _export(subject: _Subject, paths: dict[str, Path], target: Target) -> dict[s
 
 def _speed(
     subject: _Subject,
-    paths: dict[str, Path],
+    deployed: dict[str, _Deployment],
     batches: tuple[int, ...],
     threads: int,
     seconds: float,
 ) -> list[dict[str, Any]]:
     """Time every network with each batch size, in interleaved rounds."""
     torch.set_num_threads(threads)
-    sessions = {
-        name: session.start(path.read_bytes(), str(path), threads=threads)
-        for name, path in paths.items()
-    }
+    started = {name: one.start(threads) for name, one in deployed.items()}
     dataset = subject.dataset
     eager = Deployed(subject.float_network, dataset.mean, dataset.std).eval()
     cases = []
     for batch in batches:
         images = np.ascontiguousarray(dataset.split("test")[0][:batch])
         calls: dict[str, Callable[[], object]] = {
-            name: partial(started.run, None, {"image": images})
-            for name, started in sessions.items()
+            name: partial(run, images) for name, run in started.items()
         }
         calls[EAGER] = partial(eager, torch.from_numpy(images))
         with torch.inference_mode():
-            found = measure.latencies(calls, seconds=seconds)
+            found = measure.latencies(calls, seconds=seconds, rounds=_ROUNDS)
         cases += [
             {
                 "network": name,
                 "batch": batch,
                 "threads": threads,
+                "processes": 1,
                 "median_ms": round(latency.median, 3),
                 "p95_ms": round(latency.p95, 3),
                 "images_per_second": round(1000 * batch / latency.median),
@@ -183,34 +212,62 @@ def _speed(
     return cases
 
 
+def _side_by_side(
+    subject: _Subject, deployed: dict[str, _Deployment], batches: tuple[int, ...], seconds: float
+) -> list[dict[str, Any]]:
+    """Let processes of one thread run the same file at the same time, files in turns."""
+    cases = []
+    with together.started(_PROCESSES) as processes:
+        for batch in batches:
+            images = np.ascontiguousarray(subject.dataset.split("test")[0][:batch])
+            rounds = [
+                {
+                    name: processes.rate(
+                        runtimes.step, seconds / _ROUNDS, one.runtime, one.path, images
+                    )
+                    for name, one in deployed.items()
+                }
+                for _ in range(_ROUNDS)
+            ]
+            rates = {name: statistics.median(found[name] for found in rounds) for name in deployed}
+            cases += [
+                {
+                    "network": name,
+                    "batch": batch,
+                    "threads": 1,
+                    "processes": _PROCESSES,
+                    "images_per_second": round(rate),
+                    "ours_is_times_faster": round(rates[OURS] / rate, 2),
+                }
+                for name, rate in rates.items()
+            ]
+    return cases
+
+
 def _file(name: str, path: Path, subject: _Subject, batch: int) -> dict[str, Any]:
     dataset = subject.dataset
     found = measure.footprint(path, (*dataset.image_size, dataset.channels), batch)
-    entry: dict[str, Any] = {
+    return {
         "network": name,
         "bytes": path.stat().st_size,
         "load_ms": round(1000 * found["load_seconds"], 1),
         "peak_megabytes": round(found["peak_bytes"] / 1e6, 1),
     }
-    if subject.trained:
-        entry["test_accuracy"] = _accuracy(path, dataset)
-    return entry
 
 
-def _accuracy(path: Path, dataset: Dataset) -> float:
-    started = session.start(path.read_bytes(), str(path))
+def _accuracy(deployed: _Deployment, dataset: Dataset) -> float:
+    run = deployed.start()
     images, labels = dataset.split("test")
     right = 0
     for begin in range(0, len(images), _BATCH):
         batch = np.ascontiguousarray(images[begin : begin + _BATCH])
-        (logits,) = started.run(["logits"], {"image": batch})
-        right += int((logits.argmax(1) == labels[begin : begin + _BATCH]).sum())
+        right += int((run(batch).argmax(1) == labels[begin : begin + _BATCH]).sum())
     return right / len(images)
 
 
 def table(result: dict[str, Any]) -> Table:
     """Return the result as a table for a terminal."""
-    head = result["machine"]
+    head, left_out = result["machine"], result["left_out"]
     files = "; ".join(
         f"{entry['network']}: {entry['bytes'] / 1e6:.2f} MB, loads in {entry['load_ms']} ms, "
         f"{entry['peak_megabytes']} MB at its peak"
@@ -218,18 +275,21 @@ def table(result: dict[str, Any]) -> Table:
         for entry in result["files"]
     )
     shown = Table(
-        title=f"Latency on {head['processor']}",
+        title=f"Speed on {head['processor']}{_AMX[head['onnxruntime_amx']]}",
         caption=f"Argmax equal to the integer evaluation on {result['argmax_equal']} of "
-        f"{result['images']} images. {files}.",
+        f"{result['images']} images. {files}." + (f" {left_out}." if left_out else ""),
         title_justify="left",
         caption_justify="left",
     )
-    for heading in ("network", "threads", "batch", "median ms", "p95 ms", "images/s", "rolekd is"):
+    for heading in (
+        "network", "processes", "threads", "batch", "median ms", "p95 ms", "images/s", "rolekd is",
+    ):  # fmt: skip
         shown.add_column(heading, justify="left" if heading == "network" else "right")
     for case in result["cases"]:
         shown.add_row(
-            case["network"], str(case["threads"]), str(case["batch"]), f"{case['median_ms']:.2f}",
-            f"{case['p95_ms']:.2f}", f"{case['images_per_second']:,}",
+            case["network"], str(case["processes"]), str(case["threads"]), str(case["batch"]),
+            *(f"{case[key]:.2f}" if key in case else "" for key in ("median_ms", "p95_ms")),
+            f"{case['images_per_second']:,}",
             f"{case['ours_is_times_faster']:.2f} times faster",
         )  # fmt: skip
     return shown

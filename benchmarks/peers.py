@@ -5,18 +5,15 @@ the rates of all processes are added. Nothing is sent between processes, in the 
 data loader would have to hand every image over.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import pillow
+from benchmarks.together import Step
 from rolekd.augment import draws
 from rolekd.augment import recipe as recipes
 from rolekd.augment.policy import Policy
@@ -24,9 +21,7 @@ from rolekd.augment.recipe import Base
 
 SHARE = 256  # images of a process
 Shape = tuple[int, int, int]
-_Step = Callable[[int], object]  # augments image number i
-
-_barrier: Barrier | None = None
+_Augment = Callable[[int], object]  # augments image number i
 
 
 def images(count: int, shape: Shape, seed: int = 0) -> NDArray[np.uint8]:
@@ -41,67 +36,31 @@ def images(count: int, shape: Shape, seed: int = 0) -> NDArray[np.uint8]:
     return made
 
 
-class Peers:
-    """Processes that measure a peer together."""
+def step(number: int, peer: str, shape: Shape, **options: Any) -> Step:
+    """Return what augments 16 images of process `number`'s share by a peer of `PEERS`."""
+    one = PEERS[peer](images(SHARE, shape, seed=number), **options)
+    places = itertools.cycle(range(SHARE))
 
-    def __init__(self, cores: int) -> None:
-        context = get_context("spawn")
-        self.cores = cores
-        self._pool = ProcessPoolExecutor(
-            cores, context, initializer=_start, initargs=(context.Barrier(cores),)
-        )
+    def sixteen() -> int:
+        for i in itertools.islice(places, 16):
+            one(i)
+        return 16
 
-    def rate(self, peer: str, shape: Shape, seconds: float, **options: Any) -> float:
-        """Return images per second of all processes together."""
-        jobs = [
-            self._pool.submit(_rate, peer, shape, seconds, number, options)
-            for number in range(self.cores)
-        ]
-        return sum(job.result() for job in jobs)
-
-    def close(self) -> None:
-        """End the processes."""
-        self._pool.shutdown()
+    return sixteen
 
 
-@contextmanager
-def started(cores: int) -> Iterator[Peers]:
-    """Hold the processes while the block runs."""
-    peers = Peers(cores)
-    try:
-        yield peers
-    finally:
-        peers.close()
-
-
-def _start(barrier: Barrier) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _rate(peer: str, shape: Shape, seconds: float, number: int, options: dict[str, Any]) -> float:
-    share = images(SHARE, shape, seed=number)
-    step = _PEERS[peer](share, **options)
-    for i in range(16):
-        step(i)  # caches and first-use costs are not what is measured
-    assert _barrier is not None
-    _barrier.wait(timeout=300)
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for i in range(done, done + 16):
-            step(i % SHARE)
-        done += 16
-    return done / (time.perf_counter() - began)
-
-
-def _pillow(share: NDArray[np.uint8], policy: Policy, base: Base, fill: tuple[int, ...]) -> _Step:
+def _pillow(
+    share: NDArray[np.uint8], policy: Policy, base: Base, fill: tuple[int, ...]
+) -> _Augment:
     """Pillow's operations along a plan that is drawn beforehand, which costs it nothing."""
     made = recipes.of(policy, *share.shape[1:3])
     drawn = draws.plan(made, base, 0, *share.shape[:3])
     return lambda i: pillow.augment(share, made, base, fill, drawn, [i])
 
 
-def _torchvision(share: NDArray[np.uint8], base: Base, fill: tuple[int, ...], kind: str) -> _Step:
+def _torchvision(
+    share: NDArray[np.uint8], base: Base, fill: tuple[int, ...], kind: str
+) -> _Augment:
     """RandAugment, crop and flip of torchvision v2; it has no Cutout, so none is done."""
     import torch
     from PIL import Image
@@ -122,4 +81,4 @@ def _torchvision(share: NDArray[np.uint8], base: Base, fill: tuple[int, ...], ki
     return lambda i: np.asarray(transform(Image.fromarray(share[i])))
 
 
-_PEERS: dict[str, Callable[..., _Step]] = {"pillow": _pillow, "torchvision": _torchvision}
+PEERS: dict[str, Callable[..., _Augment]] = {"pillow": _pillow, "torchvision": _torchvision}

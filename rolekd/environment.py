@@ -25,6 +25,17 @@ def check() -> None:
         sys.exit(2)
 
 
+def give_home() -> None:
+    """Give a user without a name and HOME the root for a home, as container engines do.
+
+    MLflow cannot be imported where there is none.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.sep
+
+
 def problem_of(path: list[str]) -> str:
     """Return what is wrong with the modules that a search path leads to; empty: nothing.
 

@@ -30,11 +30,12 @@ _TEMPORARY = ".*-????????*"
 
 
 @contextlib.contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
 
     On an error the temporary file is removed and `path` stays as it was. The temporary keeps
-    the suffix of `path`, since some writers choose their format by it.
+    the suffix of `path`, since some writers choose their format by it. What need not outlast the
+    machine's next fall, a cache, is not `lasting` and waits for no disk.
     """
     path = Path(path)
     with _place_beside(path):
@@ -46,10 +47,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     try:
         with _writing(path):
             yield temporary
-            _sync(temporary)
+            if lasting:
+                _sync(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            _sync(path.parent)
+            if lasting:
+                _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -123,9 +126,9 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path` atomically."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path | str, data: bytes, *, lasting: bool = True) -> None:
+    """Write `data` to `path` atomically; see `replacing`."""
+    with replacing(path, lasting=lasting) as temporary:
         temporary.write_bytes(data)
 
 
@@ -134,9 +137,10 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path | str, value: Any) -> None:
+def write_json(path: Path | str, value: Any, *, lasting: bool = True) -> None:
     """Write `value` to `path` atomically, as indented JSON with a final newline."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), lasting=lasting)
 
 
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:

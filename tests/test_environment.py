@@ -52,6 +52,20 @@ def test_a_module_elsewhere_that_is_another_one_is_named(tmp_path: Path) -> None
     assert done.stderr.count("\n") == 1
 
 
+def test_a_user_without_a_home_has_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    environment.give_home()
+    assert os.environ["HOME"] == "/somewhere"
+
+    def fail(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", fail)
+    environment.give_home()
+    assert Path.home() == Path("/")
+
+
 def test_folders_and_files_of_a_project_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

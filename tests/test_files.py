@@ -60,6 +60,16 @@ def test_a_full_disk_is_told_in_one_line_for_files_and_folders(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_need_not_last_waits_for_no_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(files, "_sync", synced.append)
+    files.write_json(tmp_path / "cache.json", 1, lasting=False)
+    assert synced == []
+    files.write_json(tmp_path / "cache.json", 2)
+    assert synced[-1] == tmp_path
+    assert files.read_json(tmp_path / "cache.json") == 2
+
+
 def test_an_unwritable_place_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write here .*; choose"):

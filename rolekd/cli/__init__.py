@@ -101,6 +101,7 @@ def call(command: click.Command, name: str) -> int:
         # two threads takes a multiple of its time where others want the cores, and with
         # none a fifth more where none does. Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    environment.give_home()
     display.guard()
     if (other := code.other_checkout()) is not None:
         display.say(

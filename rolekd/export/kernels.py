@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from rolekd.export.builder import MICROSOFT, Builder
 LARGEST_EXACT_PAIR = 2**15 - 1  # sum of two products that every processor adds exactly
 OPERATORS = frozenset({"QLinearConv", "MatMulInteger", "MatMulIntegerToFloat"})
 
-_VERSION = 1  # of the cases below: another one asks anew
+_VERSION = 2  # of the cases below: another one asks anew
 _NARROW = LARGEST_EXACT_PAIR // (2 * 255)  # the largest weight whose pairs fit
 _WIDE = 127
 _OUTPUTS = 25  # columns: of each sign a third, and a rest that fills no register
@@ -40,10 +41,12 @@ _DEPTHS = (9, 100, 576, 4608)  # products in a sum
 _CHANNELS = ((1, 16), (16, 16), (3, 5), (512, 16))  # of maps, in and out
 _BATCHES = {1: 6, 64: 2}  # images -> height and width of their maps
 _LARGE = 512  # channels of which one image is enough
+_PART = 36  # products: 36 * 255 * 127 < 2^24
 _ZERO = 3  # of the maps: it is what convolutions pad with
 
 
 Sums = NDArray[np.int32]
+Kind = tuple[bool, bool]  # of weights: signed, and with pairs beyond 16 bits
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def probe() -> Finding:
     # in a home that cannot be written it is asked every time
     with contextlib.suppress(OSError, RolekdError):
         if place:
-            files.write_json(place, kept)
+            files.write_json(place, kept, lasting=False)
     return found
 
 
@@ -93,6 +96,7 @@ class _Cases:
         self.feeds: dict[str, NDArray[np.uint8]] = {}
         self.wanted: list[tuple[str, str, bool, NDArray[np.generic]]] = []  # kind, node, wide
         self._chance = np.random.default_rng(0)
+        self._drawn: dict[int, _Weights] = {}  # by depth: most of the time goes into drawing them
         self._one = self.builder.constant(np.float32(1))
         self._none = self.builder.constant(np.uint8(0))
 
@@ -140,17 +144,15 @@ class _Cases:
 
     def _products(
         self, left: NDArray[np.generic], depth: int
-    ) -> Iterator[tuple[tuple[bool, bool], tuple[NDArray[np.generic], np.generic], Sums]]:
-        """Yield kinds of weights (signed, wide), the weights with their zero, and the sums."""
-        kinds = ((True, False), (True, True), (False, False))
-        weights = [self._weights(depth, *kind) for kind in kinds]
-        # in float64, which is exact here, and which numpy has fast products of
-        columns = np.concatenate([used for _, _, used in weights], axis=1)
-        sums = (left.astype(np.float64) @ columns).astype(np.int32)
-        for kind, (stored, zero, _), total in zip(
-            kinds, weights, np.split(sums, len(kinds), axis=1), strict=True
-        ):
-            yield kind, (stored, zero), total
+    ) -> Iterator[tuple[Kind, tuple[NDArray[np.generic], np.generic], Sums]]:
+        """Yield kinds of weights, the weights with their zero, and the sums."""
+        if depth not in self._drawn:
+            self._drawn[depth] = self._weights(depth)
+        weights = self._drawn[depth]
+        sums = _sums(left, weights.columns)
+        totals = np.split(sums, len(weights.stored), axis=1)
+        for (kind, stored), total in zip(weights.stored.items(), totals, strict=True):
+            yield kind, stored, total
 
     def _want(
         self, operator: str, signed: bool, wide: bool, node: str, wanted: NDArray[np.generic]
@@ -161,19 +163,50 @@ class _Cases:
     def _images(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         return self._chance.integers(0, 256, shape, np.uint8)
 
-    def _weights(
-        self, depth: int, signed: bool, wide: bool
-    ) -> tuple[NDArray[np.generic], np.generic, NDArray[np.float64]]:
-        """Return weights [depth, _OUTPUTS], their zero point, and what they stand for."""
-        most = _WIDE if wide or not signed else _NARROW
-        used = self._chance.integers(-most, most + 1, (depth, _OUTPUTS)).astype(np.int16)
+    def _weights(self, depth: int) -> "_Weights":
+        """Draw weights [depth, _OUTPUTS] of each kind."""
+        stored: dict[Kind, tuple[NDArray[np.generic], np.generic]] = {}
+        columns = []
         third = _OUTPUTS // 3
-        used[:, :third] = np.abs(used[:, :third])
-        used[:, third : 2 * third] = -np.abs(used[:, third : 2 * third])
-        if wide:
-            used[:, -1] = most  # of these, every other pair leaves 16 bits
-        kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
-        return (used + zero).astype(kind), kind(zero), used.astype(np.float64)
+        for signed, wide in ((True, False), (True, True), (False, False)):
+            most = _WIDE if wide or not signed else _NARROW
+            used = self._chance.integers(-most, most + 1, (depth, _OUTPUTS), np.int16)
+            np.abs(used[:, :third], out=used[:, :third])
+            lower = used[:, third : 2 * third]
+            np.negative(np.abs(lower), out=lower)
+            if wide:
+                used[:, -1] = most  # of these, every other pair leaves 16 bits
+            kind, zero = (np.int8, 0) if signed else (np.uint8, 128)
+            stored[signed, wide] = (used + zero).astype(kind), kind(zero)
+            columns.append(used)
+        return _Weights(stored, np.concatenate(columns, axis=1).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights of each kind, [depth, _OUTPUTS].
+
+    Attributes:
+        stored: as a kernel takes them, with their zero point.
+        columns: what they stand for, side by side.
+    """
+
+    stored: dict[Kind, tuple[NDArray[np.generic], np.generic]]
+    columns: NDArray[np.float32]
+
+
+def _sums(left: NDArray[np.generic], right: NDArray[np.float32]) -> Sums:
+    """Return the product of matrices, exactly.
+
+    Parts of `_PART` products are exact in float32, which numpy has fast products of; and they are
+    too few for OpenBLAS to start its threads, which wait 0.1 s for each other on a busy machine.
+    """
+    rows, depth = left.shape
+    part = math.gcd(depth, _PART)
+    lefts = left.astype(np.float32).reshape(rows, -1, part).swapaxes(0, 1)
+    parts = np.matmul(lefts, right.reshape(-1, part, right.shape[1]))
+    sums: Sums = parts.sum(0, dtype=np.float64).astype(np.int32)
+    return sums
 
 
 def _asked() -> Finding:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError, Message
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from rolekd import files
@@ -72,8 +72,7 @@ class Session:
         Raises:
             InputError: they are not such images, or the graph does not fit together.
         """
-        images = np.asarray(images)
-        self._check_images(images)
+        images = self._checked(images)
         if len(images) == 0:  # kernels are not made for none; and only a run tells the classes
             logits, probabilities = self(np.zeros((1, *self.image_shape), np.uint8))
             return logits[:0], probabilities[:0]
@@ -86,8 +85,13 @@ class Session:
             ) from error
         return logits, probabilities
 
-    def _check_images(self, images: NDArray[np.uint8]) -> None:
-        found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
+    def _checked(self, given: ArrayLike) -> NDArray[np.uint8]:
+        try:
+            images = np.asarray(given)
+        except ValueError:  # a list of images whose sizes differ
+            images, found = np.empty(0), "of several sizes"
+        else:
+            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
         fits = images.dtype == np.uint8 and images.ndim == 4
         if not fits or any(
             size == 0 or wanted not in (None, size)
@@ -98,6 +102,7 @@ class Session:
                 f"images: {found}, where {self.origin} takes uint8 [N, {sizes}], values 0..255; "
                 "convert or resize them"
             )
+        return images
 
 
 def load(

@@ -266,10 +266,26 @@ def _geometry(module: nn.Conv2d, path: str) -> dict[str, Any]:
         raise InputError(f"layer {path}: pads with {module.padding_mode}; only zeros are known")
     return {
         "stride": _pair(module.stride, path),
-        "padding": _pair(module.padding, path),
+        "padding": _padding(module, path),
         "dilation": _pair(module.dilation, path),
         "groups": module.groups,
     }
+
+
+def _padding(module: nn.Conv2d, path: str) -> tuple[int, int]:
+    """Return the zeros before and after the rows and the columns of a map."""
+    if module.padding == "valid":
+        return 0, 0
+    if module.padding != "same":
+        return _pair(module.padding, path)
+    kernel, dilation = _pair(module.kernel_size, path), _pair(module.dilation, path)
+    height, width = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
+    if height % 2 or width % 2:
+        raise InputError(
+            f"layer {path}: pads one side more than the other, as an even kernel must to keep the "
+            "size; use an odd one"
+        )
+    return height // 2, width // 2
 
 
 def _pair(value: object, path: str) -> tuple[int, int]:

@@ -293,7 +293,7 @@ def _log_graph(
         save_as_external_data=False,
         onnx_execution_providers=_PROVIDERS,
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _NEEDED],
-        extra_files=[str(path) for path in extra_files] or None,
+        extra_files=[path.as_uri() for path in extra_files] or None,  # taken for addresses
         # who opens the version with MLflow finds them in `model.metadata.metadata`
         metadata={"classes": _classes(graph)},
     )

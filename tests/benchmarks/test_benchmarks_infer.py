@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from benchmarks import infer
+from benchmarks import infer, runtimes
 from rolekd.cli.bench import bench
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
@@ -55,12 +57,19 @@ def trained(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_trained_networks_are_measured_with_their_accuracy(trained: dict[str, Path]) -> None:
-    result = infer.run(seconds=0.0, batches=(1, 4), threads=(1,), **trained)
+    result = infer.run(seconds=0.0, batches=(1, 4), threads=(1,), openvino=False, **trained)
     names = [infer.OURS, infer.FLOAT, infer.STATIC, infer.EAGER]
-    assert [(case["network"], case["batch"]) for case in result["cases"]] == [
+    alone = [case for case in result["cases"] if case["processes"] == 1]
+    assert [(case["network"], case["batch"]) for case in alone] == [
         (name, batch) for batch in (1, 4) for name in names
     ]
-    assert all(0 < case["median_ms"] <= case["p95_ms"] for case in result["cases"])
+    assert all(0 < case["median_ms"] <= case["p95_ms"] for case in alone)
+    beside = result["cases"][len(alone) :]
+    assert [(case["network"], case["batch"], case["processes"]) for case in beside] == [
+        (name, batch, 2) for batch in (1, 4) for name in names[:3]
+    ]
+    assert all(case["images_per_second"] > 0 for case in beside)
+    assert result["left_out"] is None
     assert result["argmax_equal"] == result["images"] == 32
     assert [entry["network"] for entry in result["files"]] == names[:3]
     assert all(0 <= entry["test_accuracy"] <= 1 for entry in result["files"])
@@ -79,7 +88,8 @@ def test_the_command_prints_every_case_as_json(
 
     monkeypatch.setattr(measure, "latencies", once)
     files = [f"--{name.replace('_', '-')}={path}" for name, path in trained.items()]
-    options = ["--json", "--target=float", *files]
+    monkeypatch.setattr(infer, "_side_by_side", lambda *_: [])
+    options = ["--json", "--target=float", "--no-openvino", *files]
     told = CliRunner().invoke(bench, ["infer", *options], catch_exceptions=False)
     result = json.loads(told.stdout)
     cases = {(case["network"], case["batch"], case["threads"]) for case in result["cases"]}
@@ -90,6 +100,40 @@ def test_the_command_prints_every_case_as_json(
     assert result["target"] == "float"
     for entry in result["files"]:
         assert min(entry["bytes"], entry["load_ms"], entry["peak_megabytes"]) > 0
+
+
+def test_a_runtime_that_is_not_installed_is_left_out_with_a_word(
+    trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(infer, "_side_by_side", lambda *_: [])
+    result = infer.run(seconds=0.0, batches=(1,), threads=(1,), **trained)
+    assert infer.OTHER not in {case["network"] for case in result["cases"]}
+    assert result["left_out"].endswith("left out; `pip install openvino` measures it")
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(infer.table(result))
+    assert result["left_out"] in " ".join(console.export_text().split())
+
+
+@pytest.mark.skipif(runtimes.absent("openvino") is not None, reason="needs openvino")
+def test_openvino_runs_the_static_file(trained: dict[str, Path]) -> None:
+    result = infer.run(seconds=0.0, batches=(4,), threads=(1,), **trained)
+    counts = [case["processes"] for case in result["cases"] if case["network"] == infer.OTHER]
+    assert counts == [1, 2]
+    assert "openvino" in result["machine"]["versions"]
+
+
+def test_amx_is_told_only_where_the_processor_has_it() -> None:
+    if "amx_int8" not in Path("/proc/cpuinfo").read_text().split():
+        assert not runtimes.amx_of_onnxruntime()
+        return
+    asking = (
+        "import ctypes; from benchmarks.runtimes import may_use_tiles as may; before = may()\n"
+        "refused = ctypes.CDLL(None).syscall(158, 0x1023, 18)\n"
+        "print(before, bool(refused) != may())"
+    )
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True)
+    assert told.stdout.split() == ["False", "True"], told.stderr
 
 
 @pytest.mark.parametrize(

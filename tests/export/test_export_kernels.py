@@ -146,6 +146,16 @@ def test_one_wrong_sum_in_one_of_many_rows_is_found(
     assert found == Finding((name,) if wide else (), () if wide else (name,))
 
 
+@pytest.mark.parametrize("depth", [9, 100, 4608])
+def test_what_is_compared_with_is_exact(depth: int) -> None:
+    left = np.full((3, depth), 255, np.uint8)
+    left[1:] = np.random.default_rng(0).integers(0, 256, (2, depth))
+    right = np.full((depth, 2), -127, np.float32)
+    right[:, 1] = np.arange(depth) % 255 - 127
+    wanted = left.astype(np.int64) @ right.astype(np.int64)
+    assert np.array_equal(kernels._sums(left, right), wanted)
+
+
 def test_this_machine_sums_what_every_file_needs() -> None:
     """Where this fails, onnxruntime is at fault, and every file of low bits would be refused."""
     assert kernels._asked().narrow == ()

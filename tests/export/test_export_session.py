@@ -155,6 +155,7 @@ def test_no_images_give_no_rows(exported: Path, resize: bool) -> None:
         (np.zeros((8, 8, 1), np.uint8), r"uint8 \[8, 8, 1\]"),
         (np.zeros((0, 9, 8, 1), np.uint8), r"uint8 \[0, 9, 8, 1\]"),
         ([[[[0.5]]]], r"float64 \[1, 1, 1, 1\]"),
+        ([np.zeros((8, 8, 1), np.uint8), np.zeros((9, 8, 1), np.uint8)], "of several sizes"),
     ],
 )
 def test_images_of_another_kind(exported: Path, images: npt.NDArray[np.uint8], told: str) -> None:

@@ -33,11 +33,13 @@ class Recurrent(nn.Module):
         layer: Layer = lambda source: source,
         padding_mode: str = "zeros",
         classes: int = 3,
+        **geometry: object,
     ) -> None:
         super().__init__()
-        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        shape = {"kernel_size": 3, "padding": 1} | geometry
+        self.first = nn.Conv2d(1, 8, **shape)
         self.relu = nn.ReLU()
-        self.conv = layer(nn.Conv2d(8, 8, 3, padding=1, padding_mode=padding_mode))
+        self.conv = layer(nn.Conv2d(8, 8, padding_mode=padding_mode, **shape))
         self.norm = nn.BatchNorm2d(8)
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Linear(8, classes)
@@ -84,6 +86,38 @@ def test_layers_that_are_called_twice_are_exported(
     found = export(integers, tmp_path / "x.onnx", classes=list("abc"), metadata={})
     assert {"conv", "conv#2"} <= found.forms.keys()
     assert verify(tmp_path / "x.onnx", integers, IMAGES, layers=True).exact
+
+
+@pytest.mark.parametrize("ends", ["float", 8])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"padding": "same"},
+        {"padding": "valid"},
+        {"padding": "same", "dilation": (2, 1), "kernel_size": (2, 3)},
+    ],
+)
+def test_padding_may_be_a_word(geometry: dict[str, object], ends: object, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    given = Recurrent(**geometry)
+    network = convert(given, weight_bits=2, activation_bits=2, quantizer="lsq", ends=ends)
+    set_pixels(network, [0.5], [0.25])
+    for _ in range(3):
+        network(NORMALISED)
+    integers = lower(network, mean=[0.5], std=[0.25], image_size=(16, 16))
+    assert (network.eval()(NORMALISED) - integers(IMAGES)).abs().max() < 1e-4
+    export(integers, tmp_path / "x.onnx", classes=list("abc"), metadata={})
+    assert verify(tmp_path / "x.onnx", integers, IMAGES, layers=True).exact
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")  # what it copies, PyTorch says
+def test_an_even_kernel_that_keeps_the_size_is_refused() -> None:
+    network = convert(
+        Recurrent(padding="same", kernel_size=4), weight_bits=2, activation_bits=2, quantizer="lsq"
+    )
+    network(NORMALISED)
+    with pytest.raises(InputError, match=r"^layer first: pads one side more than the other"):
+        lower(network, mean=[0.5], std=[0.25], image_size=(16, 16))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
