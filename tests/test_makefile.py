@@ -21,8 +21,8 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def planned(project: Path) -> str:
-    command = ["make", "--dry-run", "setup"]
+def planned(project: Path, *targets: str) -> str:
+    command = ["make", "--dry-run", *(targets or ["setup"])]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
 
 
@@ -39,3 +39,19 @@ def test_an_environment_that_came_from_elsewhere_is_made_anew(project: Path, lin
 
 def test_an_environment_that_does_not_tell_stays(project: Path) -> None:
     assert "Nothing to be done" in planned(project)
+
+
+def test_tests_that_are_named_run_alone(project: Path) -> None:
+    whole = planned(project, "test")
+    assert "mypy" in whole and "-n 2" in whole
+    few = planned(project, "test", "T=tests/search -k lineage")
+    assert few.splitlines()[-1].endswith('-m "not slow and not kill" tests/search -k lineage')
+    assert not any(word in few for word in ("ruff", "mypy", "lint-imports", "-n 2"))
+
+
+def test_fix_lets_ruff_write(project: Path) -> None:
+    lines = planned(project, "fix").splitlines()
+    assert [line.removeprefix(".venv/bin/") for line in lines] == [
+        "ruff check --fix .",
+        "ruff format .",
+    ]
