@@ -186,7 +186,7 @@ def _commands(command: click.Command, name: str, parent: click.Context | None) -
     context = click.Context(command, info_name=name, parent=parent, terminal_width=_WIDTH)
     usage = command.get_usage(context).removeprefix("Usage: ")
     if parent is not None:
-        yield f"## `{context.command_path}`\n\n{_help(command)}\n\n    {usage}"
+        yield f"## `{context.command_path}`\n\n{_help(command)}\n\n```text\n{usage}\n```"
         given = [one for one in command.get_params(context) if isinstance(one, click.Option)]
         records = [one.get_help_record(context) for one in given if one.name != "help"]
         options = [found for found in records if found]
@@ -333,7 +333,7 @@ def _stage(name: str, body: Mapping[str, Any], is_foreach: bool) -> str:
     ]
     parts = [
         f"## `{name}`",
-        f"    {body['cmd']}",
+        f"```sh\n{body['cmd']}\n```",
         f"Parameters: {', '.join(map(_code, body['params']))}.",
         f"Inputs: {', '.join(map(_code, inputs)) or 'none'}.",
         _table(("file", "what it is"), rows),
