@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("VIRTUAL_ENV={}", 'VIRTUAL_ENV="{}"', "VIRTUAL_ENV='{}'", '    export VIRTUAL_ENV="{}"')
@@ -55,3 +56,14 @@ def test_fix_lets_ruff_write(project: Path) -> None:
         "ruff check --fix .",
         "ruff format .",
     ]
+
+
+def test_hooks_and_forge_call_what_people_call(project: Path) -> None:
+    checks = planned(project, "check").splitlines()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [hook["entry"] for repo in hooks for hook in repo["hooks"]] == checks
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == ["make test"]
+    setup = (ROOT / "Makefile").read_text()
+    for version in jobs["test"]["strategy"]["matrix"]["python"]:
+        assert f"({version.replace('.', ', ')})" in setup
