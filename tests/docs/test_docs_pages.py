@@ -6,10 +6,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import click
-import pages
 import pytest
 import yaml
 
+from docs import pages
 from rolekd.cli import root
 from rolekd.params import Params
 
@@ -140,11 +140,12 @@ def test_blocks_links_and_anchors_are_read(tmp_path, monkeypatch):
     (tmp_path / "page.md").write_text(
         '# One `and` two: it\'s\n\n[a](b.md#c) `[no](x.md)` <img src="d.png">\n\n'
         "```sh\n$ rolekd a > out; A=1 make b | cat  # c\n[no](y.md)\n```\n\n"
-        "```python\nrolekd = 1\n```\n\n    rolekd c \\\n      d\n\nsaid by `rolekd e\n-f`\n\n"
+        "```python\nrolekd = 1\n```\n\n    rolekd c \\\n      d\n\nsaid by `rolekd e\n-f`, "
+        "[b](e.md) and `f`\n\n"
         "## One `and` two: it's\n"
     )
     page = pages.Page("page.md")
-    assert page.links == ["b.md#c", "d.png"]
+    assert page.links == ["b.md#c", "e.md", "d.png"]
     assert page.anchors == {"one-and-two-its", "one-and-two-its-1"}
     commands = [words for words in page.commands if words[0] in ("rolekd", "make")]
     assert commands == [["rolekd", "a"], ["make", "b"], ["rolekd", "c", "d"]]

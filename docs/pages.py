@@ -1,4 +1,4 @@
-"""Pages of Markdown, as far as tests of the docs read them: links, anchors, commands."""
+"""Pages of Markdown, as far as the site and the tests read them: links, anchors, commands."""
 
 import re
 import shlex
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"^ *(```+|~~~+)([^\n]*)\n(.*?)^ *\1 *$\n?", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:(?<=\n\n)|\A)(?: {4}[^\n]*\n(?:\n(?= {4}))?)+")
+_SPAN = re.compile(r"(?<!`)(`+)(?!`)((?:(?!\n\s*\n).)+?)(?<!`)\1(?!`)", re.DOTALL)  # of code
 _PLACES = ("*.md", "*/*.md", "docs/*/*.md", ".dvc/plots/*.md", ".github/**/*.md")
 _SHELL = ("", "sh", "bash", "console")
 _ENDS = (";", "|", "&&", "||", "&")  # of a command in a line
@@ -24,10 +25,12 @@ class Page:
 
     @property
     def path(self) -> Path:
+        """Where it is."""
         return ROOT / self.name
 
     @cached_property
     def text(self) -> str:
+        """All of it."""
         return self.path.read_text(encoding="utf-8")
 
     @cached_property
@@ -38,7 +41,7 @@ class Page:
     @property
     def links(self) -> list[str]:
         """What it links to, and the pictures it shows."""
-        prose = re.sub(r"`[^`\n]+`", "", self.prose)
+        prose = _SPAN.sub("", self.prose)
         inline = re.findall(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)", prose)
         return inline + re.findall(r"(?:src|srcset|href)=\"([^\" ]+)", prose)
 
@@ -65,7 +68,7 @@ class Page:
     @property
     def spans(self) -> list[list[str]]:
         """The words of code within its sentences."""
-        found = re.findall(r"(?<!`)`([^`]+)`(?!`)", self.prose)
+        found = [text for _, text in _SPAN.findall(self.prose)]
         return [words for text in found if (words := _bare(_words(" ".join(text.split()))))]
 
 
