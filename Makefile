@@ -17,7 +17,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup repro check test test-slow test-kill fuzz bench ui lock clean
+.PHONY: help setup repro check fix test test-slow test-kill fuzz bench reference docs ui lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,9 +59,14 @@ check: setup  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# one thread each: two processes that both use two cores wait for each other
-test: check  ## check, then every test that is not marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" -n 2 --dist worksteal
+fix: setup  ## what ruff can mend by itself: faults, imports, layout
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One thread each: two processes that both use two cores wait for each other. A few tests need no
+# second process, which takes seconds to start; T can hold options of pytest: T="tests/data -k idx"
+test: $(if $(T),setup,check)  ## check, then every test that is not marked slow; T=tests/search: those alone
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" $(or $(T),-n 2 --dist worksteal)
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
@@ -76,6 +81,13 @@ fuzz: setup  ## 10,000 damaged inputs of every reader; those that fail are kept 
 
 bench: setup  ## all benchmarks, as tables
 	set -e; for name in augment data step search infer; do $(BIN)/rolekd bench $$name; done
+
+reference: setup  ## docs/reference from the code: parameters, commands, losses, operations, stages
+	$(BIN)/python -m docs.generate
+
+docs: setup  ## the pages as a site in build/docs; installs the extra `docs`
+	$(BIN)/uv pip install --quiet --no-build-isolation --editable '.[docs]'
+	$(BIN)/python -m docs.site
 
 ui: setup  ## MLflow on http://127.0.0.1:5000, optuna-dashboard on :8080
 	$(BIN)/rolekd ui

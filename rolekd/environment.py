@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 _NEEDED = ("click", "numpy")  # by every command
-_OURS = {"rolekd", "pipelines", "benchmarks", "tests"}  # others install such names too
+_OURS = {"rolekd", "pipelines", "benchmarks", "docs", "tests"}  # others install such names too
 _REMEDY = "activate the project's environment (make setup, then . .venv/bin/activate)"
 
 

@@ -145,7 +145,7 @@ class IdxParams(Section):
 class DataParams(Section):
     """Where the images come from and how they are split."""
 
-    source: str = "digits"
+    source: str = Field("digits", description="a name in docs/own-data.md")
     path: Path = Field(
         Path("data/raw/digits"), strict=False, description="folder of the raw data; DVC watches it"
     )
@@ -186,14 +186,14 @@ class BaseAugmentParams(Section):
     """What follows every policy: pad and crop, flip, Cutout. Pixels."""
 
     crop_padding: Padding = Field(0, description="less than the image's side")
-    horizontal_flip: bool = False
+    horizontal_flip: bool = Field(False, description="where a mirrored image is of the same class")
     cutout: Padding = Field(0, description="side of the square, at most the image's; 0: none")
 
 
 class ModelParams(Section):
     """A network by name, and by width where it has one."""
 
-    name: str = "resnet8"
+    name: str = Field("resnet8", description="rolekd models lists the others")
     width: Width | None = Field(
         None,
         description="channels of the first stage, which later stages multiply; null: 16, or none "
@@ -204,7 +204,7 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
-    epochs: Epochs = 40
+    epochs: Epochs = Field(40, description="passes over the images to train on")
     # BatchNorm has no statistics of one image
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = Field(
         32,
@@ -219,7 +219,9 @@ class TrainingParams(Section):
     learning_rate: Annotated[float, Field(ge=1e-9, le=100.0)] = Field(
         1e-2, description="the highest"
     )
-    schedule: Literal["step", "cosine", "one-cycle"] = "one-cycle"
+    schedule: Literal["step", "cosine", "one-cycle"] = Field(
+        "one-cycle", description="of the learning rate; docs/train.md"
+    )
     warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
         0.0, description="of linear rise before step and cosine; one-cycle has its own"
     )
@@ -345,8 +347,12 @@ class StudentParams(Section):
 class TapsParams(Section):
     """Features by module path; the first of the student goes with the first of the teacher."""
 
-    teacher: Listed[tuple[str, ...]] = Field(min_length=1, max_length=100)
-    student: Listed[tuple[str, ...]] = Field(min_length=1, max_length=100)
+    teacher: Listed[tuple[str, ...]] = Field(
+        min_length=1, max_length=100, description="paths; rolekd params --taps lists them"
+    )
+    student: Listed[tuple[str, ...]] = Field(
+        min_length=1, max_length=100, description="as many paths as the teacher's"
+    )
 
 
 LossWeights = dict[str, Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=False)]]
@@ -378,7 +384,9 @@ class DistillParams(Section):
     quantize_teacher: bool = Field(
         False, description="the teacher's features pass the student's quantisers before a loss"
     )
-    temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = 4.0
+    temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = Field(
+        4.0, description="of soft labels: logits are divided by it"
+    )
     prepare_epochs: Epochs = Field(
         2, description="epochs in which mhgd's heads and ft's paraphraser learn from the teacher"
     )
@@ -490,8 +498,10 @@ class SearchParams(Section):
     pruner: Literal["none", "median", "hyperband"] = Field(
         "hyperband", description="ends constant policies early; has no effect on pbt"
     )
-    population: Annotated[int, Field(ge=2, le=1000)] = 4
-    epochs: Epochs = 20
+    population: Annotated[int, Field(ge=2, le=1000)] = Field(
+        4, description="members; of constant policies the budget of so many"
+    )
+    epochs: Epochs = Field(20, description="of a member's whole training")
     interval_epochs: Epochs = Field(2, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.25, description="share of members that copy, and of those that are copied from"
@@ -507,7 +517,7 @@ class SearchParams(Section):
         description="times that pbt begins again with fresh weights, the policies that it has, "
         "and an interval twice as long; each costs as much as the first round",
     )
-    threads_per_worker: Threads = 1
+    threads_per_worker: Threads = Field(1, description="of each training of the search")
     start: Literal["none", "ladder"] = Field(
         "none", description="policies of pbt's first members: none, or rungs of the ladder"
     )
@@ -743,7 +753,9 @@ class MachineParams(Section):
 class Params(Section):
     """Everything that decides a run."""
 
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
+        0, description="base of all random streams"
+    )
     threads: Threads = Field(
         1, description="of one training; part of what makes a run reproducible"
     )

@@ -69,11 +69,14 @@ def test_a_user_without_a_home_has_the_root(monkeypatch: pytest.MonkeyPatch) -> 
 def test_folders_and_files_of_a_project_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("data", "docs", "numpy"):  # no modules
+    for name in ("data", "numpy"):  # no modules
         (tmp_path / name).mkdir()
-    for place in (tmp_path, tmp_path / "installed"):  # some packages install their tests
-        (place / "tests").mkdir(parents=True)
-        (place / "tests/__init__.py").touch()
+    ours = {"tests", *(path.parent.name for path in ROOT.glob("*/__init__.py"))}
+    assert {"rolekd", "pipelines", "benchmarks", "docs"} <= ours
+    for name in ours:  # some packages install their tests or docs
+        for place in (tmp_path, tmp_path / "installed"):
+            (place / name).mkdir(parents=True)
+            (place / name / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "installed"))
     (tmp_path / "my_network.py").touch()
     monkeypatch.chdir(tmp_path)

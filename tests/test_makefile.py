@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("VIRTUAL_ENV={}", 'VIRTUAL_ENV="{}"', "VIRTUAL_ENV='{}'", '    export VIRTUAL_ENV="{}"')
@@ -21,8 +22,8 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def planned(project: Path) -> str:
-    command = ["make", "--dry-run", "setup"]
+def planned(project: Path, *targets: str) -> str:
+    command = ["make", "--dry-run", *(targets or ["setup"])]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
 
 
@@ -39,3 +40,30 @@ def test_an_environment_that_came_from_elsewhere_is_made_anew(project: Path, lin
 
 def test_an_environment_that_does_not_tell_stays(project: Path) -> None:
     assert "Nothing to be done" in planned(project)
+
+
+def test_tests_that_are_named_run_alone(project: Path) -> None:
+    whole = planned(project, "test")
+    assert "mypy" in whole and "-n 2" in whole
+    few = planned(project, "test", "T=tests/search -k lineage")
+    assert few.splitlines()[-1].endswith('-m "not slow and not kill" tests/search -k lineage')
+    assert not any(word in few for word in ("ruff", "mypy", "lint-imports", "-n 2"))
+
+
+def test_fix_lets_ruff_write(project: Path) -> None:
+    lines = planned(project, "fix").splitlines()
+    assert [line.removeprefix(".venv/bin/") for line in lines] == [
+        "ruff check --fix .",
+        "ruff format .",
+    ]
+
+
+def test_hooks_and_forge_call_what_people_call(project: Path) -> None:
+    checks = planned(project, "check").splitlines()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [hook["entry"] for repo in hooks for hook in repo["hooks"]] == checks
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == ["make test"]
+    setup = (ROOT / "Makefile").read_text()
+    for version in jobs["test"]["strategy"]["matrix"]["python"]:
+        assert f"({version.replace('.', ', ')})" in setup

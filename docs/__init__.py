@@ -1,0 +1,1 @@
+"""The pages, and what is made of them and for them: the reference from the code, the site."""
