@@ -17,7 +17,7 @@ from pydantic import BaseModel, RootModel
 
 from rolekd import files, outputs, yamlfiles
 from rolekd.augment import handmade, ladder, named, ops
-from rolekd.augment.policy import OPERATIONS
+from rolekd.augment.policy import LENGTH, OPERATIONS
 from rolekd.cli import root
 from rolekd.display import say
 from rolekd.distill import registry
@@ -263,18 +263,13 @@ def _source(kind: object) -> str:
 
 def _operations_page() -> str:
     intro = (
-        "The operations of a policy, in the order of its 60 integers, with the strengths that the "
-        "magnitudes 0 to 9 mean. [augment.md](../augment.md) says what they do exactly; the "
+        f"The operations, with the strengths that the magnitudes 0 to 9 mean. The first "
+        f"{len(OPERATIONS)} are those of a policy, in the order of its {LENGTH} integers. [augment.md](../augment.md) says what they do exactly; the "
         "functions are in [ops.py](../../rolekd/augment/ops.py)."
     )
     rows = (
-        (
-            name,
-            ops.TABLE[name].kind.name.lower(),
-            _docstring(ops.TABLE[name].function)[0],
-            _strengths(ops.TABLE[name]),
-        )
-        for name in OPERATIONS
+        (name, row.kind.name.lower(), _docstring(row.function)[0], _strengths(row))
+        for name, row in ops.TABLE.items()
     )
     made = (
         (_code(name), _code(augmentation), _docstring(type(augmentation))[0])
