@@ -264,8 +264,9 @@ def _source(kind: object) -> str:
 def _operations_page() -> str:
     intro = (
         f"The operations, with the strengths that the magnitudes 0 to 9 mean. The first "
-        f"{len(OPERATIONS)} are those of a policy, in the order of its {LENGTH} integers. [augment.md](../augment.md) says what they do exactly; the "
-        "functions are in [ops.py](../../rolekd/augment/ops.py)."
+        f"{len(OPERATIONS)} are those of a policy, in the order of its {LENGTH} integers. "
+        "[augment.md](../augment.md) says what they do exactly; the functions are in "
+        "[ops.py](../../rolekd/augment/ops.py)."
     )
     rows = (
         (name, row.kind.name.lower(), _docstring(row.function)[0], _strengths(row))
