@@ -188,7 +188,7 @@ def _commands(command: click.Command, name: str, parent: click.Context | None) -
     if parent is not None:
         yield f"## `{context.command_path}`\n\n{_help(command)}\n\n```text\n{usage}\n```"
         given = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-        records = [one.get_help_record(context) for one in given if one.name != "help"]
+        records = [one.get_help_record(context) for one in given if "--help" not in one.opts]
         options = [found for found in records if found]
         if options:
             yield _table(("option", "meaning"), ((_code(flags), text) for flags, text in options))
