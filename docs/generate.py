@@ -17,7 +17,7 @@ from pydantic import BaseModel, RootModel
 
 from rolekd import files, outputs, yamlfiles
 from rolekd.augment import handmade, ladder, named, ops
-from rolekd.augment.policy import OPERATIONS
+from rolekd.augment.policy import LENGTH, OPERATIONS
 from rolekd.cli import root
 from rolekd.display import say
 from rolekd.distill import registry
@@ -188,7 +188,7 @@ def _commands(command: click.Command, name: str, parent: click.Context | None) -
     if parent is not None:
         yield f"## `{context.command_path}`\n\n{_help(command)}\n\n```text\n{usage}\n```"
         given = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-        records = [one.get_help_record(context) for one in given if one.name != "help"]
+        records = [one.get_help_record(context) for one in given if "--help" not in one.opts]
         options = [found for found in records if found]
         if options:
             yield _table(("option", "meaning"), ((_code(flags), text) for flags, text in options))
@@ -263,18 +263,14 @@ def _source(kind: object) -> str:
 
 def _operations_page() -> str:
     intro = (
-        "The operations of a policy, in the order of its 60 integers, with the strengths that the "
-        "magnitudes 0 to 9 mean. [augment.md](../augment.md) says what they do exactly; the "
-        "functions are in [ops.py](../../rolekd/augment/ops.py)."
+        f"The operations, with the strengths that the magnitudes 0 to 9 mean. The first "
+        f"{len(OPERATIONS)} are those of a policy, in the order of its {LENGTH} integers. "
+        "[augment.md](../augment.md) says what they do exactly; the functions are in "
+        "[ops.py](../../rolekd/augment/ops.py)."
     )
     rows = (
-        (
-            name,
-            ops.TABLE[name].kind.name.lower(),
-            _docstring(ops.TABLE[name].function)[0],
-            _strengths(ops.TABLE[name]),
-        )
-        for name in OPERATIONS
+        (name, row.kind.name.lower(), _docstring(row.function)[0], _strengths(row))
+        for name, row in ops.TABLE.items()
     )
     made = (
         (_code(name), _code(augmentation), _docstring(type(augmentation))[0])
