@@ -10,7 +10,7 @@ import click
 from rolekd.console import console
 from rolekd.display import say_json
 
-_TARGETS = ("cpu", "cpu-vnni", "float")
+_TARGETS = ("cpu", "cpu-vnni", "cpu-amx", "float")
 _SECONDS = click.FloatRange(0, min_open=True)
 _LENGTH = "Length of a measurement."
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

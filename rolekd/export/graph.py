@@ -22,10 +22,11 @@ from rolekd.quantize import operations
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import Operation
 
-Target = Literal["cpu", "cpu-vnni", "float"]
+Target = Literal["cpu", "cpu-vnni", "cpu-amx", "float"]
 
 _IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255
+_AMX_CHANNELS = 128  # from here on a product on AMX makes up for the patches that it needs
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def build(model: IntegerModel, target: Target = "cpu", *, resize: bool = False) 
     Args:
         model: the network.
         target: "cpu": exact on every processor; "cpu-vnni": on those with AVX512-VNNI, AVX-VNNI
-            or AMX, where larger multipliers fit; "float": without 8-bit convolutions.
+            or AMX, where larger multipliers fit; "cpu-amx": exact on every processor, and fast on
+            those with AMX, which onnxruntime has for products and not for convolutions; "float":
+            without 8-bit convolutions.
         resize: take images of any size, see `rolekd.export.resize`.
     """
     writer = _Writer(model, target)
@@ -242,6 +245,7 @@ class _Writer:
             len(operation.inputs) > 1
             or not isinstance(made, operations.Convolution)
             or not self._runs_on_integers(made)
+            or (self._target == "cpu-amx" and made.weight.shape[1] >= _AMX_CHANNELS)
         ):
             return None
         output = convolution.fitted(

@@ -25,7 +25,7 @@ from rolekd.quantize.modules import set_pixels
 
 DIGITS = [str(digit) for digit in range(10)]
 # the targets that are exact on this machine
-TARGETS: list[Target] = ["cpu", "cpu-vnni", "float"] if kernels.exact() else ["cpu", "float"]
+TARGETS: list[Target] = ["cpu", "cpu-amx", "float", *(["cpu-vnni"] if kernels.exact() else [])]
 
 
 def _random_images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -364,3 +364,20 @@ def test_wrong_number_of_class_names_is_refused(small: IntegerModel, tmp_path: P
     with pytest.raises(InputError, match="3 names for 10 logits"):
         export(small, tmp_path / "a.onnx", classes=["a", "b", "c"], metadata={})
     assert not any(tmp_path.iterdir())
+
+
+def test_wide_convolutions_are_products_for_amx(tmp_path: Path) -> None:
+    network = build("resnet8", classes=10, channels=1, image_size=(8, 8), width=64, seed=0)
+    student = convert(network, weight_bits=2, activation_bits=2)
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    student(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+    lowered = lower(student, mean=[0.0], std=[1.0], image_size=(8, 8))
+    forms = {}
+    for target in ("cpu", "cpu-amx"):
+        path = tmp_path / f"{target}.onnx"
+        forms[target] = export(lowered, path, classes=DIGITS, metadata={}, target=target).forms
+        assert verify(path, lowered, images, layers=True).exact
+    moved = {name for name, form in forms["cpu"].items() if forms["cpu-amx"][name] != form}
+    # of 128 and 256 channels; narrower ones stay
+    assert moved == {"stage3.0.conv1", "stage4.0.conv1"}
+    assert {forms["cpu-amx"][name] for name in moved} == {"matmul"}
