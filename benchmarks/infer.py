@@ -26,10 +26,10 @@ from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.export import measure
 from rolekd.export.floats import Deployed, export_float, quantize_statically
-from rolekd.export.graph import Target
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models.zoo import build
+from rolekd.params import Target
 from rolekd.quantize.convert import convert
 from rolekd.quantize.lower import lower
 from rolekd.train import roles

@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ from rolekd.errors import InputError, did_you_mean
 from rolekd.export.predict import Prediction, classify, expand
 from rolekd.export.session import load as load_exported
 from rolekd.outputs import Verification
-from rolekd.params import ArmParams, DataParams, ExportParams, Role
+from rolekd.params import ArmParams, DataParams, ExportParams, Role, Target
 from rolekd.params import Params as Params  # a name of the package
 from rolekd.report.finals import Final, sentence, table
 from rolekd.report.tables import Calibration, calibration, confusion, per_class
@@ -68,7 +68,6 @@ from rolekd.train.training import Training
 # what augments a training: a schedule, the name of a hand-made augmentation, or a ladder's rung
 Augmentation = Schedule | str
 _COLUMNS = 20  # of a table that is still looked at
-Target = Literal["cpu", "cpu-vnni", "float"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -685,12 +685,13 @@ class CompareParams(Section):
         return found
 
 
+Target = Literal["cpu", "cpu-vnni", "cpu-amx", "float"]  # what each is: rolekd.export.graph.build
+
+
 class ExportParams(Section):
     """The deployed graph."""
 
-    target: Literal["cpu", "cpu-vnni", "float"] = Field(
-        "cpu", description="kernels that the graph is laid out for"
-    )
+    target: Target = Field("cpu", description="kernels that the graph is laid out for")
     strict: bool = Field(False, description="refuse layers that have no exact integer form")
     resize: bool = Field(False, description="the file takes images of any size")
 

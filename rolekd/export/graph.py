@@ -5,7 +5,7 @@ elementwise or sums integers below 2^24, so the graph repeats the integer evalua
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 import onnx
@@ -18,11 +18,10 @@ from rolekd.export import convolution, maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.maps import Stored
 from rolekd.export.resize import to_size
+from rolekd.params import Target
 from rolekd.quantize import operations
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.operations import Operation
-
-Target = Literal["cpu", "cpu-vnni", "cpu-amx", "float"]
 
 _IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255

@@ -9,8 +9,9 @@ from rolekd import files
 from rolekd.errors import InputError
 from rolekd.export.builder import RUNTIME
 from rolekd.export.form import CLASSES_KEY, IMAGE_KEY
-from rolekd.export.graph import Target, build
+from rolekd.export.graph import build
 from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal, start
+from rolekd.params import Target
 from rolekd.quantize.integer import IntegerModel
 
 

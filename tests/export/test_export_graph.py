@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.export import kernels, load
-from rolekd.export.graph import Target
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.models.resnet import Block
+from rolekd.params import Target
 from rolekd.quantize import IntegerModel, convert, lower, operations
 from rolekd.quantize.convert import Ends
 from rolekd.quantize.modules import set_pixels

@@ -15,11 +15,11 @@ import torch
 
 from rolekd.errors import InputError
 from rolekd.export import kernels, load
-from rolekd.export.graph import Target
 from rolekd.export.session import HASH_KEY, PAIR_KEY, RUNTIME_KEY, seal
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
+from rolekd.params import Target
 from rolekd.quantize import IntegerModel, convert, lower
 from rolekd.quantize.operations import Convolution
 
