@@ -12,7 +12,6 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from rolekd.augment import ladder
 from rolekd.evidence.design import Comparison
 from rolekd.evidence.records import Records, Row
 from rolekd.report.statistics import holm, seeds_needed, two_way_interval
@@ -201,44 +200,4 @@ def _adjusted(found: list[Compared]) -> list[Compared]:
     return [
         replace(one, difference=replace(one.difference, adjusted=by_place.get(id(one))))
         for one in found
-    ]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Accuracy over the ladder's strength; points are (strength, arm)."""
-
-    title: str
-    points: tuple[tuple[int, Arm], ...]
-
-    @property
-    def best(self) -> int:
-        """The strength with the highest accuracy."""
-        return max(self.points, key=lambda point: point[1].accuracy)[0]
-
-
-def curves(answers: Answers, data: str) -> list[Curve]:
-    """Return the curves of the arms that are crossed over rungs of the ladder."""
-    found: dict[str, list[tuple[int, Arm]]] = {}
-    for (where, name), arm in answers.arms.items():
-        group = name.split("/")[0]
-        if where != data or group not in answers.study.crossed:
-            continue
-        augmentation = answers.study.arms[name].augmentation
-        if not ladder.is_rung(augmentation):
-            continue
-        family, strength = ladder.parse(augmentation)
-        levels = [
-            level
-            for level, factor in zip(
-                name.split("/")[1:], answers.study.crossed[group].values(), strict=False
-            )
-            if "augmentation" not in (factor[level] or {})
-        ]
-        title = " ".join([group, *levels, family])
-        found.setdefault(title, []).append((strength, arm))
-    return [
-        Curve(title, tuple(sorted(points, key=lambda p: p[0])))
-        for title, points in found.items()
-        if len(points) > 1
     ]

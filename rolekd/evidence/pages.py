@@ -1,5 +1,6 @@
 """What a study found, for people: tables, a figure, sentences, also between marks of a page."""
 
+import itertools
 import os
 import re
 import textwrap
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from rolekd import files
 from rolekd.augment.corruptions import CORRUPTIONS
 from rolekd.errors import InputError, did_you_mean
-from rolekd.evidence.answers import Answers, Arm, Compared, curves
+from rolekd.evidence.answers import Answers, Arm, Compared
 from rolekd.evidence.design import Comparison
 from rolekd.evidence.progress import of as progress_of
 from rolekd.evidence.progress import sentence as progress_sentence
@@ -101,7 +102,7 @@ def render(answers: Answers) -> str:
         "",
         *_comparisons(answers),
         *_every_arm(answers),
-        *_curves(answers),
+        *_crossed(answers),
         *_searches(answers),
         *_account(answers),
     ]
@@ -237,10 +238,15 @@ def _comparisons(answers: Answers) -> list[str]:
     return lines
 
 
-def _every_arm(answers: Answers) -> list[str]:
-    study, lines = answers.study, []
+def _every_arm(answers: Answers, *, crossed: bool = True) -> list[str]:
+    """Return a table of the arms of each data set; crossed ones may have one of their own."""
+    study, lines = answers.study, list[str]()
     for data in study.data:
-        arms = [arm for (name, _), arm in answers.arms.items() if name == data]
+        arms = [
+            arm
+            for (where, name), arm in answers.arms.items()
+            if where == data and (crossed or name.partition("/")[0] not in study.crossed)
+        ]
         if not arms:
             continue
         rows = [
@@ -260,7 +266,7 @@ def _every_arm(answers: Answers) -> list[str]:
         heads = ["arm", "test accuracy %", "sd", "95 % interval", "training accuracy %"]
         heads += ["calibration error %", "corrupted %", "each search %", "seeds"]
         title = study.data[data].label or data
-        lines += [f"## {title}: every arm", "", *_markdown(heads, rows), ""]
+        lines += [f"## {title}: arms", "", *_markdown(heads, rows), ""]
     if any(arm.robust is not None for arm in answers.arms.values()):
         lines += [
             f"Corrupted: mean accuracy over {len(CORRUPTIONS)} corruptions "
@@ -271,21 +277,35 @@ def _every_arm(answers: Answers) -> list[str]:
     return lines
 
 
-def _curves(answers: Answers) -> list[str]:
-    lines = []
-    for data in answers.study.data:
-        found = curves(answers, data)
-        if not found:
-            continue
-        strengths = sorted({strength for curve in found for strength, _ in curve.points})
+def _crossed(answers: Answers) -> list[str]:
+    """Return a table for each group of crossed arms: its longest factor runs across."""
+    study, lines = answers.study, list[str]()
+    for data, (group, factors) in itertools.product(study.data, study.crossed.items()):
+        across = max(factors, key=lambda name: len(factors[name]))
+        down = [name for name in factors if name != across]
         rows = []
-        for curve in found:
-            by = dict(curve.points)
-            cells = [f"{100 * by[s].accuracy:.2f}" if s in by else "" for s in strengths]
-            rows.append([curve.title, *cells, str(curve.best)])
-        title = answers.study.data[data].label or data
-        heads = ["accuracy % at strength", *map(str, strengths), "best"]
-        lines += [f"## {title}: strength", "", *_markdown(heads, rows), ""]
+        for levels in itertools.product(*(factors[name] for name in down)):
+            at = dict(zip(down, levels, strict=True))
+            names = [
+                "/".join([group, *((at | {across: level})[name] for name in factors)])
+                for level in factors[across]
+            ]
+            found = [answers.arms.get((data, name)) for name in names]
+            best = max((arm.accuracy for arm in found if arm is not None), default=None)
+            if best is None:
+                continue
+            cells = ["" if arm is None else f"{100 * arm.accuracy:.2f}" for arm in found]
+            marked = [
+                f"**{cell}**" if arm is not None and arm.accuracy == best else cell
+                for arm, cell in zip(found, cells, strict=True)
+            ]
+            rows.append([*levels, *marked])
+        if rows:
+            title = study.data[data].label or data
+            heads = [*down, *(f"{across}: {level}" for level in factors[across])]
+            lines += [f"## {title}: {group}", "", *_markdown(heads, rows), ""]
+    if lines:
+        lines += ["Test accuracy %, means over seeds and searches; bold: the best of a row.", ""]
     return lines
 
 
@@ -343,8 +363,8 @@ PARTS: dict[str, Callable[[Answers, Path], list[str]]] = {
     "table": lambda answers, _: first_table(answers),
     "figure": _picture,
     "comparisons": lambda answers, _: _comparisons(answers),
-    "arms": lambda answers, _: _every_arm(answers),
-    "strength": lambda answers, _: _curves(answers),
+    "arms": lambda answers, _: _every_arm(answers, crossed=False),
+    "crossed": lambda answers, _: _crossed(answers),
     "searches": lambda answers, _: _searches(answers),
     "account": lambda answers, _: _account(answers),
 }
