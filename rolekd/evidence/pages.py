@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -340,14 +340,21 @@ def _account(answers: Answers) -> list[str]:
     records = answers.records
     lines = ["## Account", "", f"- {progress_sentence(progress_of(records))}."]
     unique = {row.training: row for row in records.rows.values() if row.training}
-    hours = sum(row.measured.seconds for row in unique.values()) / 3600
     searched = sum(one.seconds for one in records.searches.values()) / 3600
     lines.append(
-        f"- {len(unique)} trainings for these cells, {hours:.2f} hours of processor time; searches "
+        f"- {len(unique)} trainings for these cells, and {len(records.searches)} searches of "
         f"{searched:.2f} hours of wall time."
     )
-    machines = Counter(row.measured.machine for row in unique.values() if row.measured.machine)
-    lines += [f"- {count} of them on {name}." for name, count in machines.items()]
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for row in unique.values():
+        seconds[row.measured.machine] += row.measured.seconds
+    count = Counter(row.measured.machine for row in unique.values())
+    lines += [
+        f"- {count[name]} of the trainings on {name}, {seconds[name] / 3600:.2f} hours (of "
+        "processor time; on a GPU of wall time, several at once)."
+        for name in count
+        if name
+    ]
     versions = sorted({row.provenance["code"] for row in unique.values()})
     if len(versions) > 1:
         lines.append(f"- They are of {len(versions)} versions of the code: {', '.join(versions)}.")

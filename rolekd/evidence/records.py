@@ -120,6 +120,7 @@ class Records:
             for row in _read_cells(folder / CELLS)
             if row.measured.fault or row.training in self._right
         }
+        self._trained = {row.training: row for row in self.rows.values() if not row.measured.fault}
         self.searches = {row.key: row for row in _read_searches(folder / SEARCHES)}
 
     @classmethod
@@ -181,14 +182,31 @@ class Records:
         measured: Measured,
         provenance: Mapping[str, str],
     ) -> None:
-        """Record the cells that came to a training."""
+        """Record the cells that came to a training.
+
+        One that is on record stays what it is: another machine's sums are others, and its cells
+        are one network.
+        """
+        if self.share(cells := list(cells), training.key):
+            return
         own = {"data": training.data[:12], "schedule": training.schedule, **provenance}
         bare = Measured(**{**vars(measured), "right": ""})
         for cell in cells:
             self.rows[cell] = Row(cell, training.key, bare, own)
-        if not measured.fault:
+        if not measured.fault and cells:
+            self._trained[training.key] = self.rows[cells[0]]
             self._right[training.key] = measured.right, measured.images
         self._write()
+
+    def share(self, cells: Iterable[Cell], training: str) -> bool:
+        """Record cells that come to a training that is on record; False: it is not."""
+        row = self._trained.get(training)
+        if row is None:
+            return False
+        for cell in cells:
+            self.rows[cell] = replace(row, cell=cell)
+        self._write()
+        return True
 
     def add_fault(self, cell: Cell, reason: str) -> None:
         """Record a cell that cannot be trained."""

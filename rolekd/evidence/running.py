@@ -182,6 +182,8 @@ class _OfData:
         for cell in cells:
             try:
                 training = self._plan.training(cell)
+                if self._records.share([cell], training.key):
+                    continue
                 if training.teacher and not self._weights(training.teacher).exists():
                     teacher = self._plan.teacher(cell)
                     self._refuse_fault(teacher)
