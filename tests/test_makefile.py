@@ -1,5 +1,6 @@
 """The Makefile, as far as it decides by itself; nothing is run but make."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,7 +25,13 @@ def project(tmp_path: Path) -> Path:
 
 def planned(project: Path, *targets: str) -> str:
     command = ["make", "--dry-run", *(targets or ["setup"])]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    # as if nobody had called `make test`, whose level and T are handed down
+    own = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "T")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize("line", SCRIPTS)

@@ -108,7 +108,7 @@ def test_without_a_searched_teacher_a_student_has_no_schedule_of_it(source, tmp_
     path = stage.outputs.schedule("teacher")
     path.parent.mkdir(parents=True)
     path.write_text("")
-    assert search._given(stage, "student") == {}
+    assert search._teachers_own(stage) is None
     path.write_text(json.dumps({"version": 1}))
     with pytest.raises(Exception, match="schedule"):
-        search._given(stage, "student")
+        search._teachers_own(stage)
