@@ -3,14 +3,14 @@
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from rolekd.console import console
 from rolekd.display import say_json
+from rolekd.params import Target
 
-_TARGETS = ("cpu", "cpu-vnni", "cpu-amx", "float")
 _SECONDS = click.FloatRange(0, min_open=True)
 _LENGTH = "Length of a measurement."
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -84,7 +84,7 @@ def search(as_json: bool, cifar: bool) -> None:
 @click.option("--student", type=_FILE, help="Weights of a trained student to measure.")
 @click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
 @click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
-@click.option("--target", default="cpu", show_default=True, type=click.Choice(_TARGETS))
+@click.option("--target", default="cpu", show_default=True, type=click.Choice(get_args(Target)))
 @click.option("--openvino/--no-openvino", default=True, show_default=True, help="As a peer.")
 def infer(as_json: bool, **options: Any) -> None:
     """The integer student against fp32 and int8 ONNX, OpenVINO, and PyTorch.

@@ -49,9 +49,8 @@ class Search:
         """Sixteen hex digits that differ where anything does that decides what is found."""
         search = self.params.search.model_dump(mode="json")
         if self.params.search.confirm and self.params.search.confirm.teacher == "given":
-            del search["confirm"][
-                "teacher"
-            ]  # with it the key is what it was before there was another
+            # the key is then what it was before there was another
+            del search["confirm"]["teacher"]
         training = member.training(self.params, self.role, self.taught)
         # a search that is on record is not done again, whatever trains what follows
         del training["device"]

@@ -1,8 +1,9 @@
 """The records of a study: a folder of small text files, committed as they come.
 
 `study.yaml` is the study as it began, `settings.json` the parameters and the data that it had then,
-`cells.csv` has a row for each cell that is done, `right.csv` which test images each training gets
-right, `searches.csv` what searches found, beside their schedules in `schedules/`. What stands there
+`cells.csv` has a row for each cell that is done and names its training, `trainings.csv` what each
+training was measured to do, `right.csv` which test images it gets right, `searches.csv` what
+searches found, beside their schedules in `schedules/`. What stands there
 is not done again, on whatever machine the study goes on.
 """
 
@@ -11,11 +12,11 @@ import csv
 import datetime
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,11 @@ from rolekd.fleet.jobs import differences
 from rolekd.search.history import Found
 
 RECORDS = Path("results", "records")
-STUDY, CELLS, RIGHT, SEARCHES = "study.yaml", "cells.csv", "right.csv", "searches.csv"
-SETTINGS = "settings.json"
+STUDY, SETTINGS = "study.yaml", "settings.json"
+CELLS, TRAININGS, RIGHT, SEARCHES = "cells.csv", "trainings.csv", "right.csv", "searches.csv"
 _SCHEDULES = "schedules"
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Row:
 
     Attributes:
         cell: Which.
-        training: Key of the training that it came to; cells may share one.
+        training: Key of the training that it came to; cells may share one. Empty: it cannot be
+            trained.
         measured: What was measured; its `right` stands in a file of its own.
         provenance: Digests and versions, by name.
     """
@@ -115,13 +119,18 @@ class Records:
         self.folder = folder
         self.study = study
         self._right = _read_right(folder / RIGHT)
-        self.rows: dict[Cell, Row] = {
-            row.cell: row
-            for row in _read_cells(folder / CELLS)
-            if row.measured.fault or row.training in self._right
+        self._trained = {
+            key: (measured, provenance)
+            for key, measured, provenance in _read_rows(folder / TRAININGS, "training", _training)
+            if measured.fault or key in self._right
         }
-        self._trained = {row.training: row for row in self.rows.values() if not row.measured.fault}
-        self.searches = {row.key: row for row in _read_searches(folder / SEARCHES)}
+        self.rows: dict[Cell, Row] = {}
+        for cell, key, fault in _read_rows(folder / CELLS, "cell", _cell):
+            if not key:
+                self.rows[cell] = Row(cell, "", Measured(fault=fault), {})
+            elif key in self._trained:
+                self.rows[cell] = Row(cell, key, *self._trained[key])
+        self.searches = {one.key: one for one in _read_rows(folder / SEARCHES, "search", _searched)}
 
     @classmethod
     def open(cls, file: Path, parent: Path = RECORDS) -> "Records":
@@ -187,31 +196,27 @@ class Records:
         One that is on record stays what it is: another machine's sums are others, and its cells
         are one network.
         """
-        if self.share(cells := list(cells), training.key):
-            return
-        own = {"data": training.data[:12], "schedule": training.schedule, **provenance}
-        bare = Measured(**{**vars(measured), "right": ""})
-        for cell in cells:
-            self.rows[cell] = Row(cell, training.key, bare, own)
-        if not measured.fault and cells:
-            self._trained[training.key] = self.rows[cells[0]]
-            self._right[training.key] = measured.right, measured.images
-        self._write()
+        if training.key not in self._trained:
+            own = {"data": training.data[:12], "schedule": training.schedule, **provenance}
+            self._trained[training.key] = replace(measured, right=""), own
+            if not measured.fault:
+                self._right[training.key] = measured.right, measured.images
+            self._write_trainings()
+        self.share(cells, training.key)
 
     def share(self, cells: Iterable[Cell], training: str) -> bool:
         """Record cells that come to a training that is on record; False: it is not."""
-        row = self._trained.get(training)
-        if row is None:
+        if training not in self._trained:
             return False
         for cell in cells:
-            self.rows[cell] = replace(row, cell=cell)
-        self._write()
+            self.rows[cell] = Row(cell, training, *self._trained[training])
+        self._write_cells()
         return True
 
     def add_fault(self, cell: Cell, reason: str) -> None:
         """Record a cell that cannot be trained."""
         self.rows[cell] = Row(cell, "", Measured(fault=reason), {})
-        self._write()
+        self._write_cells()
 
     def add_search(self, found: Searched, schedule: Schedule | None) -> None:
         """Record a search, and the schedule that it found."""
@@ -234,7 +239,7 @@ class Records:
         """Drop the rows of cells that failed, so that they are tried again; return their number."""
         failed = [cell for cell, row in self.rows.items() if row.measured.fault]
         for cell in failed:
-            del self.rows[cell]
+            self._trained.pop(self.rows.pop(cell).training, None)
         self.searches = {key: one for key, one in self.searches.items() if not one.fault}
         return len(failed)
 
@@ -253,8 +258,8 @@ class Records:
         """Return the cells that are not done."""
         return [cell for cell in self.cells if cell not in self.rows]
 
-    def _write(self) -> None:
-        # before the cells that need it: a kill between the two leaves no cell without its images
+    def _write_trainings(self) -> None:
+        # each file before those that need it: a kill between two leaves no row without the other
         files.write_csv(
             self.folder / RIGHT,
             [
@@ -262,7 +267,11 @@ class Records:
                 for key, (right, images) in sorted(self._right.items())
             ],
         )
-        rows = [_flat(self.rows[cell]) for cell in self.cells if cell in self.rows]
+        rows = [_flat_training(key, *found) for key, found in sorted(self._trained.items())]
+        files.write_csv(self.folder / TRAININGS, rows)
+
+    def _write_cells(self) -> None:
+        rows = [_flat_cell(self.rows[cell]) for cell in self.cells if cell in self.rows]
         files.write_csv(self.folder / CELLS, rows)
 
 
@@ -282,20 +291,24 @@ _NUMBERS = ("accuracy", "train_accuracy", "calibration_error", "seconds")
 _PROVENANCE = ("data", "schedule", "params", "code")
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    measured = row.measured
-    values: dict[str, Any] = {
+def _flat_cell(row: Row) -> dict[str, Any]:
+    return {
         "data set": row.cell.data,
         "arm": row.cell.arm,
         "search": "" if row.cell.search is None else row.cell.search,
         "seed": row.cell.seed,
         "training": row.training,
+        "fault": "" if row.training else row.measured.fault,
     }
+
+
+def _flat_training(key: str, measured: Measured, provenance: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"training": key}
     values |= {name: round(float(getattr(measured, name)), 6) for name in _NUMBERS}
     values |= {"images": measured.images, "images_seen": measured.images_seen}
     values["per_class"] = json.dumps(measured.per_class, separators=(",", ":"))
     values["robust"] = json.dumps(measured.robust, separators=(",", ":"))
-    values |= {f"of_{name}": row.provenance.get(name, "") for name in _PROVENANCE}
+    values |= {f"of_{name}": provenance.get(name, "") for name in _PROVENANCE}
     values |= {"machine": measured.machine, "fault": measured.fault}
     return values
 
@@ -308,40 +321,42 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _read_cells(path: Path) -> Iterable[Row]:
+def _read_rows(path: Path, what: str, parse: Callable[[dict[str, str]], _Row]) -> Iterable[_Row]:
     for number, row in enumerate(_read(path), 2):
         try:
-            search = int(row["search"]) if row["search"] else None
-            cell = Cell(row["data set"], row["arm"], search, int(row["seed"]))
-            numbers: dict[str, Any] = {name: float(row[name]) for name in _NUMBERS}
-            measured = Measured(
-                **numbers,
-                images=int(row["images"]),
-                images_seen=int(row["images_seen"]),
-                per_class=json.loads(row["per_class"]),
-                robust=json.loads(row["robust"]),
-                machine=row["machine"],
-                fault=row["fault"],
-            )
-            provenance = {name: row[f"of_{name}"] for name in _PROVENANCE}
-            yield Row(cell, row["training"], measured, provenance)
+            yield parse(row)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
-                f"{path}: line {number} is no cell ({error}); take the file from git again"
+                f"{path}: line {number} is no {what} ({error}); take the file from git again"
             ) from error
 
 
-def _read_searches(path: Path) -> Iterable[Searched]:
-    for number, row in enumerate(_read(path), 2):
-        try:
-            values: dict[str, Any] = dict(row)
-            values |= {key: int(row[key]) for key in ("number", "trainings")}
-            values |= {key: float(row[key]) for key in ("gain", "error", "seconds")}
-            yield Searched(**values)
-        except (KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{path}: line {number} is no search ({error}); take the file from git again"
-            ) from error
+def _cell(row: dict[str, str]) -> tuple[Cell, str, str]:
+    """Return a cell, the key of its training, and why there is none."""
+    search = int(row["search"]) if row["search"] else None
+    cell = Cell(row["data set"], row["arm"], search, int(row["seed"]))
+    return cell, row["training"], row["fault"]
+
+
+def _training(row: dict[str, str]) -> tuple[str, Measured, Mapping[str, str]]:
+    numbers: dict[str, Any] = {name: float(row[name]) for name in _NUMBERS}
+    measured = Measured(
+        **numbers,
+        images=int(row["images"]),
+        images_seen=int(row["images_seen"]),
+        per_class=json.loads(row["per_class"]),
+        robust=json.loads(row["robust"]),
+        machine=row["machine"],
+        fault=row["fault"],
+    )
+    return row["training"], measured, {name: row[f"of_{name}"] for name in _PROVENANCE}
+
+
+def _searched(row: dict[str, str]) -> Searched:
+    values: dict[str, Any] = dict(row)
+    values |= {key: int(row[key]) for key in ("number", "trainings")}
+    values |= {key: float(row[key]) for key in ("gain", "error", "seconds")}
+    return Searched(**values)
 
 
 def _read_right(path: Path) -> dict[str, tuple[str, int]]:

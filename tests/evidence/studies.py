@@ -4,7 +4,7 @@ import csv
 
 from small_runs import SMALL
 
-from rolekd.evidence.records import CELLS, RIGHT
+from rolekd.evidence.records import CELLS, RIGHT, TRAININGS
 
 STUDY = {
     "name": "small",
@@ -25,10 +25,12 @@ STUDY = {
 
 
 def rows_of(folder):
-    """Return the rows of a study's cells, and which images are right."""
-    with (folder / CELLS).open() as file:
-        rows = [
-            {key: value for key, value in row.items() if key != "seconds"}
+    """Return the rows of a study's cells with their trainings', and which images are right."""
+    with (folder / TRAININGS).open() as file:
+        trainings = {
+            row["training"]: {key: value for key, value in row.items() if key != "seconds"}
             for row in csv.DictReader(file)
-        ]
+        }
+    with (folder / CELLS).open() as file:
+        rows = [{**row, **trainings.get(row["training"], {})} for row in csv.DictReader(file)]
     return rows, (folder / RIGHT).read_text()
