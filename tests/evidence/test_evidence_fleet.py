@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import optuna
 import pytest
 from studies import STUDY, rows_of
 
@@ -71,11 +73,13 @@ def test_a_worker_elsewhere_helps_with_every_part(make_project, undisturbed, tmp
         "ROLEKD_ARTIFACTS": str(tmp_path / "store"),
     }
     folder = make_project("shared")
-    process = _start(folder, "study", "study.yaml", "--workers", "1", **storage)
-    while not (tmp_path / "fleet.db").exists():
-        time.sleep(0.05)
+    optuna.storages.RDBStorage(storage["ROLEKD_STORAGE"])  # a worker waits in one that is there
     (tmp_path / "elsewhere").mkdir()
     worker = _start(tmp_path / "elsewhere", "worker", "--wait", "60", **storage)
+    # the study takes little longer than a worker to start: not before it looks for work
+    while "_sqlite3" not in Path(f"/proc/{worker.pid}/maps").read_text():
+        time.sleep(0.05)
+    process = _start(folder, "study", "study.yaml", "--workers", "1", **storage)
     assert process.wait() == 0, process.stderr.read()
     os.killpg(worker.pid, signal.SIGTERM)
     said = worker.communicate()[1]
