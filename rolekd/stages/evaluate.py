@@ -64,7 +64,8 @@ def evaluate(stage: Stage) -> None:
     files.write_csv(outputs.epochs("evaluate"), table)
     # a run for each arm: MLflow's comparison shows them side by side, by name
     for arm, found in evaluation.metrics().items():
-        with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
+        tags = {"role": "student", "arm": arm, "split": "test"}
+        with stage.run.child(f"test@{arm}", tags) as child:
             child.log_params({"arm": arm})
             error = found["calibration_error"]
             child.log_metrics({"test_accuracy": found["accuracy"], "calibration_error": error})
