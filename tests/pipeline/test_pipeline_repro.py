@@ -18,6 +18,9 @@ from projects import ARMS
 
 from rolekd import cli, files
 from rolekd.outputs import Outputs, run_ids
+from rolekd.params import load
+from rolekd.report.histories import read_rows
+from rolekd.report.style import colours
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -45,6 +48,9 @@ def test_a_run_leaves_what_it_promises(project):
     arms = _read(project, "outputs/evaluate/arms.json")
     assert [row["arm"] for row in arms["arms"]] == list(ARMS)
     assert all(len(row["accuracies"]) == 2 for row in arms["arms"])
+    rows = read_rows(project.folder / "outputs/evaluate/epochs.csv")
+    compare = load(project.folder / "params.yaml").compare
+    assert {row["arm"]: row["colour"] for row in rows} == colours(compare)
     exported = _read(project, "outputs/export/metrics.json")
     verified = _read(project, "outputs/export/verification.json")
     assert verified["argmax_equal"] == verified["images"] == arms["images"]
