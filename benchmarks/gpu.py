@@ -71,7 +71,7 @@ _TRAINING: dict[str, Any] = {
     "accumulate": 1,
     "optimizer": "adam",
     "learning_rate": 1e-3,
-    "schedule": "step",
+    "lr_schedule": "step",
     "warmup_epochs": 0.0,
     "weight_decay": 1e-5,
     "decay_at": (0.3, 0.6, 0.8),

@@ -105,6 +105,8 @@ REPLACED = {
     "distill.gradient_rule": "part of the losses kdsvd and mhgd",
     "distill.scale": "distill.weight",
     "distill.scale_decay": "distill.decay_factor",
+    "teacher.training.schedule": "teacher.training.lr_schedule",
+    "student.training.schedule": "student.training.lr_schedule",
 }
 
 
@@ -219,7 +221,7 @@ class TrainingParams(Section):
     learning_rate: Annotated[float, Field(ge=1e-9, le=100.0)] = Field(
         1e-2, description="the highest"
     )
-    schedule: Literal["step", "cosine", "one-cycle"] = Field(
+    lr_schedule: Literal["step", "cosine", "one-cycle"] = Field(
         "one-cycle", description="of the learning rate; docs/train.md"
     )
     warmup_epochs: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
@@ -258,7 +260,7 @@ class TrainingParams(Section):
 
     @model_validator(mode="after")
     def _options_fit(self) -> "TrainingParams":
-        if self.schedule == "one-cycle" and self.warmup_epochs:
+        if self.lr_schedule == "one-cycle" and self.warmup_epochs:
             raise ValueError("warmup_epochs: one-cycle has its own warm-up; set it to 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(

@@ -10,6 +10,7 @@ from rolekd.augment import ladder, named
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.evidence.design import SEARCHED, SWAPPED, Cell, Study, StudyArm
+from rolekd.evidence.keys import as_recorded
 from rolekd.evidence.trainings import Training
 from rolekd.params import Params, Role
 from rolekd.search import member
@@ -51,7 +52,7 @@ class Search:
         if self.params.search.confirm and self.params.search.confirm.teacher == "given":
             # the key is then what it was before there was another
             del search["confirm"]["teacher"]
-        training = member.training(self.params, self.role, self.taught)
+        training = as_recorded(member.training(self.params, self.role, self.taught))
         # a search that is on record is not done again, whatever trains what follows
         del training["device"]
         teacher = self.teacher.key if self.teacher else ""

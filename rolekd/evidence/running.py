@@ -19,6 +19,7 @@ from rolekd.data import fits
 from rolekd.data.dataset import Dataset
 from rolekd.errors import HopelessError, InputError, did_you_mean
 from rolekd.evidence.design import Cell
+from rolekd.evidence.keys import as_recorded
 from rolekd.evidence.plan import FaultError, Plan, Search, WaitsError
 from rolekd.evidence.records import Records, Searched
 from rolekd.evidence.trainings import DATA, TEACHERS, Training, Trainings, take
@@ -159,7 +160,7 @@ class _OfData:
         self._dataset = self._prepared()
         records.settle(
             data,
-            self._params.model_dump(mode="json", include={*_SECTIONS}),
+            as_recorded(self._params.model_dump(mode="json", include={*_SECTIONS})),
             self._dataset.digest,
         )
         self._plan = Plan(

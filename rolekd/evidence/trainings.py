@@ -30,6 +30,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.errors import HopelessError, RolekdError, RunError, one_line
+from rolekd.evidence.keys import as_now, as_recorded
 from rolekd.fleet.jobs import OneGeneration, hash_inputs, versions
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.params import Params, Role
@@ -58,7 +59,7 @@ class Training:
     Attributes:
         data: Digest of the data set.
         role: Whose network it is.
-        params: JSON of the sections of params.yaml that decide it.
+        params: JSON of the sections of params.yaml that decide it, under the names of records.
         augmentation: JSON of what augments its images.
         distilled: Whether it learns from the teacher, and not from the labels alone.
         teacher: Key of the training of the teacher that it learns from or starts with; empty: none.
@@ -82,7 +83,7 @@ class Training:
         cls, data: str, role: Role, params: Params, augmentation: NamedAugmentation, **more: Any
     ) -> "Training":
         """Make a training of parameters and augmentation; see `Training` for `more`."""
-        values = params.model_dump(mode="json", include={*_SECTIONS[role]})
+        values = as_recorded(params.model_dump(mode="json", include={*_SECTIONS[role]}))
         epochs = getattr(params, role).training.epochs
         if not more.get("distilled"):
             values.pop("distill", None)
@@ -268,7 +269,7 @@ class Trainer:
         return Outcome(measured.accuracy, measured.images_seen, seconds)
 
     def _train(self, training: Training) -> tuple[nn.Module, dict[str, Any], Measured]:
-        params, data = Params.model_validate(dict(training.params)), self.dataset
+        params, data = Params.model_validate(as_now(training.params)), self.dataset
         device = torch.device(self.job.device)
         settings = getattr(params, training.role).training
         # as the stages derive it: seeds are pairs over all arms

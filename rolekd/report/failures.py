@@ -148,9 +148,9 @@ def _constant_rates(run: Run) -> Iterator[str]:
         rates = [_last(run.epochs.get(name, ()), "learning_rate") for name in names]
         if any(rate is not None and rate > _FELL * training.learning_rate for rate in rates):
             yield (
-                f"The learning rate of the {role} never fell: {training.epochs} epochs with the "
-                f"schedule {training.schedule}; raise {role}.training.epochs, or take the schedule "
-                "one-cycle or cosine."
+                f"The learning rate of the {role} never fell: {training.epochs} epochs with "
+                f"lr_schedule {training.lr_schedule}; raise {role}.training.epochs, or set "
+                f"{role}.training.lr_schedule to one-cycle or cosine."
             )
 
 

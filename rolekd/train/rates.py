@@ -26,16 +26,16 @@ def learning_rate(params: "TrainingParams", epochs: int, step: int, steps_per_ep
     begins where that ends.
 
     Args:
-        params: Schedule and its numbers.
+        params: `lr_schedule` and its numbers.
         epochs: Length of the whole training.
         step: Steps that were done before.
         steps_per_epoch: Optimiser steps of an epoch.
     """
     steps = epochs * steps_per_epoch
-    if params.schedule == "one-cycle":
+    if params.lr_schedule == "one-cycle":
         return params.learning_rate * _one_cycle(step, steps)
     warmup = params.warmup_epochs * steps_per_epoch
-    if params.schedule == "cosine":
+    if params.lr_schedule == "cosine":
         done = max(0.0, step - warmup) / (steps - warmup)
         rate = params.learning_rate * _cosine(1.0, 0.0, done)
     else:

@@ -58,7 +58,7 @@ class Training:
         batches: The split to train on.
         augment_at: Epoch -> the augmentation of its batches; one that follows the network follows
             this one.
-        params: Length, optimiser and schedule, precision, accumulation, clipping, average.
+        params: Length, optimiser and learning rate, precision, accumulation, clipping, average.
 
     Attributes:
         network: As given; in evaluation mode after an epoch.

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from studies import STUDY
 
-from rolekd import yamlfiles
+from rolekd import files, yamlfiles
 from rolekd.evidence import design
+from rolekd.evidence.keys import as_recorded
+from rolekd.evidence.plan import Plan
+from rolekd.evidence.records import SETTINGS, Records
 from rolekd.evidence.records import STUDY as STUDY_FILE
-from rolekd.evidence.records import Records
+from rolekd.evidence.running import _SECTIONS as SECTIONS
 from rolekd.evidence.trainings import Measured, Training
 
 OURS = Path(__file__).parents[2] / "results" / "records"
@@ -50,3 +53,21 @@ def test_rows_agree_with_the_images_that_are_right(folder):
     for row in rows:
         assert row.measured == one[row.training]
         assert records.right(row.training).mean() == pytest.approx(row.measured.accuracy, abs=5e-6)
+
+
+@pytest.mark.parametrize("folder", [path.parent for path in OURS.glob(f"*/{STUDY_FILE}")])
+def test_the_study_comes_to_the_trainings_and_searches_on_record(folder):
+    """Whatever keys of params.yaml are called by now: else all of it would be done again."""
+    records = Records(folder, design.load(folder / STUDY_FILE))
+    settled = files.read_json(folder / SETTINGS)
+
+    def found(search):
+        return records.schedule(records.searches[search.key].key)
+
+    for data in records.study.data:
+        params = records.study.params_of(data).model_dump(mode="json", include={*SECTIONS})
+        records.settle(data, as_recorded(params), settled[data]["data"])
+        plan = Plan(records.study, data, settled[data]["data"], {}, found)
+        for cell, row in records.rows.items():
+            if cell.data == data and not row.measured.fault:
+                assert plan.training(cell).key == row.training

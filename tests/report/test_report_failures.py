@@ -116,7 +116,7 @@ def test_training_accuracy_far_below() -> None:
 
 def test_a_learning_rate_that_never_fell() -> None:
     line = only(make(epochs={"kd": rows(0.95, rate=2e-2)}))
-    assert line.startswith("The learning rate of the student never fell: 60 epochs with the sched")
+    assert line.startswith("The learning rate of the student never fell: 60 epochs with lr_sch")
     assert failures(make(epochs={"kd": rows(0.95, rate=9e-3)})) == []
 
 

@@ -23,7 +23,7 @@ from rolekd.train.optimizer import make_optimizer
 from rolekd.train.rates import decays
 from rolekd.train.training import DivergedError, Training
 
-TINY = TeacherParams().training.model_copy(update={"epochs": 4, "schedule": "step"})
+TINY = TeacherParams().training.model_copy(update={"epochs": 4, "lr_schedule": "step"})
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 WIDER = TEACHER.model_copy(update={"model": ModelParams(width=6)})
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
@@ -139,7 +139,7 @@ def _train(digits, state_file, weights, options, begun):
         (3, {"epochs": 6}),
         pytest.param(
             10,
-            {"ema_decay": 0.9, "schedule": "one-cycle", "clip_norm": 1, "precision": "bfloat16"},
+            {"ema_decay": 0.9, "lr_schedule": "one-cycle", "clip_norm": 1, "precision": "bfloat16"},
             marks=pytest.mark.slow,
         ),
     ],

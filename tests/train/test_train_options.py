@@ -132,7 +132,7 @@ def test_what_is_averaged_is_what_remains(digits, tmp_path):
 
 
 OPTIONS = {
-    "optimizer": "sgd", "learning_rate": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
+    "optimizer": "sgd", "learning_rate": 0.05, "lr_schedule": "cosine", "warmup_epochs": 0.5,
     "clip_norm": 1.0, "ema_decay": 0.9, "precision": "bfloat16", "accumulate": 2,
 }  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_with_all_options_a_resumed_training_ends_in_the_same_bytes(digits, tmp_
     params = TINY.model_copy(update=OPTIONS)
     teacher = roles.teacher(TEACHER, digits, 0)
     if kind == "one-cycle":
-        params = params.model_copy(update={"schedule": "one-cycle", "warmup_epochs": 0.0})
+        params = params.model_copy(update={"lr_schedule": "one-cycle", "warmup_epochs": 0.0})
 
     def run(path, stop):
         torch.manual_seed(3)
@@ -207,8 +207,8 @@ def test_the_teacher_sees_every_batch_once(digits):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"schedule": "one-cycle", "warmup_epochs": 1}, "one-cycle has its own warm-up"),
-        ({"schedule": "step", "warmup_epochs": 40}, "leaves none of 40 epochs"),
+        ({"lr_schedule": "one-cycle", "warmup_epochs": 1}, "one-cycle has its own warm-up"),
+        ({"lr_schedule": "step", "warmup_epochs": 40}, "leaves none of 40 epochs"),
         ({"batch_size": 8, "accumulate": 5}, "make it at most 4"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"precision": "float16"}, "bfloat16"),
@@ -229,7 +229,7 @@ def test_the_warm_up_must_fit_into_the_search():
 
 
 def _slow_teacher():
-    training = TrainingParams(epochs=99, schedule="step", warmup_epochs=30)
+    training = TrainingParams(epochs=99, lr_schedule="step", warmup_epochs=30)
     return TeacherParams(training=training)
 
 

@@ -34,7 +34,7 @@ RICH = TRAINING.model_copy(
         "accumulate": 2,
         "ema_decay": 0.9,
         "clip_norm": 1.0,
-        "schedule": "cosine",
+        "lr_schedule": "cosine",
         "reestimate_batchnorm": 200,
     }
 )
