@@ -31,7 +31,7 @@ ifneq ($(MOVED),)
 .PHONY: .venv/ready
 endif
 
-setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, the compiled kernels
+setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, compiled kernels
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
@@ -65,24 +65,24 @@ fix: setup  ## what ruff can mend by itself: faults, imports, layout
 
 # One thread each: two processes that both use two cores wait for each other. A few tests need no
 # second process, which takes seconds to start; T can hold options of pytest: T="tests/data -k idx"
-test: $(if $(T),setup,check)  ## check, then every test that is not marked slow; T=tests/search: those alone
+test: $(if $(T),setup,check)  ## check, then all tests not marked slow; T=tests/search: those alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" $(or $(T),-n 2 --dist worksteal)
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
-test-kill: setup  ## 100 kills over the whole pipeline (KILLS, SEED); resumes where it was ended
+test-kill: setup  ## 100 kills over the pipeline (KILLS, SEED); resumes where it ended
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_pipeline_kills.py
 
 # TARGET=params SEED=0 CASE=123: one case again; SHARE=10: ten times as many
-fuzz: setup  ## 10,000 damaged inputs of every reader; those that fail are kept in build/fuzz
+fuzz: setup  ## 10,000 damaged inputs of every reader; failures go to build/fuzz
 	PYTHONPATH=tests:tests/support OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(if $(TARGET),--target $(TARGET)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case=$(CASE)) $(if $(SHARE),--share $(SHARE))
 
 bench: setup  ## all benchmarks, as tables
 	set -e; for name in augment data step search infer; do $(BIN)/rolekd bench $$name; done
 
-reference: setup  ## docs/reference from the code: parameters, commands, losses, operations, stages
+reference: setup  ## docs/reference from the code: parameters, commands, losses, ...
 	$(BIN)/python -m docs.generate
 
 docs: setup  ## the pages as a site in build/docs; installs the extra `docs`

@@ -9,8 +9,9 @@ import click
 
 from rolekd.console import console
 from rolekd.display import say_json
-from rolekd.params import Target
+from rolekd.params import Ends, Target
 
+_ENDS = click.Choice(get_args(get_args(Ends)[0]))
 _SECONDS = click.FloatRange(0, min_open=True)
 _LENGTH = "Length of a measurement."
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -85,6 +86,7 @@ def search(as_json: bool, cifar: bool) -> None:
 @click.option("--float-network", type=_FILE, help="Weights of the same network in float.")
 @click.option("--data", type=_FOLDER, help="Prepared data, for test accuracy.")
 @click.option("--target", default="cpu", show_default=True, type=click.Choice(get_args(Target)))
+@click.option("--ends", default="float", show_default=True, type=_ENDS, help="Of random weights.")
 @click.option("--openvino/--no-openvino", default=True, show_default=True, help="As a peer.")
 def infer(as_json: bool, **options: Any) -> None:
     """The integer student against fp32 and int8 ONNX, OpenVINO, and PyTorch.

@@ -29,9 +29,10 @@ from rolekd.export.floats import Deployed, export_float, quantize_statically
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models.zoo import build
-from rolekd.params import Target
+from rolekd.params import Ends, Target
 from rolekd.quantize.convert import convert
 from rolekd.quantize.lower import lower
+from rolekd.quantize.modules import set_pixels
 from rolekd.train import roles
 
 OURS, FLOAT, STATIC, EAGER = "rolekd", "onnxruntime float32", "onnxruntime int8", "PyTorch float32"
@@ -79,6 +80,7 @@ def run(
     batches: tuple[int, ...] = (1, 8, 64),
     threads: tuple[int, ...] = (1, 2),
     target: Target = "cpu",
+    ends: Ends = "float",
     openvino: bool = True,
     **trained: Unpack[Trained],
 ) -> dict[str, Any]:
@@ -88,12 +90,13 @@ def run(
 
     With weights of a trained student and of a float network, and the prepared data set of both,
     accuracies on the test split stand beside the speed. Without them a CIFAR ResNet18 of width
-    64 with random weights and `bits` runs on random images: speed does not depend on weights.
+    64 with random weights, `bits` and `ends` runs on random images: speed does not depend on
+    weights. With 8-bit `ends` it does what static int8 does, whose ends have 8 bits, too.
 
     Raises:
         InputError: some of the three are missing, or they do not belong together.
     """
-    subject = _trained(**trained) if any(trained.values()) else _untrained(bits)
+    subject = _trained(**trained) if any(trained.values()) else _untrained(bits, ends)
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             name: Path(folder) / f"{index}.onnx" for index, name in enumerate((OURS, FLOAT, STATIC))
@@ -135,7 +138,7 @@ def _trained(
     return _Subject(low, full, dataset, trained=True)
 
 
-def _untrained(bits: int) -> _Subject:
+def _untrained(bits: int, ends: Ends) -> _Subject:
     """Return a ResNet18 whose BatchNorm statistics fit random images."""
     images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 32, 32, 3), dtype=np.uint8)
     splits = ("search_train", "search_val", "train", "test")
@@ -143,7 +146,8 @@ def _untrained(bits: int) -> _Subject:
     labels = np.arange(_IMAGES) % 10
     dataset = datasets.assemble("random", images, labels, tuple("0123456789"), indices)
     network = build("resnet18", classes=10, channels=3, image_size=(32, 32), width=64, seed=0)
-    student = convert(network, weight_bits=bits, activation_bits=bits)
+    student = convert(network, weight_bits=bits, activation_bits=bits, ends=ends)
+    set_pixels(student, dataset.mean, dataset.std)
     x = (torch.from_numpy(images[:64]).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.3
     with torch.no_grad():
         for module in (network, student):

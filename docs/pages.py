@@ -68,13 +68,18 @@ class Page:
     @property
     def spans(self) -> list[list[str]]:
         """The words of code within its sentences."""
-        found = [text for _, text in _SPAN.findall(self.prose)]
-        return [words for text in found if (words := _bare(_words(" ".join(text.split()))))]
+        found = spans_of(self.prose)
+        return [words for text in found if (words := _bare(_words(text)))]
 
 
 def all_pages() -> list[Page]:
     """Return every page that somebody wrote: not the tables that records of studies come to."""
     return [Page(str(path.relative_to(ROOT))) for one in _PLACES for path in sorted(ROOT.glob(one))]
+
+
+def spans_of(prose: str) -> list[str]:
+    """Return the code within sentences, each on one line."""
+    return [" ".join(text.split()) for _, text in _SPAN.findall(prose)]
 
 
 def slug(title: str) -> str:

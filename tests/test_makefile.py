@@ -23,15 +23,19 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def planned(project: Path, *targets: str) -> str:
-    command = ["make", "--dry-run", *(targets or ["setup"])]
+def make(project: Path, *arguments: str) -> str:
     # as if nobody had called `make test`, whose level and T are handed down
     own = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "T")
     environment = {name: value for name, value in os.environ.items() if name not in own}
+    command = ["make", *arguments]
     done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+def planned(project: Path, *targets: str) -> str:
+    return make(project, "--dry-run", *(targets or ["setup"]))
 
 
 @pytest.mark.parametrize("line", SCRIPTS)
@@ -43,6 +47,14 @@ def test_an_environment_that_came_from_elsewhere_is_made_anew(project: Path, lin
     assert 'test -z "yes" || rm -rf .venv' in planned(copied)
     project.rename(project.with_name("moved"))
     assert "pip sync" in planned(project.with_name("moved"))
+
+
+def test_help_names_every_task_on_lines_of_80_columns(project: Path) -> None:
+    lines = make(project).splitlines()
+    makefile = (project / "Makefile").read_text().splitlines()
+    phony = next(line for line in makefile if line.startswith(".PHONY"))
+    assert {line.split()[0] for line in lines} == set(phony.split()[1:])
+    assert [line for line in lines if len(line) > 80 or len(line.split()) < 3] == []
 
 
 def test_an_environment_that_does_not_tell_stays(project: Path) -> None:

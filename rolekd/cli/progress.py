@@ -283,8 +283,6 @@ class _Trained:
             self._ends.clear()
         self._ends.append(now)
         reached = f"loss {metrics['loss']:.4f}, training accuracy {metrics['accuracy']:.2%}"
-        if (accuracy := metrics.get("validation_accuracy")) is not None:
-            reached += f", validation accuracy {accuracy:.2%}"
         if done == self._epochs:
             self._end(reached, now)
         elif speed is not None:

@@ -38,7 +38,7 @@ _COLUMNS = (_ACCURACY, "params.`arm`", "params.`student.bits`", "tags.`dvc.exper
 @click.command()
 @click.option("--mlflow-port", default=pages.PORT, show_default=True, type=_PORT)
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
-@click.option("--open", "opens", is_flag=True, help="Open the runs in a browser.")
+@click.option("--open", "opens", is_flag=True, help="Open the first page in a browser.")
 def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
     """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; name the pages to begin with."""
     root = store.project_root()
@@ -59,32 +59,33 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
         del wanted["--optuna-port"]
     for option, port in wanted.items():
         ports.listen("127.0.0.1", port, option).close()
-    commands = {
-        f"http://127.0.0.1:{mlflow_port}": _mlflow(mlflow_port),
-        f"http://127.0.0.1:{optuna_port}": _optuna(studies, optuna_port),
-    }
+    server, searches = (f"http://127.0.0.1:{port}" for port in (mlflow_port, optuna_port))
+    commands = [_mlflow(mlflow_port), *_optuna(studies, optuna_port)]
     with ports.ended_by_signals(), contextlib.ExitStack() as stack:
-        servers = [
-            stack.enter_context(_running(command, environment))
-            for command in commands.values()
-            if command
-        ]
-        _announce(commands, studies)
+        servers = [stack.enter_context(_running(command, environment)) for command in commands]
+        say("MLflow is ready in about 15 s; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             shown = None
-            while all(server.poll() is None for server in servers):
+            while all(one.poll() is None for one in servers):
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-                if shown is None:
-                    shown = _pages(next(iter(commands)), store.experiment(values.data.name))
-                    _show(shown or {}, opens)
+                if shown is None and (shown := _pages(server, store.experiment(values.data.name))):
+                    _show(shown, opens)
+                    _tell_of_searches(searches, studies)
             raise RunError("one of the servers ended; what it printed says why")
 
 
 def _show(shown: Mapping[str, str], opens: bool) -> None:
     for title, address in shown.items():
         say(f"{title}: {address}")
-    if opens and shown:
+    if opens:
         webbrowser.open(next(iter(shown.values())))
+
+
+def _tell_of_searches(server: str, studies: Path) -> None:
+    if studies.exists():
+        say(f"searches: {server}")
+    else:
+        say(f"searches: none yet ({studies} is missing), so optuna-dashboard is not started")
 
 
 def _pages(server: str, experiment: str) -> dict[str, str] | None:
@@ -93,11 +94,13 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         name = urllib.parse.quote(experiment)
         found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
         if found is None:
-            return {"no run yet": server}
+            return {"no run yet": pages.experiments(server)}
         number = found["experiment"]["experiment_id"]
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
         _keep_view(server, number)
         tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
+    except urllib.error.HTTPError as error:  # it is ready, and something is wrong with the store
+        return {f"MLflow, which says {error}": pages.experiments(server)}
     except OSError:
         return None
     shown = {
@@ -145,15 +148,6 @@ def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, An
         raise
 
 
-def _announce(commands: dict[str, list[str]], studies: Path) -> None:
-    say(f"MLflow: {next(iter(commands))} (ready in some 15 s)")
-    if studies.exists():
-        say(f"optuna-dashboard: {list(commands)[1]}")
-    else:
-        say(f"optuna-dashboard: not started, no search yet ({studies} is missing)")
-    say("Ctrl-C ends them")
-
-
 @contextlib.contextmanager
 def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server while the block runs; it ends with all that it has started."""
@@ -176,10 +170,11 @@ def _mlflow(port: int) -> list[str]:
     ]
 
 
-def _optuna(studies: Path, port: int) -> list[str]:
+def _optuna(studies: Path, port: int) -> list[list[str]]:
+    """Return the command of the server, none where there is nothing to show."""
     if not studies.exists():
         return []
     program = Path(sys.executable).with_name("optuna-dashboard")
     # gunicorn, its default, opens a control socket below HOME
     options = ["--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref"]
-    return [str(program), *options, addresses.of_sqlite(studies)]
+    return [[str(program), *options, addresses.of_sqlite(studies)]]

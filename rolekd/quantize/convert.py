@@ -2,8 +2,8 @@
 
 Every convolution but the first, and every linear layer but the last, quantises its weights, and its
 input passes through an activation quantiser. A value that several layers use is quantised once for
-each number of bits that they ask for. The ends, which are the first convolution and a linear layer behind
-which no other layer with weights comes, the classifier, stay float or have 8 bits.
+each number of bits that they ask for. The ends, which are the first convolution and a linear layer
+behind which no other layer with weights comes, the classifier, stay float or have 8 bits.
 """
 
 import copy

@@ -1,6 +1,7 @@
 """Files that an evaluation leaves: its tables as CSV and JSON, its predictions as NPZ.
 
-The CSV files have a header, so that `dvc plots` draws them as they are.
+The CSV files have a header, so that `dvc plots` draws them as they are; a column `colour` has the
+report's.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import numpy as np
 
 from rolekd import files
 from rolekd.errors import InputError
+from rolekd.report.style import colours
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, per_class
 
 if TYPE_CHECKING:
@@ -24,12 +26,12 @@ _LOGITS, _WEIGHTS = "logits/", "weights/"
 
 def write_tables(evaluation: Evaluation, folder: Path) -> None:
     """Write arms.json and the tables per seed, class, pair of classes and calibration bin."""
-    classes = evaluation.classes
+    classes, shades = evaluation.classes, colours(evaluation.compare)
     evaluation.table().save(folder / "arms.json")
     seeds, of_class, pairs, bins = [], [], [], []
     for arm in evaluation.arms:
         seeds += [
-            {"arm": arm.name, "seed": seed, "accuracy": value}
+            {"arm": arm.name, "seed": seed, "accuracy": value, "colour": shades[arm.name]}
             for seed, value in enumerate(arm.accuracies)
         ]
         figures = per_class(arm.confusion)
@@ -41,7 +43,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
                 {"arm": arm.name, "actual": name, "predicted": other, "count": int(count)}
                 for other, count in zip(classes, arm.confusion[index], strict=True)
             ]
-        bins += calibration_rows(arm)
+        bins += [row | {"colour": shades[arm.name]} for row in _calibration_rows(arm)]
     for name, rows in {
         "seeds": seeds,
         "per_class": of_class,
@@ -51,7 +53,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
         files.write_csv(folder / f"{name}.csv", rows)
 
 
-def calibration_rows(arm: Arm) -> list[dict[str, Any]]:
+def _calibration_rows(arm: Arm) -> list[dict[str, Any]]:
     """Return the calibration bins that hold predictions, one row each."""
     table = arm.calibration
     return [

@@ -17,7 +17,7 @@ from rolekd.report.costs import Cost, cost_figure, surprises
 from rolekd.report.finals import Final
 from rolekd.report.genealogy import Ancestor
 from rolekd.report.schedules import schedule_figure
-from rolekd.report.style import TEACHER, colours, inline_svg
+from rolekd.report.style import colours, inline_svg
 from rolekd.report.tables import Evaluation, per_class
 from rolekd.report.terminal import cells
 from rolekd.secrets import blanked
@@ -160,7 +160,7 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
     if content.costs:
         drawn["costs"] = cost_figure(content.costs), "Accuracy over file size and latency"
     if content.curves:
-        shades = {"teacher": TEACHER, **colours(content.evaluation.compare)}
+        shades = colours(content.evaluation.compare)
         drawn["cross entropy"] = (
             histories.curves_figure(
                 content.curves, "cross_entropy", "cross-entropy (nats)", 1, shades

@@ -19,11 +19,10 @@ from matplotlib.figure import Figure
 
 from rolekd import files
 from rolekd.display import shown
+from rolekd.params import CompareParams, teacher_name
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
-
-    from rolekd.params import CompareParams
 
 INK = "#23272e"
 PAPER = "#fefefe"  # what is empty; nothing else has this white
@@ -31,7 +30,7 @@ FAINT = "#8b929c"
 DARK_INK, DARK_PAGE = "#e6e8eb", "#16191d"
 ACCENT = "#d9622b"
 PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
-TEACHER = "#7f7fd5"
+TEACHER, _OTHER_TEACHER = "#7f7fd5", "#a873cf"
 
 _INKED = re.compile(rf"(?<![\w#]){INK}|#000000\b")
 _LONGEST_LABEL = 40  # characters; of a class's name, for instance
@@ -84,15 +83,17 @@ def legible(text: str, longest: int = _LONGEST_LABEL) -> str:
     return f" {name}" if name.startswith("_") else name  # legends leave out what starts so
 
 
-def colours(compare: "CompareParams") -> dict[str, str]:
-    """Return arm -> its colour, the same in every figure: by its place among the arms.
+def colours(compare: CompareParams) -> dict[str, str]:
+    """Return arm or teacher -> its colour, the same in every figure: by its place among the arms.
 
     The baseline stands out; the first arm without a teacher is what it is measured by, and gray.
     """
     places = itertools.cycle(PALETTE)
     alone = next((name for name, arm in compare.arms.items() if not arm.distilled), None)
     special = {alone: FAINT, compare.baseline: ACCENT}
-    return {name: special.get(name) or next(places) for name in compare.arms}
+    arms = {name: special.get(name) or next(places) for name in compare.arms}
+    teachers = {"searched": TEACHER, "plain": _OTHER_TEACHER}
+    return {teacher_name(name): teachers[name] for name in compare.teachers} | arms
 
 
 def inline_svg(figure: Figure, seen: str) -> str:

@@ -1,7 +1,8 @@
 """How long will a run take, and how much memory? A few timed steps of each network say it.
 
 Images are counted from params.yaml, as every stage sees them; seconds for an image are measured
-here and now, one training alone. What stands beside trainings, as the export, is not counted.
+here and now, one training alone. Stages that only prepare, draw or register take what a process
+takes to start, which is timed too.
 """
 
 import itertools
@@ -28,25 +29,32 @@ from rolekd.stages import plan
 from rolekd.stages.budget import budget_of
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.evaluate import predict_as_deployed
 from rolekd.train.seats import seats
 from rolekd.train.training import Training
 
 _WARM_STEPS = 2  # libraries compile and allocate in the first
 _SECONDS = 0.7  # of timed steps of each kind, at least one of them
+_TESTED = 512  # images at once
 _START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
 
+# plan, augmentations, the two teachers that no arm asks for, export, register; the report draws for
+# as long as three more take
+_OTHER_STARTS = 9
+
 TEACHER, STUDENT, DISTILLED = "teacher", "student", "distilled student"
+TESTED = "student in integers"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage trains.
+    """What a stage trains, or tests.
 
     Attributes:
         stage: Its name; of the arms together `distill`.
         trainings: How many, at most.
-        images: Kind of training -> images that all of them see.
-        processes: How many trainings at once.
+        images: Kind of training, or test -> images that all of them see.
+        processes: How many at once.
         starts: How many processes of DVC it takes.
     """
 
@@ -75,7 +83,7 @@ class Estimate:
 
 
 def estimate(params: Params, outputs: Outputs) -> Estimate:
-    """Estimate the stages that train.
+    """Estimate the stages that follow `prepare`.
 
     Raises:
         InputError: The data are not prepared, or do not fit the parameters.
@@ -136,13 +144,20 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
         more = train * params.student.training.epochs * params.compare.seeds
         images[kind] = images.get(kind, 0) + more
     several = at_once(params.threads, params.compare.seeds)
-    yield Work("distill", len(arms) * params.compare.seeds, images, several, len(arms))
+    students = len(arms) * params.compare.seeds
+    yield Work("distill", students, images, several, len(arms))
+    several = max(cores // params.threads, 1)  # as the stage has it
+    # one more than there are students: the export is verified on the same images
+    yield Work("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
+    yield Work("the others", 0, {}, 1, _OTHER_STARTS)
 
 
 def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
     """Time some steps of a training, as its stage has it."""
     device = devices.prepare(params.machine.device, params.threads)
     network, about = roles.teacher(params.teacher, dataset, seed=0)
+    if kind == TESTED:
+        return _tested(roles.student(params.student, dataset, 0, network)[0], dataset)
     objective: Objective = Objective()
     settings = params.teacher.training
     if kind != TEACHER:
@@ -153,6 +168,18 @@ def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
             described = network.to(device), about
             objective = Distillation(described, teacher, params.distill, seed=0)
     return _timed(network.to(device), objective, settings, params, dataset, device)
+
+
+def _tested(student: nn.Module, dataset: Dataset) -> float:
+    """Time a student on test images, as the stage evaluate has it."""
+    images, count = dataset.split("test")[0], 0
+    with torch.no_grad():  # a learned step takes its first value from a batch
+        student.train()(Normalize(dataset, torch.device("cpu"))(images[:_TESTED]))
+    predict_as_deployed(student, images[:1], dataset)
+    began = time.perf_counter()
+    while (seconds := time.perf_counter() - began) < _SECONDS:
+        count += len(predict_as_deployed(student, images[:_TESTED], dataset))
+    return seconds / count
 
 
 def _timed(

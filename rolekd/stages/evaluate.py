@@ -25,6 +25,7 @@ from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.failures import Run, failures
 from rolekd.report.histories import read_rows
+from rolekd.report.style import colours
 from rolekd.report.tables import summarise
 from rolekd.stages.stage import Stage
 from rolekd.train import devices, roles
@@ -60,11 +61,17 @@ def evaluate(stage: Stage) -> None:
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels, weights)
     # one table; its column arm names a teacher, too
-    table = [{"arm": name, **row} for name, rows in epochs.items() for row in rows]
+    shades = colours(compare)
+    table = [
+        {"arm": name, "colour": shades[name], **row}
+        for name, rows in epochs.items()
+        for row in rows
+    ]
     files.write_csv(outputs.epochs("evaluate"), table)
     # a run for each arm: MLflow's comparison shows them side by side, by name
     for arm, found in evaluation.metrics().items():
-        with stage.run.child(f"test@{arm}", {"arm": arm, "split": "test"}) as child:
+        tags = {"role": "student", "arm": arm, "split": "test"}
+        with stage.run.child(f"test@{arm}", tags) as child:
             child.log_params({"arm": arm})
             error = found["calibration_error"]
             child.log_metrics({"test_accuracy": found["accuracy"], "calibration_error": error})

@@ -156,7 +156,7 @@ def is_wanted(name: str, variant: str | None = None) -> bool:
     if Wanted.load(Outputs().wanted(name, variant)).wanted:
         return True
     title = name if variant is None else f"{name}@{variant}"
-    say(f"{title}: no arm of params.yaml asks for it; nothing to do")
+    say(f"{title}: no arm of params.yaml needs it; nothing to do")
     stage = _interpolated(name, variant, params.load())
     for path in stage["outs"]:
         files.write_text(path, "")

@@ -102,6 +102,17 @@ def test_the_command_prints_every_case_as_json(
         assert min(entry["bytes"], entry["load_ms"], entry["peak_megabytes"]) > 0
 
 
+def test_random_weights_may_have_ends_of_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infer, "_speed", lambda *_: [])
+    monkeypatch.setattr(infer, "_side_by_side", lambda *_: [])
+    monkeypatch.setattr(infer, "build", lambda _, **given: build("resnet8", **given | {"width": 8}))
+    options = ["--json", "--ends=8", "--no-openvino"]
+    told = CliRunner().invoke(bench, ["infer", *options], catch_exceptions=False)
+    result = json.loads(told.stdout)
+    assert result["forms"]["conv1"] != "float"
+    assert result["argmax_equal"] == result["images"]
+
+
 def test_a_runtime_that_is_not_installed_is_left_out_with_a_word(
     trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,12 +159,6 @@ def test_where_an_epoch_takes_ten_seconds_each_has_a_line(clock):
     assert len(train(terminal=False, trainings=["a"], epochs=6).splitlines()) == 6
 
 
-def test_a_validation_accuracy_is_shown(clock):
-    clock(10.0)
-    shown = train(terminal=False, row={**LIVE, "validation_accuracy": 0.125}).splitlines()
-    assert all("training accuracy 25.00%, validation accuracy 12.50%" in line for line in shown)
-
-
 def test_epochs_of_an_earlier_call_are_not_told_and_have_no_pace(clock):
     clock(10.0)
     lines = train(terminal=False, trainings=["a"], earlier=2).splitlines()

@@ -19,6 +19,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 KEYS = Params().model_dump(mode="json")
+SECTIONS = "|".join(key for key, value in KEYS.items() if isinstance(value, dict))
+KEY = re.compile(rf"(?<![\w/.-])((?:{SECTIONS}|training)(?:\.[a-z_]+)+)(?![\w(/@.-])")
+FILES = {"csv", "json", "md", "py", "sh", "svg", "yaml"}  # ends of names of files, not keys
 PACKAGES = ("benchmarks", "docs", "pipelines", "results", "rolekd")
 
 everywhere = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
@@ -114,6 +117,44 @@ def fault_of_dvc(args: list[str]) -> str:
                     return f"dvc: params.yaml has no {key}"
                 found = found[part]
     return ""
+
+
+@everywhere
+def test_keys_of_params_exist(page):
+    text = page.prose
+    if page.name == "CHANGELOG.md":  # its last table is of keys that were
+        text = text.split("### To change in an older params.yaml")[0]
+    named = {key for span in pages.spans_of(text) for key in keys_in(span)}
+    assert {key for key in named if not is_key(key)} == set()
+
+
+def keys_in(span: str) -> set[str]:
+    """Return what looks like a dotted key of params.yaml, but for those of a file's error."""
+    if re.match(r"\w+\.yaml: ", span):
+        return set()
+    return {key for key in KEY.findall(span) if key.rpartition(".")[2] not in FILES}
+
+
+def is_key(name: str) -> bool:
+    """Return whether params.yaml has it; `training` is of either role, NAME any name."""
+    found = KEYS["student"] if name.startswith("training.") else KEYS
+    for part in name.split("."):
+        if not isinstance(found, dict) or (part not in found and part != "NAME"):
+            return False
+        found = found[part] if part in found else next(iter(found.values()))
+    return True
+
+
+def test_keys_that_do_not_exist_are_found():
+    assert keys_in("dvc exp run -S student.bit=4 -S search.confirm.rungs=[]") == {
+        "student.bit",
+        "search.confirm.rungs",
+    }
+    assert keys_in("docs/search.md, search.md and outputs/export.onnx") == set()
+    assert keys_in("params.yaml: student.bit: unknown key; did you mean bits?") == set()
+    assert is_key("training.epochs") and is_key("search.confirm.rungs")
+    assert is_key("compare.arms.NAME.teacher")
+    assert not is_key("student.bit") and not is_key("training.epoch")
 
 
 @pytest.mark.parametrize(

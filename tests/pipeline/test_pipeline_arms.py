@@ -51,7 +51,7 @@ def test_without_an_arm_that_asks_for_it_nothing_is_searched(project, tmp_path):
     studies = (own.folder / ".rolekd/optuna.db").read_bytes()
     output = own.run("dvc", "repro")
     for stage in ("search_teacher", "search_student", "train_teacher@searched"):
-        assert f"{stage}: no arm of params.yaml asks for it; nothing to do" in output
+        assert f"{stage}: no arm of params.yaml needs it; nothing to do" in output
     assert (own.folder / ".rolekd/optuna.db").read_bytes() == studies
     outputs = own.folder / "outputs"
     assert [path.stat().st_size for path in outputs.glob("search_*/schedule.json")] == [0, 0]

@@ -32,7 +32,7 @@ def test_a_taken_teacher_is_neither_searched_nor_trained(fresh, tmp_path):
     values["compare"] |= {"baseline": "own", "export": "own", "arms": {"own": ARM}}
     (fresh.folder / "params.yaml").write_text(yaml.safe_dump(values))
     output = fresh.run("dvc", "repro")
-    assert "search_teacher: no arm of params.yaml asks for it; nothing to do" in output
+    assert "search_teacher: no arm of params.yaml needs it; nothing to do" in output
     assert "teacher: taken as it is, " in output
     assert "student.weights: weights/own.safetensors: " in output
     outputs = fresh.folder / "outputs"

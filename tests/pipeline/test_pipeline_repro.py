@@ -18,6 +18,9 @@ from projects import ARMS
 
 from rolekd import cli, files
 from rolekd.outputs import Outputs, run_ids
+from rolekd.params import load
+from rolekd.report.histories import read_rows
+from rolekd.report.style import colours
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -45,6 +48,9 @@ def test_a_run_leaves_what_it_promises(project):
     arms = _read(project, "outputs/evaluate/arms.json")
     assert [row["arm"] for row in arms["arms"]] == list(ARMS)
     assert all(len(row["accuracies"]) == 2 for row in arms["arms"])
+    rows = read_rows(project.folder / "outputs/evaluate/epochs.csv")
+    compare = load(project.folder / "params.yaml").compare
+    assert {row["arm"]: row["colour"] for row in rows} == colours(compare)
     exported = _read(project, "outputs/export/metrics.json")
     verified = _read(project, "outputs/export/verification.json")
     assert verified["argmax_equal"] == verified["images"] == arms["images"]
@@ -208,7 +214,7 @@ def _search(project, query):
 
 
 def test_the_filters_are_those_of_the_page():
-    assert len(FILTERS) == 7
+    assert len(FILTERS) == 8
 
 
 @pytest.mark.parametrize("query", [query for query in FILTERS if "'NAME'" not in query])
@@ -218,6 +224,17 @@ def test_the_filters_of_the_docs_find_runs_with_results(project, query):
     for run in found:
         name = FILTERS[query].replace("ARM", ARMS[0])
         assert 0 <= run.data.metrics[name] <= 1, run.info.run_name
+
+
+def test_runs_with_results_carry_what_they_are_searched_by(project):
+    members = "tags.stage = 'search_student' and metrics.val_accuracy > 0"
+    tags = {"stage", "role", "dvc.stage", "mlflow.source.git.commit"}
+    for query, expected in {"tags.split = 'test'": tags | {"arm"}, members: tags}.items():
+        for run in _search(project, query):
+            assert expected <= set(run.data.tags), run.info.run_name
+            assert {"student.bits", "distill.loss", "search.population"} <= set(run.data.params)
+    students = _search(project, "tags.role = 'student' and tags.split = 'test'")
+    assert {run.info.run_name for run in students} == {f"test@{arm}" for arm in ARMS}
 
 
 def test_the_table_of_the_docs_is_one_line(project, monkeypatch):

@@ -11,12 +11,24 @@ import pytest
 from dvc_render.html import render_html
 from dvc_render.vega import VegaRenderer
 
+from rolekd.report import style
+
 FOLDER = Path(__file__).parents[2] / ".dvc" / "plots"
 PAGE = FOLDER / "page.html"
 
 EVIL = ("<!--<script>", "$^$", "</script><script>stolen()</script>", "a_b*c|d")
+# names in another order than their letters, colours that nothing else has
+SHADES = {"teacher": "#010203", "plain": "#040506", "kd": "#070809"}
 ROWS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
-    "arms": ("accuracy", "arm", [{"arm": "kd", "seed": "0", "accuracy": "0.5"}]),
+    "arms": (
+        "accuracy",
+        "arm",
+        [
+            {"arm": arm, "seed": str(seed), "accuracy": f"0.{seed}", "colour": colour}
+            for arm, colour in SHADES.items()
+            for seed in range(3)
+        ],
+    ),
     "population": (
         "generation",
         "accuracy",
@@ -30,20 +42,29 @@ ROWS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
         "epoch",
         "cross_entropy",
         [
-            {"epoch": str(e), "cross_entropy": "1", "filename": f"outputs/distill/{a}/epochs.csv"}
-            for a in ("kd", "plain")
-            for e in range(3)
+            {"arm": arm, "epoch": str(epoch), "cross_entropy": "1", "colour": colour}
+            for arm, colour in SHADES.items()
+            for epoch in range(3)
         ],
     ),
     "counts": (
         "predicted",
         "actual",
-        [{"arm": "kd", "actual": a, "predicted": p, "count": "3"} for a in EVIL for p in EVIL],
+        [
+            {"arm": arm, "actual": a, "predicted": p, "count": str(3 * (a == p))}
+            for arm in SHADES
+            for a in EVIL
+            for p in EVIL
+        ],
     ),
     "reliability": (
         "confidence",
         "accuracy",
-        [{"arm": "kd", "confidence": "0.5", "accuracy": "0.25"}],
+        [
+            {"arm": arm, "confidence": f"0.{i}", "accuracy": "0.25", "colour": colour}
+            for arm, colour in SHADES.items()
+            for i in range(3)
+        ],
     ),
 }
 
@@ -96,17 +117,32 @@ def test_what_dvc_writes_is_text_that_nothing_ends_and_every_figure_is_found(
     assert not re.sub(pattern[1], "", written).strip()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium in the PATH")
-def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
-    page = tmp_path / "plots.html"
-    render_html([renderer(name) for name in ROWS], page, PAGE)
+def test_the_page_has_the_colours_of_the_report() -> None:
+    text = PAGE.read_text(encoding="utf-8").rpartition("<script>")[2]
+    (palette,) = re.findall(r"category: (\[.*?\])", text, re.DOTALL)
+    assert tuple(json.loads(palette)) == style.PALETTE
+    others = {style.INK, style.DARK_INK, style.DARK_PAGE, style.FAINT, style.ACCENT}
+    light_page = "#fcfcfb"
+    assert set(re.findall(r"#[0-9a-f]{6}", text)) == {*style.PALETTE, *others, light_page}
+
+
+needs_chromium = pytest.mark.skipif(
+    not shutil.which("chromium"), reason="needs chromium in the PATH"
+)
+
+
+def drawn(folder: Path, *, template: Path = PAGE, dark: bool = False) -> str:
+    """Return the page of all plots as a browser without a network has made it."""
+    page = folder / "plots.html"
+    render_html([renderer(name) for name in ROWS], page, template)
     done = subprocess.run(
         [
             "chromium",
             *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *("--virtual-time-budget=20000", "--host-resolver-rules=MAP * ~NOTFOUND"),
-            f"--user-data-dir={tmp_path / 'profile'}",
+            *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+            f"--user-data-dir={folder / 'profile'}",
             *("--dump-dom", page.as_uri()),
         ],
         capture_output=True,
@@ -114,5 +150,34 @@ def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
         timeout=120,
         check=True,
     )
-    assert len(re.findall(r"<canvas|<svg[^>]*class=\"marks\"", done.stdout)) == len(ROWS)
     assert "<plaintext" not in done.stdout
+    return done.stdout
+
+
+@needs_chromium
+def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
+    assert len(re.findall("<canvas", drawn(tmp_path))) == len(ROWS)
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_arms_have_the_colours_of_their_rows_and_text_that_of_the_page(
+    tmp_path: Path, dark: bool
+) -> None:
+    template = tmp_path / "page.html"
+    page = PAGE.read_text(encoding="utf-8")
+    # shapes with colours that can be read, in place of pixels
+    template.write_text(page.replace("const options = {", 'const options = { renderer: "svg",'))
+    written = drawn(tmp_path, template=template, dark=dark)
+    figures = re.findall(r'<svg[^>]*class="marks".*?</svg>', written, re.DOTALL)
+    assert len(figures) == len(ROWS)
+    ink, paper = (style.DARK_INK, style.DARK_PAGE) if dark else (style.INK, "#fcfcfb")
+    for name, figure in zip(ROWS, figures, strict=True):
+        assert set(re.findall(r'<text[^>]*fill="([^"]*)"', figure)) == {ink}, name
+        shaded = name in ("arms", "curves", "reliability")
+        assert [one in figure for one in SHADES.values()] == [shaded] * len(SHADES), name
+        # each legend lists the arms in the order of the file
+        named = [one for one in re.findall(r"<text[^>]*>([^<]*)", figure) if one in SHADES]
+        assert named == ([] if name == "population" else list(SHADES)), name
+    red, green, blue = bytes.fromhex(paper[1:])  # where there is nothing to count
+    assert f"rgb({red}, {green}, {blue})" in figures[[*ROWS].index("counts")]

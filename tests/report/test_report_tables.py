@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from rolekd.errors import InputError
-from rolekd.report import datafiles, findings, tables
+from rolekd.report import datafiles, findings, histories, style, tables
 from rolekd.report.terminal import render_text
 
 CLASSES = ("cat", "dog", "fish")
@@ -155,6 +155,11 @@ def test_files(evaluation: tables.Evaluation, tmp_path: Path) -> None:
     assert header == "arm,actual,predicted,count"
     assert sum(int(line.split(",")[-1]) for line in lines) == 2 * 3 * 60
     assert len((tmp_path / "seeds.csv").read_text().splitlines()) == 1 + 2 * 3
+    # dvc's plots have the report's colours
+    shades = {arm.name: style.colours(evaluation.compare)[arm.name] for arm in evaluation.arms}
+    for name in ("seeds", "calibration"):
+        rows = histories.read_rows(tmp_path / f"{name}.csv")
+        assert {row["arm"]: row["colour"] for row in rows} == shades
     per_class = (tmp_path / "per_class.csv").read_text().splitlines()
     assert sum(int(line.split(",")[2]) for line in per_class[1:]) == 2 * 60
     assert (tmp_path / "arms.json").exists()

@@ -114,7 +114,7 @@ class Project:
         """Change params.yaml."""
         path = self.folder / "params.yaml"
         path.write_text(
-            yaml.safe_dump(_merged(yaml.safe_load(path.read_text()), sections), sort_keys=False)
+            yaml.safe_dump(merged(yaml.safe_load(path.read_text()), sections), sort_keys=False)
         )
 
 
@@ -146,14 +146,15 @@ def _leaves(line: str) -> bool:
     )
 
 
-def _merged(base: dict, changes: dict) -> dict:
-    merged = dict(base)
+def merged(base: dict, changes: dict) -> dict:
+    """Return keys with others laid over them, section by section."""
+    both = dict(base)
     for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = (
-            _merged(old, value) if isinstance(value, dict) and isinstance(old, dict) else value
+        old = both.get(key)
+        both[key] = (
+            merged(old, value) if isinstance(value, dict) and isinstance(old, dict) else value
         )
-    return merged
+    return both
 
 
 def _copy_compiled(source: Path, copy: Path) -> None:
