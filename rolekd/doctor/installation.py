@@ -38,7 +38,7 @@ def python() -> Iterator[Finding]:
         )
 
 
-def place(root: Path) -> Iterator[Finding]:
+def environment_place(root: Path) -> Iterator[Finding]:
     """Look whether the environment is that of this folder, or came from elsewhere."""
     other = code.other_checkout(root)
     own, remedy = root / ".venv", "make setup, then . .venv/bin/activate"

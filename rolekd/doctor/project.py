@@ -86,7 +86,7 @@ def missing_raw_data(params: "Params") -> Finding:
     return Finding("raw data", "fault", f"{path} is missing", "; or ".join(ways))
 
 
-def outputs(root: Path) -> Iterator[Finding]:
+def changed_outputs(root: Path) -> Iterator[Finding]:
     """Ask DVC which outputs are not what it wrote, and which its cache lacks."""
     if not (root / "dvc.lock").exists():
         yield Finding("outputs", "note", "nothing has run yet", "make repro")

@@ -49,7 +49,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Block:
+class ImageBlock:
     """Some images, in the order of the listing.
 
     Attributes:
@@ -77,7 +77,7 @@ class Source(Protocol):
     def shape(self) -> tuple[int, int, int]:
         """Return height, width and channels (1 or 3) of every image."""
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield every image of the listing, in its order, a bounded number at a time."""
 
 

@@ -23,7 +23,7 @@ POLICIES = st.one_of(
 
 def prepared(
     engine: Engine, policy: recipe.Augmentation, shape: tuple[int, ...], seed: int
-) -> tuple[Tables, draws.Plan, recipe.Base, int]:
+) -> tuple[Tables, draws.DrawPlan, recipe.Base, int]:
     made = recipe.of(policy, *shape[1:3])
     drawn = draws.plan(made, engine.base, seed, *shape[:3])
     fill = sum(int(v) << (8 * i) for i, v in enumerate(engine.fill))

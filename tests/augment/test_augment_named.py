@@ -17,7 +17,9 @@ def project(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [*named.HANDMADE, *named.SEARCHED, "schedules/mine.json"])
+@pytest.mark.parametrize(
+    "name", [*named.HANDMADE, *named.SEARCHED_SCHEDULES, "schedules/mine.json"]
+)
 def test_every_name_resolves_and_survives_the_disk(project, name):
     found = named.resolve(name, lambda _: project / "schedules/mine.json", project)
     found.save(project / "arm.json")

@@ -11,12 +11,12 @@ from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import final
 from rolekd.search.history import Found
-from rolekd.search.population import Result, Task
+from rolekd.search.population import SearchResult, SearchTask
 
 
 def result(generation, member, accuracy, seconds=0.0):
     slot = Slot(generation, member)
-    return Result(Task(slot, None, 2, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
+    return SearchResult(SearchTask(slot, None, 2, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
 
 
 def show(terminal, seconds=0.0, **console):
@@ -51,7 +51,7 @@ def test_a_final_says_who_won_and_by_how_much():
     )  # fmt: skip
     entered = final.candidates(settings, {}, [])
     rung = [
-        Result(task, 0, 0.5 + 0.1 * task.seed * (task.candidate.name != "none"), 100, 0.0)
+        SearchResult(task, 0, 0.5 + 0.1 * task.seed * (task.candidate.name != "none"), 100, 0.0)
         for task in final.plan(settings, entered, [], 0, 4)
     ]
     text = io.StringIO()

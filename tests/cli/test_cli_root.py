@@ -105,7 +105,7 @@ def test_completion_knows_commands_and_presets():
 
 
 def test_a_group_names_itself():
-    group = groups.Group("tools")
+    group = groups.CommandGroup("tools")
     with pytest.raises(InputError, match="tools: no command 'x'; tools --help lists them"):
         group.main(["x"], prog_name="tools", standalone_mode=False)
 

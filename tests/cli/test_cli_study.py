@@ -11,7 +11,7 @@ from rolekd import yamlfiles
 from rolekd.cli import root
 from rolekd.errors import InputError
 from rolekd.evidence.records import Records
-from rolekd.evidence.trainings import Measured, Training
+from rolekd.evidence.trainings import Measured, TrainingSpec
 
 STUDY = {
     "name": "small",
@@ -59,7 +59,7 @@ def test_a_part_that_is_none_is_named(file, option, message):
 
 def test_how_far_it_is_and_what_is_there(file):
     records = Records.open(file)
-    training = Training("data", "student", {}, {"name": "none", "schedule": None})
+    training = TrainingSpec("data", "student", {}, {"name": "none", "schedule": None})
     for seed in range(2):
         measured = Measured(0.75, 1.0, 0.1, {}, [1.0, 0.5], "4A==", 4, 3600.0, 10, "a machine")
         cell = next(cell for cell in records.cells if (cell.arm, cell.seed) == ("plain", seed))
@@ -80,7 +80,7 @@ def test_how_far_it_is_and_what_is_there(file):
 
 def test_parts_are_put_between_the_marks_of_a_page(file, tmp_path):
     records = Records.open(file)
-    training = Training("data", "student", {}, {"name": "none", "schedule": None})
+    training = TrainingSpec("data", "student", {}, {"name": "none", "schedule": None})
     for arm, right in (("plain", "gA=="), ("kd", "4A==")):
         for seed in range(2):
             measured = Measured(0.25, 1.0, 0.1, {}, [], right, 4, 1.0, 10, "a machine")

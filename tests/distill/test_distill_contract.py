@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekd.distill.registry import LOSSES
+from rolekd.distill.catalogue import LOSSES
 from rolekd.distill.term import Term
 from rolekd.distill.testing import TermContract
 

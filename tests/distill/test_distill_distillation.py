@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from rolekd.distill import taps
+from rolekd.distill.catalogue import COMBINATIONS, LOSSES
 from rolekd.distill.distillation import Distillation, clip, clip_share
 from rolekd.distill.features import AT, FitNet
-from rolekd.distill.objective import Objective, Progress
-from rolekd.distill.registry import COMBINATIONS, LOSSES
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.distill.relations import KDSVD, MHGD
 from rolekd.errors import InputError
 from rolekd.models import build
@@ -19,7 +19,7 @@ from rolekd.params import DistillParams, TapsParams
 from rolekd.quantize import convert
 
 NAMES = (*LOSSES, *COMBINATIONS)
-START, LATER = Progress(0, 8), Progress(4, 8)
+START, LATER = EpochProgress(0, 8), EpochProgress(4, 8)
 
 
 def _network(name="resnet8", *, width=4, classes=5, seed=0, bits=None):
@@ -103,7 +103,7 @@ def test_each_network_runs_once_for_a_batch(loss):
 def test_losses_combine_and_all_weights_multiply():
     values = {"loss": {"soft": 0.5, "at": 2.0, "ft": 0.0}, "weight": 0.4, "decay_factor": 0.6}
     student, objective, _ = _pair(**values)
-    losses = objective(student, *_batch(), Progress(4, 8, decays=1))
+    losses = objective(student, *_batch(), EpochProgress(4, 8, decays=1))
     assert set(losses.parts) == {"cross_entropy", "soft", "at"}
     expected = 0.4 * 0.6 * (0.5 * losses.parts["soft"] + 2 * losses.parts["at"])
     assert float(losses.transfer.detach()) == pytest.approx(float(expected))
@@ -116,7 +116,7 @@ def test_the_first_phase_prepares_the_student_alone():
     student, objective, _ = _pair(loss={"fitnet": 1.0, "soft": 1.0}, first_phase_fraction=0.25)
     parts = []
     for epoch in (0, 1, 2, 7):
-        losses = objective(student, *_batch(), Progress(epoch, 8))
+        losses = objective(student, *_batch(), EpochProgress(epoch, 8))
         parts.append({name for name, value in losses.parts.items() if float(value) > 0})
         assert (float(losses.task.detach()) == 0) == (epoch < 2)
     assert parts == [{"cross_entropy", "fitnet"}] * 2 + [{"cross_entropy", "soft"}] * 2
@@ -166,10 +166,10 @@ def test_what_goes_with_a_clipped_loss_is_clipped_with_it():
 def test_without_labels_nothing_is_clipped(monkeypatch):
     monkeypatch.setattr(FitNet, "clipped", True)
     student, objective, _ = _pair(loss={"fitnet": 1.0, "soft": 1.0}, first_phase_fraction=0.5)
-    assert objective(student, *_batch(), Progress(0, 4)).clipped is None
-    assert objective(student, *_batch(), Progress(3, 4)).clipped is None
+    assert objective(student, *_batch(), EpochProgress(0, 4)).clipped is None
+    assert objective(student, *_batch(), EpochProgress(3, 4)).clipped is None
     monkeypatch.setattr(FitNet, "first_phase", False)
-    assert objective(student, *_batch(), Progress(3, 4)).clipped is not None
+    assert objective(student, *_batch(), EpochProgress(3, 4)).clipped is not None
 
 
 def test_short_gradients_are_not_clipped_and_sums_are_sums(monkeypatch):
@@ -254,10 +254,10 @@ def test_equal_channels_need_no_adapter():
 
 def test_defaults_of_other_numbers_pair_by_relative_depth():
     resnet, alexnet = _network("resnet18"), _network("alexnet")
-    pairs = taps.choose({"at": AT}, None, alexnet, resnet)
+    pairs = taps.choose_taps({"at": AT}, None, alexnet, resnet)
     assert pairs.student == ("relu1", "relu2", "relu5")
     assert pairs.teacher == ("stage1.1.relu2", "stage3.1.relu2", "stage4.1.relu2")
-    assert taps.choose({"at": AT}, None, resnet, alexnet).student == pairs.teacher
+    assert taps.choose_taps({"at": AT}, None, resnet, alexnet).student == pairs.teacher
 
 
 def test_named_taps_are_used_in_their_order():

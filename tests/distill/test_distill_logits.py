@@ -125,7 +125,7 @@ def _both(student, teacher, monkeypatch):
     """Return loss and gradient of RKD, compiled and not."""
     found = []
     for compiled in (True, False):
-        monkeypatch.setattr(flat, "fit", lambda _, compiled=compiled: compiled)
+        monkeypatch.setattr(flat, "fits", lambda _, compiled=compiled: compiled)
         dtype = torch.float32 if compiled else torch.float64
         logits = student.to(dtype, copy=True).requires_grad_()
         loss = RKD.formula(logits, teacher.to(dtype), 50.0, 80.0)
@@ -158,7 +158,7 @@ def test_logits_that_coincide_do_not_throw_the_student_off(monkeypatch):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_rkd_does_not_hide_nan(compiled, monkeypatch):
-    monkeypatch.setattr(flat, "fit", lambda _: compiled)
+    monkeypatch.setattr(flat, "fits", lambda _: compiled)
     logits = torch.randn(4, 3)
     logits[1, 1] = float("nan")
     assert math.isnan(RKD.formula(logits, torch.randn(4, 3)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from rolekd.distill.objective import Losses, Objective, Progress
+from rolekd.distill.objective import EpochProgress, Losses, Objective
 from rolekd.distill.predictor import Predictors
 
 
@@ -31,7 +31,7 @@ def _values(teacher, student, batches, labels):
     objective = _Taught(teacher)
     with Predictors(objective) as seen:
         for images, true in zip(batches, labels, strict=True):
-            objective(student, images, true, Progress(0, 1))
+            objective(student, images, true, EpochProgress(0, 1))
     return seen.values(), seen, objective
 
 
@@ -54,7 +54,9 @@ def test_they_leave_teacher_and_objective_alone_afterwards():
     before, seen, objective = _values(
         teacher, nn.Linear(3, 2), torch.randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.int64)
     )
-    objective(teacher, 100 * torch.randn(4, 3), torch.zeros(4, dtype=torch.int64), Progress(0, 1))
+    objective(
+        teacher, 100 * torch.randn(4, 3), torch.zeros(4, dtype=torch.int64), EpochProgress(0, 1)
+    )
     assert seen.values() == before
 
 
@@ -73,5 +75,5 @@ def test_one_batch_has_no_deviation_and_no_teacher_nothing():
     found, *_ = _values(nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(1, 4, 3), labels)
     assert found.keys() == {"teacher_only_right"}
     with Predictors(Objective()) as seen:
-        Objective()(nn.Linear(3, 2), torch.randn(4, 3), labels[0], Progress(0, 1))
+        Objective()(nn.Linear(3, 2), torch.randn(4, 3), labels[0], EpochProgress(0, 1))
     assert seen.values() == {}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Progress
+from rolekd.distill.objective import EpochProgress
 from rolekd.distill.requantize import quantizers, requantized
 from rolekd.models import build
 from rolekd.params import DistillParams
@@ -12,7 +12,7 @@ from rolekd.quantize import convert
 from rolekd.quantize.lsq import LSQActivation
 
 PATHS = tuple(f"stage{stage}.0.relu2" for stage in range(1, 5))
-START = Progress(0, 8)
+START = EpochProgress(0, 8)
 
 
 def _network(width, seed, quantizer=None, ends="float"):

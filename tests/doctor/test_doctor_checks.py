@@ -91,12 +91,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_outputs_and_stages_as_dvc_knows_them(folder):
-    assert {f.verdict for f in (*project.outputs(folder), *project.stages(folder))} == {"ok"}
+    assert {f.verdict for f in (*project.changed_outputs(folder), *project.stages(folder))} == {
+        "ok"
+    }
     (folder / "source").write_text("2")
     assert one(project.stages(folder)).found == "stale: copy"
     (folder / "outputs/copy").unlink()
     shutil.rmtree(folder / ".dvc/cache/files")
-    outputs, cache = project.outputs(folder)
+    outputs, cache = project.changed_outputs(folder)
     assert outputs.found == "not as DVC wrote them: outputs/copy"
     assert (cache.found, cache.remedy) == ("lacks outputs/copy", "dvc pull, or dvc repro")
 
@@ -123,17 +125,17 @@ def test_a_project_without_git_is_told_to_begin_one(tmp_path):
 
 
 def test_an_environment_of_another_place_is_a_fault(tmp_path):
-    assert one(installation.place(tmp_path)).verdict == "ok"
+    assert one(installation.environment_place(tmp_path)).verdict == "ok"
     (tmp_path / ".venv/bin").mkdir(parents=True)
     script = tmp_path / ".venv/bin/activate"
     script.write_text(f'VIRTUAL_ENV="{tmp_path}/.venv"\n')
-    assert one(installation.place(tmp_path)).verdict == "ok"
+    assert one(installation.environment_place(tmp_path)).verdict == "ok"
     script.write_text("VIRTUAL_ENV=/elsewhere/.venv\n")
-    assert "made for /elsewhere/.venv" in one(installation.place(tmp_path)).found
+    assert "made for /elsewhere/.venv" in one(installation.environment_place(tmp_path)).found
     script.unlink()
     (tmp_path / "rolekd").mkdir()
     (tmp_path / "rolekd/code.py").touch()
-    found = one(installation.place(tmp_path))
+    found = one(installation.environment_place(tmp_path))
     assert (found.verdict, found.found[:16]) == ("fault", "runs the rolekd ")
 
 
@@ -180,7 +182,7 @@ def test_what_killed_processes_left(tmp_path):
 
 
 def test_stores_that_are_not_there_yet(tmp_path):
-    assert one(stores.runs(f"sqlite:///{tmp_path}/mlflow.db")).verdict == "note"
+    assert one(stores.mlflow_store(f"sqlite:///{tmp_path}/mlflow.db")).verdict == "note"
     assert one(stores.searches(f"sqlite:///{tmp_path}/optuna.db")).verdict == "note"
     assert not list(tmp_path.iterdir())  # looking makes nothing
     assert one(stores.spool(tmp_path / "spool")).verdict == "ok"
@@ -190,13 +192,13 @@ def test_a_store_of_another_mlflow_is_a_fault(project):
     path = project / "mlflow.db"
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'ab12'")
-    found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
+    found = one(run("MLflow", lambda: stores.mlflow_store(f"sqlite:///{path}")))
     assert found.verdict == "fault"
     assert "schema" in found.found
 
 
 def test_a_server_that_is_away_is_a_fault_without_its_password():
-    found = one(run("MLflow", lambda: stores.runs("http://me:hidden@127.0.0.1:9")))
+    found = one(run("MLflow", lambda: stores.mlflow_store("http://me:hidden@127.0.0.1:9")))
     assert found.verdict == "fault"
     assert "hidden" not in found.found
 
@@ -224,10 +226,10 @@ def test_a_damaged_store_is_a_fault_and_stays(project):
     for place in range(len(content) // 2, len(content), 512):
         content[place] ^= 0xFF
     path.write_bytes(content)
-    found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
+    found = one(run("MLflow", lambda: stores.mlflow_store(f"sqlite:///{path}")))
     assert found.verdict == "fault"
     path.write_bytes(content[:100_000])
-    found = one(run("MLflow", lambda: stores.runs(f"sqlite:///{path}")))
+    found = one(run("MLflow", lambda: stores.mlflow_store(f"sqlite:///{path}")))
     assert (found.verdict, "is damaged" in found.found) == ("fault", True)
     assert "move it away" in found.remedy
     assert path.read_bytes() == content[:100_000]
@@ -239,7 +241,9 @@ def test_a_damaged_store_is_a_fault_and_stays(project):
 def test_no_server_is_waited_for_long():
     begin = time.monotonic()
     address = "postgresql://me:hidden@127.0.0.1:9/x"
-    found = [one(run("x", partial(look, address))) for look in (stores.runs, stores.searches)]
+    found = [
+        one(run("x", partial(look, address))) for look in (stores.mlflow_store, stores.searches)
+    ]
     assert [one.verdict for one in found] == ["fault", "fault"]
     assert "hidden" not in str(found)
     assert time.monotonic() - begin < 40  # MLflow's own tries take 100 s

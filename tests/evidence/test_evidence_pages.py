@@ -9,7 +9,7 @@ from studies import STUDY
 from rolekd import yamlfiles
 from rolekd.evidence import pages
 from rolekd.evidence.records import Records
-from rolekd.evidence.trainings import Measured, Training
+from rolekd.evidence.trainings import Measured, TrainingSpec
 
 CROSSED = {
     "design": {
@@ -37,7 +37,7 @@ def records(tmp_path):
             count = RIGHT[cell.arm]
             bits = base64.b64encode(np.packbits(np.arange(4) < count).tobytes()).decode()
             facts = {"arm": cell.arm}
-            training = Training(
+            training = TrainingSpec(
                 "data", "student", facts, {"name": "none", "schedule": None}, seed=cell.seed
             )
             measured = Measured(count / 4, right=bits, images=4)
@@ -65,7 +65,7 @@ def test_a_page_that_shows_them_so_has_no_row_for_each(records, tmp_path):
     page.write_text(
         "".join(f"<!-- study small {part} -->\n<!-- /study -->\n" for part in ("arms", "crossed"))
     )
-    assert pages.fill(records, page) == 2
+    assert pages.fill_page(records, page) == 2
     text = page.read_text()
     assert "| plain | 100.00 |" in text
     assert "design/" not in text

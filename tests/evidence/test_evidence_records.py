@@ -9,12 +9,12 @@ from studies import STUDY
 
 from rolekd import files, yamlfiles
 from rolekd.evidence import design
+from rolekd.evidence.cells import Plan
 from rolekd.evidence.keys import as_recorded
-from rolekd.evidence.plan import Plan
-from rolekd.evidence.records import SETTINGS, Records
-from rolekd.evidence.records import STUDY as STUDY_FILE
+from rolekd.evidence.records import SETTINGS_FILE, Records
+from rolekd.evidence.records import STUDY_FILE as STUDY_FILE
 from rolekd.evidence.running import _SECTIONS as SECTIONS
-from rolekd.evidence.trainings import Measured, Training
+from rolekd.evidence.trainings import Measured, TrainingSpec
 
 OURS = Path(__file__).parents[2] / "results" / "records"
 
@@ -29,7 +29,7 @@ def test_a_training_on_record_stays_what_it_is(tmp_path):
     path.write_text(yamlfiles.dump(STUDY))
     records = Records.open(path, tmp_path / "records")
     first, second, third = records.cells[:3]
-    training = Training("data", "student", {}, {"name": "none", "schedule": None})
+    training = TrainingSpec("data", "student", {}, {"name": "none", "schedule": None})
     own = {"params": "p", "code": "c"}
     assert not records.share([first], training.key)
     records.add([first], training, _measured([1, 1, 0, 0], "here"), own)
@@ -59,7 +59,7 @@ def test_rows_agree_with_the_images_that_are_right(folder):
 def test_the_study_comes_to_the_trainings_and_searches_on_record(folder):
     """Whatever keys of params.yaml are called by now: else all of it would be done again."""
     records = Records(folder, design.load(folder / STUDY_FILE))
-    settled = files.read_json(folder / SETTINGS)
+    settled = files.read_json(folder / SETTINGS_FILE)
 
     def found(search):
         return records.schedule(records.searches[search.key].key)

@@ -7,9 +7,9 @@ from studies import STUDY, rows_of
 
 from rolekd import yamlfiles
 from rolekd.errors import InputError
-from rolekd.evidence import pages, progress, running
+from rolekd.evidence import pages, running, status
 from rolekd.evidence.records import CELLS, Records
-from rolekd.evidence.trainings import Measured, Training
+from rolekd.evidence.trainings import Measured, TrainingSpec
 from rolekd.params import MachineParams
 from rolekd.train import roles
 from rolekd.train.training import DivergedError
@@ -64,7 +64,7 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     assert faults["broken"] == "the loss is nan"
     # cells that come to the same are one training
     assert len({row["training"] for row in rows}) < len(rows)
-    found = progress.of(records)
+    found = status.of(records)
     assert found["finished"]
     assert found["data"][0]["failed"] == 2
 
@@ -113,7 +113,7 @@ def test_a_preset_or_data_that_changed_are_refused_with_the_difference(project):
 def test_a_cell_whose_images_are_not_on_record_is_not_done(project):
     """A kill between the two files leaves no cell that no table can read."""
     records = Records.open(project / "study.yaml", project / "records")
-    training = Training("d", "student", {}, {"name": "none", "schedule": None})
+    training = TrainingSpec("d", "student", {}, {"name": "none", "schedule": None})
     measured = Measured(0.5, right="gA==", images=2)
     records.add(records.cells[:1], training, measured, {"params": "p", "code": "c"})
     assert len(Records(records.folder, records.study).rows) == 1

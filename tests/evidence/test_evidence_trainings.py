@@ -11,7 +11,7 @@ from rolekd.augment.corruptions import CORRUPTIONS, STRENGTHS
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
-from rolekd.evidence.trainings import DATA, Training, Trainings, take
+from rolekd.evidence.trainings import DATA, Trainings, TrainingSpec, take
 from rolekd.fleet.jobs import read
 from rolekd.fleet.tasks import Slot, Task
 from rolekd.params import Params
@@ -30,7 +30,7 @@ def data(params):
 
 
 def _plain(params, data, augmentation="none", **more):
-    return Training.of(data.digest, "student", params, NamedAugmentation(augmentation), **more)
+    return TrainingSpec.of(data.digest, "student", params, NamedAugmentation(augmentation), **more)
 
 
 def test_all_is_measured_and_the_weights_are_a_students(params, data, tmp_path):
@@ -58,8 +58,8 @@ def test_all_is_measured_and_the_weights_are_a_students(params, data, tmp_path):
 def test_what_decides_a_training_tells_it_from_others_and_nothing_else(params, data):
     plain = _plain(params, data)
     nothing = NamedAugmentation("all-0", Schedule.constant(ladder.policy("all-0"), 7))
-    assert Training.of(data.digest, "student", params, nothing).key == plain.key
-    assert Training(**plain.to_json()).key == plain.key
+    assert TrainingSpec.of(data.digest, "student", params, nothing).key == plain.key
+    assert TrainingSpec(**plain.to_json()).key == plain.key
     # the teacher's parameters decide no student that has none, nor do those of the distillation
     other = params.model_copy(
         update={
@@ -76,6 +76,6 @@ def test_what_decides_a_training_tells_it_from_others_and_nothing_else(params, d
         _plain(params, data, starts_from_teacher=True, teacher="b"),
         replace(plain, data="other"),
         replace(plain, weights="other"),
-        Training.of(data.digest, "teacher", params, NamedAugmentation("none")),
+        TrainingSpec.of(data.digest, "teacher", params, NamedAugmentation("none")),
     ]
     assert len({plain.key, *(one.key for one in different)}) == 1 + len(different)

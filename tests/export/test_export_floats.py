@@ -70,7 +70,7 @@ def test_onnxruntimes_own_quantisation_is_8_bit_and_close(
     session_of_float, quantized = load(path), onnx.load(tmp_path / "int8.onnx")
     kinds = {tensor.data_type for tensor in quantized.graph.initializer if len(tensor.dims) == 4}
     assert onnx.TensorProto.INT8 in kinds
-    runtime = session.start((tmp_path / "int8.onnx").read_bytes(), "int8.onnx")
+    runtime = session.start_session((tmp_path / "int8.onnx").read_bytes(), "int8.onnx")
     logits = runtime.run(["logits"], {"image": images})[0]
     expected, _ = session_of_float(images)
     assert np.abs(logits - expected).max() < 0.3 * np.ptp(expected)

@@ -18,9 +18,8 @@ from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
 from rolekd.models.resnet import Block
-from rolekd.params import Target
+from rolekd.params import Ends, Target
 from rolekd.quantize import IntegerModel, convert, lower, operations
-from rolekd.quantize.convert import Ends
 from rolekd.quantize.modules import set_pixels
 
 DIGITS = [str(digit) for digit in range(10)]

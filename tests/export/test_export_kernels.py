@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rolekd.export import kernels
-from rolekd.export.kernels import Finding
+from rolekd.export.kernels import KernelFault
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -56,12 +56,12 @@ def test_emulated_processors(processor: str, exact: bool, tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Finding]]:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[KernelFault]]:
     """An empty cache of its own; every time that onnxruntime is asked, what it answers."""
-    answers: list[Finding] = []
+    answers: list[KernelFault] = []
     real = kernels._asked
 
-    def ask() -> Finding:
+    def ask() -> KernelFault:
         answers.append(real())
         return answers[-1]
 
@@ -74,7 +74,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Find
 
 
 def test_it_is_asked_once_for_each_onnxruntime_and_processor(
-    asked: list[Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: list[KernelFault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = kernels.probe()
     assert kernels.probe() is first  # of this process
@@ -102,7 +102,7 @@ def test_it_is_asked_once_for_each_onnxruntime_and_processor(
     assert kernels.probe() == first
 
 
-def test_a_project_keeps_it_in_its_own_folder(asked: list[Finding], tmp_path: Path) -> None:
+def test_a_project_keeps_it_in_its_own_folder(asked: list[KernelFault], tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("")
     found = kernels.probe()
     kernels.probe.cache_clear()
@@ -143,7 +143,7 @@ def test_one_wrong_sum_in_one_of_many_rows_is_found(
     monkeypatch.setattr(kernels.onnxruntime, "InferenceSession", Faulty)
     found = kernels._asked()
     name = f"{operator} {'U8S8' if kind is np.int8 else 'U8U8'}"
-    assert found == Finding((name,) if wide else (), () if wide else (name,))
+    assert found == KernelFault((name,) if wide else (), () if wide else (name,))
 
 
 @pytest.mark.parametrize("depth", [9, 100, 4608])

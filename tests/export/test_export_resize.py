@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from rolekd.export import load
 from rolekd.export.builder import Builder
 from rolekd.export.resize import to_size
-from rolekd.export.session import start
+from rolekd.export.session import start_session
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -55,7 +55,7 @@ def test_every_pixel_is_pillows(
         0, 256, (2, -(-height // grain), -(-width // grain), channels), dtype=np.uint8
     )
     images = coarse.repeat(grain, 1).repeat(grain, 2)[:, :height, :width]
-    session = start(_graph((side, side), channels), "resize")
+    session = start_session(_graph((side, side), channels), "resize")
     (found,) = session.run(None, {"image": np.ascontiguousarray(images)})
     for image, result in zip(images, found, strict=True):
         np.testing.assert_array_equal(result, _pillow(image, (side, side)))

@@ -201,7 +201,7 @@ def test_other_files_without_vnni(target: Target, exported: Path) -> None:
 def test_kernels_that_sum_wrongly(
     version: str, remedy: str, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "faults", lambda: ("MatMulInteger U8S8", "QLinearConv U8S8"))
+    monkeypatch.setattr(kernels, "faulty_kinds", lambda: ("MatMulInteger U8S8", "QLinearConv U8S8"))
     monkeypatch.setattr(onnxruntime, "__version__", version)
     model = onnx.load(exported)
     entries = {**_entries(exported), RUNTIME_KEY: "1.0.0"}
@@ -211,7 +211,7 @@ def test_kernels_that_sum_wrongly(
         load(exported)
     export(_lowered(0), exported, classes=list("abc"), metadata={}, target="float")
     monkeypatch.undo()
-    monkeypatch.setattr(kernels, "faults", lambda: pytest.fail("asked for a file of floats"))
+    monkeypatch.setattr(kernels, "faulty_kinds", lambda: pytest.fail("asked for a file of floats"))
     assert load(exported)
 
 

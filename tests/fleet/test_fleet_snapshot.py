@@ -3,7 +3,7 @@ import pytest
 from rolekd.fleet.snapshot import Snapshot, State, Trial
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
-from rolekd.search.population import Result, plan
+from rolekd.search.population import SearchResult, plan
 from rolekd.search.spec import SearchSpec
 
 SETTINGS = SearchParams(population=2, epochs=6, interval_epochs=2, confirm=None)
@@ -12,7 +12,7 @@ TASKS = plan(SETTINGS, 0, [])
 
 
 def trial(number, task, state):
-    result = Result(task, number, 0.5, 10, 1.0, "state") if state is State.DONE else None
+    result = SearchResult(task, number, 0.5, 10, 1.0, "state") if state is State.DONE else None
     return Trial(number, task, state, (), result)
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from rolekd.models import build, stems
-from rolekd.models.features import shapes
-from rolekd.quantize import size
+from rolekd.models.capture import shapes
+from rolekd.quantize.size import network_size
 
 POOLED, PLAIN = "torchvision:resnet18", "torchvision:mobilenet_v3_small"
 
@@ -47,7 +47,7 @@ def test_the_last_maps_have_a_few_pixels_at_every_size(
 def test_a_border_between_stems_costs_no_more_than_one_halving(name: str) -> None:
     for side in (48, 96):
         below, above = (
-            size(_build(name, s), (3, s, s)).multiply_accumulates for s in (side - 1, side)
+            network_size(_build(name, s), (3, s, s)).multiply_accumulates for s in (side - 1, side)
         )
         assert 0.9 < below / above < 4.5
 

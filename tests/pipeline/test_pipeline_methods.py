@@ -5,7 +5,7 @@ import csv
 import pytest
 from projects import make_project
 
-from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
+from rolekd.distill.catalogue import COMBINATIONS, LOSSES, resolve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,11 +8,11 @@ from torch import Tensor, fx, nn
 
 from rolekd.errors import InputError
 from rolekd.models import Taps, build
-from rolekd.quantize import convert, size
+from rolekd.quantize import convert
 from rolekd.quantize.convert import QuantConv2d
 from rolekd.quantize.quantizer import ActivationQuantizer
 from rolekd.quantize.relus import LeadingReLU
-from rolekd.quantize.size import layers
+from rolekd.quantize.size import layers, network_size
 
 
 def _float_model(name: str = "resnet8", width: int = 4) -> nn.Module:
@@ -197,13 +197,13 @@ def test_size_counts_bits_and_operations() -> None:
         nn.Flatten(),
         nn.Linear(16, 5),
     )
-    plain = size(model, (1, 4, 4))
+    plain = network_size(model, (1, 4, 4))
     parameters = 18 + (8 + 4) + 85
     macs = 18 * 16, 8 * 4, 16 * 5
     assert (plain.parameters, plain.bits) == (parameters, 32 * parameters)
     assert plain.multiply_accumulates == sum(macs)
     assert plain.bit_operations == 1024 * sum(macs)
-    low = size(convert(model, weight_bits=2, activation_bits=3), (1, 4, 4))
+    low = network_size(convert(model, weight_bits=2, activation_bits=3), (1, 4, 4))
     assert low.bits == 32 * (parameters - 8) + 2 * 8
     assert low.bit_operations == 1024 * (macs[0] + macs[2]) + 6 * macs[1]
     assert low.bytes == low.bits // 8
@@ -211,7 +211,7 @@ def test_size_counts_bits_and_operations() -> None:
 
 def test_layers_and_what_is_in_none_of_them_add_up_to_the_size() -> None:
     model = convert(_float_model(), weight_bits=2, activation_bits=3, overrides={"stage2.*": 5})
-    whole, parts = size(model, (1, 8, 8)), layers(model, (1, 8, 8))
+    whole, parts = network_size(model, (1, 8, 8)), layers(model, (1, 8, 8))
     widths = {layer.path: (layer.weight_bits, layer.activation_bits) for layer in parts}
     assert next(iter(widths)) == "conv1"
     assert list(widths)[-1] == "classifier"

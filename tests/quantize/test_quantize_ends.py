@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.models import build
-from rolekd.quantize import convert, lower, operations, size
+from rolekd.quantize import convert, lower, operations
 from rolekd.quantize.channelwise import ChannelWeight
 from rolekd.quantize.modules import PixelConv2d, QuantLinear, set_pixels
-from rolekd.quantize.size import layers
+from rolekd.quantize.size import layers, network_size
 
 MEAN, STD = (0.4914, 0.3, 0.4465), (0.247, 0.2, 0.2616)
 
@@ -126,7 +126,10 @@ def test_size_counts_the_ends_at_their_bits() -> None:
     assert (last.weight_bits, last.activation_bits) == (8, 8)
     weights = first.size.parameters + 10 * 32
     step = 32  # of the classifier's input
-    assert size(whole, (3, 8, 8)).bits - size(low, (3, 8, 8)).bits == 24 * weights - step
+    assert (
+        network_size(whole, (3, 8, 8)).bits - network_size(low, (3, 8, 8)).bits
+        == 24 * weights - step
+    )
     assert low.get_submodule("classifier").weight_quantizer.bits == 8
     assert isinstance(low.get_submodule("classifier"), QuantLinear)
 

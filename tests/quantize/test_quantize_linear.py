@@ -13,7 +13,7 @@ from rolekd.models import build
 from rolekd.quantize import convert, lower, operations
 from rolekd.quantize.lsq import LSQWeight
 from rolekd.quantize.modules import QuantLinear, set_pixels
-from rolekd.quantize.size import layers, size
+from rolekd.quantize.size import layers, network_size
 
 MIDDLE = (0.5, 0.4, 0.45)
 
@@ -146,4 +146,4 @@ def test_mobilenets_hidden_layer_is_as_small_as_a_convolution() -> None:
     assert isinstance(low.get_submodule("classifier.0").weight_quantizer, LSQWeight)
     # 576x1024 weights at four bits; biases stay float
     assert found["classifier.0"].size.bits == 4 * 576 * 1024 + 32 * 1024
-    assert size(low, (3, 96, 96)).bytes < 1.6e6 / 1.5
+    assert network_size(low, (3, 96, 96)).bytes < 1.6e6 / 1.5

@@ -243,5 +243,5 @@ def test_the_steps_gradient_is_that_of_the_whole_batch(monkeypatch: pytest.Monke
         return quantizer.step.grad
 
     whole = gradient(x)
-    monkeypatch.setattr(parallel, "size", lambda: 2)
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
     torch.testing.assert_close(gradient(x[:4]) + gradient(x[4:]), whole)

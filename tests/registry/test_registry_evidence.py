@@ -48,7 +48,7 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def test_evidence_is_about_the_exported_file(outputs: Outputs) -> None:
-    found = evidence.collect(outputs, "kd-rolewise", 0)
+    found = evidence.gather_evidence(outputs, "kd-rolewise", 0)
     dataset = datasets.load(outputs.data)
     images, labels = dataset.split("test")
     logits, _ = session.load(outputs.graph)(images)
@@ -61,29 +61,29 @@ def test_evidence_is_about_the_exported_file(outputs: Outputs) -> None:
 @pytest.mark.parametrize(("arm", "seed"), [("kd", 0), ("kd-rolewise", 2)])
 def test_what_was_not_evaluated_has_no_evidence(outputs: Outputs, arm: str, seed: int) -> None:
     with pytest.raises(InputError, match="evaluate again"):
-        evidence.collect(outputs, arm, seed)
+        evidence.gather_evidence(outputs, arm, seed)
 
 
 def test_predictions_of_other_weights_are_no_evidence(outputs: Outputs) -> None:
     with pytest.raises(InputError, match=r"seed 1, are of other weights .*; dvc repro evaluate ex"):
-        evidence.collect(outputs, "kd-rolewise", 1)
+        evidence.gather_evidence(outputs, "kd-rolewise", 1)
     linear_model(outputs.graph, metadata={"weights_sha256": "of another training"})
     with pytest.raises(InputError, match=r"is not the file that .* is about; dvc repro export"):
-        evidence.collect(outputs, "kd-rolewise", 0)
+        evidence.gather_evidence(outputs, "kd-rolewise", 0)
     verifications.save(outputs, size=1, images=30, sha256=files.sha256(outputs.graph))
     with pytest.raises(InputError, match=r"predictions\.npz: .* are of other weights than"):
-        evidence.collect(outputs, "kd-rolewise", 0)
+        evidence.gather_evidence(outputs, "kd-rolewise", 0)
 
 
 def test_predictions_that_do_not_say_of_which_weights_are_no_evidence(outputs: Outputs) -> None:
     logits, labels = load_predictions(outputs.predictions)
     save_predictions(outputs.predictions, logits, labels)
     with pytest.raises(InputError, match=r"predictions\.npz: does not say which weights"):
-        evidence.collect(outputs, "kd-rolewise", 0)
+        evidence.gather_evidence(outputs, "kd-rolewise", 0)
 
 
 def test_card_names_failures_first(outputs: Outputs) -> None:
-    found = evidence.collect(outputs, "kd-rolewise", 0)
+    found = evidence.gather_evidence(outputs, "kd-rolewise", 0)
     dataset = datasets.load(outputs.data)
     text = card(found, dataset, {}, "rolekd-digits-student", ["Teacher: 10 %, *chance*."])
     assert "## Failures\n- Teacher: 10 %, \\*chance\\*.\n\n## Figures" in text
@@ -91,7 +91,7 @@ def test_card_names_failures_first(outputs: Outputs) -> None:
 
 
 def test_card_says_what_was_measured(outputs: Outputs) -> None:
-    found = evidence.collect(outputs, "kd-rolewise", 0)
+    found = evidence.gather_evidence(outputs, "kd-rolewise", 0)
     dataset: Dataset = datasets.load(outputs.data)
     text = card(found, dataset, {"student's schedule": "ab12"}, "rolekd-digits-student")
     assert f"test accuracy {100 * found.accuracy:.2f} % on 30 images" in text
@@ -101,7 +101,7 @@ def test_card_says_what_was_measured(outputs: Outputs) -> None:
 
 
 def test_champion_of_older_data_is_tested_anew(outputs: Outputs) -> None:
-    candidate = evidence.collect(outputs, "kd-rolewise", 0)
+    candidate = evidence.gather_evidence(outputs, "kd-rolewise", 0)
     champion = replace(candidate, data_digest="older", labels=(0,), predictions=(0,))
     network = session.load(outputs.graph)
     found = assessment._on_the_same_data(champion, candidate, network, outputs.data)
@@ -145,7 +145,7 @@ def test_markdown_shows_foreign_names_as_they_are(names: list[str]) -> None:
 def test_card_blanks_secrets_and_escapes_what_is_foreign(outputs: Outputs) -> None:
     dataset = replace(datasets.load(outputs.data), classes=("<!--<script>", "a_b*c|d"))
     facts = {"source": "https://ann:hush@host/x", "token": "hush", "line": "a\n# b\x1b[2J"}
-    found = evidence.collect(outputs, "kd-rolewise", 0)
+    found = evidence.gather_evidence(outputs, "kd-rolewise", 0)
     text = card(found, dataset, facts, "rolekd-my photos-student")
     assert "hush" not in text
     assert "- source: https://\\*\\*\\*@host/x" in text

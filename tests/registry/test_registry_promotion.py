@@ -21,7 +21,7 @@ from rolekd.params import PromoteParams
 from rolekd.registry import evidence as evidences
 from rolekd.registry import promotion, versions
 from rolekd.registry.evidence import Evidence
-from rolekd.registry.gates import Gate, judge, paired_p_value
+from rolekd.registry.gates import Gate, judge, loss_p_value
 from rolekd.track import runs
 
 NAME = "rolekd-digits-student"
@@ -111,7 +111,7 @@ def test_paired_test_sees_what_the_difference_hides() -> None:
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_paired_p_value_is_the_binomial_tail(lost: int, won: int) -> None:
-    found = paired_p_value(measured(lost, first=won), measured(won))
+    found = loss_p_value(measured(lost, first=won), measured(won))
     expected = binom.sf(lost - 1, lost + won, 0.5) if lost + won else 1.0
     assert found == pytest.approx(expected)
 

@@ -129,12 +129,12 @@ def test_an_experiment_leaves_the_challenger_alone_until_it_is_chosen(
     assert aliases() == {"challenger": 1, "proud-cat": 2}
     assert versions.is_file(NAME, 1, path, uri)
     assert not versions.is_file(NAME, 2, path, uri)
-    assert versions.choose(NAME, "proud-cat", uri) == 2
+    assert versions.make_challenger(NAME, "proud-cat", uri) == 2
     assert aliases() == {"challenger": 2, "proud-cat": 2}
-    assert versions.choose(NAME, "1", uri) == 1
+    assert versions.make_challenger(NAME, "1", uri) == 1
     for unknown in ("shy-dog", "3"):
         with pytest.raises(InputError, match=f"no version '{unknown}'.*proud-cat"):
-            versions.choose(NAME, unknown, uri)
+            versions.make_challenger(NAME, unknown, uri)
     assert aliases()["challenger"] == 1
 
 

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from rolekd.data import dataset as datasets
 from rolekd.params import Params
 from rolekd.report import exact, tables
-from rolekd.report.failures import Run, failures
+from rolekd.report.failures import RunFacts, failures
 
 CLASSES = ("a", "b", "c", "d")
 TEST = 200
@@ -39,7 +39,7 @@ def rows(accuracy: float, rate: float = 1e-5, seeds: int = SEEDS) -> list[dict[s
 
 def make(
     student: int = 170, teacher: int = 180, *, validation: int = 60, epochs: dict | None = None
-) -> Run:
+) -> RunFacts:
     params = Params().model_copy(update={"compare": comparing(ARMS)})
     images = np.random.default_rng(0).integers(0, 256, (2 * TEST, 4, 4, 1), dtype=np.uint8)
     train = np.arange(TEST, 2 * TEST)
@@ -55,7 +55,7 @@ def make(
         for place, arm in enumerate(ARMS)
     }
     compare = params.compare
-    return Run(
+    return RunFacts(
         params=params,
         dataset=dataset,
         evaluation=tables.summarise(students, LABELS[:TEST], CLASSES, compare),
@@ -67,7 +67,7 @@ def make(
     )
 
 
-def only(run: Run) -> str:
+def only(run: RunFacts) -> str:
     (line,) = failures(run)
     assert line.endswith(".")
     assert ";" in line or ": raise" in line, "no remedy"

@@ -47,7 +47,7 @@ def final(tmp_path: Path) -> finals.Final:
 
 
 def test_the_table_has_a_row_for_each_candidate(final: finals.Final) -> None:
-    rows = finals.table(final)
+    rows = finals.final_rows(final)
     assert [row["candidate"] for row in rows] == ["all-2", "none", "all-5", "pbt-1", "geometry-2"]
     assert [row["seeds"] for row in rows] == ["4", "4", "2", "2", "2"]
     assert rows[0]["points better than none"] == "+3.00 ± 0.12"
@@ -70,12 +70,12 @@ def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
 
 
 def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> None:
-    drawn = inline_svg(finals.figure(final), "a final")
+    drawn = inline_svg(finals.final_figure(final), "a final")
     for name in ("all", "geometry", "pbt-1", "taken", "points better than none"):
         assert f">{name}<" in drawn
     points = [
         tuple(np.round(line.get_xydata()[:, 1], 6))
-        for line in finals.figure(final).axes[0].lines
+        for line in finals.final_figure(final).axes[0].lines
         if line.get_marker() == "o"
     ]
     assert (3.0, 1.0) in points  # of all-2 and all-5
@@ -88,7 +88,7 @@ def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
     assert finals.sentence(found, "teacher") == (
         "The teacher gets no policy: no candidate does anything."
     )
-    finals.figure(found)
+    finals.final_figure(found)
 
 
 def test_a_search_without_a_final_has_none(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_final_of_log_loss_says_both(tmp_path: Path) -> None:
         "The student gets all-2: +0.060 ± 0.002 nats of log loss better than none over 4 seeds, "
         "in accuracy +3.00 points, exact p"
     )
-    assert finals.table(found)[0]["nats of log loss better than none"] == "+0.060 ± 0.002"
+    assert finals.final_rows(found)[0]["nats of log loss better than none"] == "+0.060 ± 0.002"

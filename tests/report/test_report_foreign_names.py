@@ -80,7 +80,7 @@ def test_a_figure_shows_a_long_name_cut_and_a_foreign_one_escaped() -> None:
 
 def test_page_shows_names_and_blanks_secrets(evaluation: tables.Evaluation) -> None:
     address = f"postgresql://ann:{PASSWORD}@host/db"
-    content = page.Content(
+    content = page.PageContent(
         dataset=NAMES[2],
         evaluation=evaluation,
         curves=dict.fromkeys(NAMES, ROWS),

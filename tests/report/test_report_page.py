@@ -51,10 +51,10 @@ CURVES = [
 ]
 
 
-def make_content() -> page.Content:
+def make_content() -> page.PageContent:
     images = np.zeros((IMAGES, 8, 8, 1), np.uint8)
     arms = evaluation(kd=[8, 9, 11], kd_shared=[5, 7, 8], kd_rolewise=[1, 2, 2])
-    return page.Content(
+    return page.PageContent(
         dataset="digits <script>",
         evaluation=arms,
         schedules={"teacher": Schedule(6, [(0, Policy([0] * 60)), (3, Policy([5] * 60))])},
@@ -68,7 +68,7 @@ def make_content() -> page.Content:
 
 
 @pytest.fixture
-def content() -> page.Content:
+def content() -> page.PageContent:
     return make_content()
 
 
@@ -103,7 +103,7 @@ class Reader(HTMLParser):
                 (self.links if tag == "a" else self.fetched).append(value)
 
 
-def test_page_is_whole_and_fetches_nothing(content: page.Content) -> None:
+def test_page_is_whole_and_fetches_nothing(content: page.PageContent) -> None:
     text = page.build(content)
     reader = Reader()
     reader.feed(text)
@@ -118,7 +118,7 @@ def test_page_is_whole_and_fetches_nothing(content: page.Content) -> None:
         assert f">{name}</h2>" in text
 
 
-def test_every_reference_inside_a_figure_is_met(content: page.Content) -> None:
+def test_every_reference_inside_a_figure_is_met(content: page.PageContent) -> None:
     for name, svg in page.figures(content).items():
         root = ElementTree.fromstring(str(svg))
         ids = {element.get("id") for element in root.iter()}
@@ -127,7 +127,7 @@ def test_every_reference_inside_a_figure_is_met(content: page.Content) -> None:
 
 
 def test_page_without_the_optional_parts() -> None:
-    text = page.build(page.Content("digits", evaluation(kd_rolewise=[1])))
+    text = page.build(page.PageContent("digits", evaluation(kd_rolewise=[1])))
     assert "Searches" not in text
     assert "One seed only" in text
 
@@ -178,11 +178,11 @@ def test_remarks_sort_the_arms() -> None:
 
 def test_idle_schedule_is_said_to_be_idle() -> None:
     quiet = {"teacher": Schedule(6, [(0, Policy([0, 9] * 30))])}
-    text = page.build(page.Content("digits", evaluation(kd_rolewise=[1]), schedules=quiet))
+    text = page.build(page.PageContent("digits", evaluation(kd_rolewise=[1]), schedules=quiet))
     assert "teacher's schedule has probability 0 throughout" in text
     assert "Probabilities and magnitudes by epoch" not in text  # no empty panel
     both = {**quiet, "student": Schedule(6, [(0, Policy([5] * 60))])}
-    drawn = page.figures(page.Content("digits", evaluation(kd_rolewise=[1]), schedules=both))
+    drawn = page.figures(page.PageContent("digits", evaluation(kd_rolewise=[1]), schedules=both))
     assert ">student</text>" in drawn["schedules"]
     assert ">teacher</text>" not in drawn["schedules"]
 
@@ -205,7 +205,7 @@ def test_idle_schedule_is_said_to_be_idle() -> None:
 def test_the_first_sentence_is_plain(wrong: dict[str, list[int]], expected: str) -> None:
     found = evaluation(**wrong)
     assert expected in findings.plainly(found)
-    text = page.build(page.Content("digits", found))
+    text = page.build(page.PageContent("digits", found))
     assert text.index(findings.plainly(found)[:12]) < text.index("test images")
 
 
@@ -220,20 +220,20 @@ def test_a_student_slower_than_its_teacher_is_explained() -> None:
 
 def test_date_and_links_stand_above_the_statistics() -> None:
     links = {"Runs in MLflow": "http://127.0.0.1:5000/#/experiments", "odd": "javascript:x"}
-    found = page.Content("d", evaluation(kd_rolewise=[1]), written="2026-11-26", links=links)
+    found = page.PageContent("d", evaluation(kd_rolewise=[1]), written="2026-11-26", links=links)
     text = page.build(found)
     assert "Written 2026-11-26." in text
     assert '<a href="http://127.0.0.1:5000/#/experiments">Runs in MLflow</a>' in text
     assert 'href="javascript' not in text
 
 
-def test_figures_take_the_colour_of_the_page(content: page.Content) -> None:
+def test_figures_take_the_colour_of_the_page(content: page.PageContent) -> None:
     for name, svg in page.figures(content).items():
         assert style.INK not in svg, name
         assert "currentColor" in svg, name
         assert style.PAPER not in svg, name
     # hollow where the difference is not clear, on a dark card, too
-    unclear = page.figures(page.Content("digits", evaluation(kd_rolewise=[1, 2], plain=[2, 1])))
+    unclear = page.figures(page.PageContent("digits", evaluation(kd_rolewise=[1, 2], plain=[2, 1])))
     assert any("fill: var(--card)" in svg for svg in unclear.values())
 
 
@@ -259,11 +259,11 @@ def test_search_figure_joins_members_to_their_parents() -> None:
 
 
 @pytest.fixture
-def bare() -> page.Content:
-    return page.Content("digits", evaluation(kd_rolewise=[1]))
+def bare() -> page.PageContent:
+    return page.PageContent("digits", evaluation(kd_rolewise=[1]))
 
 
-def test_predictor_is_shown_where_it_was_measured(bare: page.Content) -> None:
+def test_predictor_is_shown_where_it_was_measured(bare: page.PageContent) -> None:
     assert "Does the teacher alone tell" not in page.build(
         replace(bare, searches={"a": search_rows()})
     )
@@ -284,7 +284,7 @@ QUALITY = {
 }
 
 
-def test_data_genealogy_and_costs(bare: page.Content) -> None:
+def test_data_genealogy_and_costs(bare: page.PageContent) -> None:
     line = [genealogy.Ancestor(0, 3, "fresh", "51.2", 4, "Rotate 0.3×5")]
     networks = [costs.Cost("teacher", 0.98, 300_000, 0.5), costs.Cost("old", 0.8, 9_000, None)]
     text = page.build(

@@ -4,7 +4,7 @@ from rolekd.errors import InputError
 from rolekd.params import SearchParams
 from rolekd.search.constant import ConstantPlanner
 from rolekd.search.planner import OptunaAdvisor
-from rolekd.search.population import LARGEST, Result
+from rolekd.search.population import LARGEST, SearchResult
 from rolekd.search.runner import run
 
 
@@ -33,7 +33,7 @@ def half(_task):
 def play(planner, accuracy=half):
     history = []
     while tasks := planner(history):
-        history.append([Result(t, 0, accuracy(t), 10, 1.0) for t in tasks])
+        history.append([SearchResult(t, 0, accuracy(t), 10, 1.0) for t in tasks])
     return history
 
 

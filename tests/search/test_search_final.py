@@ -14,7 +14,7 @@ from rolekd.errors import RunError
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import final
-from rolekd.search.population import NOTHING, Candidate, Result, Task
+from rolekd.search.population import IDLE_POLICY, Candidate, SearchResult, SearchTask
 
 LADDER = ("all-2", "all-5", "geometry-3")
 EPOCHS = 7
@@ -31,7 +31,10 @@ def _play(settings, entered, accuracy):
     rungs = []
     while tasks := final.plan(settings, entered, rungs, 5 + len(rungs), EPOCHS):
         rungs.append(
-            [Result(task, 0, accuracy(task.candidate.name, task.seed), 10, 1.0) for task in tasks]
+            [
+                SearchResult(task, 0, accuracy(task.candidate.name, task.seed), 10, 1.0)
+                for task in tasks
+            ]
         )
     return rungs
 
@@ -61,10 +64,10 @@ def test_the_best_of_the_algorithm_are_candidates():
             "ladder": ["all-2"], "confirm": {"rungs": [[5, 2]]},
         }
     )  # fmt: skip
-    policies = [NOTHING, (1,) * 60, (1,) * 60, (2,) * 60]
+    policies = [IDLE_POLICY, (1,) * 60, (1,) * 60, (2,) * 60]
     accuracies = [0.5, 0.8, 0.7, 0.6]
     last = [
-        Result(Task(Slot(0, member), None, 4, policy, 0, 4), 0, accuracy, 10, 1.0)
+        SearchResult(SearchTask(Slot(0, member), None, 4, policy, 0, 4), 0, accuracy, 10, 1.0)
         for member, (policy, accuracy) in enumerate(zip(policies, accuracies, strict=True))
     ]
     found = final.candidates(settings, {}, [last])

@@ -17,7 +17,7 @@ from rolekd.files import sha256
 from rolekd.fleet.tasks import Slot
 from rolekd.params import Params, TeacherParams, parse
 from rolekd.search import member as member_module
-from rolekd.search.member import DATA, TEACHER, Member, describe
+from rolekd.search.member import DATA, TEACHER_FILE, Member, make_spec
 from rolekd.sources import splits
 from rolekd.train import roles, state
 
@@ -30,7 +30,7 @@ def inputs(tmp_path_factory, digits):
     datasets.save_splits(digits, ("search_train", "search_val"), folder / DATA)
     section = {"model": {"name": "resnet8", "width": 6}}
     network, about = roles.teacher(TeacherParams.model_validate(section), digits, 0)
-    state.save_weights(folder / TEACHER, network, about)
+    state.save_weights(folder / TEACHER_FILE, network, about)
     return folder
 
 
@@ -39,7 +39,7 @@ def _member(inputs, training_params=None, **distill):
     params: Params = parse({"student": student, "distill": distill}, "the test")
     search = params.search.model_copy(update={"epochs": 4, "interval_epochs": 1})
     return Member(
-        describe(params.model_copy(update={"search": search}), "student", inputs), inputs, inputs
+        make_spec(params.model_copy(update={"search": search}), "student", inputs), inputs, inputs
     )
 
 
@@ -141,7 +141,7 @@ def _anew(inputs, keep, teacher="anew", taught=None):
         },
         "the test",
     )
-    return Member(describe(params, "student", inputs, None, taught), inputs, keep)
+    return Member(make_spec(params, "student", inputs, None, taught), inputs, keep)
 
 
 def test_a_students_final_can_have_a_teacher_of_its_split(inputs, tmp_path):
@@ -223,7 +223,7 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
             },
             "the test",
         )
-        member = Member(describe(params, "teacher", inputs), inputs, inputs)
+        member = Member(make_spec(params, "teacher", inputs), inputs, inputs)
         return member.confirm(Schedule.constant(ladder.policy("all-2"), 4), 0, 3)
 
     by_teacher, by_student = confirm("teacher"), confirm("student")
@@ -235,4 +235,4 @@ def test_a_teachers_schedule_may_be_judged_by_its_student(inputs, digits):
 def test_a_fraction_that_leaves_a_class_out_is_told_at_the_start(inputs):
     params = parse({"search": {"confirm": {"validation_fraction": 0.001}}}, "the test")
     with pytest.raises(InputError, match=r"validation_fraction 0\.001: leaves no image of class"):
-        Member(describe(params, "teacher", inputs), inputs, inputs)
+        Member(make_spec(params, "teacher", inputs), inputs, inputs)

@@ -9,7 +9,7 @@ from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.fleet.tasks import Slot
 from rolekd.params import parse
-from rolekd.search.member import DATA, Member, describe
+from rolekd.search.member import DATA, Member, make_spec
 from rolekd.train import roles, state
 from rolekd.train.evaluate import accuracy, predict
 
@@ -25,7 +25,7 @@ def inputs(digits, tmp_path_factory):
 
 def _spec(inputs, **options):
     params = parse({"teacher": {"model": {"width": 4}, "training": options}}, "the test")
-    return describe(params, "teacher", inputs)
+    return make_spec(params, "teacher", inputs)
 
 
 def test_the_reward_is_the_averages(digits, inputs, tmp_path):

@@ -13,7 +13,7 @@ from optuna.visualization import (
 
 from rolekd.augment import ladder
 from rolekd.augment.policy import COPIES, OPERATIONS, Policy
-from rolekd.search.parameters import SHOWN, gain, note, summary
+from rolekd.search.parameters import SHOWN, gain, note, summary_params
 from rolekd.search.runner import run
 
 FINAL = {"proposals": 2, "ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
@@ -39,7 +39,7 @@ def _policy(**pairs):
     ],
 )
 def test_two_copies_are_shown_as_one(copies, probability, magnitude):
-    found = summary(_policy(Rotate=copies))
+    found = summary_params(_policy(Rotate=copies))
     assert found["Rotate.probability"] == pytest.approx(probability)
     assert found["Rotate.magnitude"] == pytest.approx(magnitude)
     assert found["ShearX.probability"] == found["ShearX.magnitude"] == 0
@@ -47,9 +47,9 @@ def test_two_copies_are_shown_as_one(copies, probability, magnitude):
 
 @pytest.mark.parametrize("operation", ["Brightness", "Color", "Contrast", "Sharpness"])
 def test_of_blends_the_distance_from_the_identity_is_shown(operation):
-    assert summary(_policy(**{operation: [(5, 9), (5, 1)]}))[f"{operation}.magnitude"] == 4
-    assert summary(_policy(**{operation: [(5, 5), (5, 5)]}))[f"{operation}.magnitude"] == 0
-    shown = [summary(ladder.policy(f"all-{s}"))[f"{operation}.magnitude"] for s in range(11)]
+    assert summary_params(_policy(**{operation: [(5, 9), (5, 1)]}))[f"{operation}.magnitude"] == 4
+    assert summary_params(_policy(**{operation: [(5, 5), (5, 5)]}))[f"{operation}.magnitude"] == 0
+    shown = [summary_params(ladder.policy(f"all-{s}"))[f"{operation}.magnitude"] for s in range(11)]
     assert shown == sorted(shown)
     assert shown[10] > shown[1]
 
@@ -76,7 +76,7 @@ def _done(study, stage):
 
 def test_a_trial_has_the_parameters_of_its_policy(study, spec):
     for trial in study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED]):
-        wanted = summary(Policy(trial.user_attrs["policy"]))
+        wanted = summary_params(Policy(trial.user_attrs["policy"]))
         assert {name: trial.params[name] for name in SHOWN} == wanted
         assert trial.params.keys() - {"strength"} == set(SHOWN)
     assert len(SHOWN) == 2 * len(OPERATIONS) == 30

@@ -10,7 +10,15 @@ from rolekd.errors import RunError
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import lineage
-from rolekd.search.population import LARGEST, NOTHING, Result, exploit_pairs, explore, plan, rank
+from rolekd.search.population import (
+    IDLE_POLICY,
+    LARGEST,
+    SearchResult,
+    exploit_pairs,
+    explore,
+    plan,
+    rank,
+)
 
 accuracies = st.lists(
     st.none() | st.sampled_from([0.1, 0.2, 0.5, 0.9]), min_size=2, max_size=16
@@ -20,7 +28,8 @@ policies = st.tuples(*[st.integers(0, largest) for largest in LARGEST])
 
 def finished(tasks, values):
     return [
-        Result(task, i, a, 10, 1.0) for i, (task, a) in enumerate(zip(tasks, values, strict=True))
+        SearchResult(task, i, a, 10, 1.0)
+        for i, (task, a) in enumerate(zip(tasks, values, strict=True))
     ]
 
 
@@ -33,7 +42,7 @@ def test_everything_begins_with_nothing():
     settings = SearchParams(population=3, epochs=5, interval_epochs=2)
     tasks = plan(settings, 0, [])
     assert [task.slot for task in tasks] == [Slot(0, member) for member in range(3)]
-    assert all(task.policy == NOTHING and task.parent is None for task in tasks)
+    assert all(task.policy == IDLE_POLICY and task.parent is None for task in tasks)
     assert settings.generations == 3
 
 
@@ -111,7 +120,7 @@ def test_the_plan_is_a_pure_function_of_results(values, seed):
         assert task.slot == Slot(1, member)
         assert task.parent == Slot(0, sources.get(member, member))
         if member not in sources:
-            assert task.policy == NOTHING
+            assert task.policy == IDLE_POLICY
 
 
 def test_members_may_begin_with_the_ladder():
@@ -119,8 +128,8 @@ def test_members_may_begin_with_the_ladder():
         population=4, epochs=4, interval_epochs=2, start="ladder", ladder=("all-2", "all-5")
     )
     found = [task.policy for task in plan(settings, 0, [])]
-    assert found[:3] == [NOTHING, policy("all-2").values, policy("all-5").values]
-    assert found[3] == NOTHING
+    assert found[:3] == [IDLE_POLICY, policy("all-2").values, policy("all-5").values]
+    assert found[3] == IDLE_POLICY
 
 
 def test_a_restart_has_fresh_weights_the_old_policies_and_a_longer_interval():

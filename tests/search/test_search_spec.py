@@ -1,7 +1,7 @@
 import dataclasses
 import json
 
-from rolekd.fleet.jobs import differences, hash_inputs, versions
+from rolekd.fleet.jobs import differences, hash_inputs, installed_versions
 from rolekd.search.spec import SearchSpec
 
 
@@ -39,7 +39,7 @@ def test_differences_are_named_by_their_keys():
 
 
 def test_versions_name_what_must_agree():
-    found = versions()
+    found = installed_versions()
     assert {"torch", "numpy", "optuna", "python", "rolekd code"} <= set(found)
     assert found["python"].count(".") == 1
 

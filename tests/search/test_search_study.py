@@ -7,7 +7,7 @@ import pytest
 
 from rolekd.errors import InputError, RunError
 from rolekd.fleet.studies import JobStudy, names
-from rolekd.search.population import Result
+from rolekd.search.population import SearchResult
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def test_a_result_whose_answer_was_lost_counts(study):
     first, second = study.read().waiting()
     for trial in (first, second):
         assert study.claim(trial, "me")
-    result = Result(first.task, first.number, 0.5, 10, 1.0, "state")
+    result = SearchResult(first.task, first.number, 0.5, 10, 1.0, "state")
     assert study.finish(first, result)
     assert study.finish(first, result)  # the answer did not arrive, so it is said again
-    other = Result(first.task, first.number, 0.5, 10, 2.0, "state")
+    other = SearchResult(first.task, first.number, 0.5, 10, 2.0, "state")
     assert not study.finish(first, other)  # another's
     assert study.lose(second)
-    assert not study.finish(second, Result(second.task, second.number, 0.5, 10, 1.0, "state"))
+    assert not study.finish(second, SearchResult(second.task, second.number, 0.5, 10, 1.0, "state"))
 
 
 def test_what_is_entered_is_read(study):
@@ -75,7 +75,7 @@ def test_what_is_entered_is_read(study):
     assert study.claim(trial, "me")
     running = study.read().running()[0]
     assert (running.task, running.workers) == (tasks[0], ("me",))
-    result = Result(tasks[0], trial.number, 0.25, 100, 1.5, "abc", {"norm": 2.0})
+    result = SearchResult(tasks[0], trial.number, 0.25, 100, 1.5, "abc", {"norm": 2.0})
     with study.beating(trial):
         assert study.finish(trial, result)
     assert study.read().holders[tasks[0].slot].result == result

@@ -5,7 +5,7 @@ import pytest
 from rolekd.data import dataset as datasets
 from rolekd.params import parse
 from rolekd.search import runner
-from rolekd.search.member import DATA, describe
+from rolekd.search.member import DATA, make_spec
 from rolekd.stages.budget import Budget, budget_of
 
 SIZES = {"search_train": 70, "search_val": 30}
@@ -77,7 +77,7 @@ def test_a_search_sees_as_many_images(digits, tmp_path, restarts):
         },
         epochs=1,
     )
-    spec = describe(params, "teacher", tmp_path / "inputs")
+    spec = make_spec(params, "teacher", tmp_path / "inputs")
     found = runner.run(spec, tmp_path / "inputs", tmp_path / "state", workers=1)
     expected = budget_of(params, "teacher", {name: len(digits.splits[name]) for name in SIZES})
     results = [result for results in found.history for result in results]

@@ -24,7 +24,7 @@ from rolekd.fleet import studies
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
-from rolekd.stages.distill import Job, distill
+from rolekd.stages.distill import ArmJob, distill
 from rolekd.stages.stage import Stage
 from rolekd.stages.students import Common
 from rolekd.track.runs import SilentRun
@@ -276,7 +276,7 @@ def test_a_student_from_scratch_has_no_weight_of_the_teacher(prepared, tmp_path,
     arm = Params().compare.arms[ARM].model_dump() | {"starts_from": starts_from}
     compare = {"seeds": 1, "arms": {ARM: arm}, "baseline": ARM, "export": ARM}
     params = Params.model_validate(PARAMS | {"compare": compare})
-    job = Job(params, ARM, prepared, tmp_path)
+    job = ArmJob(params, ARM, prepared, tmp_path)
     training, about = Common.load(job.params, job.arm, job.outputs).begin(0)
     teacher = roles.load(prepared.teacher("searched"), datasets.load(prepared.data))[0]
     theirs = teacher.state_dict()
@@ -303,7 +303,7 @@ def test_the_fleet_leaves_the_same_bytes(start, undisturbed, shared, workers):
     assert _finish(process) == 0
     assert _result(root) == _result(undisturbed)
     assert sorted(map(str, _told(root))) == sorted(map(str, _told(undisturbed)))
-    ((study, _),) = studies.each(shared)
+    ((study, _),) = studies.each_open(shared)
     assert study.read().finished
     assert study.name.startswith(f"students-{ARM}-")
     assert not (root / "state").exists()
@@ -334,7 +334,7 @@ def test_a_student_that_diverges_ends_no_other_worker(start, shared, monkeypatch
     with pytest.raises(InputError, match="nothing to do in this storage"):
         working.work(shared, None, None, 0.0, "1")
     with pytest.raises(InputError, match=r"study .*: failed \(the loss became nan; lower"):
-        ((study, _),) = studies.each(shared)
+        ((study, _),) = studies.each_open(shared)
         working.work(shared, None, study.name, 0.0, "1")
     process, root = start(1)  # its stage tries again
     assert _finish(process) == 0
@@ -357,7 +357,7 @@ def test_a_worker_elsewhere_trains_students_too(start, shared, tmp_path):
         assert _finish(process) == 0
         worker.terminate()
         assert f"worker on students-{ARM}-" in worker.communicate()[1]
-    ((study, _),) = studies.each(shared)
+    ((study, _),) = studies.each_open(shared)
     assert len({trial.workers for trial in study.read().trials}) == 2  # both had a part in it
     assert not list((tmp_path / "elsewhere").iterdir())
     with pytest.MonkeyPatch.context() as alone:

@@ -6,7 +6,14 @@ from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs
 from rolekd.params import parse
-from rolekd.stages.estimate import DISTILLED, STUDENT, TEACHER, TESTED, estimate, work
+from rolekd.stages.estimate import (
+    DISTILLED_WORK,
+    STUDENT_WORK,
+    TEACHER_WORK,
+    TESTED,
+    estimate,
+    planned_work,
+)
 
 SMALL = {
     "teacher": {"model": {"width": 2}, "training": {"epochs": 3, "batch_size": 32}},
@@ -17,32 +24,37 @@ SMALL = {
 
 def test_every_stage_that_trains_is_counted(digits):
     params = parse({**SMALL, "compare": {"seeds": 4}}, "the test")
-    found = {one.stage: one for one in work(params, digits)}
+    found = {one.stage: one for one in planned_work(params, digits)}
     assert list(found) == [
         "search_teacher", "train_teacher@searched", "search_student", "distill", "evaluate",
         "the others",
     ]  # fmt: skip
     images = len(digits.splits["train"])
-    assert found["train_teacher@searched"].images == {TEACHER: 3 * images}
+    assert found["train_teacher@searched"].images == {TEACHER_WORK: 3 * images}
     # two of the seven arms have no teacher
-    assert found["distill"].images == {STUDENT: 2 * 4 * 5 * images, DISTILLED: 5 * 4 * 5 * images}
+    assert found["distill"].images == {
+        STUDENT_WORK: 2 * 4 * 5 * images,
+        DISTILLED_WORK: 5 * 4 * 5 * images,
+    }
     assert (found["distill"].trainings, found["distill"].starts) == (28, 7)
     assert found["evaluate"].images == {TESTED: 29 * len(digits.splits["test"])}
-    assert found["search_student"].images.keys() == {DISTILLED}
-    assert found["search_teacher"].images.keys() == {TEACHER}
+    assert found["search_student"].images.keys() == {DISTILLED_WORK}
+    assert found["search_teacher"].images.keys() == {TEACHER_WORK}
 
 
 def test_what_no_arm_asks_for_is_not_counted(digits):
     arm = {"distilled": True, "augmentation": "none", "teacher": "plain", "starts_from": "scratch"}
     compare = {"baseline": "kd", "export": "kd", "arms": {"kd": arm}}
-    found = [one.stage for one in work(parse({**SMALL, "compare": compare}, "the test"), digits)]
+    found = [
+        one.stage for one in planned_work(parse({**SMALL, "compare": compare}, "the test"), digits)
+    ]
     assert found == ["train_teacher@plain", "distill", "evaluate", "the others"]
 
 
 def test_steps_of_every_network_are_timed(digits, tmp_path):
     datasets.save(digits, Outputs(tmp_path).data)
     found = estimate(parse(SMALL, "the test"), Outputs(tmp_path))
-    assert found.images_per_second.keys() == {TEACHER, STUDENT, DISTILLED, TESTED}
+    assert found.images_per_second.keys() == {TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK, TESTED}
     assert all(value > 0 for value in found.images_per_second.values())
     assert found.seconds.keys() == {one.stage for one in found.work}
     assert all(seconds > 0 for seconds in found.seconds.values())

@@ -28,7 +28,7 @@ def _compare(**arms):
 
 
 def _wanted(compare, **sections):
-    return plan.wanted(Params().model_copy(update={"compare": compare, **sections}))
+    return plan.wanted_stages(Params().model_copy(update={"compare": compare, **sections}))
 
 
 def test_the_default_arms_ask_for_both_searches_and_no_plain_teacher():

@@ -72,7 +72,7 @@ def test_what_came_along_is_found(
         shutil.copytree(first, second)
     monkeypatch.chdir(second)
     uri = store.resolve(None, second)
-    (told,) = [found for found in stores.runs(uri) if found.check == "artifacts"]
+    (told,) = [found for found in stores.mlflow_store(uri) if found.check == "artifacts"]
     assert str(first) in told.found  # doctor changes nothing
     assert all(first.as_uri() in text for text in locations(second / "mlflow.db"))
     with caplog.at_level(logging.WARNING, "rolekd.track"):
@@ -82,7 +82,7 @@ def test_what_came_along_is_found(
     found = locations(second / "mlflow.db")
     assert len(found) == 4
     assert all(text.startswith(f"{second.as_uri()}/mlruns/") for text in found)
-    assert [finding.verdict for finding in stores.runs(uri)] == ["ok"]
+    assert [finding.verdict for finding in stores.mlflow_store(uri)] == ["ok"]
     before = sorted(first.rglob("*"))
     run = record(second, "two")
     assert sorted(first.rglob("*")) == before
@@ -113,7 +113,7 @@ def test_artifacts_that_did_not_arrive_are_said_to_be_missing(
     shutil.rmtree(second / "mlruns")
     monkeypatch.chdir(second)
     uri = store.resolve(None, second)
-    faults = [found for found in stores.runs(uri) if found.verdict == "fault"]
+    faults = [found for found in stores.mlflow_store(uri) if found.verdict == "fault"]
     assert str(second / "mlruns") in faults[0].found
     with pytest.raises(InputError, match=r"@challenger: its files are not in .*/second/mlruns/"):
         fetch.fetch_address(f"models:/{NAME}@challenger", tmp_path / "fetched", uri)

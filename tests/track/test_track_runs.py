@@ -20,7 +20,7 @@ from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search import final
 from rolekd.search.history import Found
-from rolekd.search.population import Candidate, Result, Task
+from rolekd.search.population import Candidate, SearchResult, SearchTask
 from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
@@ -108,7 +108,7 @@ def test_a_stage_as_mlflow_shows_it(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_stages_share_the_run_of_the_whole(project: Path) -> None:
-    group = runs.Group("ab" * 16, "proud-cat")
+    group = runs.ParentRun("ab" * 16, "proud-cat")
     for name, status in (("prepare", "FINISHED"), ("evaluate", "FAILED"), ("export", "FINISHED")):
         run = runs.start(name, experiment="rolekd-digits", params={"seed": 1}, group=group)
         if name == "evaluate":
@@ -130,7 +130,7 @@ def test_stages_share_the_run_of_the_whole(project: Path) -> None:
 def test_a_late_record_does_not_end_the_run_of_the_whole_anew(
     project: Path, lost_store: str
 ) -> None:
-    group = runs.Group("ab" * 16, "dvc repro")
+    group = runs.ParentRun("ab" * 16, "dvc repro")
     lost = TrackParams(uri=lost_store)
     runs.start("prepare", experiment="rolekd-digits", group=group, track=lost).close("FAILED")
     runs.start("evaluate", experiment="rolekd-digits", group=group).close()
@@ -375,10 +375,12 @@ def test_no_call_waits_for_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_search_as_mlflow_shows_it(project: Path) -> None:
-    def result(generation: int, member: int, parent: int | None, accuracy: float | None) -> Result:
+    def result(
+        generation: int, member: int, parent: int | None, accuracy: float | None
+    ) -> SearchResult:
         origin = None if parent is None else Slot(generation - 1, parent)
-        task = Task(Slot(generation, member), origin, 2, POLICY, 3 * generation, 3)
-        return Result(task, 0, accuracy, 100, 0.5, extras={"loss": 0.1})
+        task = SearchTask(Slot(generation, member), origin, 2, POLICY, 3 * generation, 3)
+        return SearchResult(task, 0, accuracy, 100, 0.5, extras={"loss": 0.1})
 
     with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:
         before = threading.active_count()
@@ -400,7 +402,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
             observer.generation(generation)
         entered = [Candidate(name, Schedule.constant(Policy.zeros(), 6)) for name in ("none", "x")]
         rung = [
-            Result(task, 0, 0.5 + 0.1 * (task.candidate.name == "x"), 100, 0.5)
+            SearchResult(task, 0, 0.5 + 0.1 * (task.candidate.name == "x"), 100, 0.5)
             for task in final.plan(settings, entered, [], 2, 6)
         ]
         for one in rung:

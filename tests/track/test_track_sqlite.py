@@ -209,7 +209,7 @@ class Slow:
     def close(self):
         self.connection.close()
 sqlite._open = lambda path, mode="rw": Slow(real(path, mode)) if mode == "rwc" else real(path, mode)
-sqlite.fill(Path(sys.argv[1]), Path(sys.argv[2]))
+sqlite.copy_if_empty(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 

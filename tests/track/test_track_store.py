@@ -115,16 +115,16 @@ def test_no_secret_survives(secret: str) -> None:
         f"postgresql://u:p@{secret}@host/db",
     ):
         assert secret not in redact(text), text
-    cleaned = store.clean({"search.password": secret, "aws_secret_access_key": secret}, 100)
+    cleaned = store.cleaned({"search.password": secret, "aws_secret_access_key": secret}, 100)
     assert secret not in cleaned.values()
 
 
 def test_what_is_no_secret_stays() -> None:
     values = {"data.path": "/data/a@b", "optimizer": "adam", "url": "https://host:5000/a"}
-    assert store.clean(values, 100) == values
+    assert store.cleaned(values, 100) == values
 
 
 def test_keys_and_lengths_fit_mlflow() -> None:
-    cleaned = store.clean({"a(b)=c": "x" * 200}, 100)
+    cleaned = store.cleaned({"a(b)=c": "x" * 200}, 100)
     assert list(cleaned) == ["a_b__c"]
     assert len(cleaned["a_b__c"]) == 100

@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import ErrorCode
 from rolekd.errors import RunError
 from rolekd.track import delivery, spool, sync
 from rolekd.track.events import Event
-from rolekd.track.health import experiments
+from rolekd.track.health import count_experiments
 from rolekd.track.spool import DamagedSpoolError, Spool
 
 
@@ -185,7 +185,7 @@ def test_a_store_that_refuses_for_its_own_reason_is_not_said_to_be_away(
         patch.setattr(MlflowClient, "search_experiments", refuse)
         (outcome,) = sync.sync(root, uri)
         with pytest.raises(RunError, match=f"not you; .*{remedy}"):
-            experiments(uri)
+            count_experiments(uri)
     assert "not you" in str(outcome.problem)
     assert remedy in str(outcome.problem)
     assert content(folder).items() >= before.items()
@@ -253,7 +253,7 @@ def test_two_that_send_at_once_send_all_once(root: Path, uri: str) -> None:
     names = [f"r{number}" for number in range(8)]
     for name in names:
         leave(root, name)
-    outcomes: list[sync.Outcome] = []
+    outcomes: list[sync.SpoolOutcome] = []
     both = [
         threading.Thread(target=lambda: outcomes.extend(sync.sync(root, uri))) for _ in range(2)
     ]
@@ -295,7 +295,7 @@ def test_what_a_kill_left_of_a_removal_is_removed_by_the_next(root: Path, uri: s
 @given(data=st.data())
 def test_whatever_a_disk_does_is_consistent_or_refused(data: st.DataObject, tmp_path: Path) -> None:
     folder = leave(tmp_path, uuid.uuid4().hex)
-    progress = spool.Progress(spool.read(folder, 0, limit=2)[1], {folder.name: "1"})
+    progress = spool.Delivered(spool.read(folder, 0, limit=2)[1], {folder.name: "1"})
     progress.save(folder)
     path = folder / data.draw(st.sampled_from(["events.jsonl", "sent.json"]))
     damaged = bytearray(path.read_bytes())
@@ -306,7 +306,7 @@ def test_whatever_a_disk_does_is_consistent_or_refused(data: st.DataObject, tmp_
             damaged[place] = data.draw(st.integers(0, 255))
     path.write_bytes(damaged)
     with contextlib.suppress(DamagedSpoolError):
-        found, after = spool.examine(folder)
+        found, after = spool.inspect(folder)
         assert not after.offset or damaged
         rest, end = spool.read(folder, after.offset)
         assert len(rest) <= len(found)

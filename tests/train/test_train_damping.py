@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolekd.data.batches import Batches, Normalize
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.files import sha256
 from rolekd.params import BaseAugmentParams, DataParams, ModelParams, StudentParams, TrainingParams
 from rolekd.quantize.channelwise import ChannelWeight
@@ -96,12 +96,12 @@ def test_its_weight_means_the_same_at_any_width(digits):
 
 
 def test_it_rises_from_nothing_to_all():
-    shares = [damping.share(Progress(epoch, 9)) for epoch in range(9)]
+    shares = [damping.weight_share(EpochProgress(epoch, 9)) for epoch in range(9)]
     assert shares[0] == 0
     assert shares[4] == pytest.approx(0.5)
     assert shares[-1] == 1
     assert shares == sorted(shares)
-    assert damping.share(Progress(0, 1)) == 0
+    assert damping.weight_share(EpochProgress(0, 1)) == 0
 
 
 @pytest.mark.parametrize("quantizer", ["dorefa", "lsq"])

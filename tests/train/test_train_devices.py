@@ -21,7 +21,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 cold = faults()
-assert devices.prepare("cpu", 1) == torch.device("cpu")
+assert devices.set_up("cpu", 1) == torch.device("cpu")
 assert torch.get_num_threads() == 1
 faults()  # the heap grows to what is needed
 print(cold, faults())

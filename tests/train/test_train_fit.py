@@ -8,9 +8,9 @@ import torch
 
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
+from rolekd.distill.catalogue import COMBINATIONS, LOSSES, resolve
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
-from rolekd.distill.registry import COMBINATIONS, LOSSES, resolve
 from rolekd.errors import InputError, RunError
 from rolekd.files import sha256
 from rolekd.params import DistillParams, ModelParams, StudentParams, TeacherParams

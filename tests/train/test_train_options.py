@@ -7,7 +7,7 @@ from torch import nn
 
 from rolekd.data.batches import Batches, Normalize
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.errors import InputError
 from rolekd.files import sha256
 from rolekd.params import (
@@ -30,7 +30,7 @@ from rolekd.train.training import Training
 TINY = TrainingParams(epochs=3, batch_size=64, learning_rate=1e-2)
 TEACHER = TeacherParams(model=ModelParams(width=4), training=TINY)
 STUDENT = StudentParams(model=ModelParams(width=4), training=TINY)
-START = Progress(0, 1)
+START = EpochProgress(0, 1)
 
 
 def _batches(digits, batch_size=64):

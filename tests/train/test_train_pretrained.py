@@ -92,7 +92,7 @@ def test_torchvisions_weights_come_from_torchs_cache(prepared):
     source = _network()
     _cache(source)
     params = _params(weights="torchvision:IMAGENET1K_V1")
-    pretrained.collect(params, "teacher", Outputs().pretrained("teacher"))
+    pretrained.check_and_write(params, "teacher", Outputs().pretrained("teacher"))
     network, about = roles.teacher(params.teacher, prepared, seed=0)
     ours, theirs = network.state_dict(), source.state_dict()
     head = {"classifier.1.weight", "classifier.1.bias"}
@@ -115,15 +115,15 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     params = _params(weights="torchvision:IMAGENET1K_V1")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"teacher\.weights: .*SHA-256 begins with .*fetch it"):
-        pretrained.collect(params, "teacher")
+        pretrained.check_and_write(params, "teacher")
     path.unlink()
     with pytest.raises(InputError, match=r"is not there; put https://x/.* into this folder"):
-        pretrained.collect(params, "teacher")
+        pretrained.check_and_write(params, "teacher")
     with pytest.raises(InputError, match="has no such weights; choose one of IMAGENET1K_V1"):
-        pretrained.collect(_params(weights="torchvision:BEST"), "teacher")
+        pretrained.check_and_write(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
     with pytest.raises(InputError, match="resnet8 is no network of torchvision's"):
-        pretrained.collect(ours, "teacher")
+        pretrained.check_and_write(ours, "teacher")
 
 
 def test_a_state_dict_is_imported_without_running_it(tmp_path):
@@ -131,7 +131,7 @@ def test_a_state_dict_is_imported_without_running_it(tmp_path):
     wrapped = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "theirs.pth")
     target = tmp_path / "weights/own.safetensors"
-    assert pretrained.convert(tmp_path / "theirs.pth", target, THEIRS) == 52
+    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == 52
     tensors, about = state.read_weights(target)
     assert about == {"normalization": THEIRS}
     assert all(torch.equal(tensors[n], v) for n, v in network.state_dict().items())
@@ -155,7 +155,7 @@ def test_what_is_no_state_dict_is_refused(content, message, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     torch.save(content, "theirs.pt")
     with pytest.raises(InputError, match=rf"theirs\.pt: {message}"):
-        pretrained.convert(Path("theirs.pt"), Path("own.safetensors"))
+        pretrained.import_weights(Path("theirs.pt"), Path("own.safetensors"))
     assert [path.name for path in Path().iterdir()] == ["theirs.pt"]
 
 
@@ -163,12 +163,12 @@ def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 not whole")
     target = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match="not read as weights alone") as raised:
-        pretrained.convert(tmp_path / "a.pth", target)
+        pretrained.import_weights(tmp_path / "a.pth", target)
     assert "\n" not in str(raised.value)
     with pytest.raises(InputError, match=r"none\.pth: no such file"):
-        pretrained.convert(tmp_path / "none.pth", target)
+        pretrained.import_weights(tmp_path / "none.pth", target)
     with pytest.raises(InputError, match=r"name it \*\.safetensors"):
-        pretrained.convert(tmp_path / "a.pth", tmp_path / "a.bin")
+        pretrained.import_weights(tmp_path / "a.pth", tmp_path / "a.bin")
     assert not target.exists()
 
 
@@ -197,7 +197,9 @@ def test_weights_that_no_network_can_begin_with(weights, message, prepared):
     state.write_weights(folder / "lying.safetensors", fine, lie)
     model = "torchvision:resnet18" if "other" in weights else SMALL
     with pytest.raises(InputError, match=rf"^teacher\.weights: .*{message}"):
-        pretrained.collect(_params(weights=weights, model={"name": model}), "teacher", Path("out"))
+        pretrained.check_and_write(
+            _params(weights=weights, model={"name": model}), "teacher", Path("out")
+        )
     assert not Path("out").exists()
 
 
@@ -205,7 +207,7 @@ def test_a_file_without_any_description_will_do(prepared):
     Path("weights").mkdir()
     save_file(_network(classes=3).state_dict(), "weights/plain.safetensors")
     params = _params(weights="weights/plain.safetensors")
-    pretrained.collect(params, "teacher", Outputs().pretrained("teacher"))
+    pretrained.check_and_write(params, "teacher", Outputs().pretrained("teacher"))
     told = roles.told_of_weights(params.teacher, prepared, "teacher")
     assert told == "teacher.weights: weights/plain.safetensors: 52 of 52 tensors"
 

@@ -87,7 +87,7 @@ def test_batchnorm_and_its_gradient_are_those_of_the_whole_batch(tmp_path):
 
 def test_alone_nothing_is_exchanged():
     x = torch.ones(3)
-    assert parallel.size() == 1
+    assert parallel.world_size() == 1
     assert parallel.gather(x, 3) is x
     assert parallel.of_first(x) is x
     assert parallel.share(5) == slice(0, 5)
@@ -99,7 +99,7 @@ def test_alone_nothing_is_exchanged():
 
 
 def test_what_processes_cannot_do_together_is_refused(monkeypatch):
-    monkeypatch.setattr(parallel, "size", lambda: 2)
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
     with pytest.raises(InputError, match="compile: does not go with torchrun"):
         _check_processes(TrainingParams(compile=True))
 

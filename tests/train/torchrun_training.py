@@ -43,7 +43,7 @@ RICH = TRAINING.model_copy(
 def histories(folder):
     """Train all; return their rows of metrics, and the sum of the last one's weights."""
     torch.set_num_threads(1)
-    parallel.join(torch.device("cpu"))
+    parallel.join_group(torch.device("cpu"))
     digits = prepare(DataParams(), seed=0)
     taught = roles.teacher(TeacherParams(model=ModelParams(width=4)), digits, 0)
     teacher = taught[0]

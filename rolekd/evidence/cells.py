@@ -11,7 +11,7 @@ from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.evidence.design import SEARCHED, SWAPPED, Cell, Study, StudyArm
 from rolekd.evidence.keys import as_recorded
-from rolekd.evidence.trainings import Training
+from rolekd.evidence.trainings import TrainingSpec
 from rolekd.params import Params, Role
 from rolekd.search import member
 
@@ -37,7 +37,7 @@ class Search:
     params: Params
     given: Mapping[str, Any]
     weights: Mapping[Role, str]
-    teacher: Training | None = None
+    teacher: TrainingSpec | None = None
     taught_by: str = ""
 
     @property
@@ -96,7 +96,7 @@ class Plan:
         self._weights, self._found = weights, found
         self._params: dict[str, Params] = {}
 
-    def training(self, cell: Cell) -> Training:
+    def training(self, cell: Cell) -> TrainingSpec:
         """Return what a cell comes to.
 
         Raises:
@@ -109,7 +109,7 @@ class Plan:
         more: dict[str, Any] = {}
         if arm.has_teacher:
             more["teacher"] = self.teacher(cell).key
-        return Training.of(
+        return TrainingSpec.of(
             self._digest,
             "student",
             self._of(arm),
@@ -121,7 +121,7 @@ class Plan:
             **more,
         )
 
-    def teacher(self, cell: Cell) -> Training:
+    def teacher(self, cell: Cell) -> TrainingSpec:
         """Return the training of the teacher that a student's cell learns from or starts with."""
         arm = self._study.arms[cell.arm]
         return self._teacher(arm, arm.teacher, cell.search, cell.seed)
@@ -132,7 +132,9 @@ class Plan:
             self._params[key] = self._study.params_of(self._data, arm)
         return self._params[key]
 
-    def _teacher(self, arm: StudyArm, augmentation: str, search: int | None, seed: int) -> Training:
+    def _teacher(
+        self, arm: StudyArm, augmentation: str, search: int | None, seed: int
+    ) -> TrainingSpec:
         params = self._of(arm)
         epochs = params.teacher.training.epochs
         if augmentation in (SEARCHED, named.TEACHER_SCHEDULE):
@@ -142,7 +144,7 @@ class Plan:
         else:
             chosen = _handmade(augmentation, epochs)
         weights = self._weights.get("teacher", "")
-        return Training.of(self._digest, "teacher", params, chosen, seed=seed, weights=weights)
+        return TrainingSpec.of(self._digest, "teacher", params, chosen, seed=seed, weights=weights)
 
     def _augmentation(self, arm: StudyArm, search: int | None) -> NamedAugmentation:
         name = arm.augmentation

@@ -6,7 +6,7 @@ from torch import nn
 
 from rolekd.errors import InputError
 from rolekd.models import Taps, build, default_taps
-from rolekd.models.features import shapes
+from rolekd.models.capture import shapes
 from rolekd.quantize import convert
 
 

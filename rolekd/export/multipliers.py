@@ -60,7 +60,7 @@ class Fit:
     scale: NDArray[np.float32]
 
 
-def fit(rounding: Rounding, largest_multiplier: int) -> Fit | None:
+def fit_channel(rounding: Rounding, largest_multiplier: int) -> Fit | None:
     """Search multipliers up to the given magnitude; None where a channel has no fit."""
     rising = _rising(rounding)
     first = _first_counts(rising)

@@ -10,7 +10,7 @@ from rolekd import processes
 from rolekd.errors import InputError
 from rolekd.evidence import design
 from rolekd.evidence.design import Study
-from rolekd.evidence.records import RECORDS, STUDY, Records
+from rolekd.evidence.records import RECORDS, STUDY_FILE, Records
 
 _LEVEL = 0.05  # of the tests
 
@@ -86,9 +86,9 @@ def sentence(found: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def each(parent: Path = RECORDS) -> Iterable[Records | str]:
+def all_records(parent: Path = RECORDS) -> Iterable[Records | str]:
     """Yield the records of all studies below a folder; of those that cannot be read, why."""
-    for file in sorted(parent.glob(f"*/{STUDY}")):
+    for file in sorted(parent.glob(f"*/{STUDY_FILE}")):
         try:
             yield Records(file.parent, design.load(file))
         except InputError as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rolekd.evidence.progress import sentence
+from rolekd.evidence.status import sentence
 
 
 def row(name, done, seconds, failed=0):

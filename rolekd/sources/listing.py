@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rolekd.errors import InputError
 from rolekd.sources import decode
-from rolekd.sources.source import Block, Listing
+from rolekd.sources.source import ImageBlock, Listing
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """What lies in a folder, at any depth; what is hidden is not told.
 
     Attributes:
@@ -49,9 +49,9 @@ def required_folder(params: "DataParams") -> Path:
     return params.path
 
 
-def image_files(folder: Path) -> Found:
+def image_files(folder: Path) -> FoundFiles:
     """Return what lies in a folder, sorted by its path."""
-    found = Found([], [], [])
+    found = FoundFiles([], [], [])
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         # os.walk does not go into them: a link could lead anywhere, or in a circle
@@ -79,15 +79,15 @@ class ImageFiles(ABC):
         """Return the shape that the parameters ask for."""
         return self._shape
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield all images, decoded in parallel."""
         if not self._paths:
             self.listing()
         side, _, channels = self._shape
         for found in decode.blocks(self._paths, side, channels):
-            yield Block(*found)
+            yield ImageBlock(*found)
 
 
-def shown(path: Path) -> str:
+def path_text(path: Path) -> str:
     """Return a path as text that any file can hold, whatever bytes its name has."""
     return str(path).encode(errors="backslashreplace").decode()

@@ -6,7 +6,7 @@ from studies import STUDY
 
 from rolekd import yamlfiles
 from rolekd.evidence import design
-from rolekd.evidence.plan import Plan, WaitsError
+from rolekd.evidence.cells import Plan, WaitsError
 from rolekd.search import member
 from rolekd.train import devices
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekd.export.fit import Rounding, fit
+from rolekd.export.multipliers import Rounding, fit_channel
 
 
 def _deployed(rounding: Rounding, multiplier: int, bias: int, scale: np.float32, sums: np.ndarray):
@@ -15,7 +15,7 @@ def _deployed(rounding: Rounding, multiplier: int, bias: int, scale: np.float32,
 
 
 def _check(rounding: Rounding, limit: int) -> bool:
-    found = fit(rounding, limit)
+    found = fit_channel(rounding, limit)
     if found is None:
         return False
     assert np.abs(found.multiplier).max() <= limit
@@ -67,7 +67,7 @@ def test_every_channel_of_two_and_four_bits_is_fitted(
 
 
 def test_without_a_unit_some_four_bit_channels_have_no_fit() -> None:
-    assert fit(_typical(4, -15, 1), 8) is None
+    assert fit_channel(_typical(4, -15, 1), 8) is None
 
 
 def test_constant_channels_need_no_weights() -> None:
@@ -80,7 +80,7 @@ def test_constant_channels_need_no_weights() -> None:
         np.full(4, 100),
         1,
     )
-    found = fit(rounding, 21)
+    found = fit_channel(rounding, 21)
     assert found is not None
     assert not found.multiplier.any()
     assert found.bias.tolist() == [2, 1, 3, 0]

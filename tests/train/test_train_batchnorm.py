@@ -18,8 +18,8 @@ from rolekd.params import (
 from rolekd.sources.prepare import prepare
 from rolekd.train import roles
 from rolekd.train.augmentation import constant, make_engine
+from rolekd.train.batchnorm import reestimate
 from rolekd.train.fit import fit
-from rolekd.train.statistics import reestimate
 from rolekd.train.training import Training
 
 TINY = TrainingParams(epochs=2, batch_size=64, learning_rate=1e-2)
