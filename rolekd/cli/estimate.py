@@ -13,7 +13,7 @@ from rolekd.display import say_json
 def estimate(as_json: bool) -> None:
     """Time a few steps of each network and say how long the stages that train will take.
 
-    It takes some seconds, wants prepared data (dvc repro prepare), and trains nothing.
+    It takes some seconds, wants prepared data (dvc repro prepare plan), and trains nothing.
     """
     from dataclasses import asdict
 

@@ -88,8 +88,10 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     Raises:
         InputError: The data are not prepared, or do not fit the parameters.
     """
-    if not outputs.data.exists():
-        raise InputError(f"{outputs.data}: the data are not prepared yet; dvc repro prepare")
+    # the plan brings the weights that networks begin with
+    named = [outputs.pretrained(role) for role in get_args(Role) if getattr(params, role).weights]
+    if missing := next((path for path in (outputs.data, *named) if not path.exists()), None):
+        raise InputError(f"{missing}: not prepared yet; dvc repro prepare plan")
     dataset = datasets.load(outputs.data)
     found = list(work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage
