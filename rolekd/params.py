@@ -74,7 +74,7 @@ def _arms(arms: object) -> object:
 
 
 Role = Literal["teacher", "student"]
-TeacherName = Literal["searched", "plain"]
+TeacherName = Literal["searched", "plain", "randaugment"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 # of a split: nearer to 0 or 1 one of its parts is empty in any data set of ordinary size
@@ -638,7 +638,8 @@ class ArmParams(Section):
         "schedules/FILE.json"
     )
     teacher: TeacherName = Field(
-        description="searched: trained with its schedule; plain: with the base augmentation alone"
+        description="searched: trained with its schedule; plain: with the base augmentation alone; "
+        "randaugment: with RandAugment, which needs no search"
     )
     starts_from: Literal["teacher", "scratch"] = Field(
         description="teacher: its weights where shapes agree"
@@ -848,7 +849,9 @@ class Params(Section):
 
 def teacher_name(name: TeacherName) -> str:
     """Return how a teacher is called beside the arms."""
-    return "teacher" if name == "searched" else f"{name} teacher"
+    return {"searched": "teacher", "randaugment": "RandAugment teacher"}.get(
+        name, f"{name} teacher"
+    )
 
 
 def load(path: Path | str = "params.yaml") -> Params:

@@ -43,10 +43,11 @@ def summary(as_json: bool) -> None:
     terminal.print("", headline(evaluation), *(f"- {line}" for line in others), sep="\n")
     terminal.print("", *(sentence(one, role) for role, one in finals_of(outputs).items()), sep="\n")
     baseline = evaluation.arm(evaluation.baseline)
+    above = 100 * (teacher - baseline.mean)
     say(
         "",
         f"teacher: {100 * teacher:.2f} % in full precision, "
-        f"{100 * (teacher - baseline.mean):.2f} points above {baseline.name}",
+        f"{abs(above):.2f} points {'above' if above >= 0 else 'below'} {baseline.name}",
         f"exported: {arms.exported}, {100 * exported.accuracy:.2f} %, {exported.bytes} bytes, "
         f"equal to the integer evaluation on {exported.argmax_equal} of {exported.images} "
         "test images",

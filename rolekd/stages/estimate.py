@@ -38,9 +38,9 @@ _SECONDS = 0.7  # of timed steps of each kind, at least one of them
 _TESTED = 512  # images at once
 _START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
 
-# plan, augmentations, the two teachers that no arm asks for, export, register; the report draws for
-# as long as three more take
-_OTHER_STARTS = 9
+# plan, augmentations, teachers that no arm asks for, export, register; the report draws for as
+# long as three more take
+_OTHER_STARTS = 10
 
 TEACHER, STUDENT, DISTILLED = "teacher", "student", "distilled student"
 TESTED = "student in integers"
