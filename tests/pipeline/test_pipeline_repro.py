@@ -196,6 +196,39 @@ def test_every_stage_leads_to_its_finished_run(project):
     assert [names[run] for run in parents] == ["dvc repro"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "weights"),
+    [
+        ("train_teacher@searched", "weights.safetensors"),
+        ("distill@kd-shared", "weights/seed-1.safetensors"),
+    ],
+)
+def test_the_page_of_a_run_says_how_its_weights_come_back(project, tmp_path, stage, weights):
+    run = _runs(project)[stage]
+    with sqlite3.connect(project.folder / "mlflow.db") as connection:
+        query = "SELECT value FROM tags WHERE run_uuid = ? AND key = 'mlflow.note.content'"
+        (text,) = connection.execute(query, (run,)).fetchone()
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    project.run("git", "commit", "-qm", "other", "--allow-empty")
+    said = project.run("sh", "-c", f"({script}) || exit 9", code=9)
+    assert "no commit has the dvc.lock of this run" in said
+    project.run("git", "add", "dvc.lock")
+    project.run("git", "commit", "-qm", "the run")
+    clone = tmp_path / "clone"
+    try:
+        project.run("git", "commit", "-qm", "later", "--allow-empty")
+        project.run("git", "clone", "-q", str(project.folder), str(clone))
+    finally:
+        project.run("git", "reset", "-q", "--mixed", "HEAD~3")
+    cache = str(project.folder / ".dvc/cache")
+    project.run("dvc", "--cd", str(clone), "cache", "dir", cache)  # as `dvc pull` would bring it
+    project.run("sh", "-c", f"cd {clone} && {script}")
+    folder = Path("outputs") / stage.replace("@", "/")
+    assert (clone / folder.name / weights).read_bytes() == (
+        project.folder / folder / weights
+    ).read_bytes()
+
+
 def _page():
     return (Path(__file__).parents[2] / "docs/tracking.md").read_text()
 
