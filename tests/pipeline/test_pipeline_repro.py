@@ -17,6 +17,7 @@ from PIL import Image
 from projects import ARMS
 
 from rolekd import cli, files
+from rolekd.cli import report
 from rolekd.outputs import Outputs, run_ids
 from rolekd.params import load
 from rolekd.report.histories import read_rows
@@ -47,7 +48,7 @@ def test_a_run_leaves_what_it_promises(project):
         assert (project.folder / "outputs" / name).stat().st_size > 0
     arms = _read(project, "outputs/evaluate/arms.json")
     assert [row["arm"] for row in arms["arms"]] == list(ARMS)
-    assert all(len(row["accuracies"]) == 2 for row in arms["arms"])
+    assert all(len(row["test_accuracies"]) == 2 for row in arms["arms"])
     rows = read_rows(project.folder / "outputs/evaluate/epochs.csv")
     compare = load(project.folder / "params.yaml").compare
     assert {row["arm"]: row["colour"] for row in rows} == colours(compare)
@@ -57,7 +58,7 @@ def test_a_run_leaves_what_it_promises(project):
     rolewise = arms["arms"][-1]
     # the graph is the first seed's student, whatever the others reached
     assert exported["test_accuracy"]["exported"] == pytest.approx(
-        rolewise["accuracies"][0], abs=1e-12
+        rolewise["test_accuracies"][0], abs=1e-12
     )
     # it needs no network: what it links to is MLflow's, here
     page = (project.folder / "outputs/report/index.html").read_text().split("<svg")[0]
@@ -361,6 +362,15 @@ def test_the_student_is_registered_and_serves_the_exported_numbers(project, monk
     assert right == pytest.approx(
         _read(project, "outputs/export/metrics.json")["test_accuracy"]["exported"]
     )
+
+
+def test_registered_versions_show_what_they_reached(project, monkeypatch):
+    reached = _read(project, "outputs/export/metrics.json")["test_accuracy"]["exported"]
+    assert f" {100 * reached:.2f} " in project.run(*ROLEKD, "models", "--registry")
+    monkeypatch.chdir(project.folder)
+    (cost,) = report._registered(Outputs(), load("params.yaml"))
+    assert cost.name == "version 1, 2 bits"
+    assert cost.accuracy == pytest.approx(reached)
 
 
 def _aliases(project):
