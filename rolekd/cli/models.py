@@ -74,7 +74,7 @@ def _registered(params_file: str, as_json: bool) -> None:
             str(entry.number),
             ", ".join(entry.aliases),
             entry.tags.get("weight_bits", ""),
-            f"{100 * float(accuracy):.2f}" if (accuracy := entry.tags.get("accuracy")) else "",
+            f"{100 * float(accuracy):.2f}" if (accuracy := entry.tags.get("test_accuracy")) else "",
             f"{int(size):,}" if (size := entry.tags.get("bytes")) else "",
             entry.registered[:16].replace("T", " "),
         )

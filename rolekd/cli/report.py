@@ -65,10 +65,11 @@ def _registered(outputs: Outputs, values: params.Params) -> list["Cost"]:
     return [
         Cost(
             f"version {number}, {tags.get('weight_bits', '?')} bits",
-            float(tags["accuracy"]),
+            float(tags["test_accuracy"]),
             int(tags["bytes"]),
             float(tags["latency_ms"]),
         )
         for number, tags in sorted(found.items())
-        if tags.get("data_digest") == digest and {"accuracy", "bytes", "latency_ms"} <= set(tags)
+        if tags.get("data_digest") == digest
+        and {"test_accuracy", "bytes", "latency_ms"} <= set(tags)
     ]

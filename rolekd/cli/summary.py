@@ -48,7 +48,7 @@ def summary(as_json: bool) -> None:
         "",
         f"teacher: {100 * teacher:.2f} % in full precision, "
         f"{abs(above):.2f} points {'above' if above >= 0 else 'below'} {baseline.name}",
-        f"exported: {arms.exported}, {100 * exported.accuracy:.2f} %, {exported.bytes} bytes, "
+        f"exported: {arms.exported}, {100 * exported.test_accuracy:.2f} %, {exported.bytes} bytes, "
         f"equal to the integer evaluation on {exported.argmax_equal} of {exported.images} "
         "test images",
         f"registered: {version.name} version {version.version} ({version.uri})",

@@ -51,6 +51,7 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": uri,  # `ps` shows arguments, and with them a password
+        "PYTHONWARNINGS": "ignore",  # of the servers' own code
     }
     wanted = {"--mlflow-port": mlflow_port, "--optuna-port": optuna_port}
     if mlflow_port == optuna_port:
@@ -60,9 +61,8 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
     for option, port in wanted.items():
         ports.listen("127.0.0.1", port, option).close()
     server, searches = (f"http://127.0.0.1:{port}" for port in (mlflow_port, optuna_port))
-    commands = [_mlflow(mlflow_port), *_optuna(studies, optuna_port)]
     with ports.ended_by_signals(), contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(_running(command, environment)) for command in commands]
+        servers = [stack.enter_context(_running(_mlflow(mlflow_port), environment))]
         say("MLflow is ready in about 15 s; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             shown = None
@@ -71,6 +71,11 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
                 if shown is None and (shown := _pages(server, store.experiment(values.data.name))):
                     _show(shown, opens)
                     _tell_of_searches(searches, studies)
+                    # prints its address, too: after the pages to begin with
+                    servers += [
+                        stack.enter_context(_running(command, environment))
+                        for command in _optuna(studies, optuna_port)
+                    ]
             raise RunError("one of the servers ended; what it printed says why")
 
 

@@ -177,7 +177,7 @@ def _model(found: Verification) -> dict[str, str]:
         "file": f"student.onnx, {found.bytes:,} bytes, SHA-256 {found.sha256}",
         "parameters": f"{found.parameters:,}, {found.bits_per_parameter:.2f} bits each",
         "work per image": f"{found.bit_operations:,} bit operations",
-        "test accuracy": f"{100 * found.accuracy:.2f} %",
+        "test accuracy": f"{100 * found.test_accuracy:.2f} %",
         "agreement with the integer evaluation in PyTorch": (
             f"{found.argmax_equal} of {found.images} test images, largest difference of a "
             f"logit {found.largest_logit_difference:g}"

@@ -39,5 +39,5 @@ def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
     verified = Verification.load(outputs.verification)
     return [
         Cost("teacher, float32", accuracy, size, found["teacher"].median),
-        Cost("this student", verified.accuracy, verified.bytes, found["student"].median),
+        Cost("this student", verified.test_accuracy, verified.bytes, found["student"].median),
     ]

@@ -50,9 +50,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
     """Return the interval of a mean over seeds by Student's t; it says nothing of the images."""
-    mean, error = float(np.mean(gaps)), float(np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(gaps) - 1)) * error
-    return mean - half, mean + half
+    found = stats.ttest_1samp(gaps, 0.0).confidence_interval(confidence)
+    return float(found.low), float(found.high)
 
 
 def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
@@ -60,7 +59,7 @@ def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
 
     Seeds and images are both drawn anew, with replacement, 4,000 times, always the same ones (the
     pigeonhole bootstrap of Owen 2007, "The pigeonhole bootstrap", which is on the safe side where
-    both are random).
+    both are random). `scipy.stats.bootstrap` draws along one axis.
 
     Args:
         gaps: [seeds, images], of two arms: 1 where only the first is right, -1 where only the

@@ -96,8 +96,8 @@ class Arm:
         difference = self.difference
         return ArmRow(
             arm=self.name,
-            accuracy=self.mean,
-            accuracy_sd=self.deviation,
+            test_accuracy=self.mean,
+            test_accuracy_sd=self.deviation,
             difference=difference.mean if difference else None,
             difference_low=difference.low if difference else None,
             difference_high=difference.high if difference else None,
@@ -105,7 +105,7 @@ class Arm:
             p_value_adjusted=difference.adjusted if difference else None,
             calibration_error=self.calibration_error,
             seeds=len(self.accuracies),
-            accuracies=list(self.accuracies),
+            test_accuracies=list(self.accuracies),
         )
 
 
