@@ -51,19 +51,19 @@ def data(as_json: bool, images: int) -> None:
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--workers", default=50, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--slots", default=2000, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--tasks", default=2000, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--seconds", default=10.0, show_default=True, type=_SECONDS, help="Of a training.")
 @click.option("--kills", default=10, show_default=True, type=click.IntRange(0, 1000))
 @click.option("--storage", help="URL of the database; default: SQLite.")
 def fleet(
-    as_json: bool, workers: int, slots: int, seconds: float, kills: int, storage: str | None
+    as_json: bool, workers: int, tasks: int, seconds: float, kills: int, storage: str | None
 ) -> None:
-    """What the ledger costs many workers whose trainings only sleep."""
+    """What the study costs many workers whose trainings only sleep."""
     _report(
         "fleet",
         as_json,
         workers=workers,
-        slots=slots,
+        tasks=tasks,
         seconds=seconds,
         kills=kills,
         storage=storage,

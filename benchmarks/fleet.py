@@ -1,8 +1,8 @@
-"""`rolekd bench fleet`: what the ledger costs where many workers share it.
+"""`rolekd bench fleet`: what the study costs where many workers share it.
 
-Simulated workers, whose trainings only sleep, take the slots of one job; some are killed at random
-instants and replaced. The overhead of a slot is the time from the end of a worker's training to the
-beginning of its next: entering the result, reading the ledger, claiming.
+Simulated workers, whose trainings only sleep, take the tasks of one job; some are killed at random
+instants and replaced. The overhead of a task is the time from the end of a worker's training to the
+beginning of its next: storing the result, reading the study, claiming.
 """
 
 import os
@@ -21,8 +21,8 @@ from benchmarks.machine import describe
 from rolekd import addresses
 from rolekd import workers as processes
 from rolekd.fleet.artifacts import open_artifacts
-from rolekd.fleet.board import State
-from rolekd.fleet.study import Ledger, discard
+from rolekd.fleet.snapshot import State
+from rolekd.fleet.studies import JobStudy, discard
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.fleet.worker import Worker
 from rolekd.stages.students import Students
@@ -32,7 +32,7 @@ _HEARTBEAT = 10
 
 def run(
     workers: int = 50,
-    slots: int = 2000,
+    tasks: int = 2000,
     seconds: float = 10.0,
     kills: int = 10,
     storage: str | None = None,
@@ -41,7 +41,7 @@ def run(
 
     Args:
         workers: Processes.
-        slots: Of the job.
+        tasks: Of the job.
         seconds: That a training sleeps, give or take half.
         kills: Workers that are killed, at random instants.
         storage: URL of the database; None: SQLite.
@@ -49,32 +49,32 @@ def run(
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         url = storage or addresses.of_sqlite(folder / "study.db")
-        job = Students("bench", slots, {"threads": 1, "machine": {"device": "cpu"}}, {}, {})
-        study = f"bench-{os.getpid()}-{time.time_ns()}"
-        Ledger.create(url, job, study, _HEARTBEAT).close()
-        arguments = (url, study, folder, seconds)
+        job = Students("bench", tasks, {"threads": 1, "machine": {"device": "cpu"}}, {}, {})
+        name = f"bench-{os.getpid()}-{time.time_ns()}"
+        JobStudy.create(url, job, name, _HEARTBEAT).close()
+        arguments = (url, name, folder, seconds)
         fleet = _Fleet(workers, arguments)
         stack.callback(fleet.end)
         began = time.perf_counter()
-        gaps = fleet.work(kills, random.Random(0), slots * seconds / workers)
+        gaps = fleet.work(kills, random.Random(0), tasks * seconds / workers)
         wall = time.perf_counter() - began
-        ledger = Ledger.open(url, study)
-        board = ledger.read()
-        ledger.close()
-        discard(url, study)
-    done = [entry for entry in board.entries if entry.state is State.DONE]
+        study = JobStudy.open(url, name)
+        snapshot = study.read()
+        study.close()
+        discard(url, name)
+    done = [trial for trial in snapshot.trials if trial.state is State.DONE]
     return {
         "machine": describe(("optuna", "sqlalchemy")),
         "database": url.partition(":")[0],
         "workers": workers,
-        "slots": slots,
+        "tasks": tasks,
         "seconds": round(wall, 1),
-        "shortest_possible": round(slots * seconds / workers, 1),
+        "shortest_possible": round(tasks * seconds / workers, 1),
         "killed": fleet.killed,
         "results": len(done),
-        "lost_slots": slots - len({entry.task.slot for entry in done}),
-        "slots_with_two_results": len(done) - len({entry.task.slot for entry in done}),
-        "given_up_and_trained_again": sum(e.state is State.LOST for e in board.entries),
+        "lost_tasks": tasks - len({trial.task.slot for trial in done}),
+        "tasks_with_two_results": len(done) - len({trial.task.slot for trial in done}),
+        "given_up_and_trained_again": sum(e.state is State.LOST for e in snapshot.trials),
         "overhead_ms_median": round(1e3 * statistics.median(gaps), 1),
         "overhead_ms_95": round(1e3 * statistics.quantiles(gaps, n=20)[-1], 1),
     }
@@ -139,12 +139,10 @@ class _Sleeper:
         return Outcome(task.slot.member / 1e6, 1, seconds)
 
 
-def _work(
-    pipe: Connection, number: int, url: str, study: str, folder: Path, seconds: float
-) -> None:
-    ledger = Ledger.open(url, study, patience=None)
+def _work(pipe: Connection, number: int, url: str, name: str, folder: Path, seconds: float) -> None:
+    study = JobStudy.open(url, name, patience=None)
     trainer = _Sleeper(number, seconds)
-    Worker(ledger, open_artifacts(str(folder / "store"), study), trainer, folder).work()
+    Worker(study, open_artifacts(str(folder / "store"), name), trainer, folder).work()
     pipe.send(trainer.gaps)
 
 

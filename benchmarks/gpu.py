@@ -346,7 +346,7 @@ def resumed(setting: Setting) -> dict[str, Any]:
     return {"equal": found[0] == found[1], "by_file": by_file, "digests": list(found)}
 
 
-def _slot(device: str, number: int, before: bytes | None, policy: tuple[int, ...]) -> bytes:
+def _task(device: str, number: int, before: bytes | None, policy: tuple[int, ...]) -> bytes:
     """Train a member one epoch from its parent's state; return its own."""
     setting = Setting(devices.prepare(device, 1), 8, 0, 1, 0.0)
     training = _small(setting, number, Policy(policy))
@@ -388,7 +388,7 @@ def _search(pool: Any, device: str) -> list[str]:
              task.policy)
             for task in tasks
         ]  # fmt: skip
-        made = pool.starmap(_slot, jobs, chunksize=1)
+        made = pool.starmap(_task, jobs, chunksize=1)
         states = {task.slot.member: state for task, state in zip(tasks, made, strict=True)}
         digests += [hashlib.sha256(state).hexdigest() for state in made]
         losses = [_read(state)["history"][-1]["loss"] for state in made]

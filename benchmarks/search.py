@@ -41,7 +41,7 @@ def run(cifar: bool = True) -> dict[str, Any]:
     """Measure; `cifar` is the longer half.
 
     Seconds are wall time, from the call until the result is there and MLflow has every number.
-    The share of training and validation is of all of it; the overhead of a slot is of what
+    The share of training and validation is of all of it; the overhead of a task is of what
     comes after `startup_seconds`, which a search pays once.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +104,7 @@ def counted() -> dict[str, Any]:
 def table(result: dict[str, Any]) -> Table:
     """Show a result to people."""
     shown = Table(
-        "search", "slots", "seconds", "training, validation", "start", "overhead per slot"
+        "search", "tasks", "seconds", "training, validation", "start", "overhead per task"
     )
     for name, row in result.items():
         if isinstance(row, dict) and "share_busy" in row:
@@ -148,7 +148,7 @@ class _Clock:
         del settings
         self.started_at = time.perf_counter()
 
-    def slot(self, result: Result) -> None: ...
+    def result(self, result: Result) -> None: ...
 
     def generation(self, results: Sequence[Result]) -> None: ...
 

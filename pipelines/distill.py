@@ -12,11 +12,11 @@ def main(arm: str) -> None:
     """Train the students of one arm."""
     tags = {"role": "student", "arm": arm}
     with open_stage("distill", arm, tags=tags, forks=True, team=True) as stage:
-        from rolekd.cli.progress import SlotProgress, TrainingProgress
+        from rolekd.cli.progress import TaskProgress, TrainingProgress
         from rolekd.stages.distill import distill
 
-        with TrainingProgress() as progress, SlotProgress(f"students of {arm}") as slots:
-            distill(stage, arm, [progress], slots)
+        with TrainingProgress() as progress, TaskProgress(f"students of {arm}") as tasks:
+            distill(stage, arm, [progress], tasks)
 
 
 if __name__ == "__main__":

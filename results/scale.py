@@ -4,7 +4,7 @@
     python -m results.scale --storage URL    # PostgreSQL
 
 For docs/scale-out.md. A generation is planned, entered, read by a worker that comes new, and read
-again when one slot has moved; a member's run is opened and told of one generation.
+again when one task has moved; a member's run is opened and told of one generation.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ import time
 import click
 
 from rolekd.display import say
-from rolekd.fleet.study import Ledger, discard
+from rolekd.fleet.studies import JobStudy, discard
 from rolekd.fleet.tasks import Outcome, Result
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search.population import plan
@@ -30,11 +30,11 @@ def main(members: int, storage: str | None) -> None:
     spec = SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         url = storage or f"sqlite:///{folder}/study.db"
-        ledger = Ledger.create(url, spec, f"scale-{time.time_ns()}", 10)
-        tasks = _timed(f"plan {members} slots", lambda: plan(settings, 0, []))
+        ledger = JobStudy.create(url, spec, f"scale-{time.time_ns()}", 10)
+        tasks = _timed(f"plan {members} tasks", lambda: plan(settings, 0, []))
         ledger.read()
         _timed("enter them", lambda: ledger.enqueue(tasks))
-        _timed("first reading", Ledger.open(url, ledger.name).read)
+        _timed("first reading", JobStudy.open(url, ledger.name).read)
         entry = ledger.read().waiting()[0]
         _timed("claim one", lambda: ledger.claim(entry, "me"))
         outcome = Outcome(0.5, 100, 1.0)

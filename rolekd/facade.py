@@ -236,7 +236,7 @@ def search_schedule(
             if learned.augmentation is not None:
                 taught = learned.augmentation.to_json()
         spec = member.describe(params, role, inputs, given, taught)
-        places = seats(params.machine, spec.threads, spec.slots, _gpus())
+        places = seats(params.machine, spec.threads, spec.tasks, _gpus())
         with SearchProgress(f"search of the {role}'s schedule") as progress:
             found = searching.run(
                 spec, inputs, state / spec.name, [progress], seats=places, fresh=True

@@ -79,7 +79,7 @@ class Outputs:
         return self.stage(f"search_{role}") / "lineage.json"
 
     def history(self, role: Role) -> Path:
-        """Every slot of a search, as a table."""
+        """Every training of a search, as a table."""
         return self.stage(f"search_{role}") / "history.csv"
 
     def final(self, role: Role) -> Path:

@@ -548,14 +548,14 @@ class SearchParams(Section):
 
     @property
     def lanes(self) -> int:
-        """Number of slots of a generation: PBT's population, a quarter of it elsewhere."""
+        """Number of tasks of a generation: PBT's population, a quarter of it elsewhere."""
         if self.algorithm == "ladder":
             return 0
         return self.population if self.algorithm == "pbt" else max(1, self.population // 4)
 
     @property
     def generations(self) -> int:
-        """Number of generations of the algorithm: so many that the slots are as many as PBT's."""
+        """Number of generations of the algorithm: so many that the tasks are as many as PBT's."""
         if self.algorithm == "pbt":
             return sum(count for _, count in self.rounds)
         return self.intervals * self.population // self.lanes if self.lanes else 0
@@ -570,8 +570,8 @@ class SearchParams(Section):
         return [(interval, -(-self.epochs // interval)) for interval in intervals]
 
     @property
-    def slots(self) -> int:
-        """Number of slots of the whole search, at most: without PBT the last can stay unused."""
+    def tasks(self) -> int:
+        """Number of tasks of the whole search, at most: without PBT the last can stay unused."""
         return self.lanes * self.generations + (self.confirm.trainings if self.confirm else 0)
 
     @model_validator(mode="after")

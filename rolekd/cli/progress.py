@@ -24,7 +24,7 @@ from rich.progress import (
 
 from rolekd.console import console as make_console
 from rolekd.display import shown
-from rolekd.fleet.board import Board
+from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
 from rolekd.search.history import Found
 from rolekd.search.population import Result
@@ -85,7 +85,7 @@ class SearchProgress:
         self._begin = 0.0
         self._done = 0
         self._rungs = 0
-        self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last slots
+        self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last tasks
         self._scores = ""
 
     def __enter__(self) -> Self:
@@ -98,16 +98,16 @@ class SearchProgress:
         """Begin the bar, or say how large the search is."""
         self._settings, self._begin = settings, time.monotonic()
         self._done = self._rungs = 0
-        # The pace of two generations: the first slots are slow, since libraries compile.
+        # The pace of two generations: the first tasks are slow, since libraries compile.
         self._recent = deque([(self._begin, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
         if _is_live(self._console):
-            self._task = self._bar.add_task(self._title, total=settings.slots, told="")
+            self._task = self._bar.add_task(self._title, total=settings.tasks, told="")
             self._bar.start()
         else:
             self._say(_size(settings))
 
-    def slot(self, result: Result) -> None:
-        """Advance by one slot."""
+    def result(self, result: Result) -> None:
+        """Advance by one task."""
         self._done += 1
         # One that is told of sooner than it can have been trained was done before this run.
         now = time.monotonic()
@@ -155,13 +155,13 @@ class SearchProgress:
             self._task = None
 
     def _pace(self) -> str:
-        slots, left = len(self._recent) - 1, self._settings.slots - self._done
-        if not slots or not left:
+        tasks, left = len(self._recent) - 1, self._settings.tasks - self._done
+        if not tasks or not left:
             return ""
         (begin, images_before), (end, _) = self._recent[0], self._recent[-1]
         seconds = max(end - begin, 1e-3)
         images = sum(images for _, images in self._recent) - images_before
-        return f"{images / seconds:,.0f} images/s, {clock(seconds / slots * left)} left"
+        return f"{images / seconds:,.0f} images/s, {clock(seconds / tasks * left)} left"
 
     def _say(self, text: str) -> None:
         _say(self._console, self._title, text)
@@ -183,8 +183,8 @@ def _size(settings: SearchParams) -> str:
     return "; ".join(parts)
 
 
-class SlotProgress:
-    """Shows the slots of a job as they are done, by whomever; a watcher of its ledger.
+class TaskProgress:
+    """Shows the tasks of a job as they are done, by whomever; a watcher of its study.
 
     Use it as a context manager, so that the terminal is left in order whatever happens. It writes
     to standard error.
@@ -204,14 +204,14 @@ class SlotProgress:
         if self._task is not None:
             self._bar.stop()
 
-    def __call__(self, board: Board) -> None:
-        """Show how many slots are done, where it changed."""
-        done, total = board.slots_done, board.job.slots
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Show how many tasks are done, where it changed."""
+        done, total = snapshot.tasks_done, snapshot.job.tasks
         if done == self._done:
             return
         self._done = done
         if not _is_live(self._console):
-            _say(self._console, self._title, f"{done} of {total} slots done")
+            _say(self._console, self._title, f"{done} of {total} tasks done")
             return
         if self._task is None:
             self._bar.start()
@@ -229,9 +229,9 @@ class StudyProgress:
             yield progress
 
     @contextmanager
-    def trainings(self, title: str) -> Iterator[SlotProgress]:
+    def trainings(self, title: str) -> Iterator[TaskProgress]:
         """Show trainings."""
-        with SlotProgress(title) as progress:
+        with TaskProgress(title) as progress:
             yield progress
 
 

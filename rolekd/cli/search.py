@@ -66,7 +66,7 @@ def worker(
 ) -> None:
     """Work on what runs elsewhere: searches, their finals, students of arms, studies.
 
-    It takes slots of the unfinished studies of the storage, the oldest first, until all are
+    It takes tasks of the unfinished studies of the storage, the oldest first, until all are
     finished. It needs the same versions as the others, the database and the artifact store, no file
     of the project. Any number may join or be killed at any time; the result stays the same.
     """
@@ -81,26 +81,26 @@ def worker(
 @click.option("--all", "every", is_flag=True, help="Also those that are over, or rest.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, of all.")
 def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
-    """Show slots, members, workers at work, the best lineage of a search, and the time left.
+    """Show tasks, members, workers at work, the best lineage of a search, and the time left.
 
     Of the studies of the storage it shows those that are worked on; where there are none, those
     that are not finished; where there are none either, the last of each kind.
     """
     from rolekd.cli.status import status as read
-    from rolekd.fleet import study as studies
+    from rolekd.fleet import studies
 
     found: list[dict[str, Any]] = []
     faults: list[str] = []
     begun = [] if study else _studies(faults)
     if study:
-        found.append(read(studies.Ledger.open(storage, study)))
+        found.append(read(studies.JobStudy.open(storage, study)))
     # records of studies may have come from elsewhere, without a storage
     elif storage != _DEFAULT_STORAGE or not begun or Path(".rolekd", "optuna.db").exists():
-        for ledger, fault in studies.each(storage):
-            if ledger is None:
+        for opened, fault in studies.each(storage):
+            if opened is None:
                 faults.append(fault)
             else:
-                found.append(read(ledger))
+                found.append(read(opened))
     if as_json:
         say_json([*found, *begun])
         return
@@ -148,7 +148,7 @@ def _of_study(found: dict[str, Any]) -> str:
 
 
 def _line(found: dict[str, Any]) -> str:
-    slots, best = found["slots"], found.get("best")
+    tasks, best = found["tasks"], found.get("best")
     parts = [f"{found['study']} ({found.get('algorithm', found['kind'])})"]
     for key, text in (
         ("generations", "generation {} of {} done"),
@@ -156,7 +156,7 @@ def _line(found: dict[str, Any]) -> str:
     ):
         if (counted := found.get(key)) and counted["total"]:
             parts.append(text.format(counted["done"], counted["total"]))
-    parts.append(f"{slots['done']} of {slots['total']} slots")
+    parts.append(f"{tasks['done']} of {tasks['total']} tasks")
     if best:
         line = " > ".join(map(str, best["line"]))
         parts.append(f"best {best['accuracy']:.2%} after {best['epochs']} epochs, lineage {line}")

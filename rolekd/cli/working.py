@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rolekd.cli.progress import SearchProgress, SlotProgress
+from rolekd.cli.progress import SearchProgress, TaskProgress
 from rolekd.display import say_error
 from rolekd.errors import InputError, RolekdError
-from rolekd.fleet import study as studies
-from rolekd.fleet.board import Board
+from rolekd.fleet import studies
 from rolekd.fleet.jobs import Job
-from rolekd.fleet.joining import join, misfit
+from rolekd.fleet.remote import attach, misfit
+from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import MachineParams
-from rolekd.search.observers import Telling
+from rolekd.search.observers import Notifier
 from rolekd.search.spec import SearchSpec
 from rolekd.train import devices
 from rolekd.train.seats import Seat, seats
@@ -38,7 +38,7 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
         if name is not None:
             try:
                 with _shown(name) as watch:
-                    join(
+                    attach(
                         storage,
                         name,
                         artifacts,
@@ -76,43 +76,43 @@ def machine_of(workers: str) -> MachineParams:
 
 def _seats(machine: MachineParams, job: Job, gpus: Sequence[str]) -> Sequence[Seat]:
     of_job = machine.model_copy(update={"device": job.device})
-    return seats(of_job, job.threads, job.slots, gpus)
+    return seats(of_job, job.threads, job.tasks, gpus)
 
 
 def _is_over(storage: str, name: str) -> bool:
-    ledger = studies.Ledger.open(storage, name)
+    study = studies.JobStudy.open(storage, name)
     try:
-        return ledger.read().finished
+        return study.read().finished
     finally:
-        ledger.close()
+        study.close()
 
 
 def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
     """Return the first study to work on; why others are left to others stands in `left`."""
-    for ledger, _ in studies.each(storage):
-        if ledger is None or ledger.read().finished:
+    for study, _ in studies.each(storage):
+        if study is None or study.read().finished:
             continue
-        reason = misfit(ledger)
+        reason = misfit(study)
         if reason is None:
-            return ledger.name
-        if left.get(ledger.name) != reason:
-            left[ledger.name] = reason
+            return study.name
+        if left.get(study.name) != reason:
+            left[study.name] = reason
             say_error(reason)
     return None
 
 
-Watch = Callable[[Job], Callable[[Board], None]]
+Watch = Callable[[Job], Callable[[Snapshot], None]]
 
 
 @contextmanager
 def _shown(study: str) -> Iterator[Watch]:
     """Yield what makes the watcher of a job that a worker has joined."""
     title = f"worker on {study}"
-    with SearchProgress(title) as of_search, SlotProgress(title) as of_slots:
+    with SearchProgress(title) as of_search, TaskProgress(title) as of_slots:
 
-        def watch(job: Job) -> Callable[[Board], None]:
+        def watch(job: Job) -> Callable[[Snapshot], None]:
             if isinstance(job, SearchSpec):
-                return Telling([of_search], job.search)
+                return Notifier([of_search], job.search)
             return of_slots
 
         yield watch

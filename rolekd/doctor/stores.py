@@ -47,19 +47,19 @@ def _places(file: Path) -> Iterator[Finding]:
 
 def searches(storage: str) -> Iterator[Finding]:
     """Open the studies' storage; name those that are unfinished."""
-    from rolekd.fleet import study
+    from rolekd.fleet import studies
 
     file = addresses.sqlite_file(storage)
     if file is not None and not file.exists():
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
         return
     count, others, unfinished = 0, 0, []
-    for ledger, _ in study.each(storage):
+    for study, _ in studies.each(storage):
         count += 1
-        if ledger is None:
+        if study is None:
             others += 1
-        elif not ledger.read().finished:
-            unfinished.append(ledger.name)
+        elif not study.read().finished:
+            unfinished.append(study.name)
     if file is not None:
         sqlite.check(file)
     found = f"{redact(storage)} answers, {count} studies"

@@ -253,7 +253,7 @@ class Study(Section):
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One entry of a study.
+    """One training of a study.
 
     Attributes:
         data: Name of the data set.

@@ -25,7 +25,7 @@ from rolekd.evidence.records import Records, Searched
 from rolekd.evidence.trainings import DATA, TEACHERS, Training, Trainings, take
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
-from rolekd.fleet.board import Board, State
+from rolekd.fleet.snapshot import Snapshot, State
 from rolekd.params import MachineParams, Params, Role
 from rolekd.processes import exclusive
 from rolekd.search import member
@@ -45,7 +45,7 @@ _SECTIONS = ("seed", "threads", "data", "augment", "search", "teacher", "student
 # what an arm cannot change: all networks of a role begin alike, and a study trains its teachers
 _FIXED = ("teacher.weights", "student.weights", "teacher.train")
 
-Watch = Callable[[Board], None]
+Watch = Callable[[Snapshot], None]
 
 
 class Shows(Protocol):
@@ -127,9 +127,9 @@ class _Fleet:
         self.machine, self._gpus = machine, gpus
         self._fresh = fresh
 
-    def seats(self, threads: int, slots: int) -> list[Seat]:
+    def seats(self, threads: int, tasks: int) -> list[Seat]:
         """Return the seats for a job."""
-        return seats(self.machine, threads, slots, self._gpus)
+        return seats(self.machine, threads, tasks, self._gpus)
 
     @property
     def fresh(self) -> bool:
@@ -306,7 +306,7 @@ class _OfData:
                     inputs,
                     self._state / "search",
                     [observer],
-                    seats=self._fleet.seats(spec.threads, spec.slots),
+                    seats=self._fleet.seats(spec.threads, spec.tasks),
                     storage=storage.of_project(spec.name),
                     fresh=self._fleet.fresh,
                 )
@@ -344,16 +344,16 @@ class _OfData:
         )
         with self._shows.trainings(f"{self._data}, {what}") as watch:
 
-            def tell(board: Board) -> None:
-                watch(board)
-                collect(board)
+            def tell(snapshot: Snapshot) -> None:
+                watch(snapshot)
+                collect(snapshot)
 
             runner.run(
                 job,
                 inputs,
                 self._state / "trainings",
                 lambda: tell,
-                seats=self._fleet.seats(job.threads, job.slots),
+                seats=self._fleet.seats(job.threads, job.tasks),
                 storage=collect.storage,
                 fetch=collect.rest,
                 fresh=self._fleet.fresh,
@@ -428,21 +428,21 @@ class _Collecting:
         self._taken: set[int] = set()
         self._store: Artifacts | None = None
 
-    def __call__(self, board: Board) -> None:
-        """Take what is new in a reading of the ledger."""
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Take what is new in a snapshot of the study."""
         if self._store is None:
             address = absolute(str(self.storage.artifacts))
             self._store = open_artifacts(address, self._job.name)
-        for entry in board.holders.values():
-            if entry.state is State.DONE and entry.number not in self._taken:
-                self._taken.add(entry.number)
-                assert entry.result is not None and entry.result.state is not None
-                slot, checksum = entry.task.slot, entry.result.state
+        for trial in snapshot.holders.values():
+            if trial.state is State.DONE and trial.number not in self._taken:
+                self._taken.add(trial.number)
+                assert trial.result is not None and trial.result.state is not None
+                slot, checksum = trial.task.slot, trial.result.state
                 self._file.unlink(missing_ok=True)
-                self._store.get_state(slot, entry.number, checksum, self._file)
-                self._take(self._job.training(entry.task), self._file)
+                self._store.get_state(slot, trial.number, checksum, self._file)
+                self._take(self._job.training(trial.task), self._file)
 
-    def rest(self, board: Board, store: Artifacts) -> None:
+    def rest(self, snapshot: Snapshot, store: Artifacts) -> None:
         """Take what is left, at the end."""
         self._store = store
-        self(board)
+        self(snapshot)

@@ -151,7 +151,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trainings(OneGeneration):
-    """Trainings on one data set as a `rolekd.fleet.jobs.Job`; a slot's member is the place.
+    """Trainings on one data set as a `rolekd.fleet.jobs.Job`; the member of a slot is the place.
 
     Attributes:
         study: Name of the study.
@@ -201,7 +201,7 @@ class Trainings(OneGeneration):
         return "test accuracy"
 
     @property
-    def slots(self) -> int:
+    def tasks(self) -> int:
         """See `rolekd.fleet.jobs.Job`."""
         return len(self.trainings)
 

@@ -1,19 +1,19 @@
 """The fleet: any number of workers that share the trainings of a job, on one machine or many.
 
-A job (`jobs`) is planned in slots (`tasks`) by pure functions. Read first board and worker (how
-slots are shared out), then study (the Optuna side: a trial for each slot), and runner (all
+A job (`jobs`) is planned in tasks (`tasks`) by pure functions. Read first snapshot and worker (how
+tasks are shared out), then studies (the Optuna side: a trial for each task), and runner (all
 together).
 """
 
 __all__ = [
     "artifacts",
-    "board",
     "database",
     "identity",
     "jobs",
-    "joining",
+    "remote",
     "runner",
-    "study",
+    "snapshot",
+    "studies",
     "tasks",
     "worker",
 ]

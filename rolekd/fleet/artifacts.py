@@ -68,7 +68,7 @@ class Artifacts:
         self._folder = folder
 
     def put_state(self, slot: Slot, trial: int, path: Path) -> str:
-        """Store the training state of a slot, which is handed over; return its SHA-256."""
+        """Store the training state of a task, which is handed over; return its SHA-256."""
         checksum = files.sha256(path)
         name = _state_name(slot, trial)
         if not (self._folder and _moved(path, self._folder / f"{self._prefix}.{name}")):
@@ -76,11 +76,11 @@ class Artifacts:
         return checksum
 
     def get_state(self, slot: Slot, trial: int, checksum: str, path: Path) -> None:
-        """Fetch the training state of a slot as the file `path`, to be read only."""
+        """Fetch the training state of a task as the file `path`, to be read only."""
         self._get(_state_name(slot, trial), checksum, path)
 
     def has_state(self, slot: Slot, trial: int) -> bool:
-        """Tell whether the training state of a slot is there."""
+        """Tell whether the training state of a task is there."""
         try:
             self._store.open_reader(f"{self._prefix}.{_state_name(slot, trial)}").close()
         except self._missing:

@@ -27,10 +27,10 @@ _KINDS = {
 
 
 class Trainer(Protocol):
-    """Trains slots; a pure function of its arguments and of what it was made of."""
+    """Trains tasks; a pure function of its arguments and of what it was made of."""
 
     def train(self, task: Any, state: Path | None, out: Path) -> Outcome:
-        """Train one slot.
+        """Train one task.
 
         Args:
             task: What to train; of the job's own kind.
@@ -45,7 +45,7 @@ Planner = Callable[[Sequence[Sequence[Any]]], Sequence[Task]]
 
 
 class Job(Protocol):
-    """A piece of work in slots."""
+    """A piece of work, made of tasks."""
 
     kind: ClassVar[str]  # its row in `_KINDS`
 
@@ -80,12 +80,12 @@ class Job(Protocol):
 
     @property
     def measures(self) -> str:
-        """What the accuracy of a slot is measured on."""
+        """What the accuracy of a task is measured on."""
         ...
 
     @property
-    def slots(self) -> int:
-        """The largest number of slots."""
+    def tasks(self) -> int:
+        """The largest number of tasks."""
         ...
 
     def describe(self, task: Any) -> str:
@@ -97,7 +97,7 @@ class Job(Protocol):
         ...
 
     def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """Tell whether no slot will follow those of the complete generations."""
+        """Tell whether no task will follow those of the complete generations."""
         ...
 
     def preload(self) -> None:
@@ -109,7 +109,7 @@ class Job(Protocol):
 
         Args:
             inputs: Folder of the input files.
-            keep: Folder that outlives this worker, for what a slot can go on from after a kill.
+            keep: Folder that outlives this worker, for what a task can go on from after a kill.
         """
         ...
 
@@ -127,15 +127,15 @@ class Job(Protocol):
 
 
 class OneGeneration:
-    """What jobs have in common whose slots wait for no other: mix it into a frozen dataclass.
+    """What jobs have in common whose tasks wait for no other: mix it into a frozen dataclass.
 
-    The dataclass has fields that JSON holds, `kind`, `slots`, and what else a `Job` has.
+    The dataclass has fields that JSON holds, `kind`, `tasks`, and what else a `Job` has.
     """
 
     kind: ClassVar[str]
 
     @property
-    def slots(self) -> int:
+    def tasks(self) -> int:
         """See `Job`."""
         raise NotImplementedError
 
@@ -150,7 +150,7 @@ class OneGeneration:
 
     def make_planner(self) -> Planner:
         """See `Job`."""
-        tasks = [Task(Slot(0, member), None, self.slots) for member in range(self.slots)]
+        tasks = [Task(Slot(0, member), None, self.tasks) for member in range(self.tasks)]
         return lambda history: [] if history else tasks
 
     def finished(self, history: Sequence[Sequence[Any]]) -> bool:

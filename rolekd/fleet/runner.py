@@ -1,4 +1,4 @@
-"""A whole job on this machine: the ledger, the workers, whoever watches.
+"""A whole job on this machine: the study, the workers, whoever watches.
 
 Called again after an interruption, whatever its kind, it continues where it was, and what comes of
 it is the same as without the interruption and with any number of workers.
@@ -15,9 +15,9 @@ from pathlib import Path
 from rolekd import addresses
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
-from rolekd.fleet.board import Board
 from rolekd.fleet.jobs import Job, refuse_other_versions
-from rolekd.fleet.study import Ledger, discard
+from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.studies import JobStudy, discard
 from rolekd.fleet.team import Place, work
 from rolekd.processes import exclusive
 
@@ -45,14 +45,14 @@ def run(
     job: Job,
     inputs: Path,
     state: Path,
-    watch: Callable[[], Callable[[Board], None]],
+    watch: Callable[[], Callable[[Snapshot], None]],
     *,
     seats: Sequence[Mapping[str, str]] = ({},),
     storage: Storage | None = None,
-    fetch: Callable[[Board, Artifacts], None] | None = None,
+    fetch: Callable[[Snapshot, Artifacts], None] | None = None,
     fresh: bool = False,
     note: str = "",
-) -> Board:
+) -> Snapshot:
     """Do a job, or continue it, to its end.
 
     Call it before the process has threads of its own: then its workers start in milliseconds; or
@@ -62,8 +62,8 @@ def run(
         job: What is shared out.
         inputs: Folder of the files that `job.inputs` names.
         state: Folder for the state of this job and no other; locked meanwhile.
-        watch: Called when the workers are forked; returns what is called with every reading of
-            the ledger.
+        watch: Called when the workers are forked; returns what is called with every snapshot
+            of the study.
         seats: What each process on this machine has in its environment besides this one's, this
             one's own first (`rolekd.train.seats`); changes no result.
         storage: Database and artifact store, if not in `state`.
@@ -78,38 +78,38 @@ def run(
     storage = storage or Storage()
     url = storage.url or addresses.of_sqlite((state / "study.db").resolve())
     artifacts = absolute(storage.artifacts or str(state / "artifacts"))
-    study = storage.study or job.name
+    name = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
         # of this job alone: another device's or library's training is none to go on from
-        scratch, keep = _clean_scratch(state), state / "keep" / study
+        scratch, keep = _clean_scratch(state), state / "keep" / name
         keep.mkdir(exist_ok=True, parents=True)
-        create = partial(Ledger.create, url, job, study, storage.heartbeat_seconds, note)
-        ledger = create()
-        store = open_artifacts(artifacts, study)
-        if fetch is not None and _forgotten(ledger.read(), store):
-            ledger.close()
-            discard(url, study)
-            ledger = create()
-        ledger.fail(None)  # it is tried again
-        if ledger.artifacts != artifacts:
+        create = partial(JobStudy.create, url, job, name, storage.heartbeat_seconds, note)
+        study = create()
+        store = open_artifacts(artifacts, name)
+        if fetch is not None and _forgotten(study.read(), store):
+            study.close()
+            discard(url, name)
+            study = create()
+        study.fail(None)  # it is tried again
+        if study.artifacts != artifacts:
             store.put_inputs(inputs, job.inputs)
-            ledger.publish(artifacts)
-        place = Place(url, artifacts, study, inputs, keep, scratch)
-        worker, board = work(ledger, place, seats, watch, fresh=fresh)
+            study.publish(artifacts)
+        place = Place(url, artifacts, name, inputs, keep, scratch)
+        worker, snapshot = work(study, place, seats, watch, fresh=fresh)
         if fetch is not None:
-            fetch(board, store)
-        worker.sweep(board, list(range(len(board.history))))
-        ledger.close()
+            fetch(snapshot, store)
+        worker.sweep(snapshot, list(range(len(snapshot.history))))
+        study.close()
         shutil.rmtree(scratch)
-    return board
+    return snapshot
 
 
-def _forgotten(board: Board, store: Artifacts) -> bool:
+def _forgotten(snapshot: Snapshot, store: Artifacts) -> bool:
     """Tell whether a job is finished, but something that its trainings left is not there."""
-    return board.finished and not all(
+    return snapshot.finished and not all(
         store.has_state(result.task.slot, result.trial)
-        for results in board.history
+        for results in snapshot.history
         for result in results
         if result.state is not None
     )

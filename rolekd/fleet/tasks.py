@@ -1,4 +1,4 @@
-"""What workers share: tasks in slots, and what became of them.
+"""What workers share: tasks, and what became of them.
 
 Standard library only.
 """
@@ -12,7 +12,7 @@ GAIN = "gain"  # attribute of a trial: its accuracy above that of its parent, 0.
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """The identity of a piece of work."""
+    """The identity of a task, and the base of its random streams."""
 
     generation: int
     member: int
@@ -20,22 +20,22 @@ class Slot:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained in a slot; a job's own tasks say more.
+    """One training of a job; a job's own tasks say more.
 
     Attributes:
         slot: Where in the job this is.
         parent: Slot of the generation before whose training state is continued; None: from fresh.
-        width: Number of slots of this generation.
+        generation_size: Number of tasks of this generation.
     """
 
     slot: Slot
     parent: Slot | None
-    width: int
+    generation_size: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one slot's training gave.
+    """What the training of a task gave.
 
     Attributes:
         accuracy: 0..1, on the images that the job measures with; NaN: the loss became NaN, and
@@ -56,13 +56,13 @@ TaskT = TypeVar("TaskT", bound=Task, covariant=True)
 
 @dataclass(frozen=True)
 class Result(Generic[TaskT]):
-    """A finished slot.
+    """A finished task.
 
     Attributes:
         task: What was trained.
         trial: Number of the Optuna trial that holds it.
         accuracy: See `Outcome`; None where the loss became NaN.
-        images_seen: Training images in this slot.
+        images_seen: Training images of this task.
         seconds: Wall time of training and validation.
         state: SHA-256 of what the training left, its state or its weights; None where there is
             nothing.

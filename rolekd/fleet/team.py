@@ -16,8 +16,8 @@ from typing import NoReturn
 from rolekd import workers
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import open_artifacts
-from rolekd.fleet.board import Board
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.worker import Worker, make_trainer
 
 # More deaths than this are not bad luck: the machine lacks memory, or a library crashes.
@@ -46,25 +46,25 @@ class Place:
     keep: Path
     scratch: Path
 
-    def worker(self, ledger: Ledger, pulse: Callable[[Board], None] | None = None) -> Worker:
+    def worker(self, study: JobStudy, pulse: Callable[[Snapshot], None] | None = None) -> Worker:
         """Make the worker of this process."""
-        trainer = make_trainer(ledger.job, self.inputs, self.keep)
+        trainer = make_trainer(study.job, self.inputs, self.keep)
         store = open_artifacts(self.artifacts, self.study)
-        return Worker(ledger, store, trainer, self.scratch, pulse)
+        return Worker(study, store, trainer, self.scratch, pulse)
 
 
 def work(
-    ledger: Ledger,
+    study: JobStudy,
     place: Place,
     seats: Sequence[Mapping[str, str]],
-    watch: Callable[[], Callable[[Board], None]],
+    watch: Callable[[], Callable[[Snapshot], None]],
     *,
     fresh: bool = False,
-) -> tuple[Worker, Board]:
+) -> tuple[Worker, Snapshot]:
     """Do a job to its end in this process and in others beside it.
 
     Args:
-        ledger: The job's.
+        study: The job's.
         place: Where everything is.
         seats: What each process has in its environment besides this one's, this one first.
         watch: Called when the others are forked; returns what is called with every reading.
@@ -74,16 +74,16 @@ def work(
         The worker of this process, and its last reading.
     """
     os.environ.update(seats[0])
-    ledger.job.preload()  # what the forked workers need
-    ledger.close()  # a connection must not be shared through a fork
+    study.job.preload()  # what the forked workers need
+    study.close()  # a connection must not be shared through a fork
     with Team(seats[1:], place, fresh=fresh) as team:
         tell = watch()
 
-        def pulse(board: Board) -> None:
+        def pulse(snapshot: Snapshot) -> None:
             team.check()
-            tell(board)
+            tell(snapshot)
 
-        worker = place.worker(ledger, pulse)
+        worker = place.worker(study, pulse)
         return worker, worker.work()
 
 
@@ -142,6 +142,6 @@ def _fail(member: workers.Worker) -> NoReturn:
 
 
 def _main(pipe: Connection, place: Place) -> None:
-    del pipe  # the ledger is where a worker reports
+    del pipe  # the study is where a worker reports
     # patiently: the parent has just been there
-    place.worker(Ledger.open(place.storage, place.study, patience=None)).work()
+    place.worker(JobStudy.open(place.storage, place.study, patience=None)).work()

@@ -1,7 +1,7 @@
-"""The loop of one worker: claim a slot, train it, enter the result; plan when a generation is done.
+"""The loop of one worker: claim a trial, train its task, store the result, plan the next.
 
 All workers are alike, wherever they run. None is needed: whoever completes a generation plans the
-next, and whoever is idle gives up the slots of the dead and plans what is missing.
+next, and whoever is idle gives up the trials of the dead and plans what is missing.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from rolekd.errors import HopelessError, RunError
 from rolekd.fleet.artifacts import Artifacts
-from rolekd.fleet.board import Board, Entry
 from rolekd.fleet.identity import identity, is_dead
 from rolekd.fleet.jobs import Job, Trainer
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.snapshot import Snapshot, Trial
+from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Result
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
@@ -35,87 +35,87 @@ class Worker:
     """One worker of a job.
 
     Args:
-        ledger: The job's.
+        study: The job's.
         artifacts: Where its training states are.
-        trainer: Trains a slot.
+        trainer: Trains a task.
         scratch: Folder for this worker's temporary files.
-        pulse: Called with every reading of the ledger.
+        pulse: Called with every snapshot of the study.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        study: JobStudy,
         artifacts: Artifacts,
         trainer: Trainer,
         scratch: Path,
-        pulse: Callable[[Board], None] | None = None,
+        pulse: Callable[[Snapshot], None] | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._study = study
         self._artifacts = artifacts
         self._trainer = trainer
         self._scratch = scratch
         self._pulse = pulse
         self._name = identity()
         self._chance = random.Random(self._name)
-        self._plan = ledger.job.make_planner()
+        self._plan = study.job.make_planner()
 
-    def work(self) -> Board:
-        """Work until every slot of the job is done; return the last reading."""
+    def work(self) -> Snapshot:
+        """Work until every task of the job is done; return the last reading."""
         tidy_at, nap = -math.inf, _SHORTEST_NAP
         while True:
-            board = self._ledger.read()
+            snapshot = self._study.read()
             if self._pulse is not None:
-                self._pulse(board)
-            if board.finished:
-                return board
-            if self._advance_one(board):
-                # The one that did the last slot of a generation plans the next at once; the
+                self._pulse(snapshot)
+            if snapshot.finished:
+                return snapshot
+            if self._advance_one(snapshot):
+                # The one that did the last task of a generation plans the next at once; the
                 # others wait a second, so that they rarely plan it too.
                 tidy_at, nap = -math.inf, _SHORTEST_NAP
             elif time.monotonic() >= tidy_at:
-                self._tidy(board)
+                self._tidy(snapshot)
                 tidy_at = time.monotonic() + _TIDY_SECONDS
             else:
                 time.sleep(nap)
                 nap = min(1.2 * nap, _LONGEST_NAP)
 
-    def _advance_one(self, board: Board) -> bool:
-        """Claim a waiting slot and train it; False where there is none."""
-        waiting = board.waiting()
-        if waiting and (failure := self._ledger.failure()):
+    def _advance_one(self, snapshot: Snapshot) -> bool:
+        """Claim a waiting trial and train its task; False where there is none."""
+        waiting = snapshot.waiting()
+        if waiting and (failure := self._study.failure()):
             raise RunError(failure)
         # where many are at work, each begins elsewhere among the oldest: all would want the same
         # one, and every claim that fails costs the database three transactions
-        first = self._chance.randrange(min(len(waiting), len(board.running()) + 1) or 1)
-        for entry in [*waiting[first:], *waiting[:first]]:
-            if self._ledger.claim(entry, self._name):
-                self._train_claimed(board, entry)
+        first = self._chance.randrange(min(len(waiting), len(snapshot.running()) + 1) or 1)
+        for trial in [*waiting[first:], *waiting[:first]]:
+            if self._study.claim(trial, self._name):
+                self._train_claimed(snapshot, trial)
                 return True
         return False
 
-    def _train_claimed(self, board: Board, entry: Entry) -> None:
+    def _train_claimed(self, snapshot: Snapshot, trial: Trial) -> None:
         try:
-            self._train(board, entry)
+            self._train(snapshot, trial)
         except BaseException as error:
             if isinstance(error, HopelessError):
-                self._ledger.fail(str(error))
+                self._study.fail(str(error))
             ours = True
             with contextlib.suppress(RunError):
-                ours = self._ledger.lose(entry, patience=0.0)
+                ours = self._study.lose(trial, patience=0.0)
             if ours or not isinstance(error, RunError):
                 raise
             # Believed dead, it was overtaken: its parent's state may have gone in the meantime.
-            _log.warning("%s: was given to another worker meanwhile", entry.task.slot)
+            _log.warning("%s: was given to another worker meanwhile", trial.task.slot)
 
-    def _train(self, board: Board, entry: Entry) -> None:
-        task = entry.task
+    def _train(self, snapshot: Snapshot, trial: Trial) -> None:
+        task = trial.task
         with (
-            self._ledger.beating(entry),
+            self._study.beating(trial),
             tempfile.TemporaryDirectory(dir=self._scratch) as folder,
         ):
             parent, state, out = None, None, Path(folder, "out")
             if task.parent is not None:
-                parent = board.holders[task.parent].result
+                parent = snapshot.holders[task.parent].result
                 assert parent is not None and parent.state is not None
                 state = Path(folder, "in")
                 self._artifacts.get_state(task.parent, parent.trial, parent.state, state)
@@ -123,36 +123,36 @@ class Worker:
             accuracy = None if math.isnan(outcome.accuracy) else outcome.accuracy
             checksum = None
             if accuracy is not None and out.exists():
-                checksum = self._artifacts.put_state(task.slot, entry.number, out)
+                checksum = self._artifacts.put_state(task.slot, trial.number, out)
         result = Result(
             task=task,
-            trial=entry.number,
+            trial=trial.number,
             accuracy=accuracy,
             images_seen=outcome.images_seen,
             seconds=outcome.seconds,
             state=checksum,
             extras=outcome.extras,
         )
-        if not self._ledger.finish(entry, result, _device(self._ledger.job), parent):
+        if not self._study.finish(trial, result, _device(self._study.job), parent):
             _log.warning("%s: was given to another worker meanwhile", task.slot)
-            self._artifacts.remove_state(task.slot, entry.number)
+            self._artifacts.remove_state(task.slot, trial.number)
 
-    def _tidy(self, board: Board) -> None:
-        """Give up the slots of dead workers; plan what is missing; remove outgrown states."""
-        for entry in board.running():
-            if all(is_dead(worker) for worker in entry.workers):
-                self._ledger.lose(entry)
-        self._ledger.lose_silent()
-        board = self._ledger.read()
-        missing = [] if board.finished else board.missing(self._plan(board.history))
+    def _tidy(self, snapshot: Snapshot) -> None:
+        """Give up the trials of dead workers; plan what is missing; remove outgrown states."""
+        for trial in snapshot.running():
+            if all(is_dead(worker) for worker in trial.workers):
+                self._study.lose(trial)
+        self._study.lose_silent()
+        snapshot = self._study.read()
+        missing = [] if snapshot.finished else snapshot.missing(self._plan(snapshot.history))
         if missing:
-            self._ledger.enqueue(missing)  # or another did
-            self.sweep(board, [len(board.history) - 2])
+            self._study.enqueue(missing)  # or another did
+            self.sweep(snapshot, [len(snapshot.history) - 2])
 
-    def sweep(self, board: Board, generations: list[int]) -> None:
+    def sweep(self, snapshot: Snapshot, generations: list[int]) -> None:
         """Remove the outgrown training states of those generations."""
-        for entry in board.outgrown(generations):
-            self._artifacts.remove_state(entry.task.slot, entry.number)
+        for trial in snapshot.outgrown(generations):
+            self._artifacts.remove_state(trial.task.slot, trial.number)
 
 
 @functools.cache

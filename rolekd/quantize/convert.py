@@ -2,8 +2,8 @@
 
 Every convolution but the first, and every linear layer but the last, quantises its weights, and its
 input passes through an activation quantiser. A value that several layers use is quantised once for
-each width that they ask for. The ends, which are the first convolution and a linear layer behind
-which no other layer with weights comes, the classifier, stay float or have 8 bits.
+each number of bits that they ask for. The ends, which are the first convolution and a linear layer
+behind which no other layer with weights comes, the classifier, stay float or have 8 bits.
 """
 
 import copy
@@ -50,7 +50,7 @@ def convert(
     activation_bits: int,
     residual: Residual = "quantized",
     quantizer: str = "dorefa",
-    overrides: Mapping[str, own.Width] | None = None,
+    overrides: Mapping[str, own.LayerBits] | None = None,
     ends: Ends = "float",
 ) -> fx.GraphModule:
     """Return a quantised copy of a float network; the given one stays as it is.
@@ -92,19 +92,19 @@ def convert(
     chosen: dict[fx.Node, int] = {}  # call -> bits of its input
     for node in calls:
         path = str(node.target)
-        width = found.get(path)
-        if path in (first, classifier) or width == "float":
+        own_bits = found.get(path)
+        if path in (first, classifier) or own_bits == "float":
             continue
         source = graph_module.get_submodule(path)
-        weight_quantizer = make_weight(width or weight_bits)
+        weight_quantizer = make_weight(own_bits or weight_bits)
         if isinstance(source, nn.Conv2d) and not isinstance(source, QuantConv2d):
             graph_module.set_submodule(path, QuantConv2d(source, weight_quantizer))
         elif isinstance(source, nn.Linear) and not isinstance(source, QuantLinear):
             graph_module.set_submodule(path, QuantLinear(source, weight_quantizer))
-        chosen[node] = width or activation_bits
+        chosen[node] = own_bits or activation_bits
     for value in dict.fromkeys(node.all_input_nodes[0] for node in chosen):
         signed = not signs.never_negative(value, graph_module)
-        for bits, users in _by_width(value, chosen, residual).items():
+        for bits, users in _by_bits(value, chosen, residual).items():
             _insert(graph_module, value, users, make_activation(bits, signed))
     if ends == 8:
         _quantize_ends(graph_module, calls, first, classifier)
@@ -140,7 +140,7 @@ def _quantize_ends(
         _insert(graph_module, value, linears, LSQActivation(8, signed=signed))
 
 
-def _by_width(
+def _by_bits(
     value: fx.Node, chosen: Mapping[fx.Node, int], residual: Residual
 ) -> dict[int, list[fx.Node]]:
     """Return the users of a value that take it quantised, by the bits of their levels."""
@@ -225,7 +225,7 @@ def _insert(
 ) -> None:
     """Quantise `value` for `users`."""
     path = f"{value.name}_quantizer"
-    if hasattr(graph_module, path):  # of another width
+    if hasattr(graph_module, path):  # of other bits
         path += f"_{activation_quantizer.bits}"
     graph_module.add_submodule(path, activation_quantizer)
     with graph_module.graph.inserting_after(value):

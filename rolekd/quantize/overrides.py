@@ -1,6 +1,6 @@
-"""Bits of single layers: paths and patterns of paths -> a width.
+"""Bits of single layers: path or pattern of paths -> bits.
 
-A width is a number of bits, of the layer's weights and of its input, or "float". A pattern
+The bits are a number, of the layer's weights and of its input, or "float". A pattern
 has `*`, `?` or `[...]`. A path goes before patterns; the order of the patterns means nothing, so
 two that disagree are refused.
 """
@@ -11,35 +11,37 @@ from typing import Literal
 
 from rolekd.errors import InputError, did_you_mean
 
-Width = int | Literal["float"]
+LayerBits = int | Literal["float"]
 
 
-def resolve(overrides: Mapping[str, Width], paths: Sequence[str], first: str) -> dict[str, Width]:
-    """Return the width of each layer that an override names, but of the first convolution, by path.
+def resolve(
+    overrides: Mapping[str, LayerBits], paths: Sequence[str], first: str
+) -> dict[str, LayerBits]:
+    """Return the bits of each layer that an override names, but of the first convolution, by path.
 
     Args:
-        overrides: path or pattern -> width.
+        overrides: path or pattern -> bits.
         paths: of all convolutions and hidden linear layers, in the order in which they run.
         first: that of the first convolution.
 
     Raises:
-        InputError: no such layer has this path, two patterns disagree, a width is no width, or
-            bits are given to the first convolution, whose width `ends` says.
+        InputError: no such layer has this path, two patterns disagree, the bits are not 1 to 8,
+            or some are given to the first convolution, whose bits `ends` says.
     """
-    found: dict[str, tuple[str, Width]] = {}
-    for key, width in sorted(overrides.items(), key=lambda item: _is_pattern(item[0])):
-        if width != "float" and width not in range(1, 9):
-            raise InputError(f"overrides.{key}: {width} is no width; choose 1 to 8 bits or float")
-        if key == first and width != "float":
+    found: dict[str, tuple[str, LayerBits]] = {}
+    for key, bits in sorted(overrides.items(), key=lambda item: _is_pattern(item[0])):
+        if bits != "float" and bits not in range(1, 9):
+            raise InputError(f"overrides.{key}: {bits} are no bits; choose 1 to 8, or float")
+        if key == first and bits != "float":
             raise InputError(f"overrides.{key}: the first convolution stays float; remove this")
         for path in _matches(key, paths):
-            other, known = found.get(path, (key, width))
-            if known != width and _is_pattern(other):
+            other, known = found.get(path, (key, bits))
+            if known != bits and _is_pattern(other):
                 raise InputError(
-                    f"overrides.{key}: gives {path} another width than {other}; name the path"
+                    f"overrides.{key}: gives {path} other bits than {other}; name the path"
                 )
-            found.setdefault(path, (key, width))
-    return {path: width for path, (_, width) in found.items() if path != first}
+            found.setdefault(path, (key, bits))
+    return {path: bits for path, (_, bits) in found.items() if path != first}
 
 
 def _is_pattern(key: str) -> bool:

@@ -17,7 +17,7 @@ class Size:
 
     Attributes:
         parameters: number of weights, biases and BatchNorm parameters (no statistics).
-        bits: of all parameters at their own width.
+        bits: of all parameters at their own bits.
         multiply_accumulates: of all convolutions and linear layers.
         bit_operations: the same, each weighted with weight bits times activation bits
             (a float operand counts 32 bits).
@@ -35,13 +35,13 @@ class Size:
 
     @property
     def bits_per_parameter(self) -> float:
-        """Mean width of a parameter."""
+        """Mean bits of a parameter."""
         return self.bits / self.parameters
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer: its own cost, and the widths at which it computes."""
+    """A convolution or linear layer: its own cost, and the bits at which it computes."""
 
     path: str
     weight_bits: int
@@ -91,7 +91,7 @@ def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
 
 
 def _activation_bits(model: nn.Module) -> dict[str, int]:
-    """Return the width of each layer's input, where that is quantised."""
+    """Return the bits of each layer's input, where that is quantised."""
     if not isinstance(model, fx.GraphModule):
         return {}
     modules = dict(model.named_modules())

@@ -20,7 +20,7 @@ _MOST_BYTES = 2**28  # of a table; some million epochs
 
 
 @dataclass(frozen=True)
-class Slot:
+class SearchRow:
     """One member's generation of a search.
 
     Attributes:
@@ -41,7 +41,7 @@ class Slot:
     teacher_stddev: float | None = None
 
 
-def read_search(path: Path) -> list[Slot]:
+def read_search(path: Path) -> list[SearchRow]:
     """Read a search stage's history.csv.
 
     Raises:
@@ -49,7 +49,7 @@ def read_search(path: Path) -> list[Slot]:
     """
     try:
         return [
-            Slot(
+            SearchRow(
                 generation=int(row["generation"]),
                 member=int(row["member"]),
                 parent=int(row["parent"]) if row["parent"] else None,
@@ -79,23 +79,23 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: not a table ({error}); run its stage again") from error
 
 
-def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
+def search_figure(rows: Sequence[SearchRow], title: str = "") -> Figure:
     """Draw every member's accuracy, with lines to the parent; the winner's lineage stands out."""
-    by_place = {(slot.generation, slot.member): slot for slot in slots}
+    by_place = {(row.generation, row.member): row for row in rows}
     with style():
         figure = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
         axes = figure.subplots()
-        for slot in slots:
-            if slot.accuracy is None:
+        for row in rows:
+            if row.accuracy is None:
                 continue
             parent = None
-            if slot.parent is not None:
-                parent = by_place.get((slot.generation - 1, slot.parent))
+            if row.parent is not None:
+                parent = by_place.get((row.generation - 1, row.parent))
             if parent is not None and parent.accuracy is not None:
-                line = slot.in_lineage and parent.in_lineage
+                line = row.in_lineage and parent.in_lineage
                 axes.plot(
-                    [parent.epoch, slot.epoch],
-                    [100 * parent.accuracy, 100 * slot.accuracy],
+                    [parent.epoch, row.epoch],
+                    [100 * parent.accuracy, 100 * row.accuracy],
                     color=ACCENT if line else FAINT,
                     linewidth=2.2 if line else 0.7,
                     alpha=1.0 if line else 0.6,
@@ -105,10 +105,10 @@ def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
             (False, FAINT, 10, "member"),
             (True, ACCENT, 26, "winner and its ancestors"),
         ):
-            group = [s for s in slots if s.in_lineage is chosen and s.accuracy is not None]
+            group = [s for s in rows if s.in_lineage is chosen and s.accuracy is not None]
             axes.scatter(
-                [slot.epoch for slot in group],
-                [100 * (slot.accuracy or 0.0) for slot in group],
+                [row.epoch for row in group],
+                [100 * (row.accuracy or 0.0) for row in group],
                 color=shade,
                 s=size,
                 label=label,

@@ -53,7 +53,7 @@ class Content:
     dataset: str
     evaluation: Evaluation
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    searches: Mapping[str, Sequence[histories.Slot]] = field(default_factory=dict)
+    searches: Mapping[str, Sequence[histories.SearchRow]] = field(default_factory=dict)
     finals: Mapping[str, Final] = field(default_factory=dict)
     genealogies: Mapping[str, Sequence[Ancestor]] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def build(content: Content) -> str:
         figures=figures(content),
         idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
         predictions=_predictors(content),
-        proposed=[role for role, slots in content.searches.items() if slots],
+        proposed=[role for role, rows in content.searches.items() if rows],
         finals={
             role: {
                 "sentence": finals.sentence(one, role),
@@ -145,9 +145,9 @@ def _harmless(value: object) -> object:
 def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
     """Return name -> figure and what it shows, of the parts that the page may lack."""
     drawn: dict[str, tuple[Figure | None, str]] = {}
-    for role, slots in content.searches.items():
-        if slots:
-            figure = histories.search_figure(slots)
+    for role, rows in content.searches.items():
+        if rows:
+            figure = histories.search_figure(rows)
             drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
     for role, final in content.finals.items():
         label = f"Accuracy of the {role}'s candidates above none"
@@ -155,7 +155,7 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
     if "student" in _predictors(content):
         drawn["predictor"] = (
             predictor.predictor_figure(content.searches["student"]),
-            "Accuracy of every slot of the student's search over the teacher's standard deviation",
+            "Accuracy of each training of the student's search over the teacher's deviation",
         )
     if content.costs:
         drawn["costs"] = cost_figure(content.costs), "Accuracy over file size and latency"
@@ -197,7 +197,7 @@ def _with_levels(curves: Mapping[str, Rows]) -> dict[str, Rows]:
 
 def _predictors(content: Content) -> dict[str, str]:
     """Return role -> what its search says about the teacher's standard deviation."""
-    found = {role: predictor.correlate(slots) for role, slots in content.searches.items()}
+    found = {role: predictor.correlate(rows) for role, rows in content.searches.items()}
     return {role: predictor.sentence(one) for role, one in found.items() if one is not None}
 
 

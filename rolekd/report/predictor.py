@@ -2,7 +2,7 @@
 
 Wang et al. 2022, "What Makes a 'Good' Data Augmentation in Knowledge Distillation"
 (arXiv:2012.02909), find that a smaller standard deviation of the teacher's mean probability goes
-with a better student, whatever the student. A search measures both in every slot.
+with a better student, whatever the student. A search measures both in every training.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import permutation_test, rankdata
 
-from rolekd.report.histories import Slot
+from rolekd.report.histories import SearchRow
 from rolekd.report.style import style
 from rolekd.report.tables import Floats
 
@@ -37,16 +37,16 @@ class Correlation:
     Attributes:
         rho: Spearman's, pooled over the generations, -1..1.
         p_value: two-sided, by permutation within the generations.
-        slots, generations: how many it rests on.
+        trainings, generations: how many it rests on.
     """
 
     rho: float
     p_value: float
-    slots: int
+    trainings: int
     generations: int
 
 
-def correlate(slots: Sequence[Slot]) -> Correlation | None:
+def correlate(rows: Sequence[SearchRow]) -> Correlation | None:
     """Correlate predictor and accuracy; None where nothing was measured, or nothing varies.
 
     Accuracy grows from generation to generation whatever the policies do, so both are ranked
@@ -54,7 +54,7 @@ def correlate(slots: Sequence[Slot]) -> Correlation | None:
     parent resemble each other, which the permutations do not know: p is rather too small.
     """
     ranked = [
-        (_ranks(group, "teacher_stddev"), _ranks(group, "accuracy")) for group in _groups(slots)
+        (_ranks(group, "teacher_stddev"), _ranks(group, "accuracy")) for group in _groups(rows)
     ]
     ranked = [pair for pair in ranked if all(np.any(ranks) for ranks in pair)]
     if not ranked:
@@ -69,7 +69,7 @@ def correlate(slots: Sequence[Slot]) -> Correlation | None:
     return Correlation(
         rho=float(measured),
         p_value=(extreme + 1) / (_PERMUTATIONS + 1),
-        slots=sum(len(x) for x, _ in ranked),
+        trainings=sum(len(x) for x, _ in ranked),
         generations=len(ranked),
     )
 
@@ -96,7 +96,7 @@ def agreement(measured: Sequence[float], gains: Sequence[float]) -> tuple[float,
 def sentence(found: Correlation) -> str:
     """Say what the correlation says, whichever way it points."""
     numbers = (
-        f"Spearman's rho {found.rho:+.2f}, p = {found.p_value:.4f}, {found.slots} slots in "
+        f"Spearman's rho {found.rho:+.2f}, p = {found.p_value:.4f}, {found.trainings} trainings in "
         f"{found.generations} generations"
     )
     if found.p_value >= _LEVEL:
@@ -115,17 +115,17 @@ def sentence(found: Correlation) -> str:
     )
 
 
-def predictor_figure(slots: Sequence[Slot]) -> Figure:
-    """Draw accuracy over the teacher's standard deviation, a dot a slot, coloured by generation."""
-    measured = [slot for group in _groups(slots) for slot in group]
+def predictor_figure(rows: Sequence[SearchRow]) -> Figure:
+    """Draw accuracy over the teacher's standard deviation, a dot a training, by generation."""
+    measured = [row for group in _groups(rows) for row in group]
     colours = colormaps["viridis"]
     with style():
         figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
         dots = axes.scatter(
-            [slot.teacher_stddev or 0.0 for slot in measured],
-            [100 * (slot.accuracy or 0.0) for slot in measured],
-            c=[slot.generation for slot in measured],
+            [row.teacher_stddev or 0.0 for row in measured],
+            [100 * (row.accuracy or 0.0) for row in measured],
+            c=[row.generation for row in measured],
             cmap=colours,
             s=16,
         )
@@ -138,17 +138,17 @@ def predictor_figure(slots: Sequence[Slot]) -> Figure:
     return figure
 
 
-def _groups(slots: Sequence[Slot]) -> list[list[Slot]]:
-    """Return the slots of each generation in which both numbers were measured."""
-    groups: dict[int, list[Slot]] = defaultdict(list)
-    for slot in slots:
-        if slot.accuracy is not None and slot.teacher_stddev is not None:
-            groups[slot.generation].append(slot)
+def _groups(rows: Sequence[SearchRow]) -> list[list[SearchRow]]:
+    """Return the rows of each generation in which both numbers were measured."""
+    groups: dict[int, list[SearchRow]] = defaultdict(list)
+    for row in rows:
+        if row.accuracy is not None and row.teacher_stddev is not None:
+            groups[row.generation].append(row)
     return [groups[generation] for generation in sorted(groups)]
 
 
-def _ranks(group: Sequence[Slot], name: str) -> Floats:
+def _ranks(group: Sequence[SearchRow], name: str) -> Floats:
     """Return the centred ranks of an attribute; ties share theirs."""
-    ranks: Floats = np.asarray(rankdata([getattr(slot, name) for slot in group]))
+    ranks: Floats = np.asarray(rankdata([getattr(row, name) for row in group]))
     centred: Floats = ranks - ranks.mean()
     return centred

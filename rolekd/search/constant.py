@@ -1,8 +1,8 @@
-"""The searches of one constant policy, in the same slots and with the same budget as PBT.
+"""The searches of one constant policy, in as many tasks and with the same budget as PBT.
 
 A candidate is a policy that is trained from fresh weights, one interval a generation, on a lane of
 its own; it can be stopped early, and then the lane begins another. There are fewer lanes than PBT
-has members, and so many more generations that the slots, and the images seen, are as many: a
+has members, and so many more generations that the tasks, and the images seen, are as many: a
 sampler must see candidates end before it can propose better ones. A candidate that could not be
 trained to the end any more is not begun.
 
@@ -89,7 +89,7 @@ class ConstantPlanner:
     def _room_for_another(self) -> bool:
         return self._generation + self._settings.intervals <= self._settings.generations
 
-    def _task(self, lane: int, candidate: _Candidate, width: int) -> Task:
+    def _task(self, lane: int, candidate: _Candidate, size: int) -> Task:
         age = self._generation - candidate.start
         start = age * self._settings.interval_epochs
         return Task(
@@ -98,5 +98,5 @@ class ConstantPlanner:
             policy=candidate.policy,
             start_epoch=start,
             epochs=min(self._settings.interval_epochs, self._settings.epochs - start),
-            width=width,
+            generation_size=size,
         )

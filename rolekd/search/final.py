@@ -8,7 +8,7 @@ goes to the good ones: each rung gives more seeds to fewer candidates (successiv
 & Talwalkar 2016), and a gain that is clear ends the final, so that the seeds are spent where it is
 close. In doubt "none" is kept: a search then does no harm.
 
-A rung is a generation of slots that follows those of the algorithm. Standard library only.
+A rung is a generation of tasks that follows those of the algorithm. Standard library only.
 """
 
 import statistics
@@ -172,7 +172,7 @@ def plan(
     done = settings.confirm.rungs[len(rungs) - 1][1] if rungs else 0
     left = _survivors(entered, rungs, count, settings.confirm.measure)
     # seed by seed, so that a pair is complete soon
-    slots = [(candidate, seed) for seed in range(done, seeds) for candidate in left]
+    pairs = [(candidate, seed) for seed in range(done, seeds) for candidate in left]
     return [
         Task(
             slot=Slot(generation, member),
@@ -180,11 +180,11 @@ def plan(
             policy=tuple(candidate.schedule.segments[-1][1]),
             start_epoch=0,
             epochs=epochs,
-            width=len(slots),
+            generation_size=len(pairs),
             candidate=candidate,
             seed=seed,
         )
-        for member, (candidate, seed) in enumerate(slots)
+        for member, (candidate, seed) in enumerate(pairs)
     ]
 
 
@@ -295,7 +295,7 @@ def _trainings(rungs: Iterable[Generation]) -> list[Trained]:
 
 
 def _entered(rungs: Iterable[Generation]) -> dict[str, Candidate]:
-    """Return the candidates that were trained in some rungs, by name, in the order of entry."""
+    """Return the candidates that were trained in some rungs, by name, in their order."""
     found = [result.task.candidate for rung in rungs for result in rung if result.task.candidate]
     return {candidate.name: candidate for candidate in found}
 
@@ -303,7 +303,7 @@ def _entered(rungs: Iterable[Generation]) -> dict[str, Candidate]:
 def _survivors(
     entered: Sequence[Candidate], rungs: Sequence[Generation], count: int, measure: str
 ) -> list[Candidate]:
-    """Return none and the best others, as many as the next rung takes, in the order of entry."""
+    """Return none and the best others, as many as the next rung takes, in their order."""
     if not rungs:
         return list(entered)
     found = standings(_trainings(rungs), measure)

@@ -42,7 +42,7 @@ class Found:
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
-    """Return a row for every slot of the algorithm, generations in order.
+    """Return a row for every task of the algorithm, generations in order.
 
     `in_lineage` marks the line of its winner.
     """
@@ -72,7 +72,7 @@ def final(found: Found) -> list[dict[str, Any]]:
 
 
 def lineage(found: Found) -> list[dict[str, Any]]:
-    """Return the winner's line, oldest first, with the policy of each slot."""
+    """Return the winner's line, oldest first, with the policy of each task."""
     return [{**_row(result), "policy": list(result.task.policy)} for result in found.line]
 
 

@@ -50,7 +50,7 @@ TEACHER = "teacher.safetensors"
 
 
 class Member:
-    """Trains slots of a search for either role, on what the folder of inputs holds.
+    """Trains the tasks of a search for either role, on what the folder of inputs holds.
 
     The inputs are `data/`, a data set of the splits search_train and search_val only, and for a
     student `teacher.safetensors`. `spec.training` is what `training` returns. In `keep` the workers
@@ -90,7 +90,7 @@ class Member:
         epochs: int,
         out: Path,
     ) -> Outcome:
-        """Train one slot; see `rolekd.search.trainer.Trainer`."""
+        """Train one task; see `rolekd.search.trainer.Trainer`."""
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective, _ = self._start(seed, self._teacher)
         augment_at = constant(self._engine, Policy(policy))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from rolekd.fleet.board import Board
+from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
 from rolekd.search.history import Found
 from rolekd.search.population import Result
@@ -12,7 +12,7 @@ from rolekd.search.population import Result
 class Observer(Protocol):
     """Is told how a search goes on, in the process that called `run`.
 
-    A search that is continued tells of what was done before, too, so that a record made by an
+    A search that is continued reports what was done before, too, so that a record made by an
     observer is complete.
     """
 
@@ -20,8 +20,8 @@ class Observer(Protocol):
         """A search begins or continues."""
         ...
 
-    def slot(self, result: Result) -> None:
-        """A slot is done."""
+    def result(self, result: Result) -> None:
+        """A task is done."""
         ...
 
     def generation(self, results: Sequence[Result]) -> None:
@@ -33,24 +33,24 @@ class Observer(Protocol):
         ...
 
 
-class Telling:
-    """Tells observers what is new in each reading of the ledger."""
+class Notifier:
+    """Calls observers with what is new in each snapshot of the study."""
 
     def __init__(self, observers: Sequence[Observer], settings: SearchParams) -> None:
         self._observers = observers
-        self._slots: set[int] = set()
+        self._reported: set[int] = set()
         self._generations = 0
         for observer in observers:
             observer.started(settings)
 
-    def __call__(self, board: Board) -> None:
-        """Tell of the slots and generations that were not there before."""
-        for entry in board.entries:
-            if entry.result is not None and entry.number not in self._slots:
-                self._slots.add(entry.number)
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Report the tasks and generations that were not there before."""
+        for trial in snapshot.trials:
+            if trial.result is not None and trial.number not in self._reported:
+                self._reported.add(trial.number)
                 for observer in self._observers:
-                    observer.slot(entry.result)
-        for generation in board.history[self._generations :]:
+                    observer.result(trial.result)
+        for generation in snapshot.history[self._generations :]:
             self._generations += 1
             for observer in self._observers:
                 observer.generation(generation)

@@ -43,7 +43,7 @@ def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> boo
 
 
 def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
-    """Tell whether no slot will follow those of the complete generations."""
+    """Tell whether no task will follow those of the complete generations."""
     if not all_proposed(settings, history):
         return False
     return settings.confirm is None or final.over(settings, rungs(history))

@@ -1,8 +1,8 @@
 """Population based training as pure planning: what the next generation does, given the last one.
 
-A search is `generations` rounds of `population` slots. A slot, (generation, member), is the
-identity of a piece of work: what is trained there follows from the seed, the slot and the results
-of the generations before, and from nothing else. So any process may plan, and a slot that was
+A search is `generations` rounds of `population` tasks. Its slot, (generation, member), is the
+identity of a task: what is trained there follows from the seed, the slot and the results
+of the generations before, and from nothing else. So any process may plan, and a task that was
 lost with its worker is planned again exactly as it was.
 
 Standard library only. Method: Jaderberg et al. 2017 (PBT) and Ho et al. 2019 (PBA), with the
@@ -45,17 +45,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Task(tasks.Task):
-    """What is trained in a slot of a search.
+    """One training of a search.
 
     Attributes:
         slot: Where in the search this is.
         parent: Slot of the generation before whose training state is continued; None: from fresh.
-        width: Number of slots of this generation.
+        generation_size: Number of tasks of this generation.
         policy: 60 integers; of a candidate those that its schedule ends with.
         start_epoch: Epochs already in the state.
         epochs: Epochs to train here.
         candidate: Of the final: whose whole training this is, from fresh; see
-            `rolekd.search.final`. None: a slot of the algorithm's.
+            `rolekd.search.final`. None: a task of the algorithm's.
         seed: Of the final: decides split, initial weights and order of images.
     """
 

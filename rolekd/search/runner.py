@@ -16,7 +16,7 @@ from rolekd.fleet import runner
 from rolekd.fleet.runner import Storage
 from rolekd.search import final, lineage, phases
 from rolekd.search.history import Found
-from rolekd.search.observers import Observer, Telling
+from rolekd.search.observers import Notifier, Observer
 from rolekd.search.parameters import note
 from rolekd.search.spec import SearchSpec
 
@@ -49,18 +49,18 @@ def run(
         RunError: The database or the artifact store failed for good, or every member diverged.
     """
 
-    def watch() -> Telling:
-        return Telling(observers, spec.search)
+    def watch() -> Notifier:
+        return Notifier(observers, spec.search)
 
     seats = seats or [{}] * workers
     about = note((storage and storage.study) or spec.name)
-    board = runner.run(
+    snapshot = runner.run(
         spec, inputs, state, watch, seats=seats, storage=storage, fresh=fresh, note=about
     )
-    proposed, rungs = phases.proposed(board.history), phases.rungs(board.history)
+    proposed, rungs = phases.proposed(snapshot.history), phases.rungs(snapshot.history)
     line = lineage.trace(proposed) if proposed else []
     verdict = final.verdict(spec.search, rungs) if rungs else None
-    found = Found(spec.search, board.history, line, verdict)
+    found = Found(spec.search, snapshot.history, line, verdict)
     for observer in observers:
         observer.finished(found)
     return found

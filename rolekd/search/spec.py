@@ -83,9 +83,9 @@ class SearchSpec:
         return "accuracy on search_val"
 
     @property
-    def slots(self) -> int:
-        """The largest number of slots: a final may have fewer candidates."""
-        return self.search.slots
+    def tasks(self) -> int:
+        """The largest number of tasks: a final may have fewer candidates."""
+        return self.search.tasks
 
     def describe(self, task: Any) -> str:
         """Return what people read of a task of the final."""
@@ -117,13 +117,13 @@ class SearchSpec:
 
     def write_task(self, task: Any) -> dict[str, Any]:
         """See `rolekd.fleet.jobs.Job`."""
-        from rolekd.search.records import write_task
+        from rolekd.search.attributes import write_task
 
         return write_task(task)
 
     def read_task(self, task: Task, attributes: Mapping[str, Any]) -> Task:
         """See `rolekd.fleet.jobs.Job`."""
-        from rolekd.search.records import read_task
+        from rolekd.search.attributes import read_task
 
         return read_task(task, attributes)
 

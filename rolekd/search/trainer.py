@@ -17,7 +17,7 @@ _REGISTRY = {"member": ("rolekd.search.member", "Member")}
 
 
 class Trainer(Protocol):
-    """Trains one slot; must be a pure function of its arguments and of what it was made of."""
+    """Trains one task; must be a pure function of its arguments and of what it was made of."""
 
     def advance(
         self,
@@ -57,7 +57,7 @@ class Trainer(Protocol):
 
 
 class SlotTrainer:
-    """Trains a search's tasks: slots of the algorithm's, and whole trainings of the final."""
+    """Trains a search's tasks: those of the algorithm, and whole trainings of the final."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer

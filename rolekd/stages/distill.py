@@ -20,7 +20,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts
-from rolekd.fleet.board import Board
+from rolekd.fleet.snapshot import Snapshot
 from rolekd.outputs import Outputs, TrainingMetrics
 from rolekd.params import Params
 from rolekd.stages import checks, storage
@@ -34,7 +34,7 @@ from rolekd.train.seats import seats
 from rolekd.train.state import Row
 from rolekd.workers import Pool
 
-Watch = Callable[[Board], None]
+Watch = Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def distill(
         stage: Opened.
         name: Of the arm.
         monitors: Show the epochs of the trainings, where they are this machine's own.
-        watch: Called with every reading of the fleet's ledger, where it has them.
+        watch: Called with every snapshot of the fleet's study, where it has them.
     """
     # decided here: a worker whose GPU has gone must not go on with the CPU
     device = devices.resolve(stage.params.machine.device).type
@@ -212,8 +212,8 @@ def _share(stage: Stage, job: Job, watch: Watch) -> None:
         stage.log_split(dataset, "train")
         return watch
 
-    def fetch(board: Board, artifacts: Artifacts) -> None:
-        for result in board.history[0]:
+    def fetch(snapshot: Snapshot, artifacts: Artifacts) -> None:
+        for result in snapshot.history[0]:
             seed, left = result.task.slot.member, job.folder / "left"
             assert result.state is not None
             artifacts.get_state(result.task.slot, result.trial, result.state, left)

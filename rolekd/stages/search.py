@@ -45,7 +45,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
         inputs,
         stage.state,
         [*observers, SearchRuns(stage.run, role)],
-        seats=seats(params.machine, spec.threads, spec.slots),
+        seats=seats(params.machine, spec.threads, spec.tasks),
         storage=storage.of_project(spec.name),
     )
     _write(stage, role, found)
@@ -94,8 +94,8 @@ def _write(stage: Stage, role: Role, found: Found) -> None:
     files.write_csv(outputs.history(role), history.rows(found))
     files.write_csv(outputs.final(role), history.final(found))
     Lineage.model_validate(history.lineage(found)).save(outputs.lineage(role))
-    slots = histories.read_search(outputs.history(role))
-    figure = histories.search_figure(slots, f"Search of the {role}'s schedule")
+    tasks = histories.read_search(outputs.history(role))
+    figure = histories.search_figure(tasks, f"Search of the {role}'s schedule")
     style.save(figure, outputs.population(role))
     for path in (outputs.schedule(role), outputs.lineage(role), outputs.population(role)):
         stage.run.log_artifact(path)

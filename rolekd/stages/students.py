@@ -89,7 +89,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Students(OneGeneration):
-    """The students of an arm as a `rolekd.fleet.jobs.Job`; a slot's member is the seed.
+    """The students of an arm as a `rolekd.fleet.jobs.Job`; the member of a slot is the seed.
 
     Attributes:
         arm: Its name.
@@ -139,7 +139,7 @@ class Students(OneGeneration):
         return "training accuracy"
 
     @property
-    def slots(self) -> int:
+    def tasks(self) -> int:
         """See `rolekd.fleet.jobs.Job`."""
         return self.seeds
 

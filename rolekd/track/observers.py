@@ -45,7 +45,7 @@ class SearchRuns:
             for member in range(settings.lanes)
         ]
 
-    def slot(self, result: Result) -> None:
+    def result(self, result: Result) -> None:
         """Record a member's generation at the epoch it reached, or a candidate's seed."""
         task = result.task
         metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}

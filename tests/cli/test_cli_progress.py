@@ -29,7 +29,7 @@ def show(terminal, seconds=0.0, **console):
         for generation, accuracies in enumerate([(0.5, 0.6), (0.75, None)]):
             results = [result(generation, m, a, seconds) for m, a in enumerate(accuracies)]
             for each in results:
-                bar.slot(each)
+                bar.result(each)
             bar.generation(results)
         bar.finished(Found(settings, [], [result(1, 0, 0.75)], None))
     return text.getvalue()
@@ -58,7 +58,7 @@ def test_a_final_says_who_won_and_by_how_much():
     with SearchProgress("student", Console(file=text, width=120)) as bar:
         bar.started(settings)
         for each in rung:
-            bar.slot(each)
+            bar.result(each)
         bar.generation(rung)
         bar.finished(Found(settings, [rung], [], final.verdict(settings, [rung])))
     assert text.getvalue().splitlines() == [
@@ -244,7 +244,7 @@ def test_in_a_notebook_a_search_has_one_bar(cell):
     settings = SearchParams(population=2, epochs=4, interval_epochs=2, confirm=None)
     with SearchProgress("teacher", Console(force_jupyter=True)) as bar:
         bar.started(settings)
-        bar.slot(result(0, 0, 0.5))
+        bar.result(result(0, 0, 0.5))
         assert "1/4" in cell[0]
         bar.finished(Found(settings, [], [result(1, 0, 0.75)], None))
     assert cell[0] == ""

@@ -145,9 +145,9 @@ def test_the_residual_addition_takes_the_finest_levels() -> None:
     [
         ({"stage2.0.conv9": 2}, r"overrides\.stage2\.0\.conv9: no such.*stage2\.0\.conv"),
         ({"features.*": 2}, "no such layer; choose one of conv1, stage1"),
-        ({"*.conv1": 2, "stage1.*": 4}, "another width than.*name the path"),
+        ({"*.conv1": 2, "stage1.*": 4}, "other bits than.*name the path"),
         ({"conv1": 2}, "first convolution stays float"),
-        ({"stage1.0.conv1": 9}, "9 is no width"),
+        ({"stage1.0.conv1": 9}, "9 are no bits"),
     ],
 )
 def test_overrides_that_mean_nothing_are_refused(

@@ -35,12 +35,12 @@ def evaluation(**wrong: list[int]) -> tables.Evaluation:
     return tables.summarise(logits, LABELS, CLASSES, comparing(logits))
 
 
-def slots() -> list[histories.Slot]:
+def search_rows() -> list[histories.SearchRow]:
     return [
-        histories.Slot(0, 0, None, 3, 0.5, in_lineage=True),
-        histories.Slot(0, 1, None, 3, None, in_lineage=False),
-        histories.Slot(1, 0, 0, 6, 0.7, in_lineage=True),
-        histories.Slot(1, 1, 0, 6, 0.6, in_lineage=False),
+        histories.SearchRow(0, 0, None, 3, 0.5, in_lineage=True),
+        histories.SearchRow(0, 1, None, 3, None, in_lineage=False),
+        histories.SearchRow(1, 0, 0, 6, 0.7, in_lineage=True),
+        histories.SearchRow(1, 1, 0, 6, 0.6, in_lineage=False),
     ]
 
 
@@ -58,7 +58,7 @@ def make_content() -> page.Content:
         dataset="digits <script>",
         evaluation=arms,
         schedules={"teacher": Schedule(6, [(0, Policy([0] * 60)), (3, Policy([5] * 60))])},
-        searches={"teacher": slots(), "student": slots()},
+        searches={"teacher": search_rows(), "student": search_rows()},
         curves={"teacher": CURVES, "kd": CURVES},
         mistakes=plots.mistakes_figure(images, LABELS, -np.eye(3)[LABELS], CLASSES),
         model={"size": "1 kB"},
@@ -252,7 +252,7 @@ def test_mistakes_are_the_surest_first() -> None:
 
 
 def test_search_figure_joins_members_to_their_parents() -> None:
-    axes = histories.search_figure(slots()).axes[0]
+    axes = histories.search_figure(search_rows()).axes[0]
     lines = {tuple(line.get_ydata()): line.get_linewidth() for line in axes.get_lines()}
     assert set(lines) == {(50.0, 70.0), (50.0, 60.0)}
     assert lines[50.0, 70.0] > lines[50.0, 60.0]
@@ -264,15 +264,17 @@ def bare() -> page.Content:
 
 
 def test_predictor_is_shown_where_it_was_measured(bare: page.Content) -> None:
-    assert "Does the teacher alone tell" not in page.build(replace(bare, searches={"a": slots()}))
+    assert "Does the teacher alone tell" not in page.build(
+        replace(bare, searches={"a": search_rows()})
+    )
     generator = np.random.default_rng(0)
     measured = [
-        histories.Slot(0, member, None, 3, generator.random(), False, generator.random())
+        histories.SearchRow(0, member, None, 3, generator.random(), False, generator.random())
         for member in range(9)
     ]
     shown = replace(bare, searches={"student": measured})
     assert "predictor" in page.figures(shown)
-    assert "9 slots in 1 generations" in page.build(shown)
+    assert "9 trainings in 1 generations" in page.build(shown)
 
 
 QUALITY = {
@@ -289,7 +291,7 @@ def test_data_genealogy_and_costs(bare: page.Content) -> None:
         replace(
             bare,
             quality=QUALITY,
-            searches={"student": slots()},
+            searches={"student": search_rows()},
             genealogies={"student": line},
             costs=networks,
         )
@@ -341,7 +343,7 @@ def test_search_history_is_read(tmp_path: Path) -> None:
         "generation,member,parent,first_epoch,epochs,accuracy,images_seen,in_lineage\n"
         "0,0,,0,3,0.5,10,True\n0,1,,0,3,,10,False\n1,0,0,3,3,0.7,10,True\n1,1,0,3,3,0.6,10,False\n"
     )
-    assert histories.read_search(path) == slots()
+    assert histories.read_search(path) == search_rows()
     head, *rows = path.read_text().splitlines()
     lines = [f"{head},teacher_stddev", *(f"{row}," for row in rows[:-1]), f"{rows[-1]},0.25"]
     path.write_text("\n".join(lines))

@@ -17,7 +17,7 @@ from rolekd.doctor.stores import searches
 from rolekd.errors import InputError, RunError
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.runner import Storage
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.studies import JobStudy
 from rolekd.search.planner import make_planner
 from rolekd.search.runner import run
 
@@ -50,11 +50,11 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     store = "s3://bucket/some@team/prefix"  # no user: what is shown is not what is opened
     code = "from rolekd.cli import main; main()"
     options = ["--storage", url, "--study", spec.name]
-    ledger = Ledger.create(url, spec, spec.name, 10)
-    ledger.enqueue(make_planner(spec)([]))
-    ledger.close()
+    study = JobStudy.create(url, spec, spec.name, 10)
+    study.enqueue(make_planner(spec)([]))
+    study.close()
     open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
-    Ledger.open(url, spec.name).publish(store)
+    JobStudy.open(url, spec.name).publish(store)
     (tmp_path / "elsewhere").mkdir()
     worker = subprocess.Popen(
         [sys.executable, "-c", code, "worker", *options],
@@ -72,8 +72,8 @@ def test_a_worker_elsewhere_on_s3(trainers, inputs, make_spec, digest, tmp_path,
     assert worker.returncode == 0, errors
     assert "generation 5/5" in errors
     assert not list((tmp_path / "elsewhere").iterdir())
-    board = Ledger.open(url, spec.name).read()
-    single = {entry.workers for entry in board.entries if len(entry.workers) == 1}
+    snapshot = JobStudy.open(url, spec.name).read()
+    single = {trial.workers for trial in snapshot.trials if len(trial.workers) == 1}
     assert len(single) == 2  # both had a part in it
     kept = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
     assert all(key.startswith("some@team/prefix/teacher-") for key in kept)
@@ -96,9 +96,9 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)  # away from the records of this project's studies
     spec = make_spec()
     url = f"sqlite:///{tmp_path}/study.db"
-    ledger = Ledger.create(url, spec, spec.name, 10)
-    ledger.enqueue(make_planner(spec)([]))
-    ledger.claim(ledger.read().waiting()[0], "elsewhere:1:22:333")
+    study = JobStudy.create(url, spec, spec.name, 10)
+    study.enqueue(make_planner(spec)([]))
+    study.claim(study.read().waiting()[0], "elsewhere:1:22:333")
     (found,) = json.loads(call("status", "--storage", url, "--json"))
     assert found["generations"] == {"done": 0, "total": 5}
     assert [member["state"] for member in found["members"]] == ["running", *["waiting"] * 3]
@@ -107,11 +107,11 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path, monkeypa
     assert at_work["alive"]
     assert found["best"] is None
     assert "elsewhere:22" in call("status", "--storage", url)
-    ledger.lose(ledger.read().running()[0])
+    study.lose(study.read().running()[0])
     result = run(spec, inputs, tmp_path)
     (found,) = json.loads(call("status", "--storage", url, "--json"))
     assert found["finished"]
-    assert found["slots"] == {"done": 20, "total": 20}
+    assert found["tasks"] == {"done": 20, "total": 20}
     assert found["best"]["accuracy"] == result.line[-1].accuracy
     assert found["best"]["line"] == [each.task.slot.member for each in result.line]
     assert "finished" in call("status", "--storage", url, "--study", spec.name)
@@ -122,8 +122,8 @@ def test_a_study_of_another_version_is_told_and_harms_no_other(
 ):
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path}/study.db"
-    Ledger.create(url, make_spec(seed=1), "new", 10).close()
-    Ledger.create(url, make_spec(seed=2), "old", 10).close()
+    JobStudy.create(url, make_spec(seed=1), "new", 10).close()
+    JobStudy.create(url, make_spec(seed=2), "old", 10).close()
     old = optuna.load_study(study_name="old", storage=url)
     spec = {key: value for key, value in old.user_attrs["spec"].items() if key != "epochs"}
     old.set_user_attr("spec", spec)
@@ -161,11 +161,11 @@ def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_
     arguments = ["worker", "--storage", url, "--wait", "0", "--workers", "2"]
     specs = [make_spec(seed=seed, population=2, epochs=4) for seed in (1, 2, 3)]
     for number, spec in enumerate(specs):
-        ledger = Ledger.create(url, spec, f"study {number}", 10)
+        study = JobStudy.create(url, spec, f"study {number}", 10)
         if number < 2:
             open_artifacts(store, f"study {number}").put_inputs(inputs, spec.inputs)
-            ledger.publish(store)
-        ledger.close()
+            study.publish(store)
+        study.close()
     call(*arguments)
     found = {each["study"]: each for each in json.loads(call("status", "--storage", url, "--json"))}
     # the inputs of the third are not stored yet
@@ -181,10 +181,10 @@ def test_a_study_that_ends_while_a_worker_joins_it_is_no_fault(
 ):
     url, store = f"sqlite:///{tmp_path}/study.db", tmp_path / "store"
     spec = make_spec(population=2, epochs=4)
-    ledger = Ledger.create(url, spec, "study", 10)
+    study = JobStudy.create(url, spec, "study", 10)
     open_artifacts(str(store), "study").put_inputs(inputs, spec.inputs)
-    ledger.publish(str(store))
-    ledger.close()
+    study.publish(str(store))
+    study.close()
     arguments = ["worker", "--storage", url, "--wait", "0", "--workers", "1"]
     call(*arguments)
     shutil.rmtree(store)  # as who began it does
@@ -198,10 +198,10 @@ def test_a_study_that_ends_while_a_worker_joins_it_is_no_fault(
 def test_a_study_of_gpus_is_refused_without_one(trainers, inputs, make_spec, tmp_path):
     url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
     spec = make_spec(device="cuda")
-    ledger = Ledger.create(url, spec, "wide", 10)
+    study = JobStudy.create(url, spec, "wide", 10)
     open_artifacts(store, "wide").put_inputs(inputs, spec.inputs)
-    ledger.publish(store)
-    ledger.close()
+    study.publish(store)
+    study.close()
     with pytest.raises(
         InputError, match=r"study .*: trains on GPUs \(cuda\), and PyTorch finds none"
     ):
@@ -213,17 +213,17 @@ def test_a_study_of_gpus_is_refused_without_one(trainers, inputs, make_spec, tmp
     assert "study wide: trains on GPUs" in done.stderr
     assert isinstance(done.exception, InputError)
     # nothing was claimed
-    assert not Ledger.open(url, "wide").read().entries
+    assert not JobStudy.open(url, "wide").read().trials
 
 
 def test_more_processes_than_slots_end_with_the_work(trainers, inputs, make_spec, tmp_path, digest):
     url, store = f"sqlite:///{tmp_path}/study.db", str(tmp_path / "store")
     spec = make_spec(population=2, epochs=4)
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
-    ledger = Ledger.create(url, spec, spec.name, 10)
+    study = JobStudy.create(url, spec, spec.name, 10)
     open_artifacts(store, spec.name).put_inputs(inputs, spec.inputs)
-    ledger.publish(store)
-    ledger.close()
+    study.publish(store)
+    study.close()
     call("worker", "--storage", url, "--wait", "0", "--workers", "6")
     found = run(spec, inputs, tmp_path / "state", storage=Storage(url, store))
     assert digest(found) == wanted

@@ -58,7 +58,7 @@ def test_whole_candidates_fill_the_budget(settings):
         [0] * 3 + [2] * 3 + [4] * 3 + [6] * 3,
         [1] * 3 + [3] * 3 + [5] * 3 + [7] * 3,
     ]
-    assert sum(map(len, history)) == settings.slots == 8 * 3
+    assert sum(map(len, history)) == settings.tasks == 8 * 3
     assert script.ends == dict.fromkeys(range(8), (0.5, False))
 
 
@@ -112,7 +112,7 @@ def test_optuna_advises_the_same_twice(algorithm, pruner):
     policies = {r.task.policy for generation in first for r in generation}
     assert all(0 <= v <= top for p in policies for v, top in zip(p, LARGEST, strict=True))
     assert len(policies) >= 16 if pruner == "none" else len(policies) > 16
-    assert sum(map(len, first)) <= settings.slots
+    assert sum(map(len, first)) <= settings.tasks
 
 
 @pytest.mark.parametrize("algorithm", ["random", "tpe"])

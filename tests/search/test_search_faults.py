@@ -9,10 +9,10 @@ from rolekd import display, workers
 from rolekd.errors import InputError, RunError
 from rolekd.fleet import artifacts, team
 from rolekd.fleet.artifacts import open_artifacts
-from rolekd.fleet.board import State
-from rolekd.fleet.joining import join
+from rolekd.fleet.remote import attach
 from rolekd.fleet.runner import Storage
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.snapshot import State
+from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.worker import Worker
 from rolekd.search import lineage
 from rolekd.search.runner import run
@@ -94,12 +94,12 @@ def test_an_artifact_store_that_cannot_be_written(trainers, inputs, make_spec, d
 
 def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_path, url):
     spec = make_spec()
-    ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(ledger.job.make_planner()([]))
+    study = JobStudy.create(url, spec, STUDY, 10)
+    study.enqueue(study.job.make_planner()([]))
     store = open_artifacts(str(tmp_path / "store"), STUDY)
-    worker = _worker(ledger, store, spec, inputs, tmp_path)
+    worker = _worker(study, store, spec, inputs, tmp_path)
     for _ in range(4):
-        worker._advance_one(ledger.read())
+        worker._advance_one(study.read())
     for file in (tmp_path / "store").glob("*.g0000-*"):
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match="damaged"):
@@ -125,9 +125,9 @@ def test_another_search_in_the_study_is_refused_with_the_difference(
 def test_another_library_version_is_refused_by_name(trainers, inputs, make_spec, tmp_path, url):
     spec = make_spec()
     other = dataclasses.replace(spec, versions={**spec.versions, "torch": "0.4.1"})
-    Ledger.create(url, other, STUDY, 10).close()
+    JobStudy.create(url, other, STUDY, 10).close()
     with pytest.raises(InputError, match=r"torch: 0\.4\.1 there, .* here"):
-        join(url, STUDY)
+        attach(url, STUDY)
 
 
 def test_changed_inputs_are_refused(trainers, make_spec, inputs, tmp_path):
@@ -154,14 +154,14 @@ def test_a_second_run_of_the_same_search_is_refused(
 def test_a_silent_worker_of_another_machine_is_given_up(
     trainers, inputs, make_spec, digest, tmp_path, url, monkeypatch
 ):
-    monkeypatch.setattr("rolekd.fleet.study._MISSED_BEATS", 2)
+    monkeypatch.setattr("rolekd.fleet.studies._MISSED_BEATS", 2)
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
-    ledger = Ledger.create(url, spec, STUDY, heartbeat_seconds=1)
-    ledger.enqueue(ledger.job.make_planner()([]))
-    entry = ledger.read().waiting()[1]
-    assert ledger.claim(entry, "elsewhere:1:2:3")
-    ledger.close()
+    study = JobStudy.create(url, spec, STUDY, heartbeat_seconds=1)
+    study.enqueue(study.job.make_planner()([]))
+    trial = study.read().waiting()[1]
+    assert study.claim(trial, "elsewhere:1:2:3")
+    study.close()
     found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
     assert found.history[0][1].trial > 3
@@ -172,19 +172,19 @@ def test_one_that_was_given_up_too_early_does_no_harm(
 ):
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
-    ledger = Ledger.create(url, spec, STUDY, 10)
-    ledger.enqueue(ledger.job.make_planner()([]))
+    study = JobStudy.create(url, spec, STUDY, 10)
+    study.enqueue(study.job.make_planner()([]))
     store = open_artifacts(str(tmp_path / "state" / "artifacts"), STUDY)
-    slow = _worker(ledger, store, spec, inputs, tmp_path)
-    finish = ledger.finish
+    slow = _worker(study, store, spec, inputs, tmp_path)
+    finish = study.finish
 
-    def overtaken(entry, *given):
-        ledger.finish = finish
-        assert ledger.lose(entry)  # what another worker does that takes it for dead
-        return finish(entry, *given)
+    def overtaken(trial, *given):
+        study.finish = finish
+        assert study.lose(trial)  # what another worker does that takes it for dead
+        return finish(trial, *given)
 
-    ledger.finish = overtaken
-    slow._advance_one(ledger.read())
+    study.finish = overtaken
+    slow._advance_one(study.read())
     assert not list((tmp_path / "state" / "artifacts").iterdir())
     found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
@@ -193,29 +193,29 @@ def test_one_that_was_given_up_too_early_does_no_harm(
 def test_of_two_that_plan_at_once_one_does(trainers, inputs, make_spec, digest, tmp_path, url):
     spec = make_spec()
     wanted = digest(run(spec, inputs, tmp_path / "undisturbed"))
-    one = Ledger.create(url, spec, STUDY, 10)
-    other = Ledger.open(url, STUDY)
+    one = JobStudy.create(url, spec, STUDY, 10)
+    other = JobStudy.open(url, STUDY)
     planned = one.job.make_planner()([])
     assert one.enqueue(planned[:3])
     assert not other.enqueue(planned)  # it has not seen the three
-    assert len(other.read().entries) == 3
+    assert len(other.read().trials) == 3
     assert other.enqueue(other.read().missing(planned))
     assert not one.enqueue(planned)
     found = run(spec, inputs, tmp_path / "state", storage=NAMED)
     assert digest(found) == wanted
-    assert [entry.state for entry in one.read().entries] == [State.DONE] * 20
+    assert [trial.state for trial in one.read().trials] == [State.DONE] * 20
     assert lineage.winner(found.history) == found.line[-1]
 
 
-def _worker(ledger, store, spec, inputs, scratch):
-    return Worker(ledger, store, spec.make_trainer(inputs, scratch), scratch)
+def _worker(study, store, spec, inputs, scratch):
+    return Worker(study, store, spec.make_trainer(inputs, scratch), scratch)
 
 
 def test_what_is_told_of_a_bug_in_a_worker_is_clean(monkeypatch, capfd, tmp_path):
     def fail(*_, **__):
         raise ValueError("a bug at postgresql://ann:hush@host/db\x1b[2J")
 
-    monkeypatch.setattr(team.Ledger, "open", fail)
+    monkeypatch.setattr(team.JobStudy, "open", fail)
     monkeypatch.setattr(workers, "_can_fork", lambda: True)
     with team.Team([{}], team.Place("", "", "", tmp_path, tmp_path, tmp_path)) as started:
         with pytest.raises(ValueError, match="a bug") as caught:

@@ -88,7 +88,7 @@ def test_each_rung_gives_more_seeds_to_fewer():
     slots = [result.task.slot for rung in rungs for result in rung]
     assert [slot.generation for slot in slots] == [5] * 8 + [6] * 6 + [7] * 4
     assert all(
-        result.task.width == len(rung) and result.task.epochs == EPOCHS
+        result.task.generation_size == len(rung) and result.task.epochs == EPOCHS
         for rung in rungs
         for result in rung
     )

@@ -29,7 +29,7 @@ def _spec(inputs, **options):
 
 
 def test_the_reward_is_the_averages(digits, inputs, tmp_path):
-    spec = _spec(inputs, ema_decay=0.9, schedule="one-cycle", learning_rate=0.1)
+    spec = _spec(inputs, ema_decay=0.9, lr_schedule="one-cycle", learning_rate=0.1)
     first = Member(spec, inputs, inputs).advance(
         None, NOTHING, Slot(0, 0), 0, 2, tmp_path / "first"
     )
@@ -46,7 +46,7 @@ def test_the_reward_is_the_averages(digits, inputs, tmp_path):
 
 
 def test_a_slot_in_two_processes_is_that_of_one(inputs, tmp_path):
-    spec = _spec(inputs, ema_decay=0.9, schedule="cosine", clip_norm=1.0)
+    spec = _spec(inputs, ema_decay=0.9, lr_schedule="cosine", clip_norm=1.0)
     member = Member(spec, inputs, inputs)
     member.advance(None, NOTHING, Slot(0, 0), 0, 2, tmp_path / "whole")
     member.advance(None, NOTHING, Slot(0, 0), 0, 1, tmp_path / "first")

@@ -10,7 +10,7 @@ from postgres import ESCAPED, PASSWORD, Server
 
 from rolekd.errors import RolekdError
 from rolekd.fleet.runner import Storage
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.studies import JobStudy
 from rolekd.search import phases
 from rolekd.search.runner import run
 
@@ -63,11 +63,11 @@ def test_kill_and_resume_of_a_final(start, trainers, make_spec, inputs, digest, 
     spec = make_spec(population=2, epochs=2, search=final, seconds=0.05)
     wanted = digest(run(spec, inputs, tmp_path / "sqlite"))
     searching = start(spec, tmp_path / "state", workers=2, url=url)
-    ledger = None
-    while ledger is None or not phases.rungs(ledger.read().history):
+    study = None
+    while study is None or not phases.rungs(study.read().history):
         assert searching.process.is_alive()
         with contextlib.suppress(RolekdError):  # the study is not there yet
-            ledger = ledger or Ledger.open(url, spec.name)
+            study = study or JobStudy.open(url, spec.name)
         time.sleep(0.01)
     searching.kill()
     searching.process.join()
@@ -84,13 +84,13 @@ def test_kill_and_resume(start, spec, url, on_sqlite, tmp_path):
 
 def outage(server, start, spec, url, tmp_path, seconds) -> str:
     searching = start(spec, tmp_path / "state", workers=2, url=url)
-    ledger = None
-    while ledger is None or ledger.read().slots_done < 3:
+    study = None
+    while study is None or study.read().tasks_done < 3:
         assert searching.process.is_alive()
         with contextlib.suppress(RolekdError):  # the study is not there yet
-            ledger = ledger or Ledger.open(url, spec.name)
+            study = study or JobStudy.open(url, spec.name)
         time.sleep(0.05)
-    ledger.close()
+    study.close()
     server.stop()
     time.sleep(seconds)
     assert searching.process.is_alive()

@@ -3,7 +3,7 @@ import threading
 import time
 
 from rolekd.errors import InputError, RunError
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.studies import JobStudy
 from rolekd.search.runner import run
 
 
@@ -47,12 +47,12 @@ def test_a_run_after_the_end_of_the_algorithm_goes_on_with_the_final(
     spec = make_spec(seconds=0.05, search=FINAL)
     wanted = digest(run(spec, inputs, tmp_path / "whole", workers=2))
     search = start(spec, tmp_path / "killed", workers=2)
-    ledger = None
-    while ledger is None or len(ledger.read().history) < spec.search.generations:
+    study = None
+    while study is None or len(study.read().history) < spec.search.generations:
         time.sleep(0.02)
         if (tmp_path / "killed" / "study.db").exists():
             with contextlib.suppress(InputError, RunError):
-                ledger = Ledger.open(f"sqlite:///{tmp_path}/killed/study.db", spec.name)
+                study = JobStudy.open(f"sqlite:///{tmp_path}/killed/study.db", spec.name)
     search.kill()
     search.process.join()
     assert digest(run(spec, inputs, tmp_path / "killed", workers=2)) == wanted
@@ -86,5 +86,5 @@ def test_where_a_fork_is_unsafe_workers_start_afresh(
         release.set()
         thread.join()
     assert digest(found) == wanted
-    board = Ledger.open(f"sqlite:///{tmp_path}/spawned/study.db", spec.name).read()
-    assert len({entry.workers for entry in board.entries if len(entry.workers) == 1}) == 2
+    snapshot = JobStudy.open(f"sqlite:///{tmp_path}/spawned/study.db", spec.name).read()
+    assert len({trial.workers for trial in snapshot.trials if len(trial.workers) == 1}) == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rolekd.fleet.identity import identity, is_dead
-from rolekd.fleet.study import Ledger
+from rolekd.fleet.studies import JobStudy
 from rolekd.processes import exclusive
 
 
@@ -19,16 +19,16 @@ def resident_kib(pids):
 @pytest.mark.slow
 def test_five_hundred_slots_with_four_workers(start, make_spec, tmp_path):
     spec = make_spec(population=20, epochs=50, seconds=0.05, size=20_000)
-    assert spec.search.slots == 500
+    assert spec.search.tasks == 500
     state = tmp_path / "state"
     searching = start(spec, state, workers=4)
     url = f"sqlite:///{state}/study.db"
     while len(searching.helpers()) < 3:
         time.sleep(0.1)
     helpers = [identity(pid) for pid in searching.helpers()]
-    ledger = Ledger.open(url, spec.name)
+    study = JobStudy.open(url, spec.name)
     memory = {}
-    while searching.process.is_alive() and (done := ledger.read().slots_done) < 480:
+    while searching.process.is_alive() and (done := study.read().tasks_done) < 480:
         memory[done] = resident_kib([searching.process.pid, *searching.helpers()])
         time.sleep(0.2)
     searching.result()
@@ -40,5 +40,5 @@ def test_five_hundred_slots_with_four_workers(start, make_spec, tmp_path):
     for lock in ("search.lock", "study.lock"):
         with exclusive(state / lock, "the test"):
             pass
-    assert Ledger.open(url, spec.name).read().finished
+    assert JobStudy.open(url, spec.name).read().finished
     assert len(list((state / "artifacts").iterdir())) == 20 + len(spec.inputs)

@@ -20,7 +20,7 @@ from rolekd.cli import working
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError, RolekdError
 from rolekd.files import digest_path
-from rolekd.fleet import study as studies
+from rolekd.fleet import studies
 from rolekd.outputs import Outputs
 from rolekd.params import Params
 from rolekd.sources.prepare import prepare
@@ -303,9 +303,9 @@ def test_the_fleet_leaves_the_same_bytes(start, undisturbed, shared, workers):
     assert _finish(process) == 0
     assert _result(root) == _result(undisturbed)
     assert sorted(map(str, _told(root))) == sorted(map(str, _told(undisturbed)))
-    ((ledger, _),) = studies.each(shared)
-    assert ledger.read().finished
-    assert ledger.name.startswith(f"students-{ARM}-")
+    ((study, _),) = studies.each(shared)
+    assert study.read().finished
+    assert study.name.startswith(f"students-{ARM}-")
     assert not (root / "state").exists()
 
 
@@ -334,8 +334,8 @@ def test_a_student_that_diverges_ends_no_other_worker(start, shared, monkeypatch
     with pytest.raises(InputError, match="nothing to do in this storage"):
         working.work(shared, None, None, 0.0, "1")
     with pytest.raises(InputError, match=r"study .*: failed \(the loss became nan; lower"):
-        ((ledger, _),) = studies.each(shared)
-        working.work(shared, None, ledger.name, 0.0, "1")
+        ((study, _),) = studies.each(shared)
+        working.work(shared, None, study.name, 0.0, "1")
     process, root = start(1)  # its stage tries again
     assert _finish(process) == 0
 
@@ -357,8 +357,8 @@ def test_a_worker_elsewhere_trains_students_too(start, shared, tmp_path):
         assert _finish(process) == 0
         worker.terminate()
         assert f"worker on students-{ARM}-" in worker.communicate()[1]
-    ((ledger, _),) = studies.each(shared)
-    assert len({entry.workers for entry in ledger.read().entries}) == 2  # both had a part in it
+    ((study, _),) = studies.each(shared)
+    assert len({trial.workers for trial in study.read().trials}) == 2  # both had a part in it
     assert not list((tmp_path / "elsewhere").iterdir())
     with pytest.MonkeyPatch.context() as alone:
         alone.delenv("ROLEKD_STORAGE")

@@ -396,7 +396,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
         second = [result(1, 0, 0, 0.5), result(1, 1, 0, 0.4)]
         for generation in (first, second):
             for one in generation:
-                observer.slot(one)
+                observer.result(one)
             observer.generation(generation)
         entered = [Candidate(name, Schedule.constant(Policy.zeros(), 6)) for name in ("none", "x")]
         rung = [
@@ -404,7 +404,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
             for task in final.plan(settings, entered, [], 2, 6)
         ]
         for one in rung:
-            observer.slot(one)
+            observer.result(one)
         observer.generation(rung)
         verdict = final.verdict(settings, [rung])
         observer.finished(Found(settings, [first, second, rung], [first[0], second[0]], verdict))

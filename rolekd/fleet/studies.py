@@ -1,15 +1,15 @@
-"""The Optuna side: a study is the ledger of a job, one trial for each slot.
+"""The Optuna side: a study is the record of a job, one trial for each task.
 
 Optuna's own loop is not used: what is trained next is planned by pure functions, and a trial is
 claimed by setting it to running, after a first heartbeat, so that a worker killed at any instant
 leaves a trial whose silence others notice.
 
-| state of a slot | state of its trial |
+| state of a task | state of its trial |
 |---|---|
-| planned | WAITING, user attributes of `rolekd.fleet.records` |
+| planned | WAITING, user attributes of `rolekd.fleet.attributes` |
 | somebody works on it | RUNNING, heartbeats, a user attribute for each who tried to claim it |
 | done | COMPLETE with its accuracy, or PRUNED if the loss became NaN; outcome; parameters |
-| lost with its worker | FAIL; the slot is planned again |
+| lost with its worker | FAIL; the task is planned again |
 """
 
 import contextlib
@@ -30,9 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rolekd import addresses
 from rolekd.errors import InputError, RunError, one_line
 from rolekd.fleet import database, jobs
-from rolekd.fleet.board import Board, Entry, State
-from rolekd.fleet.jobs import Job, differences
-from rolekd.fleet.records import (
+from rolekd.fleet.attributes import (
     SIGNATURE,
     gain_attribute,
     outcome_attribute,
@@ -41,6 +39,8 @@ from rolekd.fleet.records import (
     read_workers,
     task_attributes,
 )
+from rolekd.fleet.jobs import Job, differences
+from rolekd.fleet.snapshot import Snapshot, State, Trial
 from rolekd.fleet.tasks import Result, Task
 from rolekd.processes import exclusive
 from rolekd.secrets import redact
@@ -63,7 +63,7 @@ _STATES = (
 _SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same file
 
 
-class Ledger:
+class JobStudy:
     """The record of one job. Every method bears repetition: a lost connection is tried again."""
 
     def __init__(self, url: str, name: str, storage: RDBStorage) -> None:
@@ -86,8 +86,8 @@ class Ledger:
         self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
         storage.grace_period = self.grace_seconds
         self._study_id = self._patiently(lambda: storage.get_study_id_from_name(name))
-        # by number: the entries as last read, their states in the database, their ids there
-        self._entries: dict[int, Entry] = {}
+        # by number: the trials as last read, their states in the database, their ids there
+        self._trials: dict[int, Trial] = {}
         self._states: dict[int, str] = {}
         self._ids: dict[int, int] = {}
         self._first = 0  # all before it have ended
@@ -95,7 +95,7 @@ class Ledger:
     @classmethod
     def create(
         cls, url: str, job: Job, name: str, heartbeat_seconds: int, note: str = ""
-    ) -> "Ledger":
+    ) -> "JobStudy":
         """Open the study `name`, made if it is not there; refuse one of another job.
 
         `note` is Markdown that optuna-dashboard shows with a new one, and lets people edit.
@@ -121,7 +121,7 @@ class Ledger:
         return cls(url, name, storage)
 
     @classmethod
-    def open(cls, url: str, name: str, patience: float | None = _FIRST_PATIENCE) -> "Ledger":
+    def open(cls, url: str, name: str, patience: float | None = _FIRST_PATIENCE) -> "JobStudy":
         """Open the study of a job that was started elsewhere.
 
         `patience` is for the first connection, in seconds; None: as for any later one.
@@ -148,23 +148,23 @@ class Ledger:
         """Note that the inputs are in the artifact store at this address."""
         self._patiently(partial(self._study.set_user_attr, "artifacts", artifacts))
 
-    def read(self) -> Board:
+    def read(self) -> Snapshot:
         """Read where the job stands."""
         self._patiently(self._read)
-        return Board(self.job, [self._entries[number] for number in sorted(self._entries)])
+        return Snapshot(self.job, [self._trials[number] for number in sorted(self._trials)])
 
     def _read(self) -> None:
-        """Bring the entries up to date; of those that did not move nothing is read."""
+        """Bring the trials up to date; of those that did not move nothing is read."""
         moved: dict[int, tuple[int, str]] = {}
         for identity, number, state in database.trials(self.engine, self._study_id, self._first):
             self._ids[number] = identity
-            known = self._entries.get(number)
+            known = self._trials.get(number)
             # who may have claimed a running one can change
             if known is None or self._states[number] != state or state == "RUNNING":
                 moved[identity] = number, state
         found = database.attributes(self.engine, list(moved))
         for identity, (number, state) in moved.items():
-            self._entries[number] = self._entry(number, TrialState[state], found[identity])
+            self._trials[number] = self._trial(number, TrialState[state], found[identity])
             self._states[number] = state
         while self._states.get(self._first) in _ENDED:
             self._first += 1
@@ -172,28 +172,28 @@ class Ledger:
     def enqueue(self, tasks: Iterable[Task]) -> bool:
         """Put tasks into the queue; False, and nothing is done, where somebody was faster.
 
-        Plan by what `read` returned last: the count of entries tells whether that is still so.
+        Plan by what `read` returned last: the count of trials tells whether that is still so.
         """
         rows = [task_attributes(self.job, task) for task in tasks]
-        known = len(self._entries)
+        known = len(self._trials)
         return self._patiently(
             lambda: database.add_waiting(self.engine, self._study_id, known, rows)
         )
 
-    def claim(self, entry: Entry, worker: str) -> bool:
-        """Take an entry for `worker`; False where another was faster.
+    def claim(self, trial: Trial, worker: str) -> bool:
+        """Take a trial for `worker`; False where another was faster.
 
         It signs before it takes, and strikes its name out where it came too late. So the one that
         has it is among those that signed, whenever it is killed.
         """
 
         def sign(valid: bool) -> None:
-            self._storage.set_trial_user_attr(self._id(entry), SIGNATURE + worker, valid)
+            self._storage.set_trial_user_attr(self._id(trial), SIGNATURE + worker, valid)
 
         def take() -> bool:
             sign(True)
-            self._storage.record_heartbeat(self._id(entry))
-            return self._storage.set_trial_state_values(self._id(entry), TrialState.RUNNING)
+            self._storage.record_heartbeat(self._id(trial))
+            return self._storage.set_trial_state_values(self._id(trial), TrialState.RUNNING)
 
         with contextlib.suppress(UpdateFinishedTrialError):
             if self._patiently(take):
@@ -202,10 +202,10 @@ class Ledger:
         return False
 
     @contextlib.contextmanager
-    def beating(self, entry: Entry) -> Iterator[None]:
-        """Record heartbeats of a claimed entry while the block runs."""
+    def beating(self, trial: Trial) -> Iterator[None]:
+        """Record heartbeats of a claimed trial while the block runs."""
         done = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(self._id(entry), done), daemon=True)
+        thread = threading.Thread(target=self._beat, args=(self._id(trial), done), daemon=True)
         thread.start()
         try:
             yield
@@ -215,12 +215,12 @@ class Ledger:
 
     def finish(
         self,
-        entry: Entry,
+        trial: Trial,
         result: Result[Any],
         device: str = "",
         parent: Result[Any] | None = None,
     ) -> bool:
-        """Enter the result of a claimed entry; False where it had been given to another.
+        """Store the result of a claimed trial; False where it had been given to another.
 
         `device` is the name of what trained it, `parent` what it began with.
         """
@@ -228,16 +228,16 @@ class Ledger:
         state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
         # not before: whoever looks for work would read the parameters every time; and not after:
         # a dashboard that is open reads of a trial that has ended nothing again
-        params, gain = self.job.trial_params(entry.task), gain_attribute(result, parent)
-        self._patiently(lambda: database.describe(self.engine, self._id(entry), list(params), gain))
-        return self._end(entry, state, values, outcome=outcome_attribute(result, device))
+        params, gain = self.job.trial_params(trial.task), gain_attribute(result, parent)
+        self._patiently(lambda: database.describe(self.engine, self._id(trial), list(params), gain))
+        return self._end(trial, state, values, outcome=outcome_attribute(result, device))
 
-    def lose(self, entry: Entry, patience: float | None = None) -> bool:
-        """Give an entry up, so that its slot is planned again; False where it was ended before.
+    def lose(self, trial: Trial, patience: float | None = None) -> bool:
+        """Give a trial up, so that its task is planned again; False where it was ended before.
 
         `patience` is the number of seconds to wait for a database that does not answer.
         """
-        return self._end(entry, TrialState.FAIL, patience=patience)
+        return self._end(trial, TrialState.FAIL, patience=patience)
 
     def fail(self, reason: str | None) -> None:
         """Note why the job cannot be done by anybody; None: it is tried again."""
@@ -249,47 +249,47 @@ class Ledger:
         return None if found is None else str(found)
 
     def lose_silent(self) -> None:
-        """Give up every running entry whose worker sends no heartbeats any more."""
+        """Give up every running trial whose worker sends no heartbeats any more."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._patiently(lambda: optuna.storages.fail_stale_trials(self._study))
 
     def _end(
         self,
-        entry: Entry,
+        trial: Trial,
         state: TrialState,
         values: list[float] | None = None,
         outcome: dict[str, Any] | None = None,
         patience: float | None = None,
     ) -> bool:
         def end() -> bool:
-            trial = self._id(entry)
+            identity = self._id(trial)
             if outcome is not None:
-                self._storage.set_trial_user_attr(trial, "outcome", outcome)
-            return self._storage.set_trial_state_values(trial, state, values)
+                self._storage.set_trial_user_attr(identity, "outcome", outcome)
+            return self._storage.set_trial_state_values(identity, state, values)
 
         try:
             return self._patiently(end, patience)
         except UpdateFinishedTrialError:
             # by another; or by us, and the answer was lost
-            return outcome is not None and self._patiently(lambda: self._stands(entry, outcome))
+            return outcome is not None and self._patiently(lambda: self._stands(trial, outcome))
 
-    def _stands(self, entry: Entry, outcome: dict[str, Any]) -> bool:
+    def _stands(self, trial: Trial, outcome: dict[str, Any]) -> bool:
         """Tell whether a trial that has ended ended with this outcome."""
-        found = database.attributes(self.engine, [self._id(entry)])[self._id(entry)]
+        found = database.attributes(self.engine, [self._id(trial)])[self._id(trial)]
         return found.get("outcome") == json.loads(json.dumps(outcome)) and any(
-            number == entry.number and state in _DONE
-            for _, number, state in database.trials(self.engine, self._study_id, entry.number)
+            number == trial.number and state in _DONE
+            for _, number, state in database.trials(self.engine, self._study_id, trial.number)
         )
 
-    def _id(self, entry: Entry) -> int:
-        if entry.number not in self._ids:
-            self._ids[entry.number] = self._patiently(
+    def _id(self, trial: Trial) -> int:
+        if trial.number not in self._ids:
+            self._ids[trial.number] = self._patiently(
                 lambda: self._storage.get_trial_id_from_study_id_trial_number(
-                    self._study_id, entry.number
+                    self._study_id, trial.number
                 )
             )
-        return self._ids[entry.number]
+        return self._ids[trial.number]
 
     def _beat(self, trial_id: int, done: threading.Event) -> None:
         try:
@@ -300,13 +300,13 @@ class Ledger:
         finally:
             self._storage.remove_session()
 
-    def _entry(self, number: int, state: TrialState, attributes: dict[str, Any]) -> Entry:
+    def _trial(self, number: int, state: TrialState, attributes: dict[str, Any]) -> Trial:
         task = read_task(self.job, attributes)
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
             result = read_result(task, number, attributes)
-            return Entry(number, task, State.DONE, read_workers(attributes), result)
+            return Trial(number, task, State.DONE, read_workers(attributes), result)
         found = {TrialState.WAITING: State.WAITING, TrialState.RUNNING: State.RUNNING}
-        return Entry(number, task, found.get(state, State.LOST), read_workers(attributes))
+        return Trial(number, task, found.get(state, State.LOST), read_workers(attributes))
 
     def _patiently(self, action: Callable[[], T], patience: float | None = None) -> T:
         reset = self._storage.remove_session
@@ -322,21 +322,21 @@ def names(url: str) -> list[str]:
     return [study.study_name for study in sorted(jobs_, key=lambda study: study._study_id)]
 
 
-def each(url: str) -> Iterator[tuple["Ledger | None", str]]:
+def each(url: str) -> Iterator[tuple["JobStudy | None", str]]:
     """Yield the jobs in a storage, the oldest first; None and a line for one of another version.
 
     One is open at a time: a database has few connections.
     """
     for name in names(url):
         try:
-            ledger = Ledger.open(url, name)
+            study = JobStudy.open(url, name)
         except InputError as error:
             yield None, str(error)
             continue
         try:
-            yield ledger, ""
+            yield study, ""
         finally:
-            ledger.close()
+            study.close()
 
 
 def discard(url: str, name: str) -> None:
@@ -371,7 +371,7 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _making(url, create), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # A heartbeat must be asked for here; the ledger sets the study's own interval.
+        # A heartbeat must be asked for here; `JobStudy` sets the study's own interval.
         make = partial(
             RDBStorage,
             url,

@@ -32,7 +32,7 @@ def read_task(task: tasks.Task, attributes: Mapping[str, Any]) -> Task:
     return Task(
         slot=task.slot,
         parent=task.parent,
-        width=task.width,
+        generation_size=task.generation_size,
         policy=tuple(attributes["policy"]),
         start_epoch=start,
         epochs=stop - start,

@@ -15,7 +15,7 @@ def task_attributes(job: Job, task: Task) -> dict[str, Any]:
         "generation": task.slot.generation,
         "member": task.slot.member,
         "parent": task.parent and [task.parent.generation, task.parent.member],
-        "width": task.width,
+        "width": task.generation_size,
         **job.write_task(task),
     }
 
@@ -26,7 +26,7 @@ def read_task(job: Job, attributes: Mapping[str, Any]) -> Task:
     task = Task(
         slot=Slot(attributes["generation"], attributes["member"]),
         parent=Slot(*parent) if parent else None,
-        width=attributes["width"],
+        generation_size=attributes["width"],
     )
     return job.read_task(task, attributes)
 
