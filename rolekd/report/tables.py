@@ -142,7 +142,7 @@ class Evaluation:
 
     @property
     def baseline(self) -> str:
-        """Name of the arm that the others are compared to."""
+        """Name of the arm that the others are compared with."""
         return self.compare.baseline
 
     def arm(self, name: str) -> Arm:

@@ -256,8 +256,9 @@ def test_the_command(project, monkeypatch):
     (project / "params.yaml").write_text("data: {source: digit}")
     told = CliRunner().invoke(doctor, ["--faults"], catch_exceptions=False)
     assert told.exit_code == 1
-    assert "fault names             data.source: no source 'digit' -> did you mean digits?" in (
-        told.output
+    assert (
+        "fault names             data.source: unknown source 'digit' -> did you mean digits?"
+        in (told.output)
     )
     (project / "params.yaml").write_text("serach: {}")
     told = CliRunner().invoke(doctor, catch_exceptions=False)
