@@ -1,4 +1,4 @@
-"""Figures of what happened over the epochs: searches and trainings."""
+"""Figures over the epochs: searches and trainings."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ class Slot:
 
     Attributes:
         generation, member: where in the search it is.
-        parent: member of the generation before that it goes on from; None: from fresh.
+        parent: member of the generation before that it continues; None: fresh weights.
         epoch: epochs of training behind it at its end.
         accuracy: on the search's validation images, 0..1; None where the loss became NaN.
         in_lineage: it is the winner or one of its ancestors.
@@ -80,7 +80,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def search_figure(slots: Sequence[Slot], title: str = "") -> Figure:
-    """Draw every member's accuracy, with lines to the parent; the winner's lineage stands out."""
+    """Draw every member's accuracy, with lines to the parent, and the winner's lineage."""
     by_place = {(slot.generation, slot.member): slot for slot in slots}
     with style():
         figure = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
