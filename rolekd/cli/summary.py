@@ -1,4 +1,4 @@
-"""`rolekd summary`: what the last `dvc repro` came to."""
+"""`rolekd summary`: the results of the last `dvc repro`."""
 
 import click
 
@@ -11,7 +11,7 @@ from rolekd.outputs import Arms, EvaluateMetrics, Failures, Outputs, Verificatio
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def summary(as_json: bool) -> None:
-    """Print the comparison of the arms, the registered model, and how to see more."""
+    """Print the comparison of the arms, the registered model, and where to see more."""
     outputs = Outputs()
     arms, version = Arms.load(outputs.arms), Version.load(outputs.version)
     exported = Verification.load(outputs.verification)

@@ -40,13 +40,13 @@ _COLUMNS = (_ACCURACY, "params.`arm`", "params.`student.bits`", "tags.`dvc.exper
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 @click.option("--open", "opens", is_flag=True, help="Open the first page in a browser.")
 def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
-    """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; name the pages to begin with."""
+    """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; print the pages to start with."""
     root = store.project_root()
     values = params.load(root / "params.yaml")
     uri = store.resolve(values.track.uri, root)
     store.initialise(uri)
     studies = root / ".rolekd" / "optuna.db"
-    # one server process instead of ten: nothing here runs jobs
+    # one server process instead of ten: jobs do not run here
     environment = {
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -55,7 +55,7 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
     }
     wanted = {"--mlflow-port": mlflow_port, "--optuna-port": optuna_port}
     if mlflow_port == optuna_port:
-        raise InputError(f"--optuna-port {optuna_port}: is MLflow's too; give another")
+        raise InputError(f"--optuna-port {optuna_port}: is also MLflow's; choose another")
     if not studies.exists():
         del wanted["--optuna-port"]
     for option, port in wanted.items():
@@ -99,7 +99,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         name = urllib.parse.quote(experiment)
         found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
         if found is None:
-            return {"no run yet": pages.experiments(server)}
+            return {"no runs yet": pages.experiments(server)}
         number = found["experiment"]["experiment_id"]
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
         _keep_view(server, number)
@@ -109,7 +109,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
     except OSError:
         return None
     shown = {
-        "arms of every run": pages.view(server, number, _VIEW),
+        "arms of all runs": pages.view(server, number, _VIEW),
         "all runs": pages.runs(server, number),
     }
     parents = [_parent(run) for run in tested.get("runs", [])]
@@ -136,7 +136,7 @@ def _parent(run: Mapping[str, Any]) -> str | None:
 
 
 def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """Return what MLflow's server answers, None where there is no such thing.
+    """Return the answer of MLflow's server, None if it does not have this.
 
     Raises:
         OSError: It does not answer.
@@ -171,7 +171,10 @@ def _mlflow(port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1"),
-        *("--uvicorn-opts", "--log-level warning"),  # or a line for each request buries the links
+        *(
+            "--uvicorn-opts",
+            "--log-level warning",
+        ),  # otherwise a line for each request hides the links
     ]
 
 

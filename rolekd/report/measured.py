@@ -1,4 +1,4 @@
-"""What the teacher and the exported student of a finished run cost, measured here."""
+"""Costs of the teacher and the exported student of a finished run, measured on this machine."""
 
 import tempfile
 from pathlib import Path
