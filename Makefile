@@ -46,7 +46,7 @@ setup: .venv/ready  ## make .venv from requirements.lock, MLflow's tables, compi
 	@touch $@
 
 repro: setup  ## run the whole pipeline, print the comparison
-	@test -e outputs/register || { $(BIN)/dvc repro prepare && $(BIN)/rolekd estimate; } || true
+	@test -e outputs/register || { $(BIN)/dvc repro prepare plan && $(BIN)/rolekd estimate; } || true
 	@$(BIN)/dvc repro || { $(BIN)/rolekd doctor --faults; exit 1; }
 	@$(BIN)/rolekd summary
 	@! git rev-parse --git-dir >/dev/null 2>&1 || git ls-files --error-unmatch dvc.lock \

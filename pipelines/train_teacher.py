@@ -1,5 +1,7 @@
 """Stage train_teacher."""
 
+from typing import get_args
+
 import click
 
 from rolekd.cli import run
@@ -8,9 +10,9 @@ from rolekd.stages.stage import is_wanted, open_stage
 
 
 @click.command()
-@click.option("--teacher", default="searched", type=click.Choice(["searched", "plain"]))
+@click.option("--teacher", default="searched", type=click.Choice(get_args(TeacherName)))
 def main(teacher: TeacherName) -> None:
-    """Train the teacher with its schedule, or without a policy, if an arm asks for it."""
+    """Train the teacher with its schedule, or without a search, if an arm asks for it."""
     if not is_wanted("train_teacher", teacher):
         return
     with open_stage("train_teacher", teacher, team=True, tags={"role": "teacher"}) as stage:

@@ -1,6 +1,6 @@
 """Role-wise data augmentation for knowledge distillation of low-bit image classifiers.
 
-`rolekd.facade` is the whole in ten lines of Python; its names are this package's.
+`rolekd.facade` offers the whole pipeline in ten lines of Python; this package exports its names.
 """
 
 import importlib
@@ -32,7 +32,7 @@ __all__ = [
     "train_teacher",
 ]
 
-telemetry.switch_off()  # here, since it must stand before any library is imported
+telemetry.switch_off()  # here, since it must come before any library is imported
 
 
 def __getattr__(name: str) -> Any:

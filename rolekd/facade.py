@@ -96,8 +96,8 @@ class Exported(ExportedRecord):
 
     def __repr__(self) -> str:
         return (
-            f"{self.bytes:,} bytes, accuracy {self.accuracy:.2%}, the class of the integers on "
-            f"{self.argmax_equal} of {self.images} test images"
+            f"{self.bytes:,} bytes, test accuracy {self.test_accuracy:.2%}, the class of the "
+            f"integers on {self.argmax_equal} of {self.images} test images"
         )
 
     def _repr_html_(self) -> str:

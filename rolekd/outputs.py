@@ -278,7 +278,7 @@ class ExportFigures(Record):
     images: int
     argmax_equal: int
     largest_logit_difference: float
-    accuracy: float
+    test_accuracy: float
     parameters: int
     bits_per_parameter: float
     bit_operations: int
@@ -314,11 +314,16 @@ class VersionRecord(Record):
 
 
 class ArmRow(Record):
-    """An arm's line of the comparison; accuracies and differences are fractions, 0..1."""
+    """An arm's line of the comparison; accuracies and differences are fractions, 0..1.
+
+    Attributes:
+        test_accuracy, test_accuracy_sd: mean and deviation over the seeds.
+        test_accuracies: of each seed.
+    """
 
     arm: str
-    accuracy: float
-    accuracy_sd: float | None
+    test_accuracy: float
+    test_accuracy_sd: float | None
     difference: float | None
     difference_low: float | None
     difference_high: float | None
@@ -326,7 +331,7 @@ class ArmRow(Record):
     p_value_adjusted: float | None = None
     calibration_error: float
     seeds: int
-    accuracies: list[float]
+    test_accuracies: list[float]
 
 
 class Arms(Record):

@@ -1,8 +1,8 @@
 """The parameters of a run: typed, frozen, unknown keys refused.
 
 `params.yaml` is this schema with its defaults; `rolekd params --schema` prints it. Types are
-strict (true is no 1, "3" is no 3) and every number has both bounds, far from what is of use and
-near enough that nothing within them ends a run by its size alone. The core
+strict (true is not 1, "3" is not 3) and every number has both bounds, beyond useful values but
+narrow enough that a value within them does not end a run by its size alone. The core
 packages take single sections and import this module for annotations only, so that they run
 where pydantic is not installed.
 """
@@ -34,47 +34,47 @@ _ARM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 def _channels(value: object) -> object:
-    """Refuse what is equal to 1 or 3 and no integer: a literal would take it."""
+    """Refuse what equals 1 or 3 but is not an integer: a literal would accept it."""
     if value is not None and type(value) is not int:
         raise ValueError("input should be 1 or 3")
     return value
 
 
 def _ends(value: object) -> object:
-    """Refuse what is equal to 8 and no integer: a literal would take it."""
+    """Refuse what equals 8 but is not an integer: a literal would accept it."""
     if value != "float" and type(value) is not int:
         raise ValueError("input should be 'float' or 8")
     return value
 
 
 def _tuple(value: object) -> object:
-    """Return a list as a tuple; a set, which has no order, stays what it is."""
+    """Return a list as a tuple; a set, which does not have an order, stays as it is."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def _arm_name(name: object) -> object:
-    """Refuse what is no name of a folder below outputs/distill, and of a stage in dvc.yaml."""
+    """Refuse what cannot be a folder below outputs/distill and a stage in dvc.yaml."""
     if not isinstance(name, str) or re.fullmatch(_ARM_NAME, name) is None:
         raise ValueError(
             "not a name of an arm; begin with a letter or digit, then up to 63 letters, digits, "
             "- and _"
         )
     if name == teacher_name("searched"):
-        raise ValueError("the teacher stands beside the arms under this name; choose another")
+        raise ValueError("this is the name of the teacher in tables of arms; choose another")
     if name == CONFIRMED:
         raise ValueError("compare.export means the arm that was confirmed; choose another")
     return name
 
 
 def _arms(arms: object) -> object:
-    """Refuse a comparison of nothing."""
+    """Refuse a comparison without arms."""
     if arms == {}:
         raise ValueError("no arms; name at least one, as docs/compare.md shows")
     return arms
 
 
 Role = Literal["teacher", "student"]
-TeacherName = Literal["searched", "plain"]
+TeacherName = Literal["searched", "plain", "randaugment"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 # of a split: nearer to 0 or 1 one of its parts is empty in any data set of ordinary size
@@ -95,7 +95,7 @@ Channels = Annotated[Literal[1, 3], BeforeValidator(_channels)]
 Listed = Annotated[T, BeforeValidator(_tuple)]
 ArmName = Annotated[str, BeforeValidator(_arm_name), Field(pattern=f"^{_ARM_NAME}$")]
 
-# a key of an older params.yaml -> what stands in its place
+# a key of an older params.yaml -> its successor
 REPLACED = {
     "device": "machine.device",
     "search.workers": "machine.workers",
@@ -125,7 +125,7 @@ class TableParams(Section):
     )
     path: str = Field("path", min_length=1, description="column of the images' paths")
     label: str = Field("label", min_length=1, description="column of the classes")
-    split: str = Field("split", min_length=1, description="column of the splits, which may lack")
+    split: str = Field("split", min_length=1, description="column of the splits, optional")
     root: Path | None = Field(
         None,
         strict=False,
@@ -134,10 +134,10 @@ class TableParams(Section):
 
 
 class IdxParams(Section):
-    """The files of the source idx, where their folder leaves a choice."""
+    """The files of the source idx, if their folder leaves a choice."""
 
     prefix: str | None = Field(
-        None, description="of the files, where there are several sets: emnist-letters-"
+        None, description="of the files, if there are several sets: emnist-letters-"
     )
     classes: str | None = Field(
         None, description="file of class names below data.path, a line each; null: the numbers"
@@ -152,11 +152,11 @@ class DataParams(Section):
         Path("data/raw/digits"), strict=False, description="folder of the raw data; DVC watches it"
     )
     image_size: Annotated[int, Field(ge=1, le=256)] | None = Field(
-        None, description="side in pixels; null: as the source has it; image files need one"
+        None, description="side in pixels; null: the source's own; image files need one"
     )
     channels: Channels | None = Field(None, description="of image files: 1 gray, 3 RGB; null: RGB")
     on_error: Literal["fail", "skip"] = Field(
-        "fail", description="what an unreadable image does: stop, or be left out and reported"
+        "fail", description="for an unreadable image: stop, or leave it out and report it"
     )
     balance: Literal["none", "sampling"] = Field(
         "none", description="sampling: an epoch shows each class equally often"
@@ -180,20 +180,22 @@ class DataParams(Section):
 
     @property
     def name(self) -> str:
-        """Name of data, experiments and registered models; a user's folder has its own."""
+        """Name of data, experiments and registered models; for a folder of images its name."""
         return self.path.name if self.source in ("image-folder", "csv", "idx") else self.source
 
 
 class BaseAugmentParams(Section):
-    """What follows every policy: pad and crop, flip, Cutout. Pixels."""
+    """Applied after every policy: pad and crop, flip, Cutout. In pixels."""
 
-    crop_padding: Padding = Field(0, description="less than the image's side")
-    horizontal_flip: bool = Field(False, description="where a mirrored image is of the same class")
+    crop_padding: Padding = Field(0, description="smaller than the image")
+    horizontal_flip: bool = Field(
+        False, description="if a mirrored image belongs to the same class"
+    )
     cutout: Padding = Field(0, description="side of the square, at most the image's; 0: none")
 
 
 class ModelParams(Section):
-    """A network by name, and by width where it has one."""
+    """A network by name, and by width if it has one."""
 
     name: str = Field("resnet8", description="rolekd models lists the others")
     width: Width | None = Field(
@@ -207,13 +209,15 @@ class TrainingParams(Section):
     """One training, from the first epoch to the last."""
 
     epochs: Epochs = Field(40, description="passes over the images to train on")
-    # BatchNorm has no statistics of one image
+    # BatchNorm does not have statistics for one image
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = Field(
         32,
         description="images of an optimiser step, of all processes; at most those to train on",
     )
     accumulate: ImageCount = Field(
-        1, description="parts that a batch is computed in, for memory; each has its own BatchNorm"
+        1,
+        description="parts in which a batch is computed, to save memory; each has its own "
+        "BatchNorm",
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
         "adam", description="sgd has Nesterov momentum 0.9"
@@ -241,7 +245,7 @@ class TrainingParams(Section):
     )
     clip_norm: Weight = Field(0.0, description="gradient norm is clipped to this; 0: no clipping")
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.0, description="of a moving average of the weights, then used and saved; 0: none"
+        0.0, description="of a moving average of the weights, which is used and saved; 0: none"
     )
     float_epochs: Annotated[int, Field(ge=0, le=10_000)] = Field(
         0, description="of a student: first epochs in float, before quantisation starts"
@@ -274,8 +278,8 @@ class TrainingParams(Section):
             )
         if self.float_epochs >= self.epochs:
             raise ValueError(
-                f"float_epochs {self.float_epochs} leaves none of {self.epochs} epochs quantised; "
-                f"make it at most {self.epochs - 1}"
+                f"float_epochs {self.float_epochs} leaves none of the {self.epochs} epochs "
+                f"quantised; make it at most {self.epochs - 1}"
             )
         if 0 < self.reestimate_batchnorm < self.batch_size:
             raise ValueError(
@@ -291,11 +295,12 @@ class TeacherParams(Section):
     model: ModelParams = ModelParams(width=16)
     weights: str | None = Field(
         None,
-        description="it begins with: weights/FILE.safetensors, or torchvision:NAME from torch's "
-        "cache; null: fresh ones",
+        description="that it starts from: weights/FILE.safetensors, or torchvision:NAME from "
+        "torch's cache; null: fresh ones",
     )
     train: bool = Field(
-        True, description="false: weights are a trained teacher's, taken as they are; no search"
+        True,
+        description="false: weights are a trained teacher's, used as they are, without a search",
     )
     training: TrainingParams = TrainingParams()
 
@@ -320,13 +325,15 @@ class StudentParams(Section):
     model: ModelParams = ModelParams(name="resnet8", width=8)
     weights: str | None = Field(
         None,
-        description="as the teacher's; every student begins with them, whatever arms start from",
+        description="as for the teacher; every student starts from them, whatever arms say",
     )
     quantizer: Literal["dorefa", "lsq"] = Field("lsq", description="lsq: learned step sizes")
-    bits: Bits = Field(2, description="of weights, and of activations unless named apart")
+    bits: Bits = Field(
+        2, description="of weights, and of activations unless activation_bits is given"
+    )
     activation_bits: Bits | None = Field(None, description="null: the same as bits")
     residual: Literal["quantized", "float"] = Field(
-        "quantized", description="the stream that residual additions take"
+        "quantized", description="the values that residual additions use, after or before rounding"
     )
     overrides: dict[str, Bits | Literal["float"]] = Field(
         {},
@@ -335,7 +342,7 @@ class StudentParams(Section):
     )
     ends: Ends = Field(
         "float",
-        description="first convolution and last linear layer: float, or 8 bits of weights and "
+        description="first convolution and last linear layer: float, or 8 bits for weights and "
         "inputs",
     )
     damping: Weight = Field(
@@ -347,7 +354,7 @@ class StudentParams(Section):
 
 
 class TapsParams(Section):
-    """Features by module path; the first of the student goes with the first of the teacher."""
+    """Features by module path; the student's are compared with the teacher's in this order."""
 
     teacher: Listed[tuple[str, ...]] = Field(
         min_length=1, max_length=100, description="paths; rolekd params --taps lists them"
@@ -361,7 +368,7 @@ LossWeights = dict[str, Annotated[float, Field(ge=0.0, le=1e6, allow_inf_nan=Fal
 
 
 def _check_weights(loss: object) -> object:
-    """Check weights here: a union would report a fault once for each of its types."""
+    """Check weights here: a union would report a fault for each of its types."""
     if isinstance(loss, str):
         return loss
     if not isinstance(loss, Mapping):
@@ -381,13 +388,14 @@ class DistillParams(Section):
         description="a name in docs/distill.md, or names -> weights",
     )
     taps: TapsParams | None = Field(
-        None, description="features that are compared; null: the networks' defaults"
+        None, description="features to compare; null: the networks' defaults"
     )
     quantize_teacher: bool = Field(
-        False, description="the teacher's features pass the student's quantisers before a loss"
+        False,
+        description="the teacher's features pass through the student's quantisers before a loss",
     )
     temperature: Annotated[float, Field(ge=0.01, le=1000.0)] = Field(
-        4.0, description="of soft labels: logits are divided by it"
+        4.0, description="of soft labels, which divides logits"
     )
     prepare_epochs: Epochs = Field(
         2, description="epochs in which mhgd's heads and ft's paraphraser learn from the teacher"
@@ -396,7 +404,7 @@ class DistillParams(Section):
         0.25, description="share of the epochs in which fitnet, fsp or ab prepare the student"
     )
     weight: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
-        0.4, description="of all these losses beside the cross-entropy"
+        0.4, description="of all these losses together; the cross-entropy has weight 1"
     )
     decay_factor: Annotated[float, Field(ge=1e-6, le=1.0)] = Field(
         0.6, description="of the weight at training.decay_at of the student"
@@ -410,32 +418,32 @@ Rung = Annotated[
 
 
 class ConfirmParams(Section):
-    """The final of a search: candidates trained anew, whole, on splits drawn anew, seed by seed."""
+    """The final of a search: whole trainings of candidates on newly drawn splits, seed by seed."""
 
     rungs: Listed[tuple[Rung, ...]] = Field(
         ((5, 1), (3, 3), (2, 6)),
         min_length=1,
         max_length=100,
-        description="[candidates, seeds]: so many of the best, none among them, have so many "
-        "seeds each when a rung is done",
+        description="[candidates, seeds]: after this rung that many of the best candidates, always "
+        "including none, have that many seeds each",
     )
     validation_fraction: SplitFraction = Field(
-        0.3, description="of the images of the search, in each split that is drawn anew"
+        0.3, description="of the images of the search, in each newly drawn split"
     )
     measure: Literal["accuracy", "log_loss"] = Field(
         "log_loss",
-        description="what is compared; log_loss, at the best temperature of each network, tells "
-        "more of few validation images",
+        description="what is compared; log_loss, at the best temperature of each network, says "
+        "more with few validation images",
     )
     teacher: Literal["given", "anew"] = Field(
         "given",
-        description="who teaches a student of the final: the teacher as it is, which has learned "
-        "the images that the final measures on, or one trained anew on each split, at a training "
-        "of a teacher for each seed",
+        description="who teaches the students of the final: the trained teacher, which has "
+        "learned the images that the final measures on, or a new one for each split, which costs "
+        "one teacher training for each seed",
     )
     standard_errors: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         1.0,
-        description="a candidate replaces none if its mean paired difference is above so many of "
+        description="a candidate replaces none if its mean paired difference exceeds this many of "
         "its standard errors",
     )
     decided: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
@@ -491,22 +499,22 @@ class SearchParams(Section):
     """The search of a schedule over the 60-integer policies.
 
     An algorithm proposes: `pbt` learns schedules; tpe, random and cmaes compare constant policies
-    on the same budget; ladder trains nothing. Then a final confirms.
+    on the same budget; ladder does not train. Then a final confirms.
     """
 
     algorithm: Literal["pbt", "tpe", "random", "cmaes", "ladder"] = Field(
-        "pbt", description="what proposes; ladder: the rungs named below, and nothing else"
+        "pbt", description="what proposes candidates; ladder: only the rungs named below"
     )
     pruner: Literal["none", "median", "hyperband"] = Field(
-        "hyperband", description="ends constant policies early; has no effect on pbt"
+        "hyperband", description="stops constant policies early; does not affect pbt"
     )
     population: Annotated[int, Field(ge=2, le=1000)] = Field(
-        4, description="members; of constant policies the budget of so many"
+        4, description="members; constant policies get the same budget"
     )
     epochs: Epochs = Field(20, description="of a member's whole training")
     interval_epochs: Epochs = Field(2, description="epochs of a generation")
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
-        0.25, description="share of members that copy, and of those that are copied from"
+        0.25, description="share of members that copy, and of members that are copied"
     )
     resample_probability: Fraction = Field(
         0.2, description="of each integer, when a copied policy is explored"
@@ -516,15 +524,15 @@ class SearchParams(Section):
     )
     restarts: Annotated[int, Field(ge=0, le=10)] = Field(
         0,
-        description="times that pbt begins again with fresh weights, the policies that it has, "
-        "and an interval twice as long; each costs as much as the first round",
+        description="times that pbt starts again with fresh weights, its current policies and "
+        "an interval twice as long; each costs as much as the first round",
     )
     threads_per_worker: Threads = Field(1, description="of each training of the search")
     start: Literal["none", "ladder"] = Field(
         "none", description="policies of pbt's first members: none, or rungs of the ladder"
     )
     proposals: Annotated[int, Field(ge=1, le=1000)] = Field(
-        1, description="schedules of the algorithm that become candidates, the best"
+        1, description="number of the algorithm's best schedules that become candidates"
     )
     ladder: Listed[tuple[str, ...]] = Field(
         ("geometry-3", "all-3"),
@@ -534,11 +542,11 @@ class SearchParams(Section):
     )
     teacher_by: Literal["teacher", "student"] = Field(
         "teacher",
-        description="what the final measures of a teacher's schedule: the teacher, or the student "
-        "that learns from it without a policy, at more than twice the time",
+        description="how the final judges a teacher's schedule: by the teacher, or by a student "
+        "that learns from it without a policy, which takes more than twice the time",
     )
     confirm: ConfirmParams | None = Field(
-        ConfirmParams(), description="the final; null: what the algorithm likes best is taken"
+        ConfirmParams(), description="the final; null: use the algorithm's best schedule"
     )
 
     @property
@@ -626,7 +634,7 @@ def _default_arms() -> "dict[str, ArmParams]":
 
 
 class ArmParams(Section):
-    """One arm of the comparison: what a student learns from, and what augments its images.
+    """One arm of the comparison: what a student learns from, and how its images are augmented.
 
     Arms share everything else: data, budget, seeds.
     """
@@ -634,29 +642,32 @@ class ArmParams(Section):
     distilled: bool = Field(description="false: the cross-entropy alone")
     augmentation: str = Field(
         description="before the base augmentation: none, randaugment, trivialaugment, adaptive "
-        "(as strong as the student is sure of an image), teacher-schedule, student-schedule, or "
-        "schedules/FILE.json"
+        "(the surer the student is of an image, the stronger), teacher-schedule, "
+        "student-schedule, or schedules/FILE.json"
     )
     teacher: TeacherName = Field(
-        description="searched: trained with its schedule; plain: with the base augmentation alone"
+        description="searched: trained with its schedule; plain: with the base augmentation alone; "
+        "randaugment: with RandAugment, which needs no search"
     )
     starts_from: Literal["teacher", "scratch"] = Field(
         description="teacher: its weights where shapes agree"
     )
     label: str = Field(
-        "", max_length=200, description="in sentences and tables; empty: made of the other keys"
+        "",
+        max_length=200,
+        description="name in sentences and tables; empty: made from the other keys",
     )
 
 
 class CompareParams(Section):
-    """The arms, and what is done with them."""
+    """The arms, and how they are used."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = Field(8, description="trainings of each arm")
-    baseline: str = Field("kd-rolewise", description="the arm that the others are compared to")
+    baseline: str = Field("kd-rolewise", description="the arm that the others are compared with")
     export: str = Field(
         CONFIRMED,
-        description="the arm whose first seed is exported; confirmed: the one whose augmentation "
-        "the final of the student's search took",
+        description="the arm whose first seed is exported; confirmed: the arm whose augmentation "
+        "won the final of the student's search",
     )
     arms: Annotated[dict[ArmName, ArmParams], BeforeValidator(_arms)] = Field(
         default_factory=_default_arms, min_length=1, description="name -> arm"
@@ -693,18 +704,18 @@ Target = Literal["cpu", "cpu-vnni", "cpu-amx", "float"]  # what each is: rolekd.
 class ExportParams(Section):
     """The deployed graph."""
 
-    target: Target = Field("cpu", description="kernels that the graph is laid out for")
-    strict: bool = Field(False, description="refuse layers that have no exact integer form")
+    target: Target = Field("cpu", description="processors for which the graph is built")
+    strict: bool = Field(False, description="refuse layers without an exact integer form")
     resize: bool = Field(False, description="the file takes images of any size")
 
 
 class PromoteParams(Section):
-    """What a version must hold to become the champion."""
+    """Conditions under which a version becomes the champion."""
 
     accuracy_least: Points | None = Field(
         None,
-        description="percent of the test images that it must get right; null: clearly more than "
-        "the largest class has, by a one-sided exact test",
+        description="percent of the test images that it must classify correctly; null: clearly "
+        "more than the largest class, by a one-sided exact test",
     )
     test_images_least: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
         100, description="test images that it must have been measured on"
@@ -713,13 +724,13 @@ class PromoteParams(Section):
         1.0, description="percentage points that it may lose to the champion"
     )
     significance: OpenFraction = Field(
-        0.05, description="level of the paired test below which a loss is no chance"
+        0.05, description="level of the paired test against the champion"
     )
     teacher_points_lost: Points = Field(
         20.0, description="percentage points that it may lose to its teacher"
     )
     bytes: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(
-        50_000_000, description="largest file; ONNX has none of 2 GiB"
+        50_000_000, description="largest file; ONNX files are below 2 GiB"
     )
     latency_ratio: Annotated[float, Field(ge=0.01, le=1000.0)] = Field(
         1.25, description="largest ratio of its latency to the champion's"
@@ -738,18 +749,18 @@ class TrackParams(Section):
 
 
 class MachineParams(Section):
-    """What a run uses of the machine; it decides no result."""
+    """How a run uses the machine; this does not change results."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of networks and augmentation; auto: a GPU where there is one"
+        "auto", description="for networks and augmentation; auto: a GPU if there is one"
     )
     workers: Processes | Literal["auto"] = Field(
         "auto",
-        description="trainings at once, of a search or of an arm's students; auto: one on each "
-        "GPU, or on so many cores as one has threads",
+        description="trainings at once, in a search or for an arm's students; auto: one on each "
+        "GPU, or one for every `threads` cores",
     )
     workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="trainings that share a GPU, for networks that fill none"
+        1, description="trainings that share a GPU, for networks too small to fill one"
     )
 
 
@@ -783,7 +794,7 @@ class Params(Section):
             changes: Dotted keys that differ, such as {"student.bits": 4}.
 
         Raises:
-            InputError: There is no such preset or key, or a value does not fit.
+            InputError: The preset or key does not exist, or a value does not fit.
         """
         from rolekd import presets  # they are read by this schema
 
@@ -799,7 +810,7 @@ class Params(Section):
         return parse(values, f"preset {name}")
 
     def trained_by_search(self, role: Role) -> set[Role]:
-        """Return the roles whose networks the search of a role's schedule trains."""
+        """Return the roles whose networks are trained in the search of a role's schedule."""
         found: set[Role] = {role}
         if self.search.teacher_by == "student":
             found.add("student")
@@ -835,7 +846,7 @@ class Params(Section):
         for role in (self.teacher, self.student):
             if role.training.warmup_epochs >= self.search.epochs:
                 raise ValueError(
-                    f"search.epochs {self.search.epochs} does not outlast warmup_epochs "
+                    f"search.epochs {self.search.epochs} must be more than warmup_epochs "
                     f"{role.training.warmup_epochs:g}; make it more"
                 )
         if self.student.training.float_epochs >= self.search.epochs:
@@ -848,7 +859,9 @@ class Params(Section):
 
 def teacher_name(name: TeacherName) -> str:
     """Return how a teacher is called beside the arms."""
-    return "teacher" if name == "searched" else f"{name} teacher"
+    return {"searched": "teacher", "randaugment": "RandAugment teacher"}.get(
+        name, f"{name} teacher"
+    )
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -881,7 +894,7 @@ def faults(error: ValidationError, model: type[BaseModel] = Params) -> str:
 
 def _fault(fault: Any, model: type[BaseModel]) -> str:
     location = fault["loc"]
-    # pydantic's word for a key that is wrong itself; the key stands before it
+    # pydantic's word for a wrong key; the key is before it
     parts = [part for part in location if part != "[key]"]
     key = ".".join(_cut(str(part)) for part in parts) or "the file"
     if fault["type"] == "extra_forbidden" and key in REPLACED:
@@ -893,9 +906,9 @@ def _fault(fault: Any, model: type[BaseModel]) -> str:
     message = fault["msg"].removeprefix("Value error, ").split(" or instance of ")[0]
     text = f"{key}: {message[0].lower()}{message[1:]}"
     if fault["type"] in ("value_error", "missing") and isinstance(fault["input"], Mapping):
-        return text  # of a section, in which the message names what is wrong
+        return text  # of a section; the message names what is wrong in it
     value = fault["input"]
-    if isinstance(value, Mapping):  # what is in it stands in the file, and not in a line
+    if isinstance(value, Mapping):  # its contents are in the file, and too long for a line
         return f"{text} (is a section)"
     return f"{text} (is {'a list' if isinstance(value, list | tuple) else brief(value)})"
 

@@ -58,7 +58,7 @@ def test_from_data_to_class_names(data, params, teacher, student, tmp_path):
     proven = own.export(file, data)
     assert proven.argmax_equal == proven.images
     assert f"{proven.images} of {proven.images} test images" in proven._repr_html_()
-    assert proven.accuracy == pytest.approx(own.evaluate(data).accuracy)
+    assert proven.test_accuracy == pytest.approx(own.evaluate(data).accuracy)
     image = tmp_path / "photo.png"
     Image.fromarray(data.split("test")[0][0, :, :, 0]).resize((40, 30)).save(image)
     (answer,) = found = rolekd.predict(file, image)

@@ -73,4 +73,4 @@ def test_doctor_says_where_it_is_hidden(
     assert finding.verdict == verdict
     if verdict == "note":
         assert f"finds no package in {tmp_path}" in finding.found
-        assert finding.remedy == "install it anew: make setup"
+        assert finding.remedy == "install it again: make setup"

@@ -20,34 +20,30 @@ _SECTIONS = {
         "preset": Lazy("rolekd.cli.preset", "preset", "List ready-made params files, or use one."),
         "params": Lazy("rolekd.cli.params", "params", "Check params.yaml; print values, networks."),
         "models": Lazy("rolekd.cli.models", "models", "List networks, or registered models."),
-        "weights": Lazy(
-            "rolekd.cli.weights", "weights", "Import weights that networks begin with."
-        ),
+        "weights": Lazy("rolekd.cli.weights", "weights", "Import weights for networks."),
         "download": Lazy("rolekd.cli.download", "download", "Fetch public raw data and check it."),
-        "estimate": Lazy("rolekd.cli.estimate", "estimate", "Say how long a run will take."),
-        "doctor": Lazy("rolekd.cli.doctor", "doctor", "Look for faults, and say what to do."),
+        "estimate": Lazy("rolekd.cli.estimate", "estimate", "Estimate the time of a run."),
+        "doctor": Lazy("rolekd.cli.doctor", "doctor", "Check installation and project."),
     },
     "Run": {
         "search": Lazy("rolekd.cli.search", "search", "Search a schedule for one role."),
-        "worker": Lazy("rolekd.cli.search", "worker", "Work on a search that runs elsewhere."),
-        "status": Lazy("rolekd.cli.search", "status", "Show how far searches and trainings are."),
-        "study": Lazy("rolekd.cli.study", "study", "Run a study, and write what it found."),
-        "bench": Lazy("rolekd.cli.bench", "bench", "Measure speed against named peers."),
+        "worker": Lazy("rolekd.cli.search", "worker", "Help with searches and trainings."),
+        "status": Lazy("rolekd.cli.search", "status", "Show progress of searches, trainings."),
+        "study": Lazy("rolekd.cli.study", "study", "Run a study and write its results."),
+        "bench": Lazy("rolekd.cli.bench", "bench", "Measure speed against other tools."),
     },
     "See": {
-        "summary": Lazy(
-            "rolekd.cli.summary", "summary", "Print what the last `dvc repro` came to."
-        ),
+        "summary": Lazy("rolekd.cli.summary", "summary", "Print results of the last `dvc repro`."),
         "report": Lazy("rolekd.cli.report", "report", "Write the HTML report of the last run."),
-        "compare": Lazy("rolekd.cli.compare", "compare", "Compare runs: numbers, what differs."),
+        "compare": Lazy("rolekd.cli.compare", "compare", "Compare the numbers of runs."),
         "schedule": Lazy("rolekd.cli.schedule", "schedule", "Import, show and compare schedules."),
         "ui": Lazy("rolekd.cli.ui", "ui", "Open MLflow and optuna-dashboard here."),
-        "sync": Lazy("rolekd.cli.sync", "sync", "Send what a lost MLflow store missed."),
+        "sync": Lazy("rolekd.cli.sync", "sync", "Send waiting records to MLflow."),
     },
     "Deploy": {
         "register": Lazy("rolekd.cli.registry", "register", "Choose the version to promote."),
         "promote": Lazy(
-            "rolekd.cli.registry", "promote", "Make a version champion, if gates agree."
+            "rolekd.cli.registry", "promote", "Make a version champion, through gates."
         ),
         "rollback": Lazy("rolekd.cli.registry", "rollback", "Return to the previous champion."),
         "predict": Lazy("rolekd.cli.predict", "predict", "Classify image files with a model."),
@@ -57,13 +53,13 @@ _SECTIONS = {
 _EPILOG = """\b
 Examples:
   rolekd preset use photos-96 one-student   # a params.yaml for your photos
-  rolekd estimate                           # minutes of every stage, here
+  rolekd estimate                           # minutes of every stage
   dvc repro                                 # the run itself
-  rolekd summary                            # what came of it
+  rolekd summary                            # the results
   rolekd predict --model outputs/export/student.onnx photo.png
 
 \b
-Tab completes commands and options after (bash; zsh and fish alike):
+Tab completion of commands and options (bash; zsh and fish similarly):
   eval "$(_ROLEKD_COMPLETE=bash_source rolekd)"
 """
 
@@ -97,7 +93,7 @@ def call(command: click.Command, name: str) -> int:
     An error is reported as one line.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Turns that a waiting OpenMP thread spins before it sleeps: by default a training with
+        # How long a waiting OpenMP thread spins before it sleeps: by default a training with
         # two threads takes a multiple of its time where others want the cores, and with
         # none a fifth more where none does. Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -131,7 +127,7 @@ def call(command: click.Command, name: str) -> int:
 
 
 def _with_help(error: click.UsageError) -> str:
-    """Return what is wrong with the arguments, and where the right ones are explained."""
+    """Return what is wrong with the arguments, and which help explains them."""
     message = error.format_message().rstrip(".")
     if error.ctx is None or message.endswith("?"):  # it suggests what was meant
         return message
@@ -139,7 +135,7 @@ def _with_help(error: click.UsageError) -> str:
 
 
 def _in_one_line(error: Exception) -> tuple[str, int]:
-    """Return what people are told of an error, and the exit code."""
+    """Return an error's message for people, and the exit code."""
     if isinstance(error, RolekdError):
         return str(error), error.exit_code
     if (told := environment.of_module(error)) is not None:

@@ -1,4 +1,4 @@
-"""`rolekd bench`: the benchmarks, which are beside the library where the project is checked out."""
+"""`rolekd bench`: the benchmarks, which are part of a checkout of the project."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class _Checkout(CommandGroup):
-    """The commands of `benchmarks/`, which is no part of the installed package."""
+    """The commands of `benchmarks/`, which is not part of the installed package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return _commands().list_commands(ctx)
@@ -24,7 +24,7 @@ class _Checkout(CommandGroup):
 
 @click.group(cls=_Checkout)
 def bench() -> None:
-    """Measure speed against named peers, in one run on the same images and cores."""
+    """Measure speed against other tools, in one run on the same images and cores."""
 
 
 def _commands() -> click.Group:
@@ -33,7 +33,7 @@ def _commands() -> click.Group:
             f"bench: {_ROOT} has no benchmarks, since they are not installed with the package; "
             "run it in a checkout of the project (git clone, make setup)"
         )
-    if str(_ROOT) not in sys.path:  # where it is not the editable install of this environment
+    if str(_ROOT) not in sys.path:  # if it is not the editable install of this environment
         sys.path.insert(0, str(_ROOT))
     group = importlib.import_module("benchmarks.commands").bench
     assert isinstance(group, click.Group)

@@ -23,7 +23,7 @@ _COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--faults", "only_faults", is_flag=True, help="Print nothing but what will fail.")
+@click.option("--faults", "only_faults", is_flag=True, help="Print only what will fail.")
 @click.option(
     "--storage",
     envvar="ROLEKD_STORAGE",
@@ -31,9 +31,9 @@ _COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
 )
 @click.pass_context
 def doctor(context: click.Context, as_json: bool, only_faults: bool, storage: str | None) -> None:
-    """Check the installation, the stores and the data: a line, a verdict and a remedy for each.
+    """Check the installation, the stores and the data, each with a verdict and a remedy.
 
-    Nothing is changed. The exit code is 1 if something will fail.
+    It does not change anything. The exit code is 1 if something will fail.
     """
     found = []
     for finding in _findings(store.project_root(), storage):
@@ -57,7 +57,7 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
         values = schema.load(root / "params.yaml")
         yield Finding("params.yaml", "ok", f"{root / 'params.yaml'} is valid")
     except InputError as error:
-        yield Finding("params.yaml", "fault", str(error), "mend it, or rolekd preset use digits")
+        yield Finding("params.yaml", "fault", str(error), "correct it, or rolekd preset use digits")
         values = schema.Params()
     searches = storage or addresses.of_sqlite(root / ".rolekd" / "optuna.db")
     checks: dict[str, FindingCheck] = {
@@ -82,12 +82,12 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
 
 
 def _names(root: Path, values: schema.Params) -> Iterator[Finding]:
-    """Look whether what the params name exists: augmentations, sources, networks, losses."""
+    """Check that the names in the params exist: augmentations, sources, networks, losses."""
     from rolekd.stages import checks
 
     with contextlib.chdir(root):  # files are named from there
         checks.check(values)
-    yield Finding("names", "ok", "all that params.yaml names exists")
+    yield Finding("names", "ok", "all names in params.yaml exist")
 
 
 def _show(finding: Finding) -> None:

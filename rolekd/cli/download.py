@@ -11,7 +11,7 @@ from rolekd.display import say
 @click.argument("name")
 @click.option("--to", "folder", help="Folder to make.  [default: data/raw/NAME]")
 def download(name: str, folder: str | None) -> None:
-    """Fetch NAME (cifar10, cifar100 or fashion-mnist) and check it."""
+    """Download NAME (cifar10, cifar100 or fashion-mnist) and check it."""
     from rolekd.sources import download as downloads
 
     target = Path(folder or f"data/raw/{name}")

@@ -11,9 +11,9 @@ from rolekd.display import say_json
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def estimate(as_json: bool) -> None:
-    """Time a few steps of each network and say how long the stages that train will take.
+    """Time a few steps of each network and estimate how long the stages that train will take.
 
-    It takes some seconds, wants prepared data (dvc repro prepare), and trains nothing.
+    This takes a few seconds and needs prepared data (dvc repro prepare plan).
     """
     from dataclasses import asdict
 
@@ -40,7 +40,7 @@ def estimate(as_json: bool) -> None:
     terminal = console()
     terminal.print(table)
     terminal.print(
-        f"In all about {total}, at most, where nothing else is at work; {found.megabytes} MB for "
+        f"At most about {total} in all, if nothing else is running; {found.megabytes} MB for "
         f"each training at once. Images per second and training: {pace}.",
         highlight=False,
     )

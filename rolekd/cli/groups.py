@@ -1,4 +1,4 @@
-"""Groups of commands: a command that does not exist gets the remedy that all wrong names get."""
+"""Groups of commands: a wrong command gets a suggestion, as all wrong names do."""
 
 import importlib
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ class Lazy(NamedTuple):
 
 
 class CommandGroup(click.Group):
-    """A group that says which command was perhaps meant."""
+    """A group that suggests the command that was probably meant."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments begin with."""
+        """Find the command at the beginning of the arguments."""
         name = args[0]
         known = self.list_commands(ctx)
         if not (name.startswith("-") or name in known or ctx.resilient_parsing):

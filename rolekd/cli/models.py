@@ -1,4 +1,4 @@
-"""`rolekd models`: the networks that params.yaml can name, and the models that are registered."""
+"""`rolekd models`: the networks that params.yaml can name, and the registered models."""
 
 from dataclasses import asdict
 
@@ -12,13 +12,16 @@ from rolekd.display import say, say_json
 @click.option("--all", "every", is_flag=True, help="Also those that can only be teachers.")
 @click.option("--registry", is_flag=True, help="List registered models and their versions.")
 @click.option(
-    "--params", "params_file", default="params.yaml", help="With --registry: whose store."
+    "--params",
+    "params_file",
+    default="params.yaml",
+    help="With --registry: parameters that name the store.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, of all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything.")
 def models(every: bool, registry: bool, params_file: str, as_json: bool) -> None:
     """List the networks: rolekd's, yours by entry point, and torchvision's.
 
-    With --registry: the models in MLflow's registry, their versions, and what opens them.
+    With --registry: the models in MLflow's registry, their versions, and how to open them.
     """
     if registry:
         _registered(params_file, as_json)
@@ -59,7 +62,7 @@ def _registered(params_file: str, as_json: bool) -> None:
         return
     terminal = console()
     if not found:
-        terminal.print("no model is registered yet; dvc repro registers one")
+        terminal.print("no registered model yet; dvc repro registers one")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model")
@@ -74,7 +77,7 @@ def _registered(params_file: str, as_json: bool) -> None:
             str(entry.number),
             ", ".join(entry.aliases),
             entry.tags.get("weight_bits", ""),
-            f"{100 * float(accuracy):.2f}" if (accuracy := entry.tags.get("accuracy")) else "",
+            f"{100 * float(accuracy):.2f}" if (accuracy := entry.tags.get("test_accuracy")) else "",
             f"{int(size):,}" if (size := entry.tags.get("bytes")) else "",
             entry.registered[:16].replace("T", " "),
         )

@@ -24,10 +24,10 @@ _DATA = Outputs().data
 def describe(
     params: Params, wanted: Sequence[Role], *, taps: bool, size: bool
 ) -> dict[str, dict[str, Any]]:
-    """Return, for each role, "model" and, as asked for, "taps" and "layers" with "total".
+    """Return, for each role, "model" and, if wanted, "taps" and "layers" with "total".
 
     Raises:
-        InputError: a network cannot be built, or nothing says what its images are.
+        InputError: a network cannot be built, or the shape of its images is unknown.
     """
     shape = _shape(params.data)
     found: dict[str, dict[str, Any]] = {}
@@ -70,7 +70,7 @@ def _taps(network: nn.Module, name: str, image_size: tuple[int, int]) -> list[di
     found = capture.shapes(network, image_size)
     try:
         defaults = zoo.default_taps(network, name, image_size)
-    except InputError:  # they must be chosen from this list
+    except InputError:  # users choose from this list
         defaults = ()
     return [
         {"path": path, "shape": list(shape), "default": path in defaults}

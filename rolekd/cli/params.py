@@ -27,11 +27,11 @@ def params(
     role: schema.Role | None,
     as_json: bool,
 ) -> None:
-    """Check a params file and print every value, defaults included.
+    """Check a params file and print every value, including defaults.
 
     `rolekd params FILE` checks FILE instead of params.yaml. With --taps or --size it prints what
-    the networks of the two roles are; their images are those of outputs/data where they are
-    prepared, otherwise those of the source.
+    the networks of the two roles are, for the images in outputs/data if they are prepared,
+    otherwise for those of the source.
     """
     if show_schema:
         say_json(schema.Params.model_json_schema())

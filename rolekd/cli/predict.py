@@ -27,7 +27,9 @@ _COLUMNS = ("image", "class", "probability", "error")
     required=True,
     help="models:/NAME@ALIAS, models:/NAME/VERSION, or a .onnx file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each line, not CSV.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object per line instead of CSV."
+)
 @click.option(
     "--batch", default=64, show_default=True, type=click.IntRange(1, 65_536), help="At once."
 )
@@ -45,8 +47,8 @@ def predict(
 ) -> None:
     """Classify IMAGES: files, folders of images, or - for one image from standard input.
 
-    An image that cannot be read gets a line that says so, the rest goes on, and the exit code
-    is 1.
+    An image that cannot be read gets a line with the reason; the others are classified, and the
+    exit code is 1.
     """
     from rolekd.export.predict import classify, expand
 
@@ -63,19 +65,19 @@ def predict(
         else:
             writer.writerow(None if v is None else named(v) for v in _row(prediction).values())
     if broken:
-        say(f"{broken} of the images gave no prediction; the error column says why", err=True)
+        say(f"{broken} of the images could not be classified; the error column says why", err=True)
         context.exit(1)
 
 
 def _row(prediction: "Prediction") -> dict[str, object]:
-    # names are data, and stay what they are; an error is text for people
+    # names are data and stay as they are; an error is text for people
     error = None if prediction.error is None else shown(prediction.error)
     values = (prediction.image, prediction.label, prediction.probability, error)
     return dict(zip(_COLUMNS, values, strict=True))
 
 
 def _open(address: str, params_file: str) -> "Session":
-    """Load the network that an address names."""
+    """Load the network at an address."""
     from rolekd.export import session
 
     if not address.startswith("models:"):

@@ -1,4 +1,4 @@
-"""`rolekd preset`: the params files that come with rolekd."""
+"""`rolekd preset`: the params files that are part of rolekd."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from rolekd.doctor import project
 
 
 def _begun(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Return the presets that begin so, for completion."""
+    """Return the presets with this beginning, for completion."""
     return [one.name for one in presets.presets() if one.name.startswith(incomplete)]
 
 
 @click.group(cls=CommandGroup)
 def preset() -> None:
-    """List params files for other data and budgets; put one to use."""
+    """List params files for other data and budgets, or use one."""
 
 
 @preset.command("list")
@@ -40,7 +40,7 @@ def list_presets(as_json: bool) -> None:
 @click.option("--params", "path", default="params.yaml", show_default=True, help="File to write.")
 @click.option("--force", is_flag=True, help="Overwrite a changed file.")
 def use(names: tuple[str, ...], path: str, force: bool) -> None:
-    """Write the preset NAMES to params.yaml; of several each changes those before it.
+    """Write the preset NAMES to params.yaml; each changes the ones before it.
 
     `rolekd preset use photos-96 one-student` is one student of the preset photos-96.
     """

@@ -1,8 +1,8 @@
-"""Progress for people: a live bar on a terminal or in a notebook, a line now and then elsewhere.
+"""Progress for people: a live bar on a terminal or in a notebook, otherwise occasional lines.
 
-What works knows neither: it reports to a function (`sources.prepare.OnProgress`), to an observer
-(`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command or stage that
-called it gives one of these.
+The code that works does not know about it: it reports to a function (`sources.prepare.OnProgress`),
+to an observer (`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command
+or stage that called it gives one of these.
 """
 
 import statistics
@@ -31,11 +31,11 @@ from rolekd.search.population import SearchResult
 
 _SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
 _REFRESH = 0.1  # seconds between two pictures of a bar in a notebook
-_PACE = 5  # epochs whose mean time foretells that of the others
+_PACE = 5  # epochs whose mean time predicts that of the others
 
 
 class Bar:
-    """Shows how many images were read, as a context manager; it writes to standard error."""
+    """Shows how many images were read; a context manager that writes to standard error."""
 
     def __init__(self, what: str = "images", console: Console | None = None) -> None:
         self._what = what
@@ -57,7 +57,7 @@ class Bar:
         return self
 
     def show(self, done: int, total: int) -> None:
-        """Tell that `done` of `total` are read."""
+        """Show that `done` of `total` are read."""
         if self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
         elif time.monotonic() - self._last > _SECONDS:
@@ -72,7 +72,7 @@ class Bar:
 class SearchProgress:
     """Observer that shows generation, best, median, images per second and the time left.
 
-    Use it as a context manager, so that the terminal is left in order whatever happens. Colours
+    Use it as a context manager, so that the terminal is restored whatever happens. Colours
     follow NO_COLOR. It writes to standard error.
     """
 
@@ -95,7 +95,7 @@ class SearchProgress:
         self._end()
 
     def started(self, settings: SearchParams) -> None:
-        """Begin the bar, or say how large the search is."""
+        """Start the bar, or print how large the search is."""
         self._settings, self._begin = settings, time.monotonic()
         self._done = self._rungs = 0
         # The pace of two generations: the first tasks are slow, since libraries compile.
@@ -109,7 +109,7 @@ class SearchProgress:
     def result(self, result: SearchResult) -> None:
         """Advance by one task."""
         self._done += 1
-        # One that is told of sooner than it can have been trained was done before this run.
+        # One reported sooner than it can have been trained was done before this run.
         now = time.monotonic()
         if now - self._begin >= result.seconds > 0.0:
             self._recent.append((now, result.images_seen))
@@ -139,7 +139,7 @@ class SearchProgress:
             self._say(", ".join(filter(None, [self._scores, self._pace()])))
 
     def finished(self, found: Found) -> None:
-        """Name the winner, and with what evidence."""
+        """Name the winner and the evidence for it."""
         self._end()
         if found.verdict is None:
             last = found.line[-1]
@@ -168,7 +168,7 @@ class SearchProgress:
 
 
 def _size(settings: SearchParams) -> str:
-    """Say how large a search is."""
+    """Return how large a search is, in words."""
     parts = []
     if settings.lanes:
         intervals = [interval for interval, _ in settings.rounds]
@@ -186,7 +186,7 @@ def _size(settings: SearchParams) -> str:
 class TaskProgress:
     """Shows the tasks of a job as they are done, by whomever; a watcher of its study.
 
-    Use it as a context manager, so that the terminal is left in order whatever happens. It writes
+    Use it as a context manager, so that the terminal is restored whatever happens. It writes
     to standard error.
     """
 
@@ -236,11 +236,11 @@ class StudyProgress:
 
 
 class TrainingProgress:
-    """Monitor that shows the trainings at work: loss, accuracies, images per second, time left.
+    """Monitor that shows current trainings: loss, accuracies, images per second, time left.
 
-    On a terminal each has a bar; elsewhere each says a line per epoch, but none sooner than ten
-    seconds after its last. At its end a training says what it reached. Use it as a context manager,
-    so that the terminal is left in order whatever happens. It writes to standard error.
+    On a terminal each has a bar; elsewhere each prints a line per epoch, at most one in ten
+    seconds. At its end it prints what it reached. Use it as a context manager,
+    so that the terminal is restored whatever happens. It writes to standard error.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -269,7 +269,7 @@ class _Trained:
         self._progress, self._name, self._epochs = progress, name, epochs
         self._begin = self._told = time.monotonic()
         self._ends = deque([self._begin], maxlen=_PACE + 1)  # of the last epochs
-        self._whole = True  # none of its epochs is of an earlier call
+        self._whole = True  # its epochs are not of an earlier call
         self._task: TaskID | None = None
         if _is_live(progress.console):
             self._task = progress.bars.add_task(name, total=epochs, told="")
@@ -288,7 +288,7 @@ class _Trained:
         elif speed is not None:
             seconds = (now - self._ends[0]) / (len(self._ends) - 1)
             left = f"{clock(seconds * (self._epochs - done))} left"
-            if self._task is not None:  # what a narrow terminal cuts off comes last
+            if self._task is not None:  # a narrow terminal cuts off the last parts
                 told = f"{left}, {reached}, {speed:,.0f} images/s"
                 self._progress.bars.update(self._task, completed=done, told=told)
             elif now - self._told >= _SECONDS:
@@ -307,7 +307,7 @@ class _Trained:
 
 
 def _bars(console: Console, width: int, *, transient: bool = False) -> Progress:
-    """Return bars that count, each with a text beside it, the field `told`."""
+    """Return counting bars, each with a text beside it, the field `told`."""
     return _progress(console)(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=width),
@@ -319,7 +319,7 @@ def _bars(console: Console, width: int, *, transient: bool = False) -> Progress:
 
 
 def _is_live(console: Console) -> bool:
-    """Tell whether what is shown can be replaced."""
+    """Return whether shown text can be replaced."""
     return console.is_terminal or console.is_jupyter
 
 
@@ -330,7 +330,7 @@ def _progress(console: Console) -> type[Progress]:
 class _NotebookProgress(Progress):
     """Bars below a notebook's cell, gone when they end; those of rich need ipywidgets."""
 
-    _shown: Any = None  # IPython's handle of what is shown
+    _shown: Any = None  # IPython's handle of the display
     _last = 0.0
 
     def start(self) -> None:
@@ -346,7 +346,7 @@ class _NotebookProgress(Progress):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the bars as they are, where they have been for a while."""
+        """Show the bars again, if the last time is long enough ago."""
         now = time.monotonic()
         if self._shown is not None and now - self._last >= _REFRESH:
             self._last = now

@@ -52,7 +52,7 @@ def promote(
     params_file: str,
     as_json: bool,
 ) -> None:
-    """Make a version the champion, if it passes every gate. Exit code 1 if it does not."""
+    """Make a version the champion if it passes every gate; otherwise exit code 1."""
     from rolekd.registry import promotion, versions
 
     values = params.load(params_file)
@@ -80,9 +80,9 @@ def promote(
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")
 @click.option("--name", help="Registered name; default: the data's student.")
 def register(which: str, params_file: str, name: str | None) -> None:
-    """Make a registered version the challenger; default: that of the work tree's outputs.
+    """Make a registered version the challenger; by default the one of the work tree's outputs.
 
-    An experiment of DVC registers under its own name and leaves the challenger alone.
+    A DVC experiment registers under its own name and does not change the challenger.
     """
     from rolekd.registry import versions
 
@@ -105,7 +105,7 @@ def rollback(name: str | None, why: str, params_file: str, as_json: bool) -> Non
     if as_json:
         say_json({"name": name, "from": left, "to": now})
     else:
-        say(f"{name}: version {now} is the champion again, instead of version {left}")
+        say(f"{name}: version {now} is the champion again; it replaces version {left}")
 
 
 def _place(name: str | None, values: params.Params) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def _show(decision: "Decision", dry_run: bool) -> None:
     table = Table(
         title=f"{decision.name} version {decision.version} against {against}",
         title_justify="left",
-        caption="Every promotion judges on the same test images: docs/tracking.md",
+        caption="All promotions use the same test images: docs/tracking.md",
         caption_justify="left",
     )
     for heading in ("gate", "found", "wanted", "verdict"):
@@ -135,4 +135,4 @@ def _show(decision: "Decision", dry_run: bool) -> None:
     elif decision.refused:
         say(f"refused by {len(decision.refused)} of {len(decision.gates)} gates")
     elif dry_run:
-        say("it would be promoted; run without --dry-run to do it")
+        say("would be promoted; run without --dry-run to promote it")

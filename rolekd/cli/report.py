@@ -1,4 +1,4 @@
-"""`rolekd report`: the page of a finished pipeline, also after the parameters or the code moved."""
+"""`rolekd report`: the page of a finished pipeline, also after parameters or code have changed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write.",
 )
-@click.option("--registry", is_flag=True, help="Set the registered versions beside it.")
+@click.option("--registry", is_flag=True, help="Add the registered versions.")
 def report(outputs: Path, params_file: str, target: Path, registry: bool) -> None:
     """Write the self-contained HTML report of the last `dvc repro`."""
     from rolekd.report.gather import page_content
@@ -52,9 +52,9 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
 
 
 def _registered(outputs: Outputs, values: params.Params) -> list["Cost"]:
-    """Return what the registered versions cost that were tested on the same images.
+    """Return the costs of registered versions that were tested on the same images.
 
-    Their latencies were measured when they were registered, maybe on another machine.
+    Latencies were measured at registration, perhaps on another machine.
     """
     from rolekd.data import dataset as datasets
     from rolekd.registry import versions
@@ -67,10 +67,11 @@ def _registered(outputs: Outputs, values: params.Params) -> list["Cost"]:
     return [
         Cost(
             f"version {number}, {tags.get('weight_bits', '?')} bits",
-            float(tags["accuracy"]),
+            float(tags["test_accuracy"]),
             int(tags["bytes"]),
             float(tags["latency_ms"]),
         )
         for number, tags in sorted(found.items())
-        if tags.get("data_digest") == digest and {"accuracy", "bytes", "latency_ms"} <= set(tags)
+        if tags.get("data_digest") == digest
+        and {"test_accuracy", "bytes", "latency_ms"} <= set(tags)
     ]

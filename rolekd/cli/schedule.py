@@ -41,7 +41,7 @@ def import_(log: Path, out: Path, epochs: int) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @_JSON
 def show(file: Path, as_json: bool) -> None:
-    """Print a schedule: each entry's probability and magnitude in each segment."""
+    """Print a schedule: probability and magnitude of each entry in each segment."""
     loaded = schedules.load(file)
     if as_json:
         say_json(loaded.to_json(), indent=None)
@@ -58,7 +58,7 @@ def plot(named: tuple[str, ...], out: Path) -> None:
         raise InputError(f"{out}: unknown kind of picture; name it .png, .svg or .html")
     loaded = dict(_named(item) for item in named)
     if len(loaded) < len(named):
-        raise InputError("plot: two schedules have the same name; write NAME=FILE")
+        raise InputError("plot: two schedules have the same name; give NAME=FILE")
     from rolekd.report import style
     from rolekd.report.schedules import schedule_figure, schedule_page
 
@@ -74,7 +74,7 @@ def plot(named: tuple[str, ...], out: Path) -> None:
 @click.argument("second", type=click.Path(path_type=Path))
 @_JSON
 def compare(first: Path, second: Path, as_json: bool) -> None:
-    """Say in which epochs two schedules differ, and in what.
+    """Show in which epochs two schedules differ, and how.
 
     A second schedule of another length is stretched to the first one's.
     """
@@ -111,7 +111,7 @@ def _named(item: str) -> tuple[str, Schedule]:
 
 
 def _table(shown: Schedule, title: str) -> Table:
-    """One row an entry, one column a segment: probability in tenths x magnitude."""
+    """One row per entry, one column per segment: probability in tenths x magnitude."""
     table = Table(
         title=f"{title}: {shown.epochs} epochs",
         caption="probability (tenths) x magnitude; a dot: the entry never acts",

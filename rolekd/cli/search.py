@@ -28,9 +28,9 @@ _storage = click.option(
 @click.option("--storage", envvar="ROLEKD_STORAGE", help="URL of a database other than SQLite.")
 @click.option("--artifacts", envvar="ROLEKD_ARTIFACTS", help="s3://BUCKET/PREFIX or a folder.")
 def search(role: str, storage: str | None, artifacts: str | None) -> None:
-    """Search a schedule for one role: the stage of dvc.yaml, run without DVC.
+    """Search a schedule for one role, like the stage of dvc.yaml, but without DVC.
 
-    The project's params.yaml says how; interrupted and started again it continues.
+    The project's params.yaml configures it. If it is interrupted, the same command continues it.
     """
     if not Path("pipelines", "search.py").is_file():
         raise InputError("pipelines/search.py: not found; run this in the project's folder")
@@ -45,21 +45,21 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
 @click.option(
     "--artifacts",
     envvar="ROLEKD_ARTIFACTS",
-    help="Artifact store, if not under the address that the work was started with.",
+    help="Artifact store, if its address is not the one that the work was started with.",
 )
-@click.option("--study", help="Work on this one only, until it is finished.")
+@click.option("--study", help="Work on this study only, until it is finished.")
 @click.option(
     "--wait",
     default=60.0,
     show_default=True,
     type=click.FloatRange(0, 1e6),
-    help="Seconds without any work before it ends.",
+    help="Seconds to wait for work before it ends.",
 )
 @click.option(
     "--workers",
     default="1",
     show_default=True,
-    help="Processes, or auto: one on each GPU, or on so many cores as a training has threads.",
+    help="Processes, or auto: one on each GPU, or one for every `threads` cores of a training.",
 )
 def worker(
     storage: str, artifacts: str | None, study: str | None, wait: float, workers: str
@@ -78,8 +78,8 @@ def worker(
 @click.command()
 @_storage
 @click.option("--study", help="Name of one study.")
-@click.option("--all", "every", is_flag=True, help="Also those that are over, or rest.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, of all.")
+@click.option("--all", "every", is_flag=True, help="Also finished and paused ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything.")
 def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
     """Show tasks, members, workers at work, the best lineage of a search, and the time left.
 
@@ -117,7 +117,7 @@ def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
     for one in begun:
         terminal.print(_of_study(one), soft_wrap=True)
     if not found and not faults and not begun:
-        terminal.print("nothing in this storage yet")
+        terminal.print("this storage is empty")
 
 
 def _of_interest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -163,7 +163,7 @@ def _line(found: dict[str, Any]) -> str:
     if found["finished"]:
         parts.append("finished")
     elif not any(worker["alive"] for worker in found["workers"]):
-        parts.append("nobody at work")
+        parts.append("no active workers")
     elif found["seconds_left"] is not None:
         parts.append(f"about {found['seconds_left'] / 60:.1f} min left")
     return "; ".join(parts)

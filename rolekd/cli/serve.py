@@ -27,21 +27,21 @@ from rolekd.track import store
     default=16,
     show_default=True,
     type=click.IntRange(1, 1024),
-    help="Largest body of a request.",
+    help="Largest request, in megabytes.",
 )
 @click.option(
     "--connections",
     default=100,
     show_default=True,
     type=click.IntRange(1, 65_536),
-    help="Open at once, for each of the processes.",
+    help="Open connections, for each process.",
 )
 @click.option(
     "--seconds",
     default=30.0,
     show_default=True,
     type=click.FloatRange(0.1, 3600.0),
-    help="For a request to arrive and its turn to come.",
+    help="Time for a request to arrive and to be answered.",
 )
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")
 def serve(
@@ -54,9 +54,9 @@ def serve(
 ) -> None:
     """Classify photos over HTTP: as files, on a page, and in the protocol of `mlflow models serve`.
 
-    What is served is the file that was registered; nothing that the version names is run.
+    Only the registered file is served; code that the version names is not run.
 
-    The version is looked up once: start it again after a promotion.
+    The version is looked up once: restart the server after a promotion.
     """
     from rolekd.registry import fetch, serving, versions
     from rolekd.registry.connections import Limits
@@ -69,7 +69,7 @@ def serve(
         tempfile.TemporaryDirectory() as folder,
     ):
         version = fetch.fetch_address(address, Path(folder), store.resolve(values.track.uri))
-        version.open()  # what is wrong with it is told here, not by each worker
+        version.open()  # faults are reported here, not by each worker
         say(
             f"{address} on http://{host}:{port}/ (a page for photos; /classify, /invocations), "
             "Ctrl-C ends it"

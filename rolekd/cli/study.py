@@ -1,4 +1,4 @@
-"""`rolekd study`: run a study, show how far it is, write what it found."""
+"""`rolekd study`: run a study, show its progress, write its results."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 )
 @click.option("--data", multiple=True, help="Only this data set of the study; may be repeated.")
 @click.option("--arm", "arms", multiple=True, help="Only this arm; may be repeated.")
-@click.option("--show", is_flag=True, help="Only say what is done, and the time left.")
-@click.option("--tables", is_flag=True, help="Only write tables and figures of what is done.")
+@click.option("--show", is_flag=True, help="Only show what is done, and the time left.")
+@click.option("--tables", is_flag=True, help="Only write tables and figures from what is done.")
 @click.option(
     "--into",
     "pages",
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Put parts of the answers between the marks of this page; may be repeated.",
+    help="Write parts of the answers between the marks of this page; may be repeated.",
 )
-@click.option("--check", is_flag=True, help="Only check the file, and say what it would do.")
-@click.option("--retry", is_flag=True, help="Try cells again that failed.")
+@click.option("--check", is_flag=True, help="Only check the file, and show what it would do.")
+@click.option("--retry", is_flag=True, help="Try failed cells again.")
 @click.option(
     "--workers",
     default="auto",
     show_default=True,
-    help="Processes, or auto: one on each GPU, or on so many cores as a training has threads.",
+    help="Processes, or auto: one on each GPU, or one for every `threads` cores of a training.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --show: print JSON.")
 def study(
@@ -55,11 +55,11 @@ def study(
     workers: str,
     as_json: bool,
 ) -> None:
-    """Run the study in FILE, or go on with it; then write its tables and figures.
+    """Run the study in FILE, or continue it; then write its tables and figures.
 
-    Every cell (data set, arm, search, seed) is a row of RECORDS/DATE-NAME/cells.csv as soon as it
-    is there. Interrupted and started again it goes on; with ROLEKD_STORAGE `rolekd worker` helps
-    from other machines. A study that began does not change: docs/study.md.
+    Every cell (data set, arm, search, seed) becomes a row of RECORDS/DATE-NAME/cells.csv as soon
+    as it is done. If interrupted, the same command continues; with ROLEKD_STORAGE `rolekd worker`
+    helps from other machines. A study that has started cannot be changed: docs/study.md.
     """
     from rolekd.evidence import design, status
     from rolekd.evidence.records import Records
@@ -83,7 +83,7 @@ def study(
     from rolekd.evidence.running import run
 
     if retry:
-        say(f"{records.forget_faults()} cells that failed are tried again")
+        say(f"{records.forget_faults()} failed cells are tried again")
     say(f"{records.folder}: {status.sentence(status.of(records))}")
     run(records, machine_of(workers), StudyProgress(), data, arms)
     _write(records, ())
@@ -99,7 +99,7 @@ def _write(records: "Records", pages: tuple[Path, ...]) -> None:
 
 
 def study_table(found: dict[str, object]) -> Table:
-    """Return what is done of a study, a row for each data set."""
+    """Return what a study has done, a row for each data set."""
     shown = Table("data set", "cells", "done", "failed", "searches", "hours left")
     rows = found["data"]
     assert isinstance(rows, list)

@@ -1,4 +1,4 @@
-"""`rolekd summary`: what the last `dvc repro` came to."""
+"""`rolekd summary`: the results of the last `dvc repro`."""
 
 import click
 
@@ -11,7 +11,7 @@ from rolekd.outputs import Arms, EvaluateMetrics, ExportedRecord, Failures, Outp
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def summary(as_json: bool) -> None:
-    """Print the comparison of the arms, the registered model, and how to see more."""
+    """Print the comparison of the arms, the registered model, and where to see more."""
     outputs = Outputs()
     arms, version = Arms.load(outputs.arms), VersionRecord.load(outputs.version)
     exported = ExportedRecord.load(outputs.verification)
@@ -43,11 +43,12 @@ def summary(as_json: bool) -> None:
     terminal.print("", headline(evaluation), *(f"- {line}" for line in others), sep="\n")
     terminal.print("", *(sentence(one, role) for role, one in finals_of(outputs).items()), sep="\n")
     baseline = evaluation.arm(evaluation.baseline)
+    above = 100 * (teacher - baseline.mean)
     say(
         "",
         f"teacher: {100 * teacher:.2f} % in full precision, "
-        f"{100 * (teacher - baseline.mean):.2f} points above {baseline.name}",
-        f"exported: {arms.exported}, {100 * exported.accuracy:.2f} %, {exported.bytes} bytes, "
+        f"{abs(above):.2f} points {'above' if above >= 0 else 'below'} {baseline.name}",
+        f"exported: {arms.exported}, {100 * exported.test_accuracy:.2f} %, {exported.bytes} bytes, "
         f"equal to the integer evaluation on {exported.argmax_equal} of {exported.images} "
         "test images",
         f"registered: {version.name} version {version.version} ({version.uri})",

@@ -1,4 +1,4 @@
-"""`rolekd sync`: send to MLflow what a lost store missed."""
+"""`rolekd sync`: send to MLflow the records that wait."""
 
 import click
 
@@ -9,23 +9,23 @@ from rolekd.track import sync as spools
 
 
 @click.command()
-@click.option("--uri", help="MLflow tracking URI; default: as the stages use it.")
+@click.option("--uri", help="MLflow tracking URI; default: that of the stages.")
 @click.option(
     "--params", "params_file", default="params.yaml", show_default=True, help="Parameters."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def sync(context: click.Context, uri: str | None, params_file: str, as_json: bool) -> None:
-    """Send the records of runs that did not reach MLflow while they went on.
+    """Send records that did not reach MLflow during their runs.
 
-    The next stage does so by itself. The exit code is 1 if records stay that cannot be sent.
+    The next stage also does this. The exit code is 1 if some records cannot be sent.
     """
     address = store.resolve(uri or params.load(params_file).track.uri)
     outcomes = spools.sync(store.spool_folder(), address)
     if as_json:
         say_json([outcome.to_json() for outcome in outcomes])
     elif not outcomes:
-        say(f"nothing to send: no record waits in {store.spool_folder()}")
+        say(f"nothing to send: no records wait in {store.spool_folder()}")
     else:
         for outcome in outcomes:
             say(outcome.describe())

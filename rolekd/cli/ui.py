@@ -40,29 +40,29 @@ _COLUMNS = (_ACCURACY, "params.`arm`", "params.`student.bits`", "tags.`dvc.exper
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 @click.option("--open", "opens", is_flag=True, help="Open the first page in a browser.")
 def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
-    """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; name the pages to begin with."""
+    """Run MLflow and optuna-dashboard on 127.0.0.1 until Ctrl-C; print the pages to start with."""
     root = store.project_root()
     values = params.load(root / "params.yaml")
     uri = store.resolve(values.track.uri, root)
     store.initialise(uri)
     studies = root / ".rolekd" / "optuna.db"
-    # one server process instead of ten: nothing here runs jobs
+    # one server process instead of ten: jobs do not run here
     environment = {
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": uri,  # `ps` shows arguments, and with them a password
+        "PYTHONWARNINGS": "ignore",  # of the servers' own code
     }
     wanted = {"--mlflow-port": mlflow_port, "--optuna-port": optuna_port}
     if mlflow_port == optuna_port:
-        raise InputError(f"--optuna-port {optuna_port}: is MLflow's too; give another")
+        raise InputError(f"--optuna-port {optuna_port}: is also MLflow's; choose another")
     if not studies.exists():
         del wanted["--optuna-port"]
     for option, port in wanted.items():
         ports.listen("127.0.0.1", port, option).close()
     server, searches = (f"http://127.0.0.1:{port}" for port in (mlflow_port, optuna_port))
-    commands = [_mlflow(mlflow_port), *_optuna(studies, optuna_port)]
     with ports.ended_by_signals(), contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(_running(command, environment)) for command in commands]
+        servers = [stack.enter_context(_running(_mlflow(mlflow_port), environment))]
         say("MLflow is ready in about 15 s; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             shown = None
@@ -71,6 +71,11 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
                 if shown is None and (shown := _pages(server, store.experiment(values.data.name))):
                     _show(shown, opens)
                     _tell_of_searches(searches, studies)
+                    # prints its address, too: after the pages to begin with
+                    servers += [
+                        stack.enter_context(_running(command, environment))
+                        for command in _optuna(studies, optuna_port)
+                    ]
             raise RunError("one of the servers ended; what it printed says why")
 
 
@@ -94,7 +99,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         name = urllib.parse.quote(experiment)
         found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
         if found is None:
-            return {"no run yet": urls.experiments(server)}
+            return {"no runs yet": urls.experiments(server)}
         number = found["experiment"]["experiment_id"]
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
         _keep_view(server, number)
@@ -104,7 +109,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
     except OSError:
         return None
     shown = {
-        "arms of every run": urls.view(server, number, _VIEW),
+        "arms of all runs": urls.view(server, number, _VIEW),
         "all runs": urls.runs(server, number),
     }
     parents = [_parent(run) for run in tested.get("runs", [])]
@@ -131,7 +136,7 @@ def _parent(run: Mapping[str, Any]) -> str | None:
 
 
 def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """Return what MLflow's server answers, None where there is no such thing.
+    """Return the answer of MLflow's server, None if it does not have this.
 
     Raises:
         OSError: It does not answer.
@@ -166,7 +171,10 @@ def _mlflow(port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1"),
-        *("--uvicorn-opts", "--log-level warning"),  # or a line for each request buries the links
+        *(
+            "--uvicorn-opts",
+            "--log-level warning",
+        ),  # otherwise a line for each request hides the links
     ]
 
 

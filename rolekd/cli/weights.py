@@ -1,4 +1,4 @@
-"""`rolekd weights`: files of weights that networks can begin with."""
+"""`rolekd weights`: files of weights that networks can start from."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ def weights() -> None:
 @weights.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--mean", help=f"Of the images that they were trained on. {_NUMBERS}")
+@click.option("--mean", help=f"Mean of the images that they were trained on. {_NUMBERS}")
 @click.option("--std", help=f"Their standard deviation. {_NUMBERS}")
 def import_(source: Path, target: Path, mean: str | None, std: str | None) -> None:
-    """Write the weights SOURCE as TARGET, a safetensors file that teacher.weights can name.
+    """Convert the weights SOURCE to TARGET, a safetensors file for teacher.weights.
 
-    SOURCE is what torch.save wrote of a state_dict (.pth, .pt, .bin; nothing in it is run), or a
-    safetensors file. Without --mean and --std they are those that SOURCE says; files of torchvision
-    are known by their names; otherwise the data's own.
+    SOURCE is a state_dict written by torch.save (.pth, .pt, .bin; code in it is not run), or a
+    safetensors file. Without --mean and --std they are taken from SOURCE, for torchvision's files
+    from their names, otherwise from your data.
     """
     from rolekd.models.normalized import Normalization
     from rolekd.train import pretrained

@@ -1,4 +1,4 @@
-"""`rolekd worker`: what it works on, and what it shows meanwhile."""
+"""`rolekd worker`: its studies and its progress."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ _LOOK_SECONDS = 1.0  # between two looks for more work
 def work(storage: str, artifacts: str | None, study: str | None, wait: float, workers: str) -> None:
     """Work on a study, or on all that are unfinished, one after another.
 
-    Those that this machine cannot work on are told once, and left to others.
+    Studies that this machine cannot work on are reported once and left to others.
 
     Raises:
         InputError: The study is not there, or not for this machine; or there is none, and none
@@ -47,7 +47,7 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
                         fresh=done > 0,
                     )
             except RolekdError:
-                # whoever began the study may have finished it, and cleared its store, meanwhile
+                # whoever started the study may have finished it, and cleared its store, meanwhile
                 if study or not _is_over(storage, name):
                     raise
             done, quiet_since = done + 1, time.monotonic()
@@ -71,7 +71,7 @@ def machine_of(workers: str) -> MachineParams:
             {"workers": workers if workers == "auto" else int(workers)}
         )
     except ValueError as error:
-        raise InputError(f"--workers {workers}: no number from 1 to 256, nor auto") from error
+        raise InputError(f"--workers {workers}: is not a number from 1 to 256 or auto") from error
 
 
 def _seats(machine: MachineParams, job: Job, gpus: Sequence[str]) -> Sequence[Seat]:
@@ -106,13 +106,13 @@ MakeWatcher = Callable[[Job], Watch]
 
 @contextmanager
 def _shown(study: str) -> Iterator[MakeWatcher]:
-    """Yield what makes the watcher of a job that a worker has joined."""
+    """Yield what makes the watcher of a job that a worker works on."""
     title = f"worker on {study}"
-    with SearchProgress(title) as of_search, TaskProgress(title) as of_slots:
+    with SearchProgress(title) as of_search, TaskProgress(title) as of_tasks:
 
         def watch(job: Job) -> Watch:
             if isinstance(job, SearchSpec):
                 return Notifier([of_search], job.search)
-            return of_slots
+            return of_tasks
 
         yield watch

@@ -58,7 +58,7 @@ class TermContract:
     @pytest.mark.parametrize("maps", ["zero", "constant", "equal", "tiny", "ordinary"])
     def test_degenerate_batches_stay_finite(self, count: int, maps: str) -> None:
         """Dead and constant maps, equal singular values, a single image."""
-        term = self._make().eval()  # BatchNorm has no statistics of one image
+        term = self._make().eval()  # BatchNorm does not have statistics for one image
         batch, leaves = make_batch(count, maps)
         loss = term(batch)
         assert torch.isfinite(loss)

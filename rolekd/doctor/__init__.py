@@ -1,4 +1,4 @@
-"""What `rolekd doctor` looks at: the installation, the stores, the project's files."""
+"""The checks of `rolekd doctor`: the installation, the stores, the project's files."""
 
 __all__ = [
     "finding",

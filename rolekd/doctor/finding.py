@@ -14,10 +14,10 @@ class Finding:
     """What one check found.
 
     Attributes:
-        check: what was looked at, in a word or two.
+        check: what was checked, in a word or two.
         verdict: ok; note: worth knowing, nothing fails; fault: something will fail.
-        found: what is the case.
-        remedy: what to do; empty where nothing is to be done.
+        found: the state.
+        remedy: what to do; empty if nothing.
     """
 
     check: str
@@ -30,7 +30,7 @@ FindingCheck = Callable[[], Iterable[Finding]]
 
 
 def run(name: str, check: FindingCheck) -> list[Finding]:
-    """Return what a check found; one that fails itself is a finding too, not the end."""
+    """Return what a check found; a check that itself fails becomes a finding too."""
     try:
         return list(check())
     except RolekdError as error:
@@ -41,6 +41,6 @@ def run(name: str, check: FindingCheck) -> list[Finding]:
 
 
 def of_error(name: str, error: RolekdError) -> Finding:
-    """Return the fault that an error tells of: what is wrong, and behind a semicolon the remedy."""
+    """Return the fault in an error message: what is wrong and, after the semicolon, the remedy."""
     found, _, remedy = str(error).rpartition("; ")
     return Finding(name, "fault", found or str(error), remedy if found else "")

@@ -22,12 +22,12 @@ from rolekd.errors import few
 if TYPE_CHECKING:
     from rolekd.params import Params
 
-_LITTLE_SPACE = 2 * 2**30  # bytes; a run of digits leaves 30 MB, one of CIFAR-10 some 1 GB
+_LITTLE_SPACE = 2 * 2**30  # bytes; a run of digits leaves 30 MB, one of CIFAR-10 about 1 GB
 _NAMED = 4
 
 
 def python() -> Iterator[Finding]:
-    """Compare the interpreter with what rolekd is made for."""
+    """Compare the interpreter with the supported versions."""
     wanted = importlib.metadata.metadata("rolekd")["Requires-Python"]
     version = platform.python_version()
     if SpecifierSet(wanted).contains(version, prereleases=True):
@@ -39,7 +39,7 @@ def python() -> Iterator[Finding]:
 
 
 def environment_place(root: Path) -> Iterator[Finding]:
-    """Look whether the environment is that of this folder, or came from elsewhere."""
+    """Check that the environment belongs to this folder."""
     other = code.other_checkout(root)
     own, remedy = root / ".venv", "make setup, then . .venv/bin/activate"
     named = _named_in(own / "bin" / "activate")
@@ -50,22 +50,22 @@ def environment_place(root: Path) -> Iterator[Finding]:
         yield Finding("environment", "fault", f"runs the rolekd of {other}", remedy)
     elif not _is_found_from(root.resolve().parent):
         found = f"import rolekd finds no package in {root.resolve().parent}, only this folder"
-        yield Finding("environment", "note", found, "install it anew: make setup")
+        yield Finding("environment", "note", found, "install it again: make setup")
     else:
-        yield Finding("environment", "ok", f"{sys.prefix} runs the rolekd that is here")
+        yield Finding("environment", "ok", f"{sys.prefix} runs the rolekd of this folder")
 
 
 def _is_found_from(folder: Path) -> bool:
-    """Tell whether a Python started in a folder imports the package.
+    """Return whether a Python started in a folder imports the package.
 
-    One that is installed as an import hook is hidden there by a clone of the name `rolekd`.
+    A package installed as an import hook is hidden there by a clone named `rolekd`.
     """
     command = [sys.executable, "-c", "import rolekd, sys; sys.exit(rolekd.__file__ is None)"]
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
 def _named_in(script: Path) -> Path | None:
-    """Return the environment for which an activation script was made; None: it does not tell."""
+    """Return the environment for which an activation script was made; None: unknown."""
     with contextlib.suppress(OSError):
         text = script.read_text(encoding="utf-8", errors="surrogateescape")
         if found := re.search(r"""VIRTUAL_ENV=(["']?)(/.*)\1$""", text, re.MULTILINE):
@@ -76,7 +76,7 @@ def _named_in(script: Path) -> Path | None:
 def packages(root: Path) -> Iterator[Finding]:
     """Compare the installed packages with the requirements, and with the lock file."""
     named = [Requirement(line) for line in importlib.metadata.requires("rolekd") or ()]
-    # of extras, such as heic, nothing must be there
+    # extras, such as heic, are optional
     needed = [one for one in named if one.marker is None or one.marker.evaluate({"extra": ""})]
     wrong = [
         f"{one.name} {_installed(one.name) or 'missing'} (wanted {one.specifier or 'any'})"
@@ -104,11 +104,13 @@ def _against_lock(lock: Path) -> Finding:
     ]
     if other:
         return Finding("requirements.lock", "note", f"differs: {few(other, _NAMED)}", "make setup")
-    return Finding("requirements.lock", "ok", f"all {len(wanted)} packages are as locked")
+    return Finding(
+        "requirements.lock", "ok", f"all {len(wanted)} packages have their locked versions"
+    )
 
 
 def threads(params: "Params") -> Iterator[Finding]:
-    """Compare what the search will use with the cores that this process may use."""
+    """Compare the cores that a search will use with those that this process may use."""
     cores = processes.cores()
     own = params.search.threads_per_worker
     wanted = own * (1 if params.machine.workers == "auto" else params.machine.workers)
@@ -121,7 +123,7 @@ def threads(params: "Params") -> Iterator[Finding]:
             "threads",
             "note",
             found,
-            "set machine.workers to auto; more only wait",
+            "set machine.workers to auto; more workers only wait",
         )
     else:
         yield Finding("threads", "ok", found)
@@ -139,19 +141,22 @@ def accelerator() -> Iterator[Finding]:
         yield Finding(
             "GPU",
             "fault",
-            f"there is a driver, but torch {torch.__version__} sees no device",
-            "compare torch.version.cuda with what nvidia-smi says, and CUDA_VISIBLE_DEVICES",
+            f"there is a GPU driver, but torch {torch.__version__} sees no device",
+            "compare torch.version.cuda with nvidia-smi's CUDA version, and check "
+            "CUDA_VISIBLE_DEVICES",
         )
     else:
         yield Finding("GPU", "ok", "none; everything runs on the CPU")
 
 
 def disk(root: Path) -> Iterator[Finding]:
-    """Look at the space where the outputs, DVC's cache and the stores lie."""
+    """Check the free space for outputs, DVC's cache and the stores."""
     free = shutil.disk_usage(root).free
     found = f"{free / 2**30:.1f} GiB free"
     if free < _LITTLE_SPACE:
-        yield Finding("disk", "fault", found, "free some; `dvc gc -w` drops what no file refers to")
+        yield Finding(
+            "disk", "fault", found, "free some; `dvc gc -w` removes unused files from the cache"
+        )
     else:
         yield Finding("disk", "ok", found)
 

@@ -1,4 +1,4 @@
-"""The project's files: raw data, outputs, DVC's cache, what is stale, what was left behind."""
+"""The project's files: raw data, outputs, DVC's cache, stale stages, leftovers."""
 
 import json
 import subprocess
@@ -20,12 +20,14 @@ _NAMED = 3
 
 
 def repository(root: Path) -> Iterator[Finding]:
-    """Look whether DVC finds the git repository that it works in."""
+    """Check that DVC finds its git repository."""
     configured = root / ".dvc" / "config"
     if not configured.exists():
         return
     if "no_scm" in configured.read_text(encoding="utf-8", errors="replace"):
-        yield Finding("git", "note", "DVC works without: no experiments, no `dvc params diff`")
+        yield Finding(
+            "git", "note", "DVC works without git, but not `dvc exp` and `dvc params diff`"
+        )
         return
     begin = "git init && git add . && git commit -m 'the project as it came'"
     code, told = _git(root, "rev-parse", "--verify", "HEAD")
@@ -35,15 +37,17 @@ def repository(root: Path) -> Iterator[Finding]:
         yield Finding("git", "fault", "git is not installed; DVC needs it", "install git")
     elif "dubious ownership" in told:
         remedy = f"git config --global --add safe.directory {root}"
-        yield Finding("git", "fault", "git refuses the repository: it is another user's", remedy)
+        yield Finding(
+            "git", "fault", "git refuses the repository: it belongs to another user", remedy
+        )
     elif _git(root, "rev-parse", "--git-dir")[0] == 0:
-        yield Finding("git", "note", "no commit yet: `dvc exp` needs one", begin[12:])
+        yield Finding("git", "note", "no commits yet; `dvc exp` needs one", begin[12:])
     else:
-        yield Finding("git", "fault", "no git repository, and DVC needs one", begin)
+        yield Finding("git", "fault", "not a git repository; DVC needs one", begin)
 
 
 def _git(root: Path, *command: str) -> tuple[int | None, str]:
-    """Return git's exit status, None: there is no git; and what it printed."""
+    """Return git's exit status, None if git is missing; and its output."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *command], capture_output=True, text=True, check=False
@@ -54,7 +58,7 @@ def _git(root: Path, *command: str) -> tuple[int | None, str]:
 
 
 def data(root: Path, params: "Params") -> Iterator[Finding]:
-    """Look whether the raw data are there, and the prepared data are those that were prepared."""
+    """Check that the raw data exist, and that the prepared data are unchanged."""
     outputs = Outputs(root / "outputs")
     raw, prepared = root / params.data.path, outputs.data
     if not raw.exists():
@@ -71,12 +75,12 @@ def data(root: Path, params: "Params") -> Iterator[Finding]:
     if digest == wanted:
         yield Finding("prepared data", "ok", f"digest {digest[:12]}")
     else:
-        found = f"digest {digest[:12]}, prepared was {wanted[:12]}"
+        found = f"digest {digest[:12]}, but prepare wrote {wanted[:12]}"
         yield Finding("prepared data", "fault", found, "dvc repro -f prepare")
 
 
 def missing_raw_data(params: "Params") -> Finding:
-    """Tell where data of the params' source come from."""
+    """Say where to get the data of the params' source."""
     from rolekd.sources import download
 
     source, path = params.data.source, params.data.path
@@ -87,7 +91,7 @@ def missing_raw_data(params: "Params") -> Finding:
 
 
 def changed_outputs(root: Path) -> Iterator[Finding]:
-    """Ask DVC which outputs are not what it wrote, and which its cache lacks."""
+    """Ask DVC which outputs have changed, and which are missing from its cache."""
     if not (root / "dvc.lock").exists():
         yield Finding("outputs", "note", "nothing has run yet", "make repro")
         return
@@ -98,7 +102,7 @@ def changed_outputs(root: Path) -> Iterator[Finding]:
         yield Finding(
             "outputs",
             "note",
-            f"not as DVC wrote them: {few(wrong, _NAMED)}",
+            f"changed since DVC wrote them: {few(wrong, _NAMED)}",
             "dvc checkout, or dvc repro",
         )
     else:
@@ -121,9 +125,9 @@ def stages(root: Path) -> Iterator[Finding]:
 
 
 def leftovers(root: Path) -> Iterator[Finding]:
-    """Look for what killed processes left: locks, states to resume, unfinished files."""
+    """Look for remains of killed processes: locks, states to resume, unfinished files."""
     folder = root / ".rolekd" / "state"
-    # unlike glob, this fails where the folder cannot be read
+    # unlike glob, this fails if the folder cannot be read
     entries = sorted(folder.iterdir()) if folder.exists() else []
     held = [path for path in entries if path.suffix == ".lock"]
     running = {path.with_suffix("") for path in held if processes.is_held(path)}
@@ -137,18 +141,18 @@ def leftovers(root: Path) -> Iterator[Finding]:
         yield Finding(
             "states",
             "note",
-            f"{len(states)} of stages that were stopped, the oldest {days:.0f} days old: "
+            f"{len(states)} of stopped stages, the oldest {days:.0f} days old: "
             f"{few([path.name for path in states], _NAMED)}",
-            f"dvc repro resumes one that still fits; else rm -r {states[0]}",
+            f"dvc repro resumes those that still fit; otherwise rm -r {states[0]}",
         )
     rest = [*locks, *unfinished]
     if rest:
         names = few([str(path.relative_to(root)) for path in rest], _NAMED)
         yield Finding(
-            "leftovers", "note", f"of killed processes: {names}", "rm -r; they do no harm"
+            "leftovers", "note", f"of killed processes: {names}", "rm -r; they are harmless"
         )
     if not (states or rest):
-        yield Finding("leftovers", "ok", "none of killed processes")
+        yield Finding("leftovers", "ok", "none")
 
 
 def _dvc(root: Path, *command: str) -> Any:

@@ -12,12 +12,12 @@ from rolekd.track import places, sqlite
 
 
 def mlflow_store(uri: str) -> Iterator[Finding]:
-    """Open the MLflow store as the stages would, and ask it something."""
+    """Open the MLflow store as the stages would, and query it."""
     from rolekd.track.health import count_experiments
 
     file = addresses.sqlite_file(uri)
     if file is not None and not file.exists():
-        yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage makes it")
+        yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage creates it")
         return
     count = count_experiments(uri)
     if file is not None:
@@ -27,13 +27,13 @@ def mlflow_store(uri: str) -> Iterator[Finding]:
 
 
 def _places(file: Path) -> Iterator[Finding]:
-    """Look whether the store's artifacts are where it says."""
+    """Check that the store's artifacts are where it says."""
     for move in places.moves(file):
         yield Finding(
             "artifacts",
             "note",
             f"{file} names {move.old}: the project was moved or copied",
-            "the next stage or `make ui` lets it name this folder",
+            "the next stage or `make ui` updates it",
         )
     missing = places.missing(file)
     if missing:
@@ -41,7 +41,7 @@ def _places(file: Path) -> Iterator[Finding]:
             "artifacts",
             "fault",
             f"of {few([str(path) for path in missing], 1)}: not here",
-            f"copy {places.MLRUNS_FOLDER}/ from where the project was",
+            f"copy {places.MLRUNS_FOLDER}/ from the project's old folder",
         )
 
 
@@ -51,7 +51,7 @@ def searches(storage: str) -> Iterator[Finding]:
 
     file = addresses.sqlite_file(storage)
     if file is not None and not file.exists():
-        yield Finding("Optuna", "note", f"{file} is not there yet", "the first search makes it")
+        yield Finding("Optuna", "note", f"{file} is not there yet", "the first search creates it")
         return
     count, others, unfinished = 0, 0, []
     for study, _ in studies.each_open(storage):
@@ -77,7 +77,7 @@ def searches(storage: str) -> Iterator[Finding]:
 
 
 def spool(folder: Path) -> Iterator[Finding]:
-    """Look for records that MLflow has not taken."""
+    """Look for records that MLflow does not have."""
     from rolekd.track import spool as spools
 
     records, waiting, refused, good = 0, 0, [], True
@@ -96,10 +96,10 @@ def spool(folder: Path) -> Iterator[Finding]:
     if records:
         found = f"{records} records of {waiting} runs wait in {folder}"
         yield Finding(
-            "spool", "note", found, "the next stage with their store sends them; or rolekd sync"
+            "spool", "note", found, "the next stage with this store sends them, or rolekd sync does"
         )
     if refused:
         found = f"MLflow refused records of {len(refused)} runs"
         yield Finding("spool", "note", found, f"read {refused[0]}/refused.jsonl, then remove it")
     if good and not records and not refused:
-        yield Finding("spool", "ok", "nothing waits to be sent")
+        yield Finding("spool", "ok", "no records wait")

@@ -40,7 +40,7 @@ def lower(
         mean: of the training pixels per channel, in 0..1, with which the network was trained.
         std: their standard deviation.
         image_size: (height, width) of the raw images.
-        strict: refuse layers that have no exact integer form.
+        strict: refuse layers without an exact integer form.
 
     Raises:
         InputError: the network is not converted, has a layer without an integer form, has

@@ -45,11 +45,12 @@ def assess(
 
 
 def _open(name: str, version: int, folder: Path, uri: str) -> tuple[Evidence, Session]:
-    """Return a version's evidence and its network, which is the one that the evidence is about."""
+    """Return a version's evidence, and the network that it describes."""
     fetched = fetch.fetch(name, str(version), folder, uri, origin=f"promote: version {version}")
     if not fetched.evidence.exists():
         raise InputError(
-            f"{fetched.origin} has no evidence; run `dvc repro register` to register it with it"
+            f"{fetched.origin} has no evidence; run `dvc repro register` to register it with "
+            f"evidence"
         )
     found = evidences.parse(files.read_json(fetched.evidence), fetched.origin)
     if found.sha256 != fetched.sha256:
@@ -60,7 +61,7 @@ def _open(name: str, version: int, folder: Path, uri: str) -> tuple[Evidence, Se
 def _on_the_same_data(
     champion: Evidence, candidate: Evidence, network: Session, data: Path
 ) -> Evidence:
-    """Return the champion's evidence on the candidate's test images, tested anew if need be."""
+    """Return the champion's evidence on the candidate's test images, tested again if necessary."""
     if champion.data_digest == candidate.data_digest or not (data / "dataset.json").exists():
         return champion
     dataset = datasets.load(data)

@@ -1,4 +1,4 @@
-"""The model card: what a user of a version must know, as Markdown."""
+"""The model card: what users of a version must know, as Markdown."""
 
 import re
 import shlex
@@ -33,8 +33,8 @@ def card(
         dataset: what it was trained and tested on.
         about: further facts, as in schedule hashes, bits and commit.
         name: registered name.
-        failures: where its run failed, a line each.
-        alias: what leads to the version.
+        failures: the failures of its run, a line each.
+        alias: that refers to the version.
     """
     height, width = dataset.image_size
     seeds = ", ".join(f"{100 * value:.2f}" for value in evidence.accuracies)
@@ -46,8 +46,8 @@ A low-bit image classifier, distilled from a full-precision teacher (arm {_text(
 
 ## Input and output
 uint8 images [N, {height}, {width}, {dataset.channels}] with values 0..255, as they are: the
-preprocessing is inside. Out come logits and probabilities over {len(dataset.classes)} classes:
-{", ".join(map(_text, dataset.classes))}.
+preprocessing is inside. The outputs are logits and probabilities over {len(dataset.classes)}
+classes: {", ".join(map(_text, dataset.classes))}.
 
 {_failures(failures)}## Figures
 - test accuracy {100 * evidence.accuracy:.2f} % on {len(evidence.labels)} images,
@@ -66,14 +66,14 @@ preprocessing is inside. Out come logits and probabilities over {len(dataset.cla
 
 ## Use and limits
 Meant for images like those of its data set ({_text(dataset.name)}): same size, same kind, one of
-its classes in each. On anything else its answer means nothing, however high the probability. Its
-probabilities are those of the network; how well they are calibrated stands in the report.
+its classes in each. On anything else its answer is meaningless, however high the probability. Its
+probabilities are those of the network; the report shows how well they are calibrated.
 
 ## How to load it
     rolekd predict --model {address} IMAGES...
     rolekd serve --model {address}
     mlflow models serve -m {address} --env-manager local
-The first two check the file and run nothing else; MLflow runs whatever a version names. The alias
+The first two check the file and run only that; MLflow runs whatever code a version names. The alias
 leads to the version that has it now. In Python:
 
     model = mlflow.pyfunc.load_model({uri!r})
@@ -99,7 +99,7 @@ def _facts(about: Mapping[str, object]) -> str:
 
 
 def _text(foreign: object) -> str:
-    """Return text from outside so that Markdown shows it as it is, on one line, without HTML."""
+    """Return text from outside so that Markdown shows it literally, on one line, without HTML."""
     escaped = _SPECIAL.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", shown(foreign))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

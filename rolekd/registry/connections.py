@@ -1,4 +1,4 @@
-"""What a client may take up of a server: connections, time and bytes."""
+"""Limits for clients of a server: connections, time and bytes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class Limits:
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 whose connections are bounded in number, and end if no answer was completed in time.
 
-    uvicorn waits for ever for the head of a request, and for a client to read its answer. The
-    application sees neither; it bounds what it does see, with an answer, a little earlier.
+    uvicorn waits forever for the head of a request, and for a client to read its answer. The
+    application cannot see either; it bounds what it can see, with an answer, a little earlier.
     """
 
     def __init__(self, *arguments: Any, limits: Limits, **more: Any) -> None:
@@ -65,5 +65,5 @@ class BoundedProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         seconds = self._limits.seconds + _GRACE_SECONDS
-        # not close(): what a client does not read would keep the connection open
+        # not close(): data that a client does not read would keep the connection open
         self._deadline = self.loop.call_later(seconds, self.transport.abort)

@@ -1,4 +1,4 @@
-"""What is known about an exported student: kept beside its version, so that gates can judge it."""
+"""Evidence about an exported student: stored with its version, so that gates can judge it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,7 +91,7 @@ def gather_evidence(outputs: Outputs, arm: str, seed: int) -> Evidence:
         seed: number of the exported seed.
 
     Raises:
-        InputError: they are not about the same network: a stage between was left out.
+        InputError: they are not about the same network: a stage in between was skipped.
     """
     dataset = datasets.load(outputs.data)
     logits, labels = load_predictions(outputs.predictions)

@@ -1,8 +1,8 @@
-"""Opening a registered version: the file that was registered, and nothing that it names.
+"""Opening a registered version: only the file that was registered, not code that it names.
 
 MLflow opens a version by importing what its `MLmodel` names (`loader_module`, `code`) and running
-the file that it names (`data`). Whoever can write to the artifact store thereby runs code where
-the version is opened. Here `MLmodel` is data to be checked, and the network is ours to start.
+the file that it names (`data`). So anyone who can write to the artifact store can run code where
+the version is opened. Here `MLmodel` is data to be checked, and we start the network ourselves.
 """
 
 import re
@@ -20,7 +20,7 @@ from rolekd.track.client import reachable
 GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
 _DESCRIPTION_FILE = "MLmodel"
-_DESCRIPTION_BYTES = 2**20  # ours have 2 kB, and the names of the classes
+_DESCRIPTION_BYTES = 2**20  # ours have 2 kB plus the names of the classes
 # what MLflow reads of each flavor to load it; the flavors are these two and no other
 _FLAVORS: dict[str, dict[str, str | None]] = {
     "onnx": {"data": GRAPH_FILE, "code": None},
@@ -33,7 +33,7 @@ class Fetched:
     """The files of a registered version on this machine.
 
     Attributes:
-        origin: what errors call the version.
+        origin: name of the version in errors.
         graph: the file of its network.
         sha256: of that file, as the registry knows it.
         evidence: the file of its evidence; it need not be there.
@@ -57,12 +57,12 @@ def fetch(
     Args:
         name: registered name.
         reference: a number, or an alias with its @.
-        folder: an empty one, or one to be made.
+        folder: empty, or to be created.
         uri: MLflow tracking URI.
-        origin: what errors call the version; None: its address.
+        origin: name of the version in errors; None: its address.
 
     Raises:
-        InputError: its description names something else than its network.
+        InputError: its description names something other than its network.
         RunError: MLflow does not answer, or the version is not there.
     """
     import mlflow
@@ -95,7 +95,7 @@ def fetch(
             f"{origin}: {GRAPH_FILE} is not among its files in {source}; register it again with "
             "`dvc repro -f register`"
         )
-    # a version that somebody else registered has no tag: the file is what was fetched now
+    # a version that others registered does not have the tag: take the file as it is
     sha256 = version.tags.get("sha256") or files.sha256(graph)
     return Fetched(origin, graph, sha256, content / "extra_files" / EVIDENCE_FILE)
 
@@ -109,7 +109,8 @@ def fetch_address(address: str, folder: Path, uri: str) -> Fetched:
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise InputError(
-            f"--model {address}: no address of a registered model; write models:/NAME@champion "
+            f"--model {address}: not the address of a registered model; write "
+            f"models:/NAME@champion "
             "or models:/NAME/1"
         )
     return fetch(found["name"], found["alias"] or found["version"], folder, uri)
@@ -121,7 +122,7 @@ def _description(path: Path, origin: str) -> Any:
         text = files.read_bytes(path, _DESCRIPTION_BYTES).decode()
         return yamlfiles.parse(text, _DESCRIPTION_FILE)
     except (OSError, UnicodeDecodeError, InputError) as error:
-        # not the place to which it was fetched: that is gone when this is read
+        # not the place to which it was downloaded, which is gone when this is read
         reason = (isinstance(error, OSError) and error.strerror) or one_line(error, 200)
         raise InputError(
             f"{origin}: its {_DESCRIPTION_FILE} cannot be read ({reason}); register it again"
@@ -129,7 +130,7 @@ def _description(path: Path, origin: str) -> Any:
 
 
 def _check(description: Any, origin: str) -> None:
-    """Refuse a version of which MLflow would load anything else than its network."""
+    """Refuse a version of which MLflow would load anything but its network."""
     flavors = description.get("flavors") if isinstance(description, dict) else None
     if not isinstance(flavors, dict) or flavors.keys() != _FLAVORS.keys():
         named = sorted(map(str, flavors)) if isinstance(flavors, dict) else flavors

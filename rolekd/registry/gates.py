@@ -40,10 +40,10 @@ def judge(
         champion: the present champion's; None where there is none.
         latency_ratio: latency of the candidate by the champion's, measured side by side; None
             where there is no champion.
-        limits: what to hold.
+        limits: of the gates.
 
     Raises:
-        InputError: the champion was tested on other images, so there is no paired test.
+        InputError: the champion was tested on other images, so a paired test is not possible.
     """
     lost = 100 * (candidate.teacher_accuracy - candidate.accuracy)
     equal, images = candidate.parity_equal, candidate.parity_images

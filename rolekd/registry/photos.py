@@ -1,4 +1,4 @@
-"""The photos of a request: files as cameras make them, decoded as the training data were."""
+"""The photos of a request: image files, decoded as the training data were."""
 
 import io
 from importlib import resources
@@ -22,14 +22,14 @@ _FORM = "multipart/form-data"
 
 
 class Photo(NamedTuple):
-    """A file of a request; its name is empty where it has none."""
+    """A file of a request; its name may be empty."""
 
     name: str
     content: bytes
 
 
 def check_type(value: str) -> None:
-    """Refuse a Content-Type that holds no images.
+    """Refuse a Content-Type that is not for images.
 
     Raises:
         ValueError: the message is one sentence for the client.
@@ -42,11 +42,11 @@ def check_type(value: str) -> None:
 
 
 def parse(body: bytes, value: str) -> list[Photo]:
-    """Return the files of a body: itself, or the files of a form, whatever its fields are called.
+    """Return the files of a body: the body itself, or the files of a form, whatever its fields.
 
     Args:
         body: of the request.
-        value: its Content-Type, which `check_type` let pass.
+        value: its Content-Type, accepted by `check_type`.
 
     Raises:
         ValueError: there are none or too many; the message is one sentence for the client.
@@ -80,7 +80,7 @@ def _files(body: bytes, boundary: bytes) -> list[Photo]:
                 found[-1][1].extend(event.data)
         elif in_file := isinstance(event, File):
             found.append((event.filename, bytearray()))
-    # a form whose chooser was left empty has a file without a name and content
+    # a form without a chosen file has a file without name and content
     return [Photo(name, bytes(content)) for name, content in found if name or content]
 
 
@@ -98,7 +98,7 @@ def decode(photo: Photo, side: int, channels: int) -> NDArray[np.uint8]:
 
 
 def to_json(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as a request is answered."""
+    """Return a prediction as the answer to a request."""
     return {
         "image": prediction.image or None,
         "class": prediction.label,
@@ -108,7 +108,7 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def page(network: Session) -> str:
-    """Return the HTML page on which a person drops a photo; it fetches nothing from elsewhere."""
+    """Return the HTML page for dropping photos; it does not load anything from elsewhere."""
     text = resources.files("rolekd.registry").joinpath("classify.html").read_text(encoding="utf-8")
     try:
         side, _ = image_form(network)

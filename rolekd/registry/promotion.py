@@ -35,12 +35,12 @@ _log = logging.getLogger("rolekd.track")
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a promotion.
+    """The outcome of a promotion.
 
     Attributes:
         name: registered name.
         version: the candidate.
-        previous: the champion before; None where there was none.
+        previous: the champion before; None: there was none.
         gates: the questions and verdicts.
         moved: whether the alias now points to the candidate.
     """
@@ -79,15 +79,15 @@ def promote(
         dry_run: judge only.
 
     Raises:
-        InputError: no such version, it is champion already, or its evidence is incomplete.
-        RunError: another promotion is at work or was faster, or MLflow does not answer.
+        InputError: the version does not exist, is already champion, or its evidence is incomplete.
+        RunError: another promotion is running or was faster, or MLflow does not answer.
     """
     with reachable(uri):
         client = _client(uri)
         candidate = _candidate(client, name, version)
         champion = _aliased(client, name, versions.CHAMPION)
         if champion is not None and champion.version == candidate.version:
-            raise InputError(f"promote: version {candidate.version} is the champion already")
+            raise InputError(f"promote: version {candidate.version} is already the champion")
         gates = assess(name, int(candidate.version), _number(champion), limits, uri, data)
         decision = Decision(name, int(candidate.version), _number(champion), gates, moved=False)
         if dry_run or decision.refused:
@@ -153,7 +153,7 @@ def _number(version: "ModelVersion | None") -> int | None:
 def _move(
     client: "MlflowClient", name: str, version: int, kind: str, record: dict[str, object]
 ) -> None:
-    """Write the record first: an alias that moved is always explained."""
+    """Write the record first, so that every moved alias is explained."""
     for key, value in {**record, **_who()}.items():
         client.set_model_version_tag(name, str(version), f"{kind}.{key}", str(value))
     client.set_registered_model_alias(name, versions.CHAMPION, str(version))
@@ -170,9 +170,9 @@ def _who() -> dict[str, object]:
 def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
     """Hold the registered model's lock, a tag: the registry has no compare-and-set.
 
-    Whoever finds another's fresh token, before or after having written its own, gives way. The
-    block gets a function to call before it changes anything: it refuses where another, held up
-    between its look and its write for longer than anybody waits, took the lock over.
+    A process that finds another's fresh token, before or after writing its own, gives way. The
+    block gets a function to call before it changes anything: it refuses if another process, delayed
+    between its check and its write for longer than anybody waits, took over the lock.
     """
     from mlflow.exceptions import MlflowException
 
@@ -203,11 +203,11 @@ def _locked(client: "MlflowClient", name: str) -> Iterator[Callable[[], None]]:
 
 
 def _is_kept(held: Callable[[], str | None]) -> bool:
-    """Tell whether a living process holds the lock; `held` reads the token.
+    """Return whether a living process holds the lock; `held` reads the token.
 
-    A token's age is what our clock makes of another machine's: where that says nothing, since it
-    lies in the future or cannot be read, the token is watched. Unchanged for as long as nobody
-    holds the lock, it is a dead one's.
+    A token's age compares our clock with another machine's. If that is not possible, since it
+    is in the future or cannot be read, the token is watched. If it does not change for longer than
+    anybody holds the lock, its process is dead.
     """
     token = held()
     if token is None:
@@ -215,7 +215,9 @@ def _is_kept(held: Callable[[], str | None]) -> bool:
     age = _age(token)
     if age is not None and age > -_LOCK_SECONDS:
         return age < _LOCK_SECONDS
-    _log.warning("the registry's lock %r tells no age; watched for %.0f s", token, _LOCK_SECONDS)
+    _log.warning(
+        "the registry's lock %r has no usable age; watched for %.0f s", token, _LOCK_SECONDS
+    )
     deadline = time.monotonic() + _LOCK_SECONDS
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
@@ -225,7 +227,7 @@ def _is_kept(held: Callable[[], str | None]) -> bool:
 
 
 def _age(token: str) -> float | None:
-    """Return the seconds since a token was made, None where it does not tell that."""
+    """Return the seconds since a token was made, None if it does not say."""
     try:
         _, made = token.split()
         age = time.time() - float(made)
@@ -235,7 +237,9 @@ def _age(token: str) -> float | None:
 
 
 def _busy(name: str) -> RunError:
-    return RunError(f"{name}: another promotion or rollback is at work; look, then run again")
+    return RunError(
+        f"{name}: another promotion or rollback is running; check its result, then run again"
+    )
 
 
 def _client(uri: str) -> "MlflowClient":

@@ -1,10 +1,11 @@
 """Serving a registered version over HTTP: MLflow's protocol over a network that was checked.
 
 Paths, requests and answers are those of `mlflow models serve` for a model of images
-(`/invocations`, `/ping`, `/health`, `/version`), so a client need not know who answers. Beside it
-stand `/classify`, which takes photos as files, and a page at `/` for who has a photo. MLflow's
-own server runs what the version names, and builds what a client sends before anybody looks at
-it; neither can be mended around it, so this one shares no code with it.
+(`/invocations`, `/ping`, `/health`, `/version`), so a client does not notice the difference. In
+addition
+there are `/classify`, which takes photos as files, and a page at `/` for dropping photos. MLflow's
+own server runs code that the version names, and builds what a client sends before checking it.
+Neither can be fixed from outside, so this server does not share code with it.
 """
 
 import asyncio
@@ -37,11 +38,11 @@ from rolekd.registry.connections import BoundedProtocol, Limits
 from rolekd.registry.fetch import Fetched
 
 _SERVED = "ROLEKD_SERVED"
-_AT_ONCE = 2  # requests of a worker that are computed; others wait with their bodies alone
-_VALUES_AT_ONCE = 2**17  # of images in one run: activations take some hundred times as much
+_AT_ONCE = 2  # requests that a worker computes at once; of the others it keeps only the bodies
+_VALUES_AT_ONCE = 2**17  # of images in one run: activations take about a hundred times as much
 _JSON = "application/json"
 _PAGE_HEADERS = {
-    # the page fetches nothing from elsewhere, and is shown inside no other
+    # the page does not load anything from elsewhere, and cannot be framed by others
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -51,7 +52,7 @@ _UTF_8 = {"charset=utf-8", 'charset="utf-8"'}
 
 @dataclass(frozen=True)
 class _Served:
-    """What a worker finds in its environment; the file is checked there once more."""
+    """What a worker reads from its environment; it checks the file again."""
 
     path: str
     sha256: str
@@ -60,7 +61,7 @@ class _Served:
 
 
 def serve(version: Fetched, listener: socket.socket, workers: int, limits: Limits) -> None:
-    """Answer until interrupted, or ended by TERM or HUP; no worker outlives that.
+    """Answer until interrupted, or ended by TERM or HUP; its workers end with it.
 
     Args:
         version: what to serve.
@@ -83,7 +84,7 @@ def serve(version: Fetched, listener: socket.socket, workers: int, limits: Limit
             uvicorn.Server(config).run([listener])
             return
         supervisor = Multiprocess(config, [listener])
-        # its own answer is to start the workers anew
+        # its default is to restart the workers
         answer = (lambda: None) if ignored else supervisor.handle_term
         supervisor.handle_hup = answer  # type: ignore[method-assign]
         supervisor.run()
@@ -95,14 +96,14 @@ def bounds(limits: Limits) -> dict[str, Any]:
         "http": partial(BoundedProtocol, limits=limits),
         "ws": "none",
         "lifespan": "off",
-        # of tasks: a client that left has no connection, but a task until its turn comes
+        # of tasks: a client that left does not have a connection, but a task until its turn comes
         "limit_concurrency": limits.connections + 1,
         "log_level": "warning",
     }
 
 
 def from_environment() -> Starlette:
-    """Return the application for what the environment names."""
+    """Return the application for the model in the environment."""
     values = json.loads(os.environ[_SERVED])
     served = _Served(**{**values, "limits": Limits(**values["limits"])})
     network = session.load(Path(served.path), sha256=served.sha256, name=served.name)
@@ -127,12 +128,12 @@ def application(network: session.Session, limits: Limits) -> Starlette:
             Exception: _failed,
         },
     )
-    made.router.redirect_slashes = False  # another page is none, too
+    made.router.redirect_slashes = False  # unknown pages are errors too
     return made
 
 
 class Service:
-    """Answers for a network; every kind of request is read, waits and is computed the same way."""
+    """Answers for a network; all kinds of requests are read, queued and computed alike."""
 
     def __init__(self, network: session.Session, limits: Limits) -> None:
         self._network = network
@@ -157,16 +158,16 @@ class Service:
             return await run_in_threadpool(self._classify, body, kind)
 
     async def page(self, _: Request) -> Response:
-        """Answer `/`: a page on which a person drops a photo."""
+        """Answer `/`: a page for dropping photos."""
         return HTMLResponse(self._page, headers=_PAGE_HEADERS)
 
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[bytes]:
-        """Give a request's body when it has arrived and its turn has come; hold the turn.
+        """Yield a request's body when it has arrived and its turn has come; hold the turn.
 
         Raises:
             HTTPException: it is too large or too slow, or there are too many before it.
-            ClientDisconnect: nobody waits for the answer any more.
+            ClientDisconnect: the client has left.
         """
         body = None
         try:
@@ -221,9 +222,9 @@ class Service:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """Return a request's body; of one over the limit nothing is kept.
+    """Return a request's body; one over the limit is not kept.
 
-    It is read to its end all the same: a client that still sends would not see the answer.
+    It is read to its end nevertheless: a client that is still sending would not see the answer.
     """
     body, size = bytearray(), 0
     async for part in request.stream():
@@ -263,5 +264,5 @@ async def _left(_: Request, __: Exception) -> Response:
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    """Tell nothing of a fault of ours; the server's log has its trace."""
+    """Do not reveal our own faults; the server's log has the traceback."""
     return JSONResponse({"error_code": "INTERNAL_ERROR", "message": "the server failed"}, 500)

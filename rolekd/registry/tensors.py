@@ -1,8 +1,8 @@
 """The JSON of a request as an array of images.
 
-A general reader builds whatever is sent before anybody can look at it: 8 MB of `[],[],` become
+A general reader builds whatever is sent before it can be checked: 8 MB of `[],[],` become
 gigabytes. Here the text is reduced to its form, each number a 0, and compared with the form that
-its first image promises. Only numbers are built, and only of a body that has that form.
+its first image implies. Only numbers are built, and only from a body that has that form.
 """
 
 import json
@@ -30,7 +30,7 @@ def parse(body: bytes, accepted: Sequence[int | None]) -> NDArray[np.uint8]:
     """Return the images of a body in one of the forms of MLflow's protocol.
 
     They are `{"inputs": {"image": ARRAY}}`, `{"inputs": ARRAY}`, `{"instances": ARRAY}` and
-    `{"instances": [{"image": IMAGE}, ...]}`. Other fields may stand beside them, without arrays.
+    `{"instances": [{"image": IMAGE}, ...]}`. There may be other fields, without arrays.
 
     Args:
         body: JSON in UTF-8.
@@ -53,7 +53,7 @@ def parse(body: bytes, accepted: Sequence[int | None]) -> NDArray[np.uint8]:
     if not all(size in (None, found) for size, found in zip(accepted, shape, strict=True)):
         raise ValueError(f"the images have the shape {list(shape)}")
     flat = text.replace(_NAME, b" ").translate(_BRACKETS)
-    try:  # bytes takes whole numbers from 0 to 255 and nothing else
+    try:  # bytes takes only whole numbers from 0 to 255
         values = bytes(json.loads(b"[" + flat + b"]"))
     except (ValueError, TypeError) as error:
         raise ValueError(_VALUES) from error
@@ -61,7 +61,7 @@ def parse(body: bytes, accepted: Sequence[int | None]) -> NDArray[np.uint8]:
 
 
 def _envelope(before: bytes, after: bytes) -> object:
-    """Return the one field of MLflow's that stands around the array; others are not looked at.
+    """Return the one MLflow field around the array; others are ignored.
 
     Raises:
         ValueError: there is none, or more than one.
@@ -94,8 +94,8 @@ def _first_shape(form: bytes) -> tuple[int, int, int]:
 
 
 def _is_array_of(form: bytes, shape: Sequence[int], named: bool) -> bool:
-    """Tell whether a form is an array of one image or more, as they are or each with its name."""
-    if not 0 < 2 * math.prod(shape) < len(form):  # so that no larger form is built
+    """Return whether a form is an array of one or more images, plain or each with its name."""
+    if not 0 < 2 * math.prod(shape) < len(form):  # so that larger forms are not built
         return False
     image = b"0"
     for size in reversed(shape):

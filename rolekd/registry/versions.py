@@ -42,7 +42,7 @@ _PARAM_LIMIT = 6000
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version: its name, number, model id and what opens it."""
+    """A registered version: its name, number, model id and alias."""
 
     name: str
     number: int
@@ -56,16 +56,16 @@ class Version:
 
 @dataclass(frozen=True)
 class Description:
-    """What a version says of its graph.
+    """What a version says about its graph.
 
     Attributes:
         tags: of the version: data hash, schedule hashes, bits, accuracy, commit, run ids.
         metrics: numbers of the logged model, linked to version and run.
         params: parameters of the logged model.
-        evidence: what gates judge a version by; without it, it cannot be promoted.
+        evidence: for the gates; without it, the version cannot be promoted.
         card: the model card, Markdown: MLflow's description of the version, and a file beside it.
-        dataset: name and digest of what the metrics were measured on, as the run recorded it.
-        model: of the registered model, where it is new: one sentence.
+        dataset: name and digest of the data on which metrics were measured, as the run recorded it.
+        model: one sentence about the registered model, if it is new.
     """
 
     tags: Mapping[str, object] = field(default_factory=dict)
@@ -118,8 +118,8 @@ def register(
         name: registered name, see `model_name`.
         run_id: MLflow run that the model belongs to, from `Run.run_id`.
         example: uint8 [n, H, W, C] images, kept beside the model as input example.
-        description: what the version says of the graph.
-        alias: what leads to it, see `alias_of`.
+        description: what the version says about the graph.
+        alias: of the version, see `alias_of`.
         uri: MLflow tracking URI; None: the environment's, else `mlflow.db` of the project.
 
     Raises:
@@ -131,10 +131,10 @@ def register(
 
     description, uri = description or Description(), store.resolve(uri)
     if run_id is None:
-        count_experiments(uri)  # one that does not answer, or refuses, is told as that
+        count_experiments(uri)  # one that does not answer, or refuses, is reported as such
         raise RunError(
             f"register: MLflow at {redact(uri)} answers, but does not have the run of this stage; "
-            "`rolekd sync` sends it or says why not, then run the stage again"
+            "`rolekd sync` sends it or says why it cannot; then run the stage again"
         )
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
@@ -167,7 +167,7 @@ def register(
 
 
 def alias_of(experiment: str | None) -> str:
-    """Return the alias of what a DVC experiment registers; without one it is the challenger."""
+    """Return the alias of a version: challenger, or that of a DVC experiment."""
     if experiment is None:
         return CHALLENGER
     alias = re.sub(r"[^\w-]", "-", experiment, flags=re.ASCII)[:_ALIAS_LIMIT]
@@ -204,12 +204,12 @@ def make_challenger(name: str, which: str, uri: str) -> int:
 
 
 def is_file(name: str, number: int, path: Path, uri: str) -> bool:
-    """Return whether a version is the file; one that is missing is no other."""
+    """Return whether a version is this file; a missing file counts as the same."""
     return not path.exists() or all_versions(name, uri)[number].get("sha256") == files.sha256(path)
 
 
 def _describe(client: "MlflowClient", name: str, description: Description) -> None:
-    """Say what the registered model is, where nobody has."""
+    """Describe the registered model, if it does not have a description."""
     if description.model and not client.get_registered_model(name).description:
         client.update_registered_model(name, description.model)
         client.set_registered_model_tag(name, "task", TASK)
@@ -296,14 +296,14 @@ def _log_graph(
         save_as_external_data=False,
         onnx_execution_providers=_PROVIDERS,
         pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _NEEDED],
-        extra_files=[path.as_uri() for path in extra_files] or None,  # taken for addresses
-        # who opens the version with MLflow finds them in `model.metadata.metadata`
+        extra_files=[path.as_uri() for path in extra_files] or None,  # they look like addresses
+        # with MLflow they are in `model.metadata.metadata`
         metadata={"classes": _classes(graph)},
     )
 
 
 def _classes(graph: "ModelProto") -> list[str]:
-    """Return the names of the classes, in the order of the outputs; none where it has none."""
+    """Return the names of the classes, in the order of the outputs; empty if it has none."""
     entries = {entry.key: entry.value for entry in graph.metadata_props}
     try:
         return [str(name) for name in json.loads(entries.get("classes", "[]"))]
@@ -328,7 +328,7 @@ def _log_metrics(
 
 
 def _signature(graph: "ModelProto", example: NDArray[np.uint8], path: Path) -> "ModelSignature":
-    """Return the signature that the graph's own inputs and outputs tell; the batch is free."""
+    """Return the signature of the graph's inputs and outputs; the batch is free."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
     from onnx.helper import tensor_dtype_to_np_dtype

@@ -21,7 +21,7 @@ __all__ = [
     "terminal",
 ]
 
-# Matplotlib's list of fonts stays in the project, and a matplotlibrc of the user's home changes no
+# Matplotlib's list of fonts stays in the project, and a matplotlibrc in your home does not change a
 # figure. Read when matplotlib is imported; outside a project its own place is as good as any.
 if Path("dvc.yaml").is_file():
     os.environ.setdefault("MPLCONFIGDIR", str(Path(".rolekd/matplotlib").absolute()))

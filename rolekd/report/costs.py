@@ -1,4 +1,4 @@
-"""Accuracy against size and latency: who is beaten in both by nobody?"""
+"""Accuracy against size and latency: which networks are not beaten in both?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from rolekd.report.style import ACCENT, FAINT, legible, style
 _LOGARITHMIC = 10.0  # ratio of the largest to the smallest from which the axis is
 
 
-_SMALL = 32  # pixels of a side, up to which operators' fixed costs weigh most
+_SMALL = 32  # pixels of a side, up to which operators' fixed costs dominate
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one deployed network costs, and what it is worth.
+    """Cost and accuracy of one deployed network.
 
     Attributes:
         name: as in "student, 2 bits".
@@ -33,7 +33,7 @@ class Cost:
 
 
 def front(costs: Sequence[Cost], axis: str) -> list[Cost]:
-    """Return the networks that no cheaper one equals in accuracy, the cheapest first."""
+    """Return the networks whose accuracy no cheaper one reaches, the cheapest first."""
     best: list[Cost] = []
     measured = [cost for cost in costs if getattr(cost, axis) is not None]
     for cost in sorted(measured, key=lambda one: (getattr(one, axis), -one.accuracy)):
@@ -43,7 +43,7 @@ def front(costs: Sequence[Cost], axis: str) -> list[Cost]:
 
 
 def surprises(costs: Sequence[Cost], image_size: tuple[int, int] | None) -> list[str]:
-    """Say why a network that is smaller than the teacher is slower, where one is.
+    """Explain why a network that is smaller than the teacher is slower, if one is.
 
     Args:
         costs: the teacher's first.
@@ -59,7 +59,7 @@ def surprises(costs: Sequence[Cost], image_size: tuple[int, int] | None) -> list
             "them (unfolding, scaling, rounding)"
         )
     else:
-        why = "Measure it where it is to run before you choose it for speed: docs/deploy.md"
+        why = "Measure it on the target machine before you choose it for speed: docs/deploy.md"
     return [
         f"{cost.name[:1].upper()}{cost.name[1:]} is smaller than the teacher, yet slower: "
         f"{cost.milliseconds:.3f} against {limit:.3f} ms. {why}."
@@ -71,7 +71,7 @@ def surprises(costs: Sequence[Cost], image_size: tuple[int, int] | None) -> list
 
 
 def cost_figure(costs: Sequence[Cost]) -> Figure:
-    """Draw accuracy over size and over latency; a line joins those that nobody beats in both."""
+    """Draw accuracy over size and over latency; a line joins those that are not beaten in both."""
     with style():
         figure = Figure(figsize=(4.6, 5.6), layout="constrained")
         above, below = figure.subplots(2)

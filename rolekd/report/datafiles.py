@@ -1,4 +1,4 @@
-"""Files that an evaluation leaves: its tables as CSV and JSON, its predictions as NPZ.
+"""Files of an evaluation: tables as CSV and JSON, predictions as NPZ.
 
 The CSV files have a header, so that `dvc plots` draws them as they are; a column `colour` has the
 report's.
@@ -20,7 +20,7 @@ from rolekd.report.tables import Arm, Evaluation, Floats, Integers, per_class
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile
 
-# what a name of an array begins with, before the arm
+# prefix of an array's name, before the arm
 _LOGITS, _WEIGHTS = "logits/", "weights/"
 
 
@@ -95,7 +95,7 @@ def load_predictions(path: Path) -> tuple[dict[str, Floats], Integers]:
     """Read the logits and labels that `save_predictions` wrote.
 
     Raises:
-        InputError: the file is missing, or is no such file.
+        InputError: the file is missing, or is not such a file.
     """
     with _opened(path) as arrays:
         return _of_arms(arrays, _LOGITS), arrays["labels"]
@@ -105,7 +105,7 @@ def load_weights(path: Path) -> dict[str, list[str]]:
     """Read the hashes of the weights that made predictions: arm -> one per seed.
 
     Raises:
-        InputError: the file is missing, or is no such file.
+        InputError: the file is missing, or is not such a file.
     """
     with _opened(path) as arrays:
         return {arm: hashes.tolist() for arm, hashes in _of_arms(arrays, _WEIGHTS).items()}

@@ -1,4 +1,4 @@
-"""Exact tests on the images of a test split: against chance, and of two networks in pairs."""
+"""Exact tests on the images of a test split: against chance, and for two networks in pairs."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ def largest_share(labels: Integers) -> float:
 
 
 def chance_p_value(right: Right, labels: Integers) -> float:
-    """Return the one-sided p that a network is no better than naming the largest class.
+    """Return the one-sided p that a network is not better than naming the largest class.
 
-    The binomial tail: how likely are so many right images, or more, where each is right with the
+    The binomial tail: how likely are that many right images, or more, if each is right with the
     share of the largest class?
     """
     hits = int(np.sum(right))
@@ -29,7 +29,7 @@ def worse_p_value(right: Right, other: Right) -> float:
     """Return the one-sided p that a network is worse than another on the same images.
 
     McNemar's exact test: among the images that only one of them gets right, how likely is it that
-    the other has so many, were both equally good? Source: McNemar 1947, with the binomial
+    the other has so many, if both are equally good? Source: McNemar 1947, with the binomial
     distribution instead of its chi-square approximation.
     """
     lost, won = int(np.sum(other & ~right)), int(np.sum(right & ~other))

@@ -1,6 +1,6 @@
-"""Where a run failed, in sentences: what went wrong, by which number, and what to do about it.
+"""Where a run failed, in sentences: what went wrong, by which number, and the remedy.
 
-A comparison of arms says nothing if their networks learned nothing. Each line is one failure.
+A comparison of arms is meaningless if their networks did not learn. Each line is one failure.
 """
 
 import math
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _HALF_WAY = 0.5
 # of the highest learning rate, at the end of a training
 _FELL = 0.5
-# percentage points: a search that cannot tell larger differences from chance decides nothing
+# percentage points: a search that cannot distinguish larger differences from chance is useless
 _COARSEST = 10.0
-_USUAL_ACCURACY = 0.9  # for that: of what accuracies the differences are
+_USUAL_ACCURACY = 0.9  # for that: the accuracies whose differences are meant
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run has left that failures show in.
+    """The outputs of a run in which failures show.
 
     Attributes:
         params: Of the run.
@@ -39,7 +39,7 @@ class RunFacts:
         evaluation: The arms on the test images.
         students: Arm -> logits [seeds, images, classes].
         teachers: Name -> logits [images, classes].
-        epochs: Arm, or what a teacher is called beside the arms -> rows of its epochs.
+        epochs: Arm, or a teacher's name in tables of arms -> rows of its epochs.
         searched: Roles whose schedules were searched.
     """
 
@@ -58,7 +58,7 @@ class RunFacts:
 
 
 def failures(run: RunFacts) -> list[str]:
-    """Return a line for each failure; none is the rule."""
+    """Return a line for each failure; usually none."""
     return [
         *_teachers_at_chance(run),
         *findings.collapses(run.evaluation),
@@ -75,10 +75,10 @@ def _teachers_at_chance(run: RunFacts) -> Iterator[str]:
         predicted, shown = logits.argmax(-1), _capital(teacher_name(name))
         remedy = "lower teacher.training.learning_rate, or raise teacher.training.epochs"
         if len(np.unique(predicted)) == 1 < len(np.unique(run.labels)):
-            yield f"{shown}: collapsed to one class, and teaches nothing; {remedy}."
+            yield f"{shown}: collapsed to one class, and cannot teach; {remedy}."
         elif _is_at_chance(run, predicted):
             found = f"{100 * np.mean(predicted == run.labels):.1f} %"
-            yield f"{shown}: {found}, {_chance(run)}, and teaches nothing; {remedy}."
+            yield f"{shown}: {found}, {_chance(run)}, and cannot teach; {remedy}."
 
 
 def _students_at_chance(run: RunFacts) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _students_at_chance(run: RunFacts) -> Iterator[str]:
             yield (
                 f"{arm.name}: {100 * arm.mean:.1f} %, {_chance(run)}, with {len(seeds)} of "
                 f"{len(predicted)} seeds; lower student.training.learning_rate, raise "
-                "student.training.epochs or student.bits, or look whether the labels are right."
+                "student.training.epochs or student.bits, or check the labels."
             )
 
 
@@ -121,7 +121,7 @@ def _worse_teacher(run: RunFacts) -> Iterator[str]:
         yield (
             f"{_capital(teacher_name(arm.teacher))}: {100 * teacher.mean():.1f} %, clearly below "
             f"its student {name} with {100 * student.mean():.1f} % (exact paired test, p = "
-            f"{p_value:.2g}), and holds it back; raise teacher.training.epochs, or take a larger "
+            f"{p_value:.2g}), and holds it back; raise teacher.training.epochs, or choose a larger "
             "teacher.model."
         )
 
@@ -136,9 +136,9 @@ def _little_learned(run: RunFacts) -> Iterator[str]:
             found = few([f"{name} {100 * value:.0f} %" for name, value in low.items()])
             epochs = getattr(run.params, role).training.epochs
             yield (
-                f"Training accuracy of the {role} far below all right after {epochs} epochs "
+                f"Training accuracy of the {role} far below 100 % after {epochs} epochs "
                 f"({found}; half-way from chance is {100 * least:.0f} %): raise "
-                f"{role}.training.epochs, take a larger {role}.model, or weaker augmentation."
+                f"{role}.training.epochs, choose a larger {role}.model, or use weaker augmentation."
             )
 
 
@@ -172,13 +172,13 @@ def _few_validation_images(run: RunFacts) -> Iterator[str]:
         remedy = "add validation images" if own else f"raise {key}, or add images"
         yield (
             f"The searches measured on {images} validation images, {times} each: differences "
-            f"below about {points:.0f} points are chance, and so is what they chose; {remedy}, or "
+            f"below about {points:.0f} points are chance, and so is their choice; {remedy}, or "
             "compare arms without a search."
         )
 
 
 def _trained(run: RunFacts) -> dict[Role, list[str]]:
-    """Return role -> names, in the epochs, of its trainings."""
+    """Return role -> names of its trainings in the epochs."""
     return {
         "teacher": [teacher_name(name) for name in run.teachers],
         "student": list(run.students),
@@ -186,7 +186,7 @@ def _trained(run: RunFacts) -> dict[Role, list[str]]:
 
 
 def _last(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
-    """Return the mean, over the seeds, of a column in the last epoch; None where there is none."""
+    """Return the mean over the seeds of a column in the last epoch; None if it is missing."""
     if not rows or not rows[0].get(column):
         return None
     end = max(int(row["epoch"]) for row in rows)

@@ -1,4 +1,4 @@
-"""The final of a search: a table of its candidates, and their accuracy as a picture."""
+"""The final of a search: a table of its candidates, and a figure of their accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +31,11 @@ _WIDTH = 4.6  # inches
 
 @dataclass(frozen=True)
 class Final:
-    """A final as the page tells it.
+    """A final as the page shows it.
 
     Attributes:
-        standings: Who came farthest first, of these the best.
-        winner: Name of the candidate whose schedule was taken.
+        standings: Candidates, those with most rungs first, then by result.
+        winner: Name of the candidate whose schedule was chosen.
         predictors: Name of a predictor -> candidate -> mean paired difference to none, of those
             that every training measured.
     """
@@ -55,7 +55,7 @@ def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
 
     Args:
         path: Of the file.
-        winner: Name of the candidate whose schedule was taken; None: there was no final.
+        winner: Name of the candidate whose schedule was chosen; None: there was no final.
         measure: What was compared.
 
     Raises:
@@ -89,7 +89,7 @@ def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
 def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:
     """Return candidate -> mean paired difference of a predictor; empty where it was not measured.
 
-    A training whose loss became NaN has measured nothing, so its pair says nothing.
+    A training whose loss became NaN has no measurement, so its pair is left out.
     """
     values = {(row["candidate"], row["seed"]): float(row[name]) for row in rows if row.get(name)}
     pairs: dict[str, list[float]] = {}
@@ -100,7 +100,7 @@ def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:
 
 
 def agreements(final: Final) -> list[str]:
-    """Say for each predictor how its order of the candidates agrees with the final's."""
+    """Say how well each predictor's order of the candidates agrees with the final's."""
     gains = {one.name: one.gain for one in final.standings}
     said = []
     for name, measured in final.predictors.items():
@@ -116,7 +116,7 @@ def agreements(final: Final) -> list[str]:
 
 
 def final_rows(final: Final) -> list[dict[str, str]]:
-    """Return a row for each candidate: what it reached, and what that is above none."""
+    """Return a row for each candidate: its result, and its difference from none."""
     rows = []
     scale = SCALES[final.measure]
     for one in final.standings:
@@ -141,10 +141,10 @@ def final_rows(final: Final) -> list[dict[str, str]]:
 
 
 def sentence(final: Final, role: str) -> str:
-    """Say what won, and how surely."""
+    """Say what won, and how sure that is."""
     best = next((one for one in final.standings if one.name != NONE_CANDIDATE), None)
     if best is None:
-        return f"The {role} gets no policy: no candidate does anything."
+        return f"The {role} gets no policy: there is no candidate that changes images."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = f"{best.told}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE_CANDIDATE:
@@ -153,9 +153,9 @@ def sentence(final: Final, role: str) -> str:
 
 
 def final_figure(final: Final) -> Figure:
-    """Draw what each candidate is above none over its strength; those without stand at the right.
+    """Draw each candidate's difference from none over its strength, those without one at the right.
 
-    A candidate's bar is a standard error each way.
+    A candidate's bar is one standard error each way.
     """
     groups, scale = _groups(final.standings), SCALES[final.measure]
     with style():

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: computed, whichever way they point."""
+"""What the numbers say, in sentences, whichever way they point."""
 
 from rolekd.report.tables import CONFIDENCE, Arm, Evaluation
 
@@ -15,9 +15,9 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def plainly(evaluation: Evaluation) -> str:
-    """Return what came out, in one plain sentence, before any statistics.
+    """Return the result in one plain sentence, before any statistics.
 
-    An arm is the winner where its mean is the highest and the differences clear by seeds say so.
+    An arm is the winner if its mean is the highest and its differences are clear.
     """
     seeds = len(evaluation.arm(evaluation.baseline).accuracies)
     means = [100 * arm.mean for arm in evaluation.arms]
@@ -35,10 +35,10 @@ def plainly(evaluation: Evaluation) -> str:
 
 
 def _wins(evaluation: Evaluation, best: Arm) -> bool:
-    """Tell whether the arm with the highest mean is clearly apart from all others.
+    """Return whether the arm with the highest mean is clearly above all others.
 
-    Differences are known to the baseline only: another arm than it wins where it is clearly above
-    the baseline, and no third one is.
+    Differences are known from the baseline only: another arm wins if it is the only one clearly
+    above the baseline.
     """
     others = [arm.difference for arm in evaluation.arms if arm.difference is not None]
     if best.name == evaluation.baseline:
@@ -47,7 +47,7 @@ def _wins(evaluation: Evaluation, best: Arm) -> bool:
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
-    """Return what else a careful reader should know, one sentence each."""
+    """Return further facts for a careful reader, one sentence each."""
     baseline = evaluation.arm(evaluation.baseline)
     seeds = len(baseline.accuracies)
     others = [arm for arm in evaluation.arms if arm.difference is not None]
@@ -57,7 +57,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
         lines.append("One seed only: no interval can be given, and differences may be chance.")
     else:
         lines.append(
-            f"An interval holds what a difference might be with other seeds and other test images "
+            f"An interval covers other seeds and other test images "
             f"(bootstrap); p is how often chance alone gives as much (exact, over {seeds} paired "
             "seeds)" + _correction(len(others), seeds)
         )
@@ -67,7 +67,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
 
 
 def _correction(comparisons: int, seeds: int) -> str:
-    """Say what the number of comparisons does to the p values, and whether any can be small."""
+    """Say how the number of comparisons changes the p values, and whether any can be small."""
     if not comparisons:
         return "."
     text = f"; it is adjusted (Holm) for {comparisons} comparisons" if comparisons > 1 else ""
@@ -80,7 +80,7 @@ def _correction(comparisons: int, seeds: int) -> str:
 
 
 def collapses(evaluation: Evaluation) -> list[str]:
-    """Name the students that learned nothing: they say the same class of every image."""
+    """Name the collapsed students, which say the same class for every image."""
     return [
         f"{_sentence(evaluation.label(arm.name))}: collapsed to one class with "
         f"{'seed' if len(arm.collapsed) == 1 else 'seeds'} {_list([*map(str, arm.collapsed)])}, "
@@ -100,12 +100,12 @@ def _verdict(shared: Arm) -> str:
         side = "more" if gap.mean < 0 else "less" if gap.mean > 0 else "the same"
         return (
             f"The student's own schedule gave {side} accuracy than the teacher's "
-            f"({size}); these runs cannot say whether that is chance."
+            f"({size}); these runs cannot say whether this is chance."
             if gap.mean
             else "The student's own schedule and the teacher's gave the same accuracy."
         )
     interval = f"95 % interval {_points(-gap.high)} to {_points(-gap.low)}, p = {gap.p_value:.2g}"
-    # the one question that the runs were made for: not adjusted for the other arms
+    # the question that the runs were made for: not adjusted for the other arms
     if gap.p_value is None or gap.p_value >= 1 - CONFIDENCE or not gap.excludes_zero:
         return (
             "These runs cannot distinguish the student's own schedule from the teacher's: "
@@ -146,7 +146,7 @@ def _points(share: float) -> str:
 
 
 def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
-    """Sort the arms into clearly worse, clearly better and not to be distinguished."""
+    """Sort the arms into clearly worse, clearly better and indistinguishable."""
     sides: dict[str, list[str]] = {"below": [], "above": [], "open": []}
     for arm in others:
         assert arm.difference is not None
@@ -165,7 +165,7 @@ def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
 
 
 def _power(others: list[Arm]) -> str:
-    """Say how large a difference must be to be found among those that are not told apart."""
+    """Say how large a difference must be to be found among indistinguishable arms."""
     found = [
         arm.difference.detectable
         for arm in others
@@ -177,11 +177,11 @@ def _power(others: list[Arm]) -> str:
         return ""
     if max(found) == float("inf"):
         return "; they are too few to distinguish any among so many"
-    return f"; a true difference of {100 * max(found):.1f} points they find four times in five"
+    return f"; they find a true difference of {100 * max(found):.1f} points four times in five"
 
 
 def _twins(evaluation: Evaluation) -> list[str]:
-    """Name arms whose predictions agree in every count: their training was one and the same."""
+    """Name arms whose predictions agree in every count: their trainings were the same."""
     groups: dict[tuple[object, ...], list[str]] = {}
     for arm in evaluation.arms:
         key = (arm.accuracies, arm.confusion.tobytes(), arm.calibration_error)

@@ -53,8 +53,8 @@ def page_content(
         outputs: where the stages' outputs are.
         params: of the run.
         provenance: heading -> facts about code and machine, for the end of the page.
-        costs: of the teacher, the exported student, and others to set beside them.
-        links: what they open -> addresses of runs and model.
+        costs: of the teacher, the exported student, and others to compare with.
+        links: title -> address of runs and model.
 
     Raises:
         InputError: an output is missing or damaged.
@@ -99,7 +99,7 @@ def page_content(
 
 
 def arm_augmentations(outputs: Outputs, compare: "CompareParams") -> dict[str, NamedAugmentation]:
-    """Return what augments the students of each arm, under the name that people read; once each."""
+    """Return the augmentations of the arms' students by their names for people, each once."""
     found = {arm: named.load(outputs.augmentation(arm)) for arm in compare.arms}
     return {named.describe(one.name): one for one in found.values()}
 
@@ -107,9 +107,9 @@ def arm_augmentations(outputs: Outputs, compare: "CompareParams") -> dict[str, N
 def sample_sheet(
     dataset: Dataset, shown: Mapping[str, NamedAugmentation], params: "Params"
 ) -> Figure:
-    """Draw training images of as many classes as fit under what augments the students.
+    """Draw training images of as many classes as fit, under the students' augmentations.
 
-    It is drawn by what trains: the same augmentation and engine. Of a schedule, the last epoch is
+    They are drawn by the augmentation and engine of training. For a schedule, the last epoch is
     shown.
     """
     images, labels = dataset.split("train")
@@ -140,13 +140,13 @@ def _curves(outputs: Outputs) -> dict[str, list[dict[str, str]]]:
 
 
 def _mistakes(dataset: Dataset, logits: Floats) -> Figure | None:
-    """Draw the mistakes of the first seed, which is the one that is exported."""
+    """Draw the mistakes of the first seed, which is exported."""
     images, labels = dataset.split("test")
     return plots.mistakes_figure(images, labels, logits[0], dataset.classes)
 
 
 def _quality(path: Path) -> dict[str, object]:
-    """Return what prepare found out about the data; what a user should look at is `warnings`."""
+    """Return prepare's findings about the data; the most important are `warnings`."""
     content = files.read_json(path)
     try:
         return {**content, "warnings": Quality(**content).warnings()}
@@ -168,16 +168,16 @@ def _exported(arm: str, compare: "CompareParams") -> str:
     """Say which student is exported, and why."""
     if compare.export != CONFIRMED:
         return f"the first seed of {arm}, as params.yaml says"
-    return f"the first seed of {arm}, whose augmentation the final of the student's search took"
+    return f"the first seed of {arm}, whose augmentation won the final of the student's search"
 
 
 def _model(found: ExportedRecord) -> dict[str, str]:
-    """Return what the export stage found out about its graph, in words."""
+    """Return the export stage's facts about its graph, in words."""
     return {
         "file": f"student.onnx, {found.bytes:,} bytes, SHA-256 {found.sha256}",
         "parameters": f"{found.parameters:,}, {found.bits_per_parameter:.2f} bits each",
         "work per image": f"{found.bit_operations:,} bit operations",
-        "test accuracy": f"{100 * found.accuracy:.2f} %",
+        "test accuracy": f"{100 * found.test_accuracy:.2f} %",
         "agreement with the integer evaluation in PyTorch": (
             f"{found.argmax_equal} of {found.images} test images, largest difference of a "
             f"logit {found.largest_logit_difference:g}"

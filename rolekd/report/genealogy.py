@@ -1,4 +1,4 @@
-"""The line of a search's winner: where each generation came from, and what its policy did."""
+"""The line of a search's winner: the origin and the policy of each generation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Ancestor:
         origin: where its weights came from.
         accuracy: on the search's validation images, in percent, as text.
         changed: integers of the policy that are not its parent's.
-        policy: what the policy does most often.
+        policy: the operations that act most often.
     """
 
     generation: int
@@ -31,7 +31,7 @@ class Ancestor:
 
 
 def describe_line(line: Lineage) -> list[Ancestor]:
-    """Put the winner's line of a search into words, oldest first."""
+    """Describe the winner's line of a search in words, oldest first."""
     policies = [row.policy for row in line.root]
     return [
         Ancestor(

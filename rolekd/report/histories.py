@@ -1,4 +1,4 @@
-"""Figures of what happened over the epochs: searches and trainings."""
+"""Figures over the epochs: searches and trainings."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ class SearchRow:
 
     Attributes:
         generation, member: where in the search it is.
-        parent: member of the generation before that it goes on from; None: from fresh.
+        parent: member of the generation before that it continues; None: fresh weights.
         epoch: epochs of training behind it at its end.
         accuracy: on the search's validation images, 0..1; None where the loss became NaN.
         in_lineage: it is the winner or one of its ancestors.

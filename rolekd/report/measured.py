@@ -1,4 +1,4 @@
-"""What the teacher and the exported student of a finished run cost, measured here."""
+"""Costs of the teacher and the exported student of a finished run, measured on this machine."""
 
 import tempfile
 from pathlib import Path
@@ -39,5 +39,5 @@ def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
     verified = ExportedRecord.load(outputs.verification)
     return [
         Cost("teacher, float32", accuracy, size, found["teacher"].median),
-        Cost("this student", verified.accuracy, verified.bytes, found["student"].median),
+        Cost("this student", verified.test_accuracy, verified.bytes, found["student"].median),
     ]

@@ -37,16 +37,16 @@ class PageContent:
         finals: role -> the final of its search.
         genealogies: role -> the line of its search's winner, oldest first.
         quality: findings about the data, as prepare writes them; with `warnings`.
-        failures: where the run failed, a line each.
-        costs: what the teacher and the exported student cost.
+        failures: of the run, a line each.
+        costs: of the teacher and the exported student.
         curves: arm or "teacher" -> rows of its epochs.csv.
         sheet: sample images under each policy.
         mistakes: the most confident mistakes of the exported student.
         model: facts about the exported model.
         provenance: heading -> facts: versions, hashes, commit.
         params: the parameters of the run.
-        written: when the run ended, as people read it.
-        links: what it opens -> address of a run or a model; others than http are shown as text.
+        written: when the run ended, as text.
+        links: title -> address of a run or a model; addresses that are not http are shown as text.
         image_size: height and width of the images, pixels.
     """
 
@@ -138,19 +138,19 @@ def figures(content: PageContent) -> dict[str, Markup]:
 
 
 def _harmless(value: object) -> object:
-    """Return what the template prints: our own figures as they are, all else through `shown`."""
+    """Return what the template prints: our own figures as they are, others through `shown`."""
     return value if isinstance(value, Markup) else shown(value)
 
 
 def _optional_figures(content: PageContent) -> dict[str, tuple[Figure | None, str]]:
-    """Return name -> figure and what it shows, of the parts that the page may lack."""
+    """Return name -> figure and its description, for the optional parts of the page."""
     drawn: dict[str, tuple[Figure | None, str]] = {}
     for role, rows in content.searches.items():
         if rows:
             figure = histories.search_figure(rows)
             drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
     for role, final in content.finals.items():
-        label = f"Accuracy of the {role}'s candidates above none"
+        label = f"Accuracy of the {role}'s candidates, compared with none"
         drawn[f"final {role}"] = finals.final_figure(final), label
     if "student" in _predictors(content):
         drawn["predictor"] = (
@@ -187,7 +187,7 @@ def _optional_figures(content: PageContent) -> dict[str, tuple[Figure | None, st
 
 
 def _with_levels(curves: Mapping[str, Rows]) -> dict[str, Rows]:
-    """Return the trainings of low-bit networks: a teacher has no levels."""
+    """Return the trainings of low-bit networks: a teacher does not have levels."""
     return {
         arm: rows
         for arm, rows in curves.items()
@@ -202,12 +202,12 @@ def _predictors(content: PageContent) -> dict[str, str]:
 
 
 def _is_idle(schedule: Schedule) -> bool:
-    """Whether no operation ever has a probability: the winner's line never explored, or left."""
+    """Return whether all probabilities are 0: the winner's line never explored."""
     return not any(any(list(policy)[::2]) for _, policy in schedule.segments)
 
 
 def _compared(evaluation: Evaluation) -> list[str]:
-    """Return the arms whose calibration is drawn: without teacher, the question's, the baseline."""
+    """Return the arms whose calibration is drawn: without teacher, the question's, baseline."""
     arms, question = evaluation.compare.arms, evaluation.question()
     found = [name for name, arm in arms.items() if not arm.distilled][:1]
     found += [question.name] if question else []

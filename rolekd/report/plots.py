@@ -16,7 +16,7 @@ from rolekd.report.style import ACCENT, FAINT, INK, PAPER, colours, legible, sty
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, probabilities
 
 _WIDTH = 4.6  # inches
-_LABELLED_CLASSES = 20  # more names and numbers than this cannot be read
+_LABELLED_CLASSES = 20  # more names and numbers would not be legible
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.85, 0.38, 0.17, a) for a in (0.0, 0.95)])
 
 
@@ -63,11 +63,11 @@ def difference_figure(evaluation: Evaluation) -> Figure:
 
 
 def calibration_figure(evaluation: Evaluation, names: Sequence[str]) -> Figure:
-    """Draw how often predictions of a confidence are right; on the diagonal it is honest.
+    """Draw how often predictions of a confidence are right; on the diagonal they are calibrated.
 
     Args:
         evaluation: the arms.
-        names: those that are drawn; more than three lines hide each other.
+        names: of the arms to draw; more than three lines hide each other.
     """
     shades = colours(evaluation.compare)
     with style():
@@ -122,7 +122,7 @@ def mistakes_figure(
     classes: Sequence[str],
     count: int = 10,
 ) -> Figure | None:
-    """Draw the wrong predictions of one network that it was surest of; None without any.
+    """Draw the most confident wrong predictions of one network; None if there are none.
 
     Args:
         images: uint8 [N, H, W, C].

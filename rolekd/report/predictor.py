@@ -1,4 +1,4 @@
-"""Do cheap predictors tell which augmentation teaches better?
+"""Can cheap predictors say which augmentation teaches better?
 
 Wang et al. 2022, "What Makes a 'Good' Data Augmentation in Knowledge Distillation"
 (arXiv:2012.02909), find that a smaller standard deviation of the teacher's mean probability goes
@@ -24,7 +24,7 @@ PREDICTORS = {
     "teacher_stddev": "the teacher's standard deviation",
     "teacher_only_right": "the share of images that only the teacher gets right",
 }
-_FEWEST = 4  # candidates, or a rank correlation says nothing at all
+_FEWEST = 4  # candidates; with fewer a rank correlation is meaningless
 _PERMUTATIONS = 10_000
 _LEVEL = 0.05
 _WIDTH = 4.6  # inches
@@ -50,8 +50,8 @@ def correlate(rows: Sequence[SearchRow]) -> Correlation | None:
     """Correlate predictor and accuracy; None where nothing was measured, or nothing varies.
 
     Accuracy grows from generation to generation whatever the policies do, so both are ranked
-    within each generation, and the centred ranks are pooled. Members that go on from the same
-    parent resemble each other, which the permutations do not know: p is rather too small.
+    within each generation, and the centred ranks are pooled. Members with the same
+    parent resemble each other, which the permutations ignore: p is rather too small.
     """
     ranked = [
         (_ranks(group, "teacher_stddev"), _ranks(group, "accuracy")) for group in _groups(rows)
@@ -94,7 +94,7 @@ def agreement(measured: Sequence[float], gains: Sequence[float]) -> tuple[float,
 
 
 def sentence(found: Correlation) -> str:
-    """Say what the correlation says, whichever way it points."""
+    """Describe the correlation, whichever way it points."""
     numbers = (
         f"Spearman's rho {found.rho:+.2f}, p = {found.p_value:.4f}, {found.trainings} trainings in "
         f"{found.generations} generations"

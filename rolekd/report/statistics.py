@@ -1,8 +1,8 @@
-"""How sure differences are: p values, intervals, and how many seeds it takes to tell.
+"""How sure differences are: p values, intervals, and how many seeds are needed.
 
 Two arms are compared in pairs: the same seed gives both the same teacher, start and order of
-images. What is random is the training, which seeds stand for, and which images the test happens to
-have.
+images. Two things are random: the training, which seeds represent, and which images are in the test
+split.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ EXACT_PAIRS = 14  # whose signs are enumerated; with more pairs as many signs ar
 _MOST = 2**EXACT_PAIRS
 _RESAMPLES = 4000
 POWER = 0.8
-_MOST_SEEDS = 1000  # that are looked at
+_MOST_SEEDS = 1000  # that are considered
 _CERTAIN = 30.0  # standard errors
 
 Floats = NDArray[np.floating[Any]]
 
 
 def paired_p_value(gaps: Floats) -> float:
-    """Return the two-sided p of differences [pairs] whose signs chance might as well have turned.
+    """Return the two-sided p of differences [pairs], by the signs that chance could have flipped.
 
-    With up to 14 pairs it is exact: the share of all 2^n signs whose mean is as far from zero. Its
-    least value is 2 / 2^n: 0.25 with 3 pairs, 0.031 with 6, 0.0078 with 8.
+    With up to 14 pairs it is exact: the share of all 2^n sign patterns whose mean is as far from
+    zero. Its least value is 2 / 2^n: 0.25 with 3 pairs, 0.031 with 6, 0.0078 with 8.
     """
     found = stats.permutation_test(
         (np.asarray(gaps, np.float64),),
@@ -50,9 +50,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
     """Return the interval of a mean over seeds by Student's t; it says nothing of the images."""
-    mean, error = float(np.mean(gaps)), float(np.std(gaps, ddof=1) / np.sqrt(len(gaps)))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(gaps) - 1)) * error
-    return mean - half, mean + half
+    found = stats.ttest_1samp(gaps, 0.0).confidence_interval(confidence)
+    return float(found.low), float(found.high)
 
 
 def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
@@ -60,7 +59,7 @@ def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
 
     Seeds and images are both drawn anew, with replacement, 4,000 times, always the same ones (the
     pigeonhole bootstrap of Owen 2007, "The pigeonhole bootstrap", which is on the safe side where
-    both are random).
+    both are random). `scipy.stats.bootstrap` draws along one axis.
 
     Args:
         gaps: [seeds, images], of two arms: 1 where only the first is right, -1 where only the
@@ -70,12 +69,12 @@ def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
     gaps = np.asarray(gaps, np.float64)
     seeds, images = gaps.shape
     generator = np.random.default_rng(0)
-    # images on which the arms differ alike are drawn as one: most differ on none
+    # images on which the arms differ alike are drawn together: most do not differ
     patterns, counts = np.unique(gaps, axis=1, return_counts=True)
     drawn = generator.multinomial(images, counts / images, size=_RESAMPLES)
     weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=_RESAMPLES)
     means = np.einsum("rs,rs->r", weights, drawn @ patterns.T) / (seeds * images)
-    # of few seeds the bootstrap's spread is too small by this factor
+    # with few seeds the bootstrap's spread is too small by this factor
     spread = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
     centre = float(gaps.mean())
     low, high = np.quantile(means - centre, [0.5 - confidence / 2, 0.5 + confidence / 2])
@@ -83,9 +82,9 @@ def two_way_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
 
 
 def attainable(seeds: int, level: float) -> float:
-    """Return the largest p of the exact test on so many pairs that is not above a level, or 0.
+    """Return the largest p that the exact test on this many pairs can give up to a level, or 0.
 
-    Its p values are multiples of 2 / 2^n, so few pairs have none that is small.
+    Its p values are multiples of 2 / 2^n, so with few pairs they cannot be small.
     """
     if seeds > EXACT_PAIRS:
         return level
@@ -94,7 +93,7 @@ def attainable(seeds: int, level: float) -> float:
 
 
 def power(deviation: float, difference: float, seeds: int, level: float) -> float:
-    """Return how often so many pairs find a difference, nearly: by the t test at an exact level.
+    """Return about how often this many pairs find a difference, by the t test at an exact level.
 
     Args:
         deviation: Standard deviation of the pairs' differences.
@@ -108,11 +107,11 @@ def power(deviation: float, difference: float, seeds: int, level: float) -> floa
     if deviation == 0:
         return 1.0 if difference else level
     shift = difference / deviation * np.sqrt(seeds)
-    if shift > _CERTAIN:  # where the distribution's tails have no numbers left
+    if shift > _CERTAIN:  # where the distribution's tails underflow
         return 1.0
     bound = stats.t.ppf(1 - level / 2, seeds - 1)
     above = stats.nct.sf(bound, seeds - 1, shift)
-    below = stats.nct.cdf(-bound, seeds - 1, shift)  # NaN where it is next to nothing
+    below = stats.nct.cdf(-bound, seeds - 1, shift)  # NaN where it is nearly 0
     return float(above + np.nan_to_num(below))
 
 
@@ -134,7 +133,7 @@ def seeds_needed(gaps: Floats, difference: float, level: float) -> int | None:
 def detectable(gaps: Floats, level: float) -> float:
     """Return the difference that as many pairs as these find four times in five.
 
-    It is infinite where they are too few to find any; `level` as in `power`.
+    It is infinite if they are too few to find any; `level` as in `power`.
     """
     count, deviation = len(gaps), float(np.std(gaps, ddof=1))
     if power(1.0, _CERTAIN, count, level) < POWER:

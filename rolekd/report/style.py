@@ -1,7 +1,7 @@
 """One look for all figures: on paper, on a light page and on a dark one.
 
-What is drawn in ink (text, axes, ticks) takes the colour of the page's text where a figure is
-put into HTML, what is empty that of its card. The other colours are chosen to be told apart on
+In HTML, ink (text, axes, ticks) takes the colour of the page's text, and the background
+that of its card. The other colours can be distinguished on
 white and on near-black, also by colour-blind people (after Okabe and Ito 2008, "Color Universal
 Design").
 """
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
 INK = "#23272e"
-PAPER = "#fefefe"  # what is empty; nothing else has this white
+PAPER = "#fefefe"  # background; this white is not used for anything else
 FAINT = "#8b929c"
 DARK_INK, DARK_PAGE = "#e6e8eb", "#16191d"
 ACCENT = "#d9622b"
 PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
-TEACHER_COLOUR, _OTHER_TEACHER = "#7f7fd5", "#a873cf"
+TEACHER_COLOUR = "#7f7fd5"
+TEACHERS = {"searched": TEACHER_COLOUR, "plain": "#a873cf", "randaugment": "#5f9ea0"}
 
 _INKED = re.compile(rf"(?<![\w#]){INK}|#000000\b")
-_LONGEST_LABEL = 40  # characters; of a class's name, for instance
+_LONGEST_LABEL = 40  # characters, for instance of a class's name
 _ENLARGEMENT = 1.2  # figures are drawn narrow, for a phone; a page has more room
 
 _SETTINGS: "dict[RcKeyType, object]" = {
@@ -60,7 +61,7 @@ _SETTINGS: "dict[RcKeyType, object]" = {
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
     "savefig.facecolor": "none",
-    # A name is no formula: "$^$" would end the drawing, "$5 or $6" lose its dollars. Read when a
+    # A name is not a formula: "$^$" would end the drawing, "$5 or $6" lose its dollars. Read when a
     # text is made, ticks are made when the figure is saved: hence `style()` around both.
     "text.parse_math": False,
     "text.usetex": False,
@@ -78,28 +79,29 @@ def style() -> Iterator[None]:
 
 
 def legible(text: str, longest: int = _LONGEST_LABEL) -> str:
-    """Return a name from outside as a figure shows it: harmless, short, in every legend."""
+    """Return a name from outside for a figure: harmless, short, shown in every legend."""
     name = shown(text, longest)
-    return f" {name}" if name.startswith("_") else name  # legends leave out what starts so
+    return (
+        f" {name}" if name.startswith("_") else name
+    )  # legends leave out names that start like this
 
 
 def colours(compare: CompareParams) -> dict[str, str]:
     """Return arm or teacher -> its colour, the same in every figure: by its place among the arms.
 
-    The baseline stands out; the first arm without a teacher is what it is measured by, and gray.
+    The baseline is emphasised; the first arm without a teacher is the reference, in grey.
     """
     places = itertools.cycle(PALETTE)
     alone = next((name for name, arm in compare.arms.items() if not arm.distilled), None)
     special = {alone: FAINT, compare.baseline: ACCENT}
     arms = {name: special.get(name) or next(places) for name in compare.arms}
-    teachers = {"searched": TEACHER_COLOUR, "plain": _OTHER_TEACHER}
-    return {teacher_name(name): teachers[name] for name in compare.teachers} | arms
+    return {teacher_name(name): TEACHERS[name] for name in compare.teachers} | arms
 
 
 def inline_svg(figure: Figure, seen: str) -> str:
     """Return a figure as an SVG element for an HTML page, in the page's text colour.
 
-    `seen` tells what is seen to who cannot see it.
+    `seen` describes the figure for people who cannot see it.
     """
     text = io.StringIO()
     with style():
@@ -107,7 +109,7 @@ def inline_svg(figure: Figure, seen: str) -> str:
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that several figures on a page share
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names that are shared by several figures on a page
     # in tags only: a class may be called #000000
     svg = re.sub(r"<[^>]*>", lambda tag: _coloured(tag[0], "currentColor", "var(--card)"), svg)
     width = re.search(r'viewBox="0 0 ([\d.]+)', svg)
@@ -119,9 +121,9 @@ def inline_svg(figure: Figure, seen: str) -> str:
 
 
 def save(figure: Figure, path: Path, *, dark: bool = False) -> None:
-    """Write a figure as PNG or SVG, by the suffix, on white: for where there is no page.
+    """Write a figure as PNG or SVG, by the suffix, on white, for use outside a page.
 
-    Of an SVG there can be a `dark` one beside it, for pages that show one or the other.
+    An SVG can have a `dark` version beside it, for pages that show one or the other.
     """
     metadata = {"Date": None} if path.suffix == ".svg" else None
     with files.replacing(path) as temporary, style():

@@ -1,7 +1,7 @@
-"""Numbers of an evaluation: what each arm's predictions say, and how far arms differ.
+"""Numbers of an evaluation: results of each arm, and differences between arms.
 
 Pure functions of arrays. Accuracies are fractions in 0..1 here and in the files; percent and
-percentage points belong to what people read.
+percentage points are for people.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is unlikely to be chance, of the seeds or of the test images.
+        """Return whether it is unlikely to be chance, of the seeds or of the test images.
 
         p is of the seeds, and considers the number of comparisons; the interval is of both.
         """
@@ -62,7 +62,7 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether there is an interval, and zero outside of it."""
+        """Return whether there is an interval that does not contain zero."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
 
@@ -78,7 +78,7 @@ class Arm:
         calibration_error: expected calibration error, mean over the seeds.
         confusion: [classes, classes] counts, row: true class, column: predicted, over all seeds.
         calibration: reliability bins over all seeds.
-        collapsed: seeds whose student says one class of every image.
+        collapsed: seeds whose student says one class for every image.
     """
 
     name: str
@@ -96,8 +96,8 @@ class Arm:
         difference = self.difference
         return ArmRow(
             arm=self.name,
-            accuracy=self.mean,
-            accuracy_sd=self.deviation,
+            test_accuracy=self.mean,
+            test_accuracy_sd=self.deviation,
             difference=difference.mean if difference else None,
             difference_low=difference.low if difference else None,
             difference_high=difference.high if difference else None,
@@ -105,7 +105,7 @@ class Arm:
             p_value_adjusted=difference.adjusted if difference else None,
             calibration_error=self.calibration_error,
             seeds=len(self.accuracies),
-            accuracies=list(self.accuracies),
+            test_accuracies=list(self.accuracies),
         )
 
 
@@ -142,7 +142,7 @@ class Evaluation:
 
     @property
     def baseline(self) -> str:
-        """Name of the arm that the others are compared to."""
+        """Name of the arm that the others are compared with."""
         return self.compare.baseline
 
     def arm(self, name: str) -> Arm:
@@ -150,11 +150,11 @@ class Evaluation:
         return next(arm for arm in self.arms if arm.name == name)
 
     def label(self, name: str) -> str:
-        """Return how sentences call an arm."""
+        """Return an arm's name in sentences."""
         return self.compare.arms[name].label or self.describe(name)
 
     def describe(self, name: str) -> str:
-        """Return what an arm is, with what only some arms have."""
+        """Return a description of an arm, including what only some arms have."""
         arm, arms = self.compare.arms[name], self.compare.arms.values()
         facts = ["distilled" if arm.distilled else "not distilled"]
         if len({one.teacher for one in arms}) > 1:
@@ -165,7 +165,7 @@ class Evaluation:
         return ", ".join([*facts, named.describe(arm.augmentation)])
 
     def question(self) -> Arm | None:
-        """Return the arm that differs from the baseline in whose schedule it has, if any.
+        """Return the arm that differs from the baseline only in whose schedule it uses, if any.
 
         Roles matter if the student's own schedule, the baseline's, beats the teacher's.
         """
@@ -213,10 +213,10 @@ def summarise(
         logits: arm -> [seeds, images, classes]; the i-th seed of all arms is the same seed.
         labels: [images] true classes.
         classes: names of the classes.
-        compare: what the arms are, and the one that the others are compared to.
+        compare: the arms, and the baseline.
 
     Raises:
-        InputError: an array has another shape, is not finite, or there are other arms.
+        InputError: an array has another shape, is not finite, or the arms differ.
     """
     labels = np.asarray(labels)
     baseline = compare.baseline
@@ -283,7 +283,7 @@ def _arm(
 
 
 def collapsed(logits: Floats, labels: Integers) -> tuple[int, ...]:
-    """Return the seeds that say one class of all images, which are of several; [seeds, ...]."""
+    """Return the seeds that say one class for images of several; [seeds, ...]."""
     if len(np.unique(labels)) < 2:
         return ()
     return tuple(

@@ -1,4 +1,4 @@
-"""The comparison of the arms as people read it in a terminal."""
+"""The comparison of the arms, for a terminal."""
 
 import io
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 from rolekd.console import Table, console
 from rolekd.report.tables import Arm, Evaluation
 
-_WIDE = 110  # characters from which the table says what each arm is
+_WIDE = 110  # characters from which the table has a description of each arm
 
 
 def arms_table(evaluation: Evaluation, width: int = _WIDE) -> Table:
     """Return the table of the arms for a rich console.
 
-    Where the terminal is narrow, what each arm is stands in `arms_list` instead.
+    In a narrow terminal, `arms_list` describes the arms instead.
     """
     seeds = max(len(arm.accuracies) for arm in evaluation.arms)
     wide = width >= _WIDE
     narrow: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}
     table = Table(
         title=f"Test accuracy, {seeds} seeds, {evaluation.images} images",
-        caption=f"Difference to {evaluation.baseline} in percentage points, over paired seeds: "
+        caption=f"Difference from {evaluation.baseline} in percentage points, over paired seeds: "
         "95 % interval over seeds and test images; p is exact, adjusted by Holm",
         title_justify="left",
         caption_justify="left",
@@ -38,7 +38,7 @@ def arms_table(evaluation: Evaluation, width: int = _WIDE) -> Table:
 
 
 def arms_list(evaluation: Evaluation, width: int) -> Table | None:
-    """Return what each arm is, where the table of the arms does not have it."""
+    """Return a description of each arm, if the table of the arms does not have it."""
     if width >= _WIDE:
         return None
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

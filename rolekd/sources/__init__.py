@@ -1,4 +1,4 @@
-"""Sources of images, by name, and the way from them to a prepared data set."""
+"""Sources of images by name, and preparing data sets from them."""
 
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def open_source(params: "DataParams") -> Source:
 
 
 def find(name: str) -> type[Source]:
-    """Look a source up; an unknown one is an `InputError`."""
+    """Look up a source; an unknown one is an `InputError`."""
     if name not in SOURCES:
-        raise InputError(f"data.source: no source {name!r}; {did_you_mean(name, SOURCES)}")
+        raise InputError(f"data.source: unknown source {name!r}; {did_you_mean(name, SOURCES)}")
     return SOURCES[name]

@@ -1,4 +1,4 @@
-"""Arrays as a data set: images and labels that somebody has in memory."""
+"""Arrays as a data set: images and labels in memory."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,13 @@ def prepare(
     test: Sequence[ArrayLike] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """Return a data set of arrays that is split and measured.
+    """Return a data set made of arrays, split and measured.
 
     Args:
         given: Images uint8 [N, H, W] or [N, H, W, C] and labels [N], integers from 0 or names.
-        params: The sizes of splits.
-        seed: Decides who goes where.
-        test: The same of a test set; None: a share of the others.
+        params: Sizes of the splits.
+        seed: Decides which image goes into which split.
+        test: The same for a test set; None: a share of the others.
         classes: Names of the classes; None: the labels'.
 
     Raises:
@@ -40,7 +40,7 @@ def prepare(
     if test is not None:
         parts.append(_images(*_pair(test, "test"), "test"))
     if len({images.shape[1:] for images, _ in parts}) > 1:
-        raise InputError("data: images and test have different sizes; give them one")
+        raise InputError("data: images and test have different sizes; give both the same size")
     images = np.concatenate([part for part, _ in parts])
     labels, names = _labels(np.concatenate([labels for _, labels in parts]), classes)
     first = len(parts[0][0])
@@ -65,14 +65,14 @@ def _pair(given: Sequence[ArrayLike], what: str) -> tuple[ArrayLike, ArrayLike]:
 def _images(images: ArrayLike, labels: ArrayLike, what: str) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         pixels, marks = np.asarray(images), np.asarray(labels)
-    except ValueError as error:  # of lists whose parts differ
+    except ValueError as error:  # of lists whose parts differ in length
         raise InputError(f"data: {what} are no array ({one_line(error, 80)})") from error
     if marks.dtype == object and all(isinstance(mark, str) for mark in marks):
         marks = marks.astype(str)  # as pandas has them
     if pixels.dtype != np.uint8:
         raise InputError(
-            f"data: {what} are {pixels.dtype}; give uint8, 0 to 255 (multiply by 255 what is "
-            "in 0..1, and convert)"
+            f"data: {what} are {pixels.dtype}; give uint8, 0 to 255 (multiply values "
+            "in 0..1 by 255, then convert)"
         )
     if pixels.ndim == 3:
         pixels = pixels[..., None]

@@ -31,7 +31,7 @@ _NAMES = [name for name, _ in _FORMATS.values()]
 KINDS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 SUFFIXES = frozenset(suffix for _, suffixes in _FORMATS.values() for suffix in suffixes)
 _BLOCK = 64
-# fewer files than this are decoded here: starting processes takes longer
+# fewer files are decoded in this process: starting others takes longer
 _PARALLEL_FROM = 1000
 # blocks that wait for their turn, for each process
 _AHEAD = 4
@@ -43,7 +43,7 @@ class Decoded(NamedTuple):
     Attributes:
         pixels: uint8 [n, side, side, channels]; zeros for those that could not be read.
         faults: Place in them -> why that file could not be read.
-        enlarged: How many were smaller.
+        enlarged: How many were smaller, and were enlarged.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -52,7 +52,7 @@ class Decoded(NamedTuple):
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name says that it is an image."""
+    """Return whether a file's name has the suffix of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -65,8 +65,8 @@ def blocks(
         paths: Image files.
         side: Height and width of the results, in pixels.
         channels: 1 for gray, 3 for RGB.
-        workers: Processes; None: one for each core, as far as memory goes, and none for a few
-            files. No result depends on it.
+        workers: Processes; None: one for each core, if memory is sufficient, and none for a few
+            files. It does not change the result.
     """
     step = images_at_once((side, side, channels), _BLOCK)
     parts = [paths[i : i + step] for i in range(0, len(paths), step)]
@@ -90,7 +90,7 @@ def blocks(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise RunError(
-            "a process that decodes images was killed, perhaps for want of memory; "
+            "a process that decodes images was killed, perhaps because memory ran out; "
             "free some memory, then run again"
         ) from error
     finally:
@@ -98,7 +98,7 @@ def blocks(
 
 
 def _processes() -> int:
-    """Return how many processes decode: one for each core, if all may meet the largest image."""
+    """Return how many processes decode: one for each core, if memory suffices."""
     import psutil
 
     from rolekd.sources import images

@@ -1,4 +1,4 @@
-"""Raw data from where torchvision finds it, checked by hashes of our own."""
+"""Downloads of raw data from the addresses that torchvision uses, checked by our own hashes."""
 
 import tarfile
 from pathlib import Path
@@ -53,16 +53,16 @@ NAMES = tuple(_FILES)
 
 
 def download(name: str, folder: Path) -> None:
-    """Fetch a source's raw data into `folder`, complete or not at all.
+    """Download a source's raw data into `folder`, completely or not at all.
 
     Raises:
-        InputError: There is no such download, or `folder` exists.
+        InputError: The download does not exist, or `folder` exists.
         RunError: The network fails, or a file is not the official one.
     """
     if name not in _FILES:
         raise InputError(f"no download {name!r}; choose one of {', '.join(_FILES)}")
     if folder.exists():
-        raise InputError(f"{folder}: exists already; remove it to fetch it anew")
+        raise InputError(f"{folder}: already exists; remove it to download it again")
     with files.replacing_folder(folder) as temporary:
         for file in _FILES[name]:
             path = temporary / file.name
@@ -71,7 +71,7 @@ def download(name: str, folder: Path) -> None:
             if found != file.sha256:
                 raise RunError(
                     f"{file.name}: is not the official file (SHA-256 {found[:12]}..., "
-                    f"expected {file.sha256[:12]}...); nothing was kept, try again later"
+                    f"expected {file.sha256[:12]}...); nothing was kept; try again later"
                 )
             if file.name.endswith(".tar.gz"):
                 _unpack(path, temporary)
@@ -84,7 +84,7 @@ def _fetch(address: str, path: Path) -> None:
         download_url(address, str(path.parent), path.name)
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
-            f"{path.name}: cannot be fetched ({one_line(error)}); check the network, "
+            f"{path.name}: cannot be downloaded ({one_line(error)}); check the network, "
             "or put the files into the folder by hand"
         ) from error
 
@@ -97,7 +97,7 @@ def _address(name: str, file: str) -> str:
 
 
 def _check_member(member: tarfile.TarInfo, folder: Path) -> None:
-    """Refuse what is no file or folder, or leads out of the folder."""
+    """Refuse members that are not files or folders, or lead out of the folder."""
     inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
     if not inside or not (member.isfile() or member.isdir()):
         raise tarfile.TarError(f"{member.name!r} leads elsewhere")
@@ -112,5 +112,5 @@ def _unpack(path: Path, folder: Path) -> None:
             safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             archive.extractall(folder, **safe)
     except (tarfile.TarError, OSError) as error:
-        raise RunError(f"{path.name}: cannot be unpacked ({error}); fetch it again") from error
+        raise RunError(f"{path.name}: cannot be unpacked ({error}); download it again") from error
     path.unlink()

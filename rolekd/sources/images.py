@@ -2,16 +2,16 @@
 
 1. JPEG, PNG, WebP, BMP, TIFF or GIF, and AVIF and HEIC where Pillow can; recognised by content.
    Of several frames or pages the first.
-2. Turned as its EXIF orientation says.
-3. Laid on white where it is transparent; 16-bit gray to its high byte; then to RGB or gray.
+2. Rotated as its EXIF orientation says.
+3. Placed on white where it is transparent; 16-bit gray to its high byte; then to RGB or gray.
 4. The largest centred square, resized (bicubic, with antialiasing) to the wanted side. This is
    the resizing of the shorter side and the centre crop in one step. A large JPEG is decoded at a
    half, a quarter or an eighth of its size, at least twice the wanted side.
 
-Training, `rolekd predict`, `rolekd serve` and whoever else reads files for a network use it alike.
+Training, `rolekd predict`, `rolekd serve` and other readers of files for a network share this rule.
 
-Files may come from anybody: only regular ones of a bounded size are read, and what an image
-takes in memory is decided from its header, before it is decoded.
+Files may come from anybody: only regular files of a bounded size are read, and the memory that an
+image takes is known from its header, before it is decoded.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ MOST_BYTES = 2**27
 MOST_PIXELS = 40_000_000
 # of a JPEG before it is decoded smaller: seconds, and no more memory; a phone's largest have 200
 MOST_REDUCED = 400_000_000
-# of memory for the worst such image and its file; whoever decodes in parallel divides by it
+# of memory for the worst such image and its file; code that decodes in parallel divides by it
 PEAK_BYTES = 2**30
 # each pass over a progressive JPEG takes as long as all of another one
 _MOST_SCANS = 100
-# rows that are made plain at once
+# rows converted at once
 _ROWS = 256
-# what Pillow's decoders raise for files that are damaged, cut short, absurdly large or no images
+# raised by Pillow's decoders for files that are damaged, cut short, absurdly large or not images
 _BROKEN = (
     OSError,
     ValueError,
@@ -67,7 +67,7 @@ _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
 class UnreadableError(Exception):
-    """The file is no image that can be read, or too large; the message is the reason."""
+    """The file cannot be read as an image, or is too large; the message is the reason."""
 
 
 class WrongSizeError(Exception):
@@ -75,7 +75,7 @@ class WrongSizeError(Exception):
 
 
 class OpenedImage:
-    """An image file of which the header is read.
+    """An image file whose header has been read.
 
     Attributes:
         size: Width and height in pixels, as the file has them.
@@ -157,7 +157,7 @@ def _content(file: Path | IO[bytes]) -> bytes:
 
 
 def _opened(content: bytes) -> Image.Image:
-    """Open an image of which the header is read; refuse what would take too long to decode."""
+    """Open an image and read its header; refuse what would take too long to decode."""
     if content.startswith(_JPEG):
         # its plugin without Pillow's limit, which is one of memory: ours is asked after reduction
         opened: Image.Image = JpegImagePlugin.jpeg_factory(io.BytesIO(content))
@@ -169,7 +169,7 @@ def _opened(content: bytes) -> Image.Image:
         _check_pixels(*opened.size)
         scans = content.count(b"\xff\xda")
         if scans > _MOST_SCANS:
-            raise UnreadableError(f"is a progressive JPEG of {scans} scans; save it anew")
+            raise UnreadableError(f"is a progressive JPEG of {scans} scans; save it again")
     return opened
 
 
@@ -233,7 +233,7 @@ def _flat_rows(image: Image.Image, mode: str) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"is no {KINDS} image"
+        return f"is not a {KINDS} image"
     if isinstance(error, Image.DecompressionBombError):
         return f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     if isinstance(error, OSError) and error.strerror:

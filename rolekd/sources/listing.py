@@ -1,4 +1,4 @@
-"""What the sources of single image files share: parameters, and decoding in parallel."""
+"""Shared by the sources of image files: parameters, and decoding in parallel."""
 
 import os
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FoundFiles(NamedTuple):
-    """What lies in a folder, at any depth; what is hidden is not told.
+    """Contents of a folder, at any depth, without hidden files.
 
     Attributes:
         images: Files with the suffix of an image.
@@ -29,32 +29,32 @@ class FoundFiles(NamedTuple):
 
 
 def required_shape(params: "DataParams") -> tuple[int, int, int]:
-    """Return the shape that `params` asks for; image files have none in common."""
+    """Return the shape in `params`; image files do not share one."""
     if params.image_size is None:
         raise InputError(
-            f"data.image_size: {params.source} needs the side that images are resized to; "
-            "set it, 32 for instance"
+            f"data.image_size: {params.source} needs the size of the images; "
+            "set it, for instance to 32"
         )
     return params.image_size, params.image_size, params.channels or 3
 
 
 def required_folder(params: "DataParams") -> Path:
     """Return the folder that `params` names."""
-    # os.path answers for names that no file can have, too
+    # os.path also accepts names that a file cannot have
     if not os.path.isdir(params.path):  # noqa: PTH112
-        what = "is no folder" if os.path.exists(params.path) else "does not exist"  # noqa: PTH110
+        what = "is not a folder" if os.path.exists(params.path) else "does not exist"  # noqa: PTH110
         raise InputError(
-            f"data.path: {params.path} {what}; put the raw data there, or bring it with dvc pull"
+            f"data.path: {params.path} {what}; put the raw data there, or run dvc pull"
         )
     return params.path
 
 
 def image_files(folder: Path) -> FoundFiles:
-    """Return what lies in a folder, sorted by its path."""
+    """Return the contents of a folder, sorted by path."""
     found = FoundFiles([], [], [])
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        # os.walk does not go into them: a link could lead anywhere, or in a circle
+        # os.walk does not follow them: a link could lead anywhere, or in a circle
         found.links.extend(path for name in folders if (path := Path(place, name)).is_symlink())
         for name in sorted(names):
             if not name.startswith("."):
@@ -64,7 +64,7 @@ def image_files(folder: Path) -> FoundFiles:
 
 
 class ImageFiles(ABC):
-    """Base of the sources whose images are files, all made one shape."""
+    """Base of the sources whose images are files, which all get one shape."""
 
     def __init__(self, params: "DataParams") -> None:
         self._shape = required_shape(params)
@@ -73,10 +73,10 @@ class ImageFiles(ABC):
 
     @abstractmethod
     def listing(self) -> Listing:
-        """Return what there is; the same at every call."""
+        """Return the contents of the source; the same at every call."""
 
     def shape(self) -> tuple[int, int, int]:
-        """Return the shape that the parameters ask for."""
+        """Return the shape in the parameters."""
         return self._shape
 
     def blocks(self) -> Iterator[ImageBlock]:
@@ -89,5 +89,5 @@ class ImageFiles(ABC):
 
 
 def path_text(path: Path) -> str:
-    """Return a path as text that any file can hold, whatever bytes its name has."""
+    """Return a path as text that can be written to any file, whatever bytes its name has."""
     return str(path).encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Pickled batches of arrays, read without running what else a pickle could ask for."""
+"""Pickled batches of arrays, read without running other code that a pickle can name."""
 
 import _codecs
 import pickle
@@ -11,7 +11,7 @@ from rolekd import files
 from rolekd.errors import InputError, one_line
 
 MOST_BYTES = 2**28  # of a file; the largest official one has 155 million
-# an array's own account of how it is made anew; its module has moved between versions of numpy
+# functions that rebuild an array; their module has moved between versions of numpy
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _FROM_BUFFER = np.empty(1).__reduce_ex__(5)[0]
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -42,7 +42,7 @@ _BROKEN = (
 
 
 class _Arrays(pickle.Unpickler):
-    """An unpickler that knows arrays, and nothing that could do harm."""
+    """An unpickler that knows only arrays."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Return one of the few functions that arrays need."""
@@ -50,8 +50,8 @@ class _Arrays(pickle.Unpickler):
             return _ALLOWED[module_name, global_name]
         except KeyError:
             raise InputError(
-                f"asks for {module_name}.{global_name}, and only plain arrays are read; "
-                "take the file from its official archive"
+                f"asks for {module_name}.{global_name}, but only plain arrays are read; "
+                "use the file from its official archive"
             ) from None
 
 
@@ -67,8 +67,10 @@ def load(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except _BROKEN as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)}); fetch it again") from error
-    # other keys could be nested without end, and to hash or write them takes as long
+        raise InputError(
+            f"{path}: cannot be read ({one_line(error)}); download it again"
+        ) from error
+    # other keys could be nested very deeply, and hashing or printing them would take as long
     if not isinstance(content, dict) or not all(isinstance(key, str | bytes) for key in content):
-        raise InputError(f"{path}: holds no dict of arrays; fetch it again")
+        raise InputError(f"{path}: is not a dict of arrays; download it again")
     return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in content.items()}

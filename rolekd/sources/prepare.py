@@ -1,4 +1,4 @@
-"""From a source to a data set: read once, split, measured, and written as it is read."""
+"""From a source to a data set: read once, split, measured, and written while reading."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -44,10 +44,10 @@ def prepare_folder(
     progress: OnProgress | None = None,
     check: SizeCheck | None = None,
 ) -> tuple[Dataset, Quality]:
-    """Do as `prepare`, and write the data set as `datasets.save` would; complete or not at all.
+    """Like `prepare`, but write the data set as `datasets.save` would, completely or not at all.
 
-    The images go to the disk as they are decoded: memory holds a few blocks of them. What the
-    data are like stands in quality.json beside them. `check` is asked before any is decoded, and
+    The images go to the disk as they are decoded: memory holds a few blocks of them. Findings
+    about the data are in quality.json beside them. `check` is asked before any is decoded, and
     again when equal and unreadable ones are known.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare_folder(
 def _listing(
     source: Source, params: "DataParams", seed: int, check: SizeCheck | None = None
 ) -> Listing:
-    """Return what a source holds; refuse what could not be split, before any image is decoded."""
+    """Return what a source contains; refuse what cannot be split before any image is decoded."""
     listing = _with_parts(source.listing(), params)
     _check_labels(listing)
     # as if no two images were equal
@@ -108,7 +108,8 @@ def _read(
             progress(done, len(listing.labels))
     if done != len(listing.labels):
         raise InputError(
-            f"{params.path}: {done} images for {len(listing.labels)} labels; fetch the data again"
+            f"{params.path}: {done} images for {len(listing.labels)} labels; download the data "
+            f"again"
         )
     unreadable = {listing.names[index]: reason for index, reason in faults.items()}
     if unreadable and params.on_error == "fail":
@@ -133,7 +134,7 @@ def _check_labels(listing: Listing) -> None:
     if len(wrong):
         raise InputError(
             f"{listing.names[wrong[0]]}: label {listing.labels[wrong[0]]} is out of range, "
-            f"there are {len(listing.classes)} classes; fetch or mend the labels"
+            f"there are {len(listing.classes)} classes; download or correct the labels"
         )
 
 
@@ -142,7 +143,7 @@ def _told(unreadable: dict[str, str]) -> str:
     plural = "s" if len(unreadable) > 1 else ""
     return (
         f"{len(unreadable)} unreadable image{plural}: {few(lines, separator='; ')}; "
-        "mend or remove them, or set data.on_error: skip"
+        "repair or remove them, or set data.on_error: skip"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is worth knowing about a data set before a network learns from it."""
+"""What you should know about a data set before a network learns from it."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -11,9 +11,9 @@ from rolekd.data.dataset import Dataset, Indices
 from rolekd.errors import few
 from rolekd.sources import Listing
 
-# a class with fewer images to train on is named
+# classes with fewer training images are named
 FEW = 20
-# files that are left out, as a share of all: above it a user should hear of it, whatever else is
+# share of files that are left out above which the user is always told
 MOST_LEFT_OUT = 0.1
 _EXAMPLES = 10
 # what can become of an image -> in words
@@ -27,7 +27,7 @@ _FATES = {
 
 
 class Faults(NamedTuple):
-    """What was found out about files as they were decoded.
+    """Findings about files from decoding them.
 
     Attributes:
         unreadable: Name of a file -> why it could not be read.
@@ -104,27 +104,29 @@ class Quality:
         ]
 
     def alarms(self) -> list[str]:
-        """Return the findings that a user must not miss, a line for each."""
+        """Return the most important findings, a line for each."""
         if self.left_out_share <= MOST_LEFT_OUT:
             return []
         count = sum(self.ignored.values()) + len(self.unreadable)
         return [
-            f"{100 * self.left_out_share:.0f} % of all files, {count}, were left out; look whether "
+            f"{100 * self.left_out_share:.0f} % of all files, {count}, were left out; check "
+            f"whether "
             "your images are among them"
         ]
 
     def warnings(self) -> list[str]:
-        """Return the findings that a user should look at, a line for each; `alarms` first."""
+        """Return the findings worth a look, a line for each; `alarms` first."""
         return [*self.alarms(), *self._notes()]
 
     def _notes(self) -> list[str]:
         found = {
             f"unreadable images that were left out: {len(self.unreadable)}": self.unreadable,
-            f"{sum(self.ignored.values())} files were left out, no images by name or in no class's "
-            f"folder: {few([f'{n} {s}' for s, n in self.ignored.items()])}": (self.ignored),
+            f"{sum(self.ignored.values())} files were left out, since they are not images by "
+            f"name or are outside the classes' folders: "
+            f"{few([f'{n} {s}' for s, n in self.ignored.items()])}": (self.ignored),
             f"{self.conflicts} groups of equal images have different labels": self.conflicts,
-            "there is no test split: it is drawn from the training images; data.validation: test "
-            "takes the validation images instead": (
+            "the data have no test split: one is drawn from the training images; data.validation: "
+            "test takes the validation images instead": (
                 set(self.became) == {"train", "val"} and self.became["val"]["search_val"]
             ),
             f"{self.left_out} images also stand in the test split, or in the validation split, and "
@@ -134,7 +136,8 @@ class Quality:
             f"{self.enlarged} images are smaller than data.image_size and were enlarged": (
                 self.enlarged
             ),
-            f"{self.outside} images lie outside data.path, where DVC sees no change; after one: "
+            f"{self.outside} images are outside data.path, where DVC does not see changes; then "
+            f"run "
             "dvc repro -f prepare": self.outside,
             f"{self.duplicates} images equal another one; each group is in one split": (
                 self.duplicates
@@ -142,12 +145,12 @@ class Quality:
             f"fewer than {FEW} images to train on in class {few(self.small_classes)}": (
                 self.small_classes
             ),
-            "classes without an image in a split, where nothing is known of them: "
+            "classes without an image in a split, which cannot be measured there: "
             + ", ".join(f"{name} ({split})" for name, split in self._lacking()[:10]): (
                 self._lacking()
             ),
             f"the largest class has {self.imbalance:.0f} times the images of the smallest; "
-            "data.balance: sampling evens that out": self.imbalance >= 10,
+            "data.balance: sampling balances them": self.imbalance >= 10,
         }
         return [text for text, true in found.items() if true]
 

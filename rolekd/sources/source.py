@@ -1,4 +1,4 @@
-"""What a source is: three methods. Every source passes tests/sources/test_sources_contract.py."""
+"""The interface of a source: three methods; test_sources_contract.py tests every source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Listing:
     """What a source holds, known before any image is decoded.
 
     Attributes:
-        names: What each image is called towards the user: a file, or a place in one.
+        names: The name of each image in messages: a file, or a place in one.
         labels: int64 [N], indices into `classes`.
         classes: Names of the classes.
         test: Indices of the source's own test split; None where it has none.
@@ -72,7 +72,7 @@ class Source(Protocol):
     def __init__(self, params: "DataParams") -> None: ...
 
     def listing(self) -> Listing:
-        """Return what there is; the same at every call."""
+        """Return the contents of the source; the same at every call."""
 
     def shape(self) -> tuple[int, int, int]:
         """Return height, width and channels (1 or 3) of every image."""

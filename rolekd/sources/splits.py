@@ -79,7 +79,7 @@ def all_splits(
     own_test = test
     nothing = np.array([], np.int64)
     if test is not None and not len(test):
-        raise InputError("data: the test split has no images; fetch the data again")
+        raise InputError("data: the test split has no images; download the data again")
     tested = nothing if test is None else test
     held = nothing if validation is None else _outside(validation, tested, groups)
     if validation is not None and not len(held):

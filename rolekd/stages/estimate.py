@@ -38,9 +38,9 @@ _SECONDS = 0.7  # of timed steps of each kind, at least one of them
 _TESTED = 512  # images at once
 _START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
 
-# plan, augmentations, the two teachers that no arm asks for, export, register; the report draws for
-# as long as three more take
-_OTHER_STARTS = 9
+# plan, augmentations, teachers that no arm asks for, export, register; the report draws for as
+# long as three more take
+_OTHER_STARTS = 10
 
 TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK = "teacher", "student", "distilled student"
 TESTED = "student in integers"
@@ -88,8 +88,10 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     Raises:
         InputError: The data are not prepared, or do not fit the parameters.
     """
-    if not outputs.data.exists():
-        raise InputError(f"{outputs.data}: the data are not prepared yet; dvc repro prepare")
+    # the plan brings the weights that networks begin with
+    named = [outputs.pretrained(role) for role in get_args(Role) if getattr(params, role).weights]
+    if missing := next((path for path in (outputs.data, *named) if not path.exists()), None):
+        raise InputError(f"{missing}: not prepared yet; dvc repro prepare plan")
     dataset = datasets.load(outputs.data)
     found = list(planned_work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage

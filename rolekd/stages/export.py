@@ -43,9 +43,8 @@ def export(stage: Stage) -> None:
     stage.run.log_artifact(outputs.graph)
     stage.run.log_artifact(outputs.student(arm, SEED))
     figures = found.model_dump(include={*ExportFigures.model_fields})
-    # one name of it everywhere; this run is about the file
-    stage.run.log_metrics({"test_accuracy": figures.pop("accuracy"), **figures})
-    metrics = ExportMetrics(test_accuracy={"exported": found.accuracy}, bytes=found.bytes)
+    stage.run.log_metrics(figures)
+    metrics = ExportMetrics(test_accuracy={"exported": found.test_accuracy}, bytes=found.bytes)
     stage.tell_group(metrics)
     stage.finish(metrics, ends_of_curves=True)
     say(
@@ -108,7 +107,7 @@ def _figures(
         images=checked.images,
         argmax_equal=checked.argmax_equal,
         largest_logit_difference=checked.largest_difference,
-        accuracy=float((checked.predictions == dataset.split("test")[1]).mean()),
+        test_accuracy=float((checked.predictions == dataset.split("test")[1]).mean()),
         parameters=cost.parameters,
         bits_per_parameter=cost.bits_per_parameter,
         bit_operations=cost.bit_operations,
@@ -119,7 +118,7 @@ def _metadata(
     outputs: Outputs, arm: str, dataset: Dataset, about: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return what the file says about itself."""
-    accuracy = Arms.load(outputs.arms).arm(arm).accuracies[SEED]
+    accuracy = Arms.load(outputs.arms).arm(arm).test_accuracies[SEED]
     return {
         "arm": arm,
         "seed": str(SEED),

@@ -14,7 +14,7 @@ from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.files import clear_unfinished, sha256, write_bytes
 from rolekd.outputs import Outputs, Wanted
-from rolekd.params import CONFIRMED, CompareParams, Params, Role
+from rolekd.params import CONFIRMED, CompareParams, Params, Role, TeacherName
 
 # a safetensors file of none; DVC warns of empty files
 _NO_TENSORS = (8).to_bytes(8, "little") + b"{}".ljust(8)
@@ -22,8 +22,7 @@ _NO_TENSORS = (8).to_bytes(8, "little") + b"{}".ljust(8)
 STAGES = (
     ("search_teacher", None),
     ("search_student", None),
-    ("train_teacher", "searched"),
-    ("train_teacher", "plain"),
+    *(("train_teacher", name) for name in get_args(TeacherName)),
 )
 
 

@@ -36,7 +36,7 @@ def register(stage: Stage) -> None:
         },
         "weight_bits": student.bits,
         "activation_bits": student.activation_bits or student.bits,
-        "test_accuracy": exported.accuracy,
+        "test_accuracy": exported.test_accuracy,
         "bytes": exported.bytes,
         "latency_ms": round(latency, 4),
         "machine": provenance.processor(),
@@ -56,7 +56,7 @@ def register(stage: Stage) -> None:
         description=versions.Description(
             tags=about,
             metrics={
-                "test_accuracy": exported.accuracy,
+                "test_accuracy": exported.test_accuracy,
                 "test_accuracy.teacher": found.teacher_accuracy,
                 "bytes": exported.bytes,
             },

@@ -1,9 +1,11 @@
 """What the stages share: parameters, one MLflow run, a lock, resumable state."""
 
 import contextlib
+import hashlib
 import re
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from rolekd.track import provenance, runs, store
 # decide no result: no stage depends on them
 _UNTRACKED = ("machine", "promote", "track")
 _RUNS = f"{Outputs().run('').parent}/"
+_WAY_BACK = "What this run made, in any clone of the project that has the commit of its dvc.lock:"
+_NOT_YET = "no commit has the dvc.lock of this run"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Stage:
             after everything that the stage depends on.
         leads: Whether this process writes the outputs: of several that torchrun started, the
             first.
+        written: Its outputs, as dvc.yaml declares them.
     """
 
     params: params.Params
@@ -42,6 +47,7 @@ class Stage:
     folder: Path
     state: Path
     leads: bool
+    written: Sequence[Path] = ()
 
     @property
     def _run_file(self) -> Path:
@@ -74,8 +80,27 @@ class Stage:
             if not ends_of_curves:
                 self.run.log_metrics(metrics.numbers())
             metrics.save(self.folder / "metrics.json")
-        RunId(mlflow_run_id=self.run.run_id() or "").save(self._run_file)
+        found = RunId(mlflow_run_id=self.run.run_id() or "")
+        found.save(self._run_file)
+        if found.mlflow_run_id and provenance.collect().dvc:
+            self.run.set_tags({"mlflow.note.content": self._way_back()})
         shutil.rmtree(self.state, ignore_errors=True)
+
+    def _way_back(self) -> str:
+        """Return how DVC brings back what this run has made, its weights for instance.
+
+        The commit that will have it in dvc.lock is not made yet. What finds it then is the hash of
+        the file with this run's id, which no other run has.
+        """
+        key = hashlib.md5(self._run_file.read_bytes(), usedforsecurity=False).hexdigest()  # DVC's
+        made = [self.folder if path.is_relative_to(self.folder) else path for path in self.written]
+        places = [path for path in dict.fromkeys(made) if path != self._run_file]
+        rev = f'"${{rev:?{_NOT_YET}}}"'
+        lines = [
+            f"rev=$(git log --all --format=%H -S {key} -- dvc.lock | tail -1)",
+            *(f"dvc get . {shlex.quote(str(path))} --rev {rev}" for path in places),
+        ]
+        return "\n".join([_WAY_BACK, "", "```sh", *lines, "```"])
 
 
 @contextlib.contextmanager
@@ -117,7 +142,7 @@ def open_stage(
     outputs = Outputs()
     folder = outputs.stage(name, variant)
     if processes.team_rank() > 0:
-        yield Stage(values, runs.SilentRun(), outputs, folder, state, leads=False)
+        yield Stage(values, runs.SilentRun(), outputs, folder, state, leads=False, written=written)
         return
     with (
         Handover(state, written).turn(f"stage {full_name}"),
@@ -134,7 +159,7 @@ def open_stage(
     ):
         for path in (folder, outputs.run(name, variant)):
             files.clear_unfinished(path)  # of a killed process; the lock makes this the only one
-        yield Stage(values, run, outputs, folder, state, leads=True)
+        yield Stage(values, run, outputs, folder, state, leads=True, written=written)
 
 
 def _group(values: params.Params) -> runs.ParentRun | None:

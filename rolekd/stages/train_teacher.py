@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from rolekd import files, parallel, seeds
-from rolekd.augment.named import TEACHER_SCHEDULE, NamedAugmentation, resolve
+from rolekd.augment.named import NONE, TEACHER_SCHEDULE, NamedAugmentation, resolve
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.batches import Batches, Normalize
@@ -46,9 +46,9 @@ def make_training(
 
 
 def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor] = ()) -> None:
-    """Train the teacher with the schedule that was searched for it, or with no policy.
+    """Train the teacher with the schedule that was searched for it, or without a search.
 
-    One that is trained, as `teacher.train` says, is taken as it is, under both names.
+    One that is trained, as `teacher.train` says, is taken as it is, under each name.
     """
     outputs = stage.outputs
     dataset = datasets.load(outputs.data)
@@ -59,9 +59,8 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     device = devices.set_up(stage.params.machine.device, stage.params.threads)
     parallel.join_group(device)
     fits.check(stage.params, dataset.image_size, dataset.sizes)
-    augmentation = NamedAugmentation("none")
-    if teacher == "searched":
-        augmentation = resolve(TEACHER_SCHEDULE, outputs.schedule)
+    name = {"searched": TEACHER_SCHEDULE, "plain": NONE}.get(teacher, teacher)
+    augmentation = resolve(name, outputs.schedule)
     training, about = make_training(stage.params, dataset, augmentation, device)
     if stage.leads and (told := roles.told_of_weights(stage.params.teacher, dataset, "teacher")):
         say(told)

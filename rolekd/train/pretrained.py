@@ -254,7 +254,8 @@ def _check_hash(path: Path) -> None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(marked[1]):
         raise InputError(
-            f"{path}: its SHA-256 begins with {digest[:8]}, not as its name says; fetch it again, "
+            f"{path}: its SHA-256 begins with {digest[:8]}, not as its name says; download it "
+            f"again, "
             "or give a file of your own another name"
         )
 

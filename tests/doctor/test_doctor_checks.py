@@ -99,7 +99,7 @@ def test_outputs_and_stages_as_dvc_knows_them(folder):
     (folder / "outputs/copy").unlink()
     shutil.rmtree(folder / ".dvc/cache/files")
     outputs, cache = project.changed_outputs(folder)
-    assert outputs.found == "not as DVC wrote them: outputs/copy"
+    assert outputs.found == "changed since DVC wrote them: outputs/copy"
     assert (cache.found, cache.remedy) == ("lacks outputs/copy", "dvc pull, or dvc repro")
 
 
@@ -118,7 +118,7 @@ def test_a_project_without_git_is_told_to_begin_one(tmp_path):
     assert (found.verdict, found.remedy[:8]) == ("fault", "git init")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     found = one(project.repository(tmp_path))
-    assert (found.verdict, found.found) == ("note", "no commit yet: `dvc exp` needs one")
+    assert (found.verdict, found.found) == ("note", "no commits yet; `dvc exp` needs one")
     assert found.remedy.startswith("git add . && git commit")
     (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     assert one(project.repository(tmp_path)).verdict == "note"
@@ -171,7 +171,7 @@ def test_what_killed_processes_left(tmp_path):
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs/.schedule-ab12cd34.json").touch()
     states, rest = project.leftovers(tmp_path)
-    assert "1 of stages that were stopped" in states.found
+    assert "1 of stopped stages" in states.found
     assert "distill-kd-12.lock" in rest.found
     assert ".schedule-ab12cd34.json" in rest.found
     with (state / "distill-kd-12.lock").open() as held:
@@ -211,7 +211,7 @@ def test_records_that_wait_are_told_and_damaged_ones_are_a_fault(project, monkey
     found = one(stores.spool(store.spool_folder()))
     assert found.verdict == "note"
     assert found.found.startswith("4 records of 1 runs wait")
-    assert found.remedy == "the next stage with their store sends them; or rolekd sync"
+    assert found.remedy == "the next stage with this store sends them, or rolekd sync does"
     (spool,) = store.spool_folder().iterdir()
     (spool / "sent.json").write_text('{"offset": 99999, "runs": {}}')
     found = one(stores.spool(store.spool_folder()))
@@ -260,8 +260,9 @@ def test_the_command(project, monkeypatch):
     (project / "params.yaml").write_text("data: {source: digit}")
     told = CliRunner().invoke(doctor, ["--faults"], catch_exceptions=False)
     assert told.exit_code == 1
-    assert "fault names             data.source: no source 'digit' -> did you mean digits?" in (
-        told.output
+    assert (
+        "fault names             data.source: unknown source 'digit' -> did you mean digits?"
+        in (told.output)
     )
     (project / "params.yaml").write_text("serach: {}")
     told = CliRunner().invoke(doctor, catch_exceptions=False)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
@@ -17,8 +18,9 @@ from PIL import Image
 from projects import ARMS
 
 from rolekd import cli, files
+from rolekd.cli import report
 from rolekd.outputs import Outputs, run_ids
-from rolekd.params import load
+from rolekd.params import TeacherName, load
 from rolekd.report.histories import read_rows
 from rolekd.report.style import colours
 
@@ -47,7 +49,7 @@ def test_a_run_leaves_what_it_promises(project):
         assert (project.folder / "outputs" / name).stat().st_size > 0
     arms = _read(project, "outputs/evaluate/arms.json")
     assert [row["arm"] for row in arms["arms"]] == list(ARMS)
-    assert all(len(row["accuracies"]) == 2 for row in arms["arms"])
+    assert all(len(row["test_accuracies"]) == 2 for row in arms["arms"])
     rows = read_rows(project.folder / "outputs/evaluate/epochs.csv")
     compare = load(project.folder / "params.yaml").compare
     assert {row["arm"]: row["colour"] for row in rows} == colours(compare)
@@ -57,7 +59,7 @@ def test_a_run_leaves_what_it_promises(project):
     rolewise = arms["arms"][-1]
     # the graph is the first seed's student, whatever the others reached
     assert exported["test_accuracy"]["exported"] == pytest.approx(
-        rolewise["accuracies"][0], abs=1e-12
+        rolewise["test_accuracies"][0], abs=1e-12
     )
     # it needs no network: what it links to is MLflow's, here
     page = (project.folder / "outputs/report/index.html").read_text().split("<svg")[0]
@@ -196,6 +198,39 @@ def test_every_stage_leads_to_its_finished_run(project):
     assert [names[run] for run in parents] == ["dvc repro"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "weights"),
+    [
+        ("train_teacher@searched", "weights.safetensors"),
+        ("distill@kd-shared", "weights/seed-1.safetensors"),
+    ],
+)
+def test_the_page_of_a_run_says_how_its_weights_come_back(project, tmp_path, stage, weights):
+    run = _runs(project)[stage]
+    with sqlite3.connect(project.folder / "mlflow.db") as connection:
+        query = "SELECT value FROM tags WHERE run_uuid = ? AND key = 'mlflow.note.content'"
+        (text,) = connection.execute(query, (run,)).fetchone()
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    project.run("git", "commit", "-qm", "other", "--allow-empty")
+    said = project.run("sh", "-c", f"({script}) || exit 9", code=9)
+    assert "no commit has the dvc.lock of this run" in said
+    project.run("git", "add", "dvc.lock")
+    project.run("git", "commit", "-qm", "the run")
+    clone = tmp_path / "clone"
+    try:
+        project.run("git", "commit", "-qm", "later", "--allow-empty")
+        project.run("git", "clone", "-q", str(project.folder), str(clone))
+    finally:
+        project.run("git", "reset", "-q", "--mixed", "HEAD~3")
+    cache = str(project.folder / ".dvc/cache")
+    project.run("dvc", "--cd", str(clone), "cache", "dir", cache)  # as `dvc pull` would bring it
+    project.run("sh", "-c", f"cd {clone} && {script}")
+    folder = Path("outputs") / stage.replace("@", "/")
+    assert (clone / folder.name / weights).read_bytes() == (
+        project.folder / folder / weights
+    ).read_bytes()
+
+
 def _page():
     return (Path(__file__).parents[2] / "docs/tracking.md").read_text()
 
@@ -330,6 +365,15 @@ def test_the_student_is_registered_and_serves_the_exported_numbers(project, monk
     )
 
 
+def test_registered_versions_show_what_they_reached(project, monkeypatch):
+    reached = _read(project, "outputs/export/metrics.json")["test_accuracy"]["exported"]
+    assert f" {100 * reached:.2f} " in project.run(*ROLEKD, "models", "--registry")
+    monkeypatch.chdir(project.folder)
+    (cost,) = report._registered(Outputs(), load("params.yaml"))
+    assert cost.name == "version 1, 2 bits"
+    assert cost.accuracy == pytest.approx(reached)
+
+
 def _aliases(project):
     from mlflow import MlflowClient
 
@@ -368,7 +412,7 @@ def test_another_quantiser_leaves_the_teacher_alone_and_is_exported_exactly(proj
     before = yaml.safe_load(lock)["stages"]
     # plan looks at what trains students, for a teacher's search that they judge
     untouched = {"prepare", "search_teacher"}
-    untouched |= {"train_teacher@searched", "train_teacher@plain"}
+    untouched |= {f"train_teacher@{name}" for name in get_args(TeacherName)}
     assert {name for name in before if before[name] == after[name]} - {
         "augmentations",
         "plan",

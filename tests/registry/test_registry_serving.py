@@ -308,14 +308,14 @@ FORM = {"Content-Type": "multipart/form-data; boundary=line"}
 @pytest.mark.parametrize(
     ("body", "headers", "status", "message"),
     [
-        (b"no image", PNG, 400, "the image: cannot be read: is no JPEG"),
+        (b"no image", PNG, 400, "the image: cannot be read: is not a JPEG"),
         (b"", PNG, 400, "the image: cannot be read"),
         (b"x", {}, 415, "send image/jpeg, image/png or multipart/form-data"),
         (b"x", {"Content-Type": "application/json"}, 415, "not that of images"),
         (b"x", FORM, 400, "not a whole multipart/form-data"),
         (b"x", {"Content-Type": "multipart/form-data"}, 400, "not a whole multipart/form-data"),
         (b"--line--\r\n", FORM, 400, "holds no file"),
-        (*_form({"a\x1b.png": b"x"}), 400, r"a\x1b.png: cannot be read: is no JPEG"),
+        (*_form({"a\x1b.png": b"x"}), 400, r"a\x1b.png: cannot be read: is not a JPEG"),
         (*_form({str(number): b"x" for number in range(40)}), 400, "more than 32 parts"),
         (b"x" * 20_000_000, PNG, 413, "send fewer or smaller images"),
     ],

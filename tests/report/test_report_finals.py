@@ -86,7 +86,7 @@ def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
     found = finals.read(tmp_path / "final.csv", "none", "accuracy")
     assert found is not None
     assert finals.sentence(found, "teacher") == (
-        "The teacher gets no policy: no candidate does anything."
+        "The teacher gets no policy: there is no candidate that changes images."
     )
     finals.final_figure(found)
 

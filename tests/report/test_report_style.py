@@ -1,8 +1,10 @@
 """The colours of arms and teachers."""
 
+from typing import get_args
+
 import pytest
 
-from rolekd.params import Params
+from rolekd.params import Params, TeacherName
 from rolekd.report import style
 
 COMPARE = Params().compare
@@ -24,10 +26,13 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_every_arm_and_teacher_has_a_colour_of_its_own() -> None:
-    plain = COMPARE.arms["kd"].model_copy(update={"teacher": "plain"})
-    compare = COMPARE.model_copy(update={"arms": {**COMPARE.arms, "kd-plain": plain}})
+    more = {
+        f"own-{name}": COMPARE.arms["kd"].model_copy(update={"teacher": name})
+        for name in get_args(TeacherName)
+    }
+    compare = COMPARE.model_copy(update={"arms": {**COMPARE.arms, **more}})
     found = style.colours(compare)
-    assert [*found] == ["teacher", "plain teacher", *compare.arms]
+    assert [*found] == ["teacher", "plain teacher", "RandAugment teacher", *compare.arms]
     assert len({*found.values()}) == len(found)
     assert found[compare.baseline] == style.ACCENT
     assert found["plain"] == style.FAINT  # what the others are measured by
@@ -41,5 +46,5 @@ def test_all_colours_are_seen_on_a_light_and_on_a_dark_page(page: str, ink: str)
     assert contrast(ink, page) > 7
     # for lines and dots; more of it on both pages would make all of them equally bright, which
     # is what colour-blind people tell them apart by
-    for colour in (*style.PALETTE, *style.colours(COMPARE).values()):
+    for colour in (*style.PALETTE, *style.TEACHERS.values(), *style.colours(COMPARE).values()):
         assert contrast(colour, page) > 2.1, colour

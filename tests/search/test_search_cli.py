@@ -227,7 +227,7 @@ def test_more_processes_than_slots_end_with_the_work(trainers, inputs, make_spec
     call("worker", "--storage", url, "--wait", "0", "--workers", "6")
     found = run(spec, inputs, tmp_path / "state", storage=Storage(url, store))
     assert digest(found) == wanted
-    with pytest.raises(InputError, match="--workers many: no number from 1 to 256, nor auto"):
+    with pytest.raises(InputError, match="--workers many: is not a number from 1 to 256 or auto"):
         CliRunner().invoke(
             root, ["worker", "--storage", url, "--workers", "many"], catch_exceptions=False
         )

@@ -48,7 +48,7 @@ def test_an_archive_is_fetched_checked_and_readable(served, tmp_path, monkeypatc
     downloads.download("cifar10", tmp_path / "raw")
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["cifar-10-batches-py"]
     assert len(prepare(DataParams(source="cifar10", path=tmp_path / "raw"), 0).classes) == 10
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         downloads.download("cifar10", tmp_path / "raw")
 
 
@@ -87,7 +87,7 @@ def test_an_archive_that_would_write_elsewhere_is_refused(served, tmp_path, monk
 def test_an_absent_file_and_an_unknown_name_are_told(served, tmp_path, monkeypatch):
     _, address = served
     monkeypatch.setattr("torchvision.datasets.CIFAR10.url", address + "absent.tar.gz")
-    with pytest.raises(RunError, match=r"cannot be fetched .*404.*by hand"):
+    with pytest.raises(RunError, match=r"cannot be downloaded .*404.*by hand"):
         downloads.download("cifar10", tmp_path / "raw")
     with pytest.raises(InputError, match="choose one of cifar10"):
         downloads.download("imagenet", tmp_path / "raw")

@@ -59,10 +59,10 @@ def _break(root: Path) -> dict[str, str]:
     Image.new("RGB", (9, 9)).save(cat / "really.ppm.png", format="PPM")
     return {
         "cut.jpg": "truncated",
-        "text.png": "is no JPEG",
-        "empty.webp": "is no JPEG",
+        "text.png": "is not a JPEG",
+        "empty.webp": "is not a JPEG",
         "bomb.png": "has more than",
-        "really.ppm.png": "is no JPEG",
+        "really.ppm.png": "is not a JPEG",
     }
 
 
@@ -80,7 +80,7 @@ def test_broken_images_are_left_out_on_request_and_reported(tmp_path):
     assert {Path(name).name for name in quality.unreadable} == set(reasons)
     assert quality.metrics()["unreadable"] == 5
     assert quality.warnings() == [
-        "17 % of all files, 5, were left out; look whether your images are among them",
+        "17 % of all files, 5, were left out; check whether your images are among them",
         "unreadable images that were left out: 5",
         "fewer than 20 images to train on in class cat, dog",
     ]
@@ -152,7 +152,7 @@ def test_folders_without_what_they_need_are_refused(tmp_path):
     _fails(_folder(tmp_path / "empty"), "bird: holds no JPEG")
     _fails(_folder(data_files.photos(tmp_path / "one", ("cat",))), "only one class")
     data_files.photo(tmp_path / "flat" / "1.png", 1)
-    _fails(_folder(tmp_path / "flat"), "flat: holds no folder")
+    _fails(_folder(tmp_path / "flat"), "flat: contains no folders")
     _fails(_folder(data_files.photos(tmp_path / "few", count=4)), "fewer than 5", "cat (4)")
     _fails(DataParams(source="image-folder", path=tmp_path), "data.image_size")
 
@@ -162,7 +162,7 @@ def test_train_and_test_of_different_classes_are_refused(tmp_path):
     (tmp_path / "test" / "dog").rename(tmp_path / "test" / "hog")
     _fails(
         _folder(tmp_path),
-        "test: its classes are not those of train",
+        "test: its classes differ from those of train",
         "only here: hog",
         "dog only in",
     )
@@ -205,7 +205,7 @@ def test_a_class_that_a_held_out_split_lacks_is_noted(tmp_path):
     raw = data_files.divided(tmp_path / "raw", ("train", "val", "test"))
     (raw / "val/dog").rename(tmp_path / "dogs")
     _, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
-    assert any("nothing is known of them: dog (search_val)" in x for x in quality.warnings())
+    assert any("cannot be measured there: dog (search_val)" in x for x in quality.warnings())
 
 
 @pytest.mark.parametrize("names", [("test", "val"), ("valid", "Testing")])
@@ -232,9 +232,9 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
     assert quality.ignored == {".jpeg": 2 * data_files.PER_CLASS, ".txt": 2}
     annotations = raw / "val/val_annotations.txt"
     annotations.write_text(annotations.read_text() + "no tab\n../up.JPEG\tn01443537\n")
-    _fails(_folder(raw), "val_annotations.txt: line 25, line 26: no name")
+    _fails(_folder(raw), "val_annotations.txt: line 25, line 26: not the name")
     annotations.write_text("val_0.JPEG\tn99999999\n")
-    _fails(_folder(raw), "not those of train; only here: n99999999")
+    _fails(_folder(raw), "differ from those of train; only here: n99999999")
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -259,7 +259,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label,split", "a.png,x,exam"], "split 'exam'"),
         (["path,label"], "has no rows"),
         (["path,label", '"a.png,x'], "cannot be read"),
-        (["path,label,split", "a.png,x,train", "a.png,y,test"], "to train on in class y"),
+        (["path,label,split", "a.png,x,train", "a.png,y,test"], "no training image in class y"),
         (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
         (["file,label", "a.png,x"], "has no column path, but file, label; name the right ones in"),
         (
@@ -313,7 +313,7 @@ def test_cut_files_of_cifar_are_refused(tmp_path, pickled, kept):
     data_files.cifar(tmp_path, "cifar100", pickled)
     path = next(tmp_path.rglob("train*"))
     path.write_bytes(path.read_bytes()[:kept])
-    _fails(DataParams(source="cifar100", path=tmp_path), path.name, "fetch it again")
+    _fails(DataParams(source="cifar100", path=tmp_path), path.name, "download it again")
 
 
 def test_labels_out_of_range_are_refused(tmp_path):
@@ -339,7 +339,7 @@ def test_damaged_idx_files_are_refused(tmp_path, change, packed):
         "text": b"<html>not found</html>",
     }
     path.write_bytes(changed[change])
-    _fails(DataParams(source="idx", path=tmp_path), path.name, "fetch it again")
+    _fails(DataParams(source="idx", path=tmp_path), path.name, "download it again")
 
 
 def test_fewer_labels_than_images_are_refused(tmp_path):
@@ -414,7 +414,7 @@ def test_an_idx_header_of_any_size_takes_no_memory(tmp_path):
     data_files.idx(tmp_path, packed=False)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3) + bytes(100))
-    _fails(DataParams(source="idx", path=tmp_path), "79,228,162,458", "fetch it again")
+    _fails(DataParams(source="idx", path=tmp_path), "79,228,162,458", "download it again")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "zero\0byte"])

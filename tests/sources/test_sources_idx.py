@@ -41,7 +41,7 @@ def test_classes_may_stand_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\nb\n", "names no class for label 2, 3"),
+        ("a\nb\n", "has no name for label 2, 3"),
         ("a\n" * 10, "two labels have the same name"),
         ("a/b\n" * 10, "holds a slash"),
         ("\udcff", "cannot be read"),

@@ -55,8 +55,8 @@ def test_copies_conflicts_and_imbalance_are_found(tmp_path):
     assert quality.ignored == {".png": 2, ".txt": 1, "without a suffix": 1}
     assert next(iter(quality.ignored)) == ".png"
     assert (
-        "4 files were left out, no images by name or in no class's folder: "
-        "2 .png, 1 without a suffix, 1 .txt" in quality.warnings()
+        "4 files were left out, since they are not images by name or are outside the classes' "
+        "folders: 2 .png, 1 without a suffix, 1 .txt" in quality.warnings()
     )
     groups = [{image.tobytes() for image in held.split(s)[0]} for s in ("train", "test")]
     assert not groups[0] & groups[1]
@@ -92,7 +92,7 @@ def test_what_is_left_out_is_loud_over_a_tenth(tmp_path):
     (raw / "cat/one more.raw").write_text("of a camera")
     _, quality = _prepare(raw, tmp_path / "data")
     assert quality.warnings()[0] == quality.alarms()[0]
-    assert quality.alarms()[0].startswith("12 % of all files, 5, were left out; look")
+    assert quality.alarms()[0].startswith("12 % of all files, 5, were left out; check")
 
 
 def test_small_images_and_linked_folders_are_counted(tmp_path):

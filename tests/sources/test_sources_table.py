@@ -49,7 +49,7 @@ def test_images_may_lie_elsewhere_and_it_is_told(tmp_path, way):
     held, quality = prepare_folder(_params(raw, **table), 0, tmp_path / "data")
     assert len(held.labels) == 3 * data_files.PER_CLASS
     assert quality.outside == 3 * data_files.PER_CLASS
-    assert any("outside data.path, where DVC sees no change" in x for x in quality.warnings())
+    assert any("outside data.path, where DVC does not see changes" in x for x in quality.warnings())
 
 
 def test_absolute_paths_into_the_folder_are_its_own(tmp_path):
@@ -59,7 +59,7 @@ def test_absolute_paths_into_the_folder_are_its_own(tmp_path):
 
 
 def test_a_root_that_is_none_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"data\.table\.root: .*nowhere is no folder; "):
+    with pytest.raises(InputError, match=r"data\.table\.root: .*nowhere is not a folder; "):
         open_source(_params(data_files.table(tmp_path), root=tmp_path / "nowhere"))
 
 

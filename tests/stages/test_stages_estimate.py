@@ -62,5 +62,12 @@ def test_steps_of_every_network_are_timed(digits, tmp_path):
 
 
 def test_without_data_the_remedy_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"data: the data are not prepared yet; dvc repro prepare"):
+    with pytest.raises(InputError, match=r"data: not prepared yet; dvc repro prepare plan"):
         estimate(parse(SMALL, "the test"), Outputs(tmp_path))
+
+
+def test_weights_that_the_plan_has_not_brought_are_named(digits, tmp_path):
+    datasets.save(digits, Outputs(tmp_path).data)
+    params = parse({"teacher": {"weights": "weights/photos.safetensors"}}, "the test")
+    with pytest.raises(InputError, match=r"teacher\.safetensors: not prepared yet; dvc repro"):
+        estimate(params, Outputs(tmp_path))

@@ -112,3 +112,14 @@ def test_without_a_searched_teacher_a_student_has_no_schedule_of_it(source, tmp_
     path.write_text(json.dumps({"version": 1}))
     with pytest.raises(Exception, match="schedule"):
         search._teachers_own(stage)
+
+
+def test_a_teacher_with_randaugment_sees_other_images(source, tmp_path):
+    left = {}
+    for name in ("plain", "randaugment"):
+        stage = _stage(tmp_path, "train_teacher", name)
+        train_teacher(stage, name)
+        left[name], _ = state.read_weights(stage.outputs.teacher(name))
+    assert any(
+        not torch.equal(left["plain"][key], value) for key, value in left["randaugment"].items()
+    )

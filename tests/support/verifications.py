@@ -20,7 +20,7 @@ def save(
         images=images,
         argmax_equal=images,
         largest_logit_difference=0.0,
-        accuracy=0.5,
+        test_accuracy=0.5,
         parameters=10,
         bits_per_parameter=bits,
         bit_operations=10,

@@ -28,7 +28,7 @@ def test_sync_sends_and_says_so(waiting: Path) -> None:
     assert sent.data.params == {"seed": "0"}
     # of MLflow, which nobody asks then, nothing is said
     assert CliRunner().invoke(sync, ["--uri", "http://127.0.0.1:9"]).output == (
-        f"nothing to send: no record waits in {waiting}/.rolekd/spool\n"
+        f"nothing to send: no records wait in {waiting}/.rolekd/spool\n"
     )
 
 

@@ -222,7 +222,7 @@ def test_options_that_do_not_go_together_are_refused(changed, message):
 
 
 def test_the_warm_up_must_fit_into_the_search():
-    with pytest.raises(ValidationError, match=r"search.epochs 20 does not outlast warmup_epochs"):
+    with pytest.raises(ValidationError, match=r"search.epochs 20 must be more than warmup_epochs"):
         Params(teacher=_slow_teacher())
     # the ladder trains nothing but whole trainings
     Params(teacher=_slow_teacher(), search=SearchParams(algorithm="ladder"))

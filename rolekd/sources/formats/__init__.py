@@ -1,6 +1,6 @@
-"""The sources, one in a module, which ends with its row: `SOURCES = {name: class}`.
+"""The sources, one per module, which ends with its row: `SOURCES = {name: class}`.
 
-A module that is added here is found; nothing else changes for a new source.
+A module that is added here is found; a new source does not need other changes.
 """
 
 import importlib

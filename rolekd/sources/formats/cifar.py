@@ -59,7 +59,7 @@ _LAYOUTS = {
 
 
 class Cifar:
-    """The folder of either layout, or a folder that holds it."""
+    """The folder of either layout, or a folder that contains it."""
 
     def __init__(self, params: "DataParams") -> None:
         check_native_size(params, _SIDE)
@@ -101,7 +101,7 @@ class Cifar:
         try:
             return tuple(files.read_bytes(path, pickles.MOST_BYTES).decode().split())
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
+            raise InputError(f"{path}: cannot be read ({error}); download it again") from error
 
 
 def _find(source: str, path: Path) -> tuple[Path, _Layout]:
@@ -122,10 +122,10 @@ def _binary(path: Path, labels: int) -> tuple[Images, Labels]:
     try:
         content = np.frombuffer(files.read_bytes(path, pickles.MOST_BYTES), np.uint8)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); download it again") from error
     if len(content) == 0 or len(content) % (labels + _PIXELS):
         raise InputError(
-            f"{path}: {len(content)} bytes are no whole number of records; fetch it again"
+            f"{path}: {len(content)} bytes are not a whole number of records; download it again"
         )
     records = content.reshape(-1, labels + _PIXELS)
     return _images(records[:, labels:]), records[:, labels - 1].astype(np.int64)
@@ -133,7 +133,9 @@ def _binary(path: Path, labels: int) -> tuple[Images, Labels]:
 
 def _pickled(path: Path, key: str) -> tuple[Images, Labels]:
     content = pickles.load(path)
-    fault = InputError(f"{path}: holds no data with {key}, a label for each image; fetch it again")
+    fault = InputError(
+        f"{path}: holds no data with {key}, a label for each image; download it again"
+    )
     try:
         pixels, labels = np.asarray(content.get("data")), np.asarray(content.get(key), np.int64)
     except (ValueError, TypeError, OverflowError) as error:

@@ -15,7 +15,7 @@ _SIDE = 8
 
 
 class Digits:
-    """The default source: it needs no download and reads no folder."""
+    """The default source: it does not need a download or a folder."""
 
     def __init__(self, params: "DataParams") -> None:
         if params.path.name != "digits":
@@ -29,7 +29,7 @@ class Digits:
         self._digits = load_digits()
 
     def listing(self) -> Listing:
-        """Return the labels; there is no test split."""
+        """Return the labels; digits do not have a test split."""
         labels = self._digits.target.astype(np.int64)
         return Listing(
             names=[f"digits[{number}]" for number in range(len(labels))],

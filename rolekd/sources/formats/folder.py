@@ -1,4 +1,4 @@
-"""A folder of photos: one folder for each class, divided by the user or by us."""
+"""A folder of photos: one folder for each class, with or without splits."""
 
 import unicodedata
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ _ANNOTATIONS_BYTES = 2**28
 
 @dataclass
 class _Part:
-    """The images of a split: class -> files; and what lies among them that is no image."""
+    """The images of a split: class -> files; and files among them that are not images."""
 
     images: dict[str, list[Path]] = field(default_factory=dict)
     ignored: list[Path] = field(default_factory=list)
@@ -30,7 +30,7 @@ class _Part:
 class ImageFolder(ImageFiles):
     """`train/<class>/*`, `val/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-    Without `val` or `test` some of train are drawn. Folders in a class folder belong to the class;
+    Without `val` or `test` a part of train is drawn. Folders in a class folder belong to the class;
     hidden files, files without an image's suffix, and links to folders, are left out. Of
     Tiny-ImageNet, `val` is read by its annotations; a `test` without classes is left out.
     """
@@ -67,7 +67,7 @@ class ImageFolder(ImageFiles):
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """Return the folder of each split; one of classes alone is train."""
+    """Return the folder of each split; a folder of classes alone is train."""
     named: dict[str, Path] = {}
     others = []
     for folder in _subfolders(root):
@@ -101,7 +101,7 @@ def _read(folder: Path, part: str) -> _Part:
     if part == "val" and (folder / _ANNOTATIONS).is_file():
         return _annotated(folder)
     inside = _subfolders(folder)
-    # without classes, as of a competition: there is nothing to test with
+    # without classes, as in a competition: it cannot be used for testing
     if part == "test" and [path.name for path in inside] in ([], [_UNSORTED]):
         found = image_files(folder)
         return _Part(ignored=found.images + found.others, links=found.links)
@@ -123,7 +123,7 @@ def _annotated(folder: Path) -> _Part:
     try:
         lines = files.read_bytes(table, _ANNOTATIONS_BYTES).decode().splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{table}: cannot be read ({error}); fetch it again") from error
+        raise InputError(f"{table}: cannot be read ({error}); download it again") from error
     read = _Part()
     faults = []
     for number, line in enumerate(lines, 1):
@@ -134,7 +134,8 @@ def _annotated(folder: Path) -> _Part:
         read.images.setdefault(rest[0], []).append(folder / _UNSORTED / name)
     if faults:
         raise InputError(
-            f"{table}: {few(faults)}: no name of an image, a tab and a class; fetch it again"
+            f"{table}: {few(faults)}: not the name of an image, a tab and a class; download it "
+            f"again"
         )
     for name in read.images:
         check_class_name(name, table)
@@ -159,9 +160,7 @@ def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
             raise InputError(f"{folder}: another folder has the same name; join them")
         found[name] = folder
     if not found:
-        raise InputError(
-            f"{part}: holds no folder; put the images of each class into one of its own"
-        )
+        raise InputError(f"{part}: contains no folders; put the images of each class into a folder")
     return found
 
 
@@ -171,7 +170,7 @@ def _require_known(part: _Part, classes: list[str], folder: Path) -> None:
         lacking = sorted(set(classes) - set(part.images))
         more = f", and {few(lacking)} only in train" if lacking else ""
         raise InputError(
-            f"{folder}: its classes are not those of train; only here: {few(unknown)}{more}; "
+            f"{folder}: its classes differ from those of train; only here: {few(unknown)}{more}; "
             "make them the same"
         )
 

@@ -1,4 +1,4 @@
-"""Files in the idx format of MNIST, with gzip or without: Fashion-MNIST, and anybody's own."""
+"""Files in the idx format of MNIST, gzipped or not: Fashion-MNIST, and your own."""
 
 import contextlib
 import gzip
@@ -36,7 +36,7 @@ _TEST = "t10k"  # MNIST's word
 _UNSIGNED_BYTE = 8  # the idx format's number for the type
 _MOST_BYTES = 2**30  # of a file, unpacked; EMNIST's largest has 547 million
 _NAMES_BYTES = 2**20
-_TRANSPOSED = "emnist-"  # these files hold columns where others hold rows
+_TRANSPOSED = "emnist-"  # these files are stored transposed
 
 
 class _Part(NamedTuple):
@@ -48,9 +48,9 @@ class _Part(NamedTuple):
 
 
 class Idx:
-    """A folder with files of images and labels: `train-images-idx3-ubyte(.gz)` and its like.
+    """A folder with files of images and labels: `train-images-idx3-ubyte(.gz)` and so on.
 
-    Beside train there may be t10k (or test) and val; all may have a prefix, as EMNIST's have.
+    Beside train there may be t10k (or test) and val; all may have a prefix, as in EMNIST.
     """
 
     def __init__(self, params: "DataParams") -> None:
@@ -107,7 +107,7 @@ class Idx:
         names = _names(path)
         lacking = [str(label) for label in present.tolist() if label not in names]
         if lacking:
-            raise InputError(f"{path}: names no class for label {few(lacking)}; add a line each")
+            raise InputError(f"{path}: has no name for label {few(lacking)}; add a line for each")
         return tuple(names[label] for label in present.tolist())
 
     def _common_shape(self) -> tuple[int, int, int]:
@@ -178,7 +178,7 @@ def _parts(folder: Path, found: list[Path], params: "DataParams") -> list[_Part]
     if wanted is None or wanted not in sets:
         names = few(sorted(repr(name) for name in sets)) or "none"
         raise InputError(
-            f"data.idx.prefix: {folder} holds files with the beginnings {names}; name one of them"
+            f"data.idx.prefix: {folder} holds files with the prefixes {names}; name one of them"
         )
     if "train" not in sets[wanted]:
         raise InputError(
@@ -244,7 +244,7 @@ def _read(path: Path, dimensions: int, sha256: str | None) -> Images:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open an idx file as it is unpacked; what goes wrong with it in the block is told."""
+    """Open an idx file, unpacked on the fly; errors in the block name the file."""
     try:
         with (
             files.open_regular(path, _MOST_BYTES) as file,
@@ -252,28 +252,30 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
         ):
             yield content
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
+        raise InputError(f"{path}: cannot be read ({error}); download it again") from error
 
 
 def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:
     magic = struct.unpack(">HBB", file.read(4))
     if magic != (0, _UNSIGNED_BYTE, dimensions):
-        raise InputError(f"{path}: is no idx file of {dimensions} dimensions; fetch it again")
+        raise InputError(
+            f"{path}: is not an idx file of {dimensions} dimensions; download it again"
+        )
     sizes = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
     count = math.prod(sizes)
     if count > _MOST_BYTES:
-        raise InputError(f"{path}: says that it holds {count:,} values; fetch it again")
+        raise InputError(f"{path}: says that it holds {count:,} values; download it again")
     return sizes
 
 
 def _parse(file: io.BufferedIOBase, dimensions: int, path: Path, sha256: str | None) -> Images:
     sizes = _header(file, dimensions, path)
     count = math.prod(sizes)
-    # one more than there should be: what is too long is told, and never read whole
+    # one more than there should be: a longer file is reported, and never read whole
     content = file.read(count + 1)
     if len(content) != count:
         more = "more" if len(content) > count else "less"
-        raise InputError(f"{path}: holds {more} than its header says; fetch it again")
+        raise InputError(f"{path}: holds {more} than its header says; download it again")
     if sha256 is not None:
         header = struct.pack(f">HBB{dimensions}I", 0, _UNSIGNED_BYTE, dimensions, *sizes)
         found = hashlib.sha256(header + content).hexdigest()

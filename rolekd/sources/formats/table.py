@@ -1,4 +1,4 @@
-"""A table of images: a CSV file with columns for path, label and, if there is one, split."""
+"""A table of images: a CSV file with columns for path, label and optionally split."""
 
 import csv
 import io
@@ -26,8 +26,8 @@ _Row = tuple[str, str, str]  # path, label, and train, val or test
 class TableSource(ImageFiles):
     """A folder with a table (`labels.csv`), whose paths are relative to the folder.
 
-    `data.table` names another file, other columns, another separator, and another folder that
-    paths start from; they may be absolute, too. The column split says train, val or test.
+    `data.table` can name another file, other columns, another separator, and another folder that
+    paths start from; they may also be absolute. The column split says train, val or test.
     """
 
     def __init__(self, params: "DataParams") -> None:
@@ -36,7 +36,8 @@ class TableSource(ImageFiles):
         self._file = self._root / params.table.file
         if self._table.root is not None and not self._table.root.is_dir():
             raise InputError(
-                f"data.table.root: {self._table.root} is no folder; name the one that paths start "
+                f"data.table.root: {self._table.root} is not a folder; name the one that paths "
+                f"start "
                 "from, or null"
             )
 
@@ -110,7 +111,7 @@ def _require_columns(names: Sequence[str], columns: "TableParams", path: Path) -
 def _row(row: dict[str, str | None], columns: "TableParams", origin: str) -> _Row:
     path, label = row[columns.path] or "", (row[columns.label] or "").strip()
     if not path or ".." in Path(path).parts:
-        # DVC watches the folder: what lies outside could change unseen
+        # DVC watches the folder: files outside could change unnoticed
         raise InputError(
             f"{origin}: path {path!r} is not inside the folder; put the image there, or write an "
             "absolute path"
@@ -127,7 +128,7 @@ def _require_trained(labels: Labels, classes: list[str], path: Path) -> None:
     absent = sorted(set(range(len(classes))) - set(labels.tolist()))
     if absent:
         names = few([classes[i] for i in absent])
-        raise InputError(f"{path}: no image to train on in class {names}; add some or remove it")
+        raise InputError(f"{path}: no training image in class {names}; add some or remove it")
 
 
 SOURCES = {"csv": TableSource}

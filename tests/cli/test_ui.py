@@ -55,7 +55,7 @@ def test_before_the_first_run_and_before_the_server_answers(monkeypatch):
     monkeypatch.setattr(ui, "_ask", lambda *_: None)
     # the list of experiments: MLflow's front page is that of language models
     front = f"{SERVER}/#/experiments?workflowType=machine_learning"
-    assert ui._pages(SERVER, "rolekd-digits") == {"no run yet": front}
+    assert ui._pages(SERVER, "rolekd-digits") == {"no runs yet": front}
 
     def refuse(*_):
         raise ConnectionRefusedError
