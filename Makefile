@@ -72,7 +72,7 @@ test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 test-kill: setup  ## 100 kills over the pipeline (KILLS, SEED); resumes where it ended
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_pipeline_kills.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_kills.py
 
 # TARGET=params SEED=0 CASE=123: one case again; SHARE=10: ten times as many
 fuzz: setup  ## 10,000 damaged inputs of every reader; failures go to build/fuzz

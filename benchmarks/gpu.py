@@ -55,7 +55,7 @@ from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.training import Training
 
 _DOLLARS_PER_HOUR = 3.0  # an H100's, about; multiply as yours costs
-# of the preset cifar100-paper; tests/benchmarks/test_benchmarks_gpu.py compares
+# of the preset cifar100-paper; tests/benchmarks/test_gpu.py compares
 PAPER: dict[str, Any] = {
     "epochs": 200,
     "batch_size": 128,

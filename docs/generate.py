@@ -1,7 +1,7 @@
 """Reference pages made from the code: `make reference` writes docs/reference/.
 
 Each page has one source (a schema, a registry, the command tree), so that a page cannot say
-anything else than the code does; tests/docs/test_docs_reference.py compares them.
+anything else than the code does; tests/docs/test_reference.py compares them.
 """
 
 import inspect

@@ -8,7 +8,7 @@ from torch import fx
 
 from rolekd.models import external, zoo
 
-# whose layers all have an integer form; tests/models/test_models_catalogue.py tries them
+# whose layers all have an integer form; tests/models/test_catalogue.py tries them
 _CONVERT = ("mnasnet", "mobilenet_", "regnet_x", "resnet", "resnext", "wide_resnet")
 _SIZE, _CLASSES = (32, 32), 10
 

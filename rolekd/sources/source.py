@@ -1,4 +1,4 @@
-"""The interface of a source: three methods; test_sources_contract.py tests every source."""
+"""The interface of a source: three methods; test_contract.py tests every source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from studies import STUDY, rows_of
+from small_studies import STUDY, rows_of
 
 from rolekd import yamlfiles
 from rolekd.evidence.records import find

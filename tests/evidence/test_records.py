@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import STUDY
+from small_studies import STUDY
 
 from rolekd import files, yamlfiles
 from rolekd.evidence import design

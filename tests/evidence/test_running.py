@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from studies import STUDY, rows_of
+from small_studies import STUDY, rows_of
 
 from rolekd import yamlfiles
 from rolekd.errors import InputError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from studies import STUDY
+from small_studies import STUDY
 
 from rolekd import yamlfiles
 from rolekd.evidence import design

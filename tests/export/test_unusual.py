@@ -170,7 +170,7 @@ def test_the_check_before_training_builds_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = (
-        "from test_export_unusual import Recurrent\n"
+        "from test_unusual import Recurrent\n"
         "def good(classes, **_): return Recurrent(classes=classes)\n"
         "def bad(classes, **_): return Recurrent(padding_mode='reflect', classes=classes)\n"
     )

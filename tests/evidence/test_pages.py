@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 import pytest
-from studies import STUDY
+from small_studies import STUDY
 
 from rolekd import yamlfiles
 from rolekd.evidence import pages
