@@ -85,7 +85,7 @@ bench: setup  ## all benchmarks, as tables
 reference: setup  ## docs/reference from the code: parameters, commands, losses, ...
 	$(BIN)/python -m docs.generate
 
-snapshots: setup  ## tests/cli/snapshots anew: what every command prints, for git diff to show
+snapshots: setup  ## tests/cli/snapshots anew: what every command prints
 	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest tests/cli/test_snapshots.py
 
 docs: setup  ## the pages as a site in build/docs; installs the extra `docs`
