@@ -212,7 +212,7 @@ def search_schedule(
         teacher: Of the students.
         teacher_schedule: A candidate of the student's final; None: the teacher's own, if it has
             one.
-        folder: Where the search is kept, for it to go on after an interruption; None: nowhere.
+        folder: Where the search is kept, for it to continue after an interruption; None: nowhere.
 
     Raises:
         InputError: The role has no such name, the teacher is missing or of other images.
@@ -299,7 +299,7 @@ class Network:
             What was measured: bytes, accuracy, on how many images it equals the integers.
 
         Raises:
-            InputError: It is no student.
+            InputError: It is not a student.
         """
         if self.role != "student":
             raise InputError("export: a teacher has no integer form; export the student")
@@ -371,7 +371,7 @@ def train_teacher(
         data: See `load_data`.
         params: `teacher` and `augment`.
         augmentation: A schedule, or the name of a hand-made augmentation.
-        folder: Where the training is kept, for it to go on after an interruption; None: nowhere.
+        folder: Where the training is kept, for it to continue after an interruption; None: nowhere.
     """
     _check(params, data)
     device = devices.set_up(params.machine.device, params.threads)
@@ -469,7 +469,7 @@ def predict(
 
 
 def study(file: "str | Path", *, records: "str | Path" = "results/records") -> str:
-    """Run a study, or go on with it, and return its tables as Markdown; see docs/study.md."""
+    """Run a study, or continue it, and return its tables as Markdown; see docs/study.md."""
     from rolekd.cli.progress import StudyProgress
     from rolekd.evidence import pages, running
     from rolekd.evidence.records import Records

@@ -55,7 +55,7 @@ def parse(name: str) -> tuple[str, int]:
     found = re.fullmatch(r"([a-z]+)-(\d{1,3})", name)
     if found is None or found[1] not in FAMILIES or int(found[2]) > HIGHEST:
         raise InputError(
-            f"{name!r} is no rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "
+            f"{name!r} is not a rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "
             f"with a strength S of 0 to {HIGHEST}"
         )
     return found[1], int(found[2])

@@ -2,7 +2,7 @@
 
 A line is a list `[target, clone, target epoch, clone epoch, old config, new config]`, as JSON or
 as a Python literal; the policies are the configs' `hp_policy`. The line says that the member
-`target` became a copy of `clone` at the clone's epoch and went on with the new policy.
+`target` became a copy of `clone` at the clone's epoch and continued with the new policy.
 Standard library only.
 """
 
@@ -83,7 +83,7 @@ def _refuse_more(file: BinaryIO) -> None:
 def _value(raw: bytes) -> Any:
     """Read a line as JSON, else as a Python literal."""
     if len(raw) > MAX_LINE:
-        raise InputError(f"is longer than {MAX_LINE} bytes; this is no search log")
+        raise InputError(f"is longer than {MAX_LINE} bytes; this is not a search log")
     try:
         text = raw.decode()
         try:

@@ -40,7 +40,7 @@ class Batch:
         student: With gradient.
         teacher: Without; no logits where no term asks for them.
         beside: Terms append losses of what learns beside the student; they have no weight, and
-            are no part of what the student minimises.
+            are not part of what the student minimises.
     """
 
     def __init__(

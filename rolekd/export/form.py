@@ -64,7 +64,7 @@ def _classes(
         return None
     names = _json(metadata, CLASSES_KEY, origin)
     if not all(isinstance(name, str) for name in names):
-        raise InputError(f"{origin}: its metadata {CLASSES_KEY} are no names; export it again")
+        raise InputError(f"{origin}: its metadata {CLASSES_KEY} are not names; export it again")
     count = outputs[OUTPUTS[0]][-1] if outputs[OUTPUTS[0]] else None
     if isinstance(count, int) and count != len(names):
         raise InputError(
@@ -79,5 +79,5 @@ def _json(metadata: Mapping[str, str], key: str, origin: str) -> list[Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
-        raise InputError(f"{origin}: its metadata {key} is no list; export it again")
+        raise InputError(f"{origin}: its metadata {key} is not a list; export it again")
     return found

@@ -67,6 +67,6 @@ def export(
         RUNTIME_KEY: RUNTIME,
     }
     content = seal(proto, entries)
-    start_session(content, str(path))  # a graph that does not load is no export
+    start_session(content, str(path))  # a graph that does not load is not an export
     files.write_bytes(path, content)
     return Summary(len(content), files.sha256(path), graph.forms, model.inexact)

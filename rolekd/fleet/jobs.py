@@ -1,6 +1,6 @@
 """What is shared out among workers: one protocol, and the kinds of work that implement it.
 
-A job is all that a worker on another machine is told: everything that decides its result stands in
+A job is all that a worker on another machine is told: everything that decides its result is in
 its JSON, and its inputs are files with their SHA-256. A new kind is a row of `_KINDS`.
 """
 
@@ -109,7 +109,7 @@ class Job(Protocol):
 
         Args:
             inputs: Folder of the input files.
-            keep: Folder that outlives this worker, for what a task can go on from after a kill.
+            keep: Folder that outlives this worker, for what a task can continue from after a kill.
         """
         ...
 

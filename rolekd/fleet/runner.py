@@ -81,7 +81,7 @@ def run(
     name = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
-        # of this job alone: another device's or library's training is none to go on from
+        # of this job alone: another device's or library's training is none to continue from
         scratch, keep = _clean_scratch(state), state / "keep" / name
         keep.mkdir(exist_ok=True, parents=True)
         create = partial(JobStudy.create, url, job, name, storage.heartbeat_seconds, note)

@@ -25,7 +25,7 @@ def between(ours: Normalization, theirs: Normalization) -> tuple[Tensor, Tensor]
 class NormalizedConv2d(nn.Conv2d):
     """A first convolution that normalises its images anew before it pads them.
 
-    It takes over the parameters of another; scale and shift, float32 [C], are no part of the state.
+    It takes over the parameters of another; scale and shift, float32 [C], are not in the state.
     """
 
     def __init__(self, source: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:

@@ -4,8 +4,8 @@ The two copies that a policy has of each operation are shown as one: an image ge
 in a random order, so that no copy comes first. The probability is the mean of both. The magnitude
 is their mean, weighted by their probabilities, since one of a copy that is never applied does
 nothing; 0 where neither is. Of an operation whose magnitude 5 is the identity (brightness, colour,
-contrast, sharpness) it is the distance from that, for one copy above it and one below are no
-identity.
+contrast, sharpness) it is the distance from that, for one copy above it and one below
+together are not the identity.
 """
 
 import math
@@ -82,7 +82,7 @@ def summary_params(policy: Policy) -> dict[str, float]:
 
 
 def _strength(candidate: Candidate) -> int | None:
-    """Return a candidate's strength on the ladder, whose foot is none; None: it is no rung."""
+    """Return a candidate's strength on the ladder, whose foot is none; None: it is not a rung."""
     if candidate.name == NONE_CANDIDATE:
         return 0
     return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
@@ -93,7 +93,7 @@ def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.Fr
 
     Accuracies of a search are not comparable: a later generation was trained for longer, and the
     first has no augmentation. In PBT a trial's gain is what it has above its parent, whose weights
-    it went on from; of a constant policy, whose parent is itself, its accuracy. Of that the mean
+    it continued from; of a constant policy, whose parent is itself, its accuracy. Of that the mean
     over all that were trained for the same epochs is taken off.
 
         better = gain(study)
@@ -150,7 +150,7 @@ policy it ends with. The 60 integers are the attribute `policy`.
 **How to read the plots.** Accuracy misleads: a later generation was trained for longer, and the \
 first has no augmentation, so the importances in this dashboard mostly say when, not what. \
 `{GAIN}` is the accuracy above that of the parent: choose it where a plot lets you choose. It \
-shrinks as training goes on; in Python compare trials with others of the same epochs:
+shrinks as training continues; in Python compare trials with others of the same epochs:
 
 ```python
 import optuna

@@ -114,7 +114,7 @@ class Students(OneGeneration):
         # a student has nothing to do with the search, which must go with it all the same
         values["search"] = {"algorithm": "ladder"}
         values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
-        # a job that began on a GPU goes on nowhere else
+        # a job that began on a GPU continues nowhere else
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
         return cls(arm, params.compare.seeds, values, hash_inputs(inputs), installed_versions())
 
@@ -167,7 +167,7 @@ def of_arm(arm: str, seed: int) -> dict[str, Any]:
 
 
 def state_file(folder: Path, seed: int) -> Path:
-    """Return where the state of a training is kept, for it to go on from after a kill."""
+    """Return where the state of a training is kept, for it to continue from after a kill."""
     return folder / f"seed-{seed}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""The thread that sends what earlier runs could not, while a run goes on."""
+"""The thread that sends what earlier runs could not, while a run continues."""
 
 import logging
 import threading

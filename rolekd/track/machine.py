@@ -48,7 +48,7 @@ class SystemMetrics(threading.Thread):
                 if ends:
                     return
         except Exception as error:  # whatever happens in this thread must not reach the training
-            _log.warning("system metrics stop here (%s); the run itself goes on", error)
+            _log.warning("system metrics stop here (%s); the run itself continues", error)
 
 
 def _meters() -> "list[BaseMetricsMonitor]":

@@ -1,4 +1,4 @@
-"""The thread that delivers a run's spool to MLflow while the run goes on."""
+"""The thread that delivers a run's spool to MLflow while the run continues."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ _log = logging.getLogger("rolekd.track")
 
 
 class Sender(threading.Thread):
-    """Delivers a spool while its run goes on. mlflow is imported in this thread, not in the run's.
+    """Delivers a spool while its run continues; this thread imports mlflow, not the run's.
 
     Records are sent at most once a second, all together, so that a fast training loop does not
     share the interpreter with one call per epoch. Where somebody waits, it hurries. When the store
@@ -116,7 +116,7 @@ class Sender(threading.Thread):
     def _warn(self, problem: Exception) -> None:
         fault = "does not answer" if isinstance(problem, StoreUnreachable) else "takes no records"
         _log.warning(
-            "MLflow at %s %s (%s); the run goes on, its records wait in %s",
+            "MLflow at %s %s (%s); the run continues, its records wait in %s",
             redact(self.delivery.uri),
             fault,
             redact(str(problem)),

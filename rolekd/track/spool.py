@@ -8,7 +8,7 @@ One folder per top-level run, `.rolekd/spool/<key>/`:
 - `refused.jsonl`: records that MLflow will never take, kept for a person to see.
 
 The writer holds a lock on the folder as long as it lives, so that a reader can tell a run
-that goes on from one whose process died. A folder appears, locked, and disappears at a stroke:
+that continues from one whose process died. A folder appears, locked, and disappears at a stroke:
 `.<key>.new` is being made, `.<key>.sent` is being removed. What is not as it must be stays.
 """
 
@@ -102,7 +102,7 @@ class Spool:
             if isinstance(error, OSError):
                 named, reason = error.filename or named, error.strerror or reason
             _log.warning(
-                "%s: tracking stops here (%s); the run itself goes on, but what follows is not "
+                "%s: tracking stops here (%s); the run itself continues, but what follows is not "
                 "recorded in MLflow",
                 named,
                 reason,
@@ -118,7 +118,7 @@ class Delivered:
         runs: key of each run that was started in them -> its MLflow id.
     """
 
-    offset: Annotated[int, Field(ge=0, le=2**62)] = 0  # more is no place in a file
+    offset: Annotated[int, Field(ge=0, le=2**62)] = 0  # more is not a place in a file
     runs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -194,7 +194,7 @@ def inspect(folder: Path) -> tuple[list[Event], Delivered]:
         file.seek(end)
         rest = file.read()
     if not (rest.startswith(b'{"event"') or b'{"event"'.startswith(rest)):
-        raise _damaged(path, f"what follows byte {end} is no record that a kill cut short")
+        raise _damaged(path, f"what follows byte {end} is not a record that a kill cut short")
     if not found and (folder / "artifacts").exists():
         raise _damaged(path, "is empty, but there are files to send")
     sent = len(found) - len(read(folder, progress.offset)[0])
@@ -250,7 +250,7 @@ def adopted(folder: Path) -> Iterator[bool]:
     """
     path = folder / "lock"
     if path.exists() and not path.is_file():  # to open a pipe could wait for ever
-        raise _damaged(path, "is no regular file")
+        raise _damaged(path, "is not a regular file")
     try:
         lock = path.open("a")
     except FileNotFoundError as error:

@@ -56,7 +56,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def check(path: Path) -> None:
-    """Read the structure of a whole database, a second for some 500 MB.
+    """Read the structure of a whole database, a second for about 500 MB.
 
     Raises:
         RunError: It is damaged, locked or unreadable.

@@ -1,4 +1,4 @@
-"""A whole training that can be killed at any instant and goes on where it was."""
+"""A whole training that can be killed at any instant and continues where it was."""
 
 import itertools
 import logging
@@ -104,7 +104,7 @@ def _warn_of_dead(paths: Sequence[str], name: str) -> None:
 
 
 def _resume(training: Training, path: Path) -> None:
-    """Put the training where the state is; set aside one that is none to go on from."""
+    """Put the training where the state is; set aside one that is none to continue from."""
     fault = None
     try:
         training.resume(path)

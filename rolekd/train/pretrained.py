@@ -94,7 +94,7 @@ def _channels(values: Any, owner: str) -> list[float]:
     if not fine or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
         raise InputError(f"{owner}: is not one or three numbers in 0..1")
     if owner.endswith("std") and min(values) < 1e-3:
-        raise InputError(f"{owner}: {min(values):g} is no deviation of pixels in 0..1")
+        raise InputError(f"{owner}: {min(values):g} is not a deviation of pixels in 0..1")
     return [float(value) for value in values]
 
 
@@ -165,7 +165,9 @@ def _find(
 def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of torchvision's weights, from torch's cache."""
     if not model.startswith(PREFIX):
-        raise InputError(f"{name}: {model} is no network of torchvision's; name one as the model")
+        raise InputError(
+            f"{name}: {model} is not a network of torchvision's; name one as the model"
+        )
     from torchvision import models
 
     kind = models.get_model_weights(model.removeprefix(PREFIX))

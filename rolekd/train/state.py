@@ -1,7 +1,7 @@
 """Files of a training: its whole state, and the weights that it ends with.
 
 Both are safetensors files, written atomically. A state is believed only if it is whole, by its
-checksum, and of the very training that is to go on with it, by the fingerprint of that.
+checksum, and of the very training that is to continue with it, by the fingerprint of that.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _OPTIMIZER = "optimizer."
 
 
 class StateError(InputError):
-    """A training state that no training can go on from: damaged, or of another training.
+    """A training state that no training can continue from: damaged, or of another training.
 
     Attributes:
         reason: What is wrong with the file.
@@ -97,7 +97,7 @@ def load(
             if misfits := _misfits(module.state_dict(), weights[prefix]):
                 raise ValueError(f"its {prefix}{misfits[0]} does not fit")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StateError(path, f"not a state to go on from ({error})") from error
+        raise StateError(path, f"not a state to continue from ({error})") from error
     for prefix, module in modules.items():
         module.load_state_dict(weights[prefix])
     groups = optimizer.state_dict()["param_groups"]

@@ -117,7 +117,7 @@ class Training:
         return self.epoch == self.params.epochs
 
     def resume(self, path: Path, *, any_seed: bool = False) -> bool:
-        """Go on where `save` wrote `path`; False: there is no such file.
+        """Continue where `save` wrote `path`; False: there is no such file.
 
         Args:
             path: The state; it is restored whole, or nothing changes.

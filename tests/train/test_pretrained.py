@@ -122,7 +122,7 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     with pytest.raises(InputError, match="has no such weights; choose one of IMAGENET1K_V1"):
         pretrained.check_and_write(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
-    with pytest.raises(InputError, match="resnet8 is no network of torchvision's"):
+    with pytest.raises(InputError, match="resnet8 is not a network of torchvision's"):
         pretrained.check_and_write(ours, "teacher")
 
 
@@ -182,7 +182,7 @@ def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
         ("weights/damaged.safetensors", "not a safetensors file"),
         ("weights/other.safetensors", r"weights of another network \(bn1\.weight: not there"),
         ("weights/endless.safetensors", "features.3.squeeze.weight is not all finite"),
-        ("weights/lying.safetensors", "normalization.std: 0 is no deviation"),
+        ("weights/lying.safetensors", "normalization.std: 0 is not a deviation"),
     ],
 )
 def test_weights_that_no_network_can_begin_with(weights, message, prepared):
