@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import benchmarks.bare  # noqa: F401  before rolekd: pydantic may be missing
 from rolekd import files
 from rolekd.augment import ladder
 from rolekd.augment.engine import Engine

@@ -2,9 +2,7 @@
 
 `params.yaml` is this schema with its defaults; `rolekd params --schema` prints it. Types are
 strict (true is not 1, "3" is not 3) and every number has both bounds, beyond useful values but
-narrow enough that a value within them does not end a run by its size alone. The core
-packages take single sections and import this module for annotations only, so that they run
-where pydantic is not installed.
+narrow enough that a value within them does not end a run by its size alone.
 """
 
 import itertools

@@ -6,7 +6,7 @@ The names stand here and nowhere else; a new hand-made augmentation is a row of 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rolekd.augment import schedule as schedules
 from rolekd.augment.handmade import Adaptive, RandAugment, TrivialAugment
@@ -14,9 +14,7 @@ from rolekd.augment.recipe import Augmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError, did_you_mean
 from rolekd.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from rolekd.params import Role
+from rolekd.params import Role
 
 SCHEDULES_FOLDER = "schedules"
 NONE, TEACHER_SCHEDULE, STUDENT_SCHEDULE = "none", "teacher-schedule", "student-schedule"
@@ -30,7 +28,7 @@ HANDMADE: dict[str, tuple[Augmentation, str]] = {
     "adaptive": (Adaptive(), "adaptive RandAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
-SEARCHED_SCHEDULES: "dict[str, tuple[Role, str]]" = {
+SEARCHED_SCHEDULES: dict[str, tuple[Role, str]] = {
     TEACHER_SCHEDULE: ("teacher", "the teacher's schedule"),
     STUDENT_SCHEDULE: ("student", "its own schedule"),
 }
@@ -101,7 +99,7 @@ def check(name: str, project: Path = Path()) -> None:
 
 
 def resolve(
-    name: str, searched: "Callable[[Role], Path]", project: Path = Path()
+    name: str, searched: Callable[[Role], Path], project: Path = Path()
 ) -> NamedAugmentation:
     """Return the augmentation of a name; `searched` gives the file of a role's schedule."""
     check(name, project)

@@ -1,18 +1,15 @@
 """Do the parameters fit the images? What the schema cannot know, asked before any work."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from rolekd import processes
 from rolekd.errors import InputError
-
-if TYPE_CHECKING:
-    from rolekd.params import BaseAugmentParams, Params, TrainingParams
+from rolekd.params import BaseAugmentParams, Params, TrainingParams
 
 TRAINED_ON = ("train", "search_train")  # splits
 
 
-def check(params: "Params", size: tuple[int, int], sizes: Mapping[str, int]) -> None:
+def check(params: Params, size: tuple[int, int], sizes: Mapping[str, int]) -> None:
     """Refuse parameters that do not fit a data set.
 
     Args:
@@ -34,7 +31,7 @@ def check(params: "Params", size: tuple[int, int], sizes: Mapping[str, int]) -> 
             check_batches(f"{role}.training", training, count, processes.team_size())
 
 
-def check_batches(section: str, params: "TrainingParams", images: int, team: int) -> None:
+def check_batches(section: str, params: TrainingParams, images: int, team: int) -> None:
     """Refuse batches of which a process would see a single image at once.
 
     Batches differ by one image, and so do their parts and the shares of processes; BatchNorm has
@@ -67,7 +64,7 @@ def _smallest(images: int, batch_size: int) -> int:
     return images // -(-images // batch_size)
 
 
-def check_augment(params: "BaseAugmentParams", size: tuple[int, int]) -> None:
+def check_augment(params: BaseAugmentParams, size: tuple[int, int]) -> None:
     """Refuse a crop that can miss the image (height and width `size`), or a larger Cutout."""
     height, width = size
     if params.crop_padding >= min(size):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +16,7 @@ from rolekd.distill.taps import Described
 from rolekd.distill.term import Batch, NetworkOutputs, Setting
 from rolekd.errors import InputError
 from rolekd.models import Taps, folded
-
-if TYPE_CHECKING:
-    from rolekd.params import DistillParams
-
+from rolekd.params import DistillParams
 
 _TINY = 1e-30
 
@@ -41,7 +37,7 @@ class Distillation(Objective):
     """
 
     def __init__(
-        self, student: Described, teacher: Described, params: "DistillParams", seed: int
+        self, student: Described, teacher: Described, params: DistillParams, seed: int
     ) -> None:
         super().__init__()
         self._params, self._weights = params, catalogue.resolve(params.loss)

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,10 +11,7 @@ from torch import nn
 from rolekd.distill.term import NetworkOutputs, Term
 from rolekd.errors import InputError
 from rolekd.models import Taps, default_taps
-
-if TYPE_CHECKING:
-    from rolekd.params import TapsParams
-
+from rolekd.params import TapsParams
 
 # a network and the description that its weights file has: model, channels, image_size, ...
 Described = tuple[nn.Module, Mapping[str, Any]]
@@ -30,7 +27,7 @@ class Pairs:
 
 def choose_taps(
     losses: Mapping[str, type[Term]],
-    named: "TapsParams | None",
+    named: TapsParams | None,
     student: Described,
     teacher: Described,
 ) -> Pairs:
@@ -60,7 +57,7 @@ def choose_taps(
     return pairs
 
 
-def _pair(named: "TapsParams | None", student: Described, teacher: Described) -> Pairs:
+def _pair(named: TapsParams | None, student: Described, teacher: Described) -> Pairs:
     if named is None:
         found = [
             default_taps(network, about["model"], tuple(about["image_size"]))

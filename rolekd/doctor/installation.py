@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -18,9 +17,7 @@ from packaging.specifiers import SpecifierSet
 from rolekd import code, processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import few
-
-if TYPE_CHECKING:
-    from rolekd.params import Params
+from rolekd.params import Params
 
 _LITTLE_SPACE = 2 * 2**30  # bytes; a run of digits leaves 30 MB, one of CIFAR-10 about 1 GB
 _NAMED = 4
@@ -109,7 +106,7 @@ def _against_lock(lock: Path) -> Finding:
     )
 
 
-def threads(params: "Params") -> Iterator[Finding]:
+def threads(params: Params) -> Iterator[Finding]:
     """Compare the cores that a search will use with those that this process may use."""
     cores = processes.cores()
     own = params.search.threads_per_worker

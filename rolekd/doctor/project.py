@@ -6,15 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rolekd import files, processes
 from rolekd.doctor.finding import Finding
 from rolekd.errors import RunError, few, reason
 from rolekd.outputs import Outputs, PrepareMetrics
-
-if TYPE_CHECKING:
-    from rolekd.params import Params
+from rolekd.params import Params
 
 _NAMED = 3
 
@@ -57,7 +55,7 @@ def _git(root: Path, *command: str) -> tuple[int | None, str]:
     return done.returncode, (done.stdout or done.stderr).strip()
 
 
-def data(root: Path, params: "Params") -> Iterator[Finding]:
+def data(root: Path, params: Params) -> Iterator[Finding]:
     """Check that the raw data exist, and that the prepared data are unchanged."""
     outputs = Outputs(root / "outputs")
     raw, prepared = root / params.data.path, outputs.data
@@ -79,7 +77,7 @@ def data(root: Path, params: "Params") -> Iterator[Finding]:
         yield Finding("prepared data", "fault", found, "dvc repro -f prepare")
 
 
-def missing_raw_data(params: "Params") -> Finding:
+def missing_raw_data(params: Params) -> Finding:
     """Say where to get the data of the params' source."""
     from rolekd.sources import download
 

@@ -1,16 +1,14 @@
 """Gates: may this version become the champion? Pure functions of evidence."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from rolekd.errors import InputError
+from rolekd.params import PromoteParams
 from rolekd.registry.evidence import Evidence
 from rolekd.report.exact import chance_p_value, largest_share, worse_p_value
-
-if TYPE_CHECKING:
-    from rolekd.params import PromoteParams
 
 _CHANCE = 0.05  # level of the test against naming the largest class
 
@@ -31,7 +29,7 @@ def judge(
     candidate: Evidence,
     champion: Evidence | None,
     latency_ratio: float | None,
-    limits: "PromoteParams",
+    limits: PromoteParams,
 ) -> list[Gate]:
     """Put a candidate through all gates.
 
@@ -83,7 +81,7 @@ def loss_p_value(candidate: Evidence, champion: Evidence) -> float:
 
 
 def _against_champion(
-    candidate: Evidence, champion: Evidence | None, limits: "PromoteParams"
+    candidate: Evidence, champion: Evidence | None, limits: PromoteParams
 ) -> list[Gate]:
     if champion is None:
         nothing = "no champion yet"
@@ -115,7 +113,7 @@ def _against_champion(
     ]
 
 
-def _accuracy(candidate: Evidence, limits: "PromoteParams") -> Gate:
+def _accuracy(candidate: Evidence, limits: PromoteParams) -> Gate:
     found = f"{100 * candidate.accuracy:.2f} %"
     if limits.accuracy_least is not None:
         return _gate(
@@ -134,7 +132,7 @@ def _accuracy(candidate: Evidence, limits: "PromoteParams") -> Gate:
     )
 
 
-def _latency(ratio: float | None, limits: "PromoteParams") -> Gate:
+def _latency(ratio: float | None, limits: PromoteParams) -> Gate:
     if ratio is None:
         return Gate("latency against the champion", "no champion yet", "", "not asked")
     wanted = f"at most {limits.latency_ratio:g} times"

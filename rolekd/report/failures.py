@@ -7,18 +7,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rolekd.data.dataset import Dataset
 from rolekd.errors import few
-from rolekd.params import Role, TeacherName, teacher_name
+from rolekd.params import Params, Role, TeacherName, teacher_name
 from rolekd.report import exact, findings
 from rolekd.report.tables import CONFIDENCE, Evaluation, Floats, Integers
-
-if TYPE_CHECKING:
-    from rolekd.data.dataset import Dataset
-    from rolekd.params import Params
 
 # of the way from naming the largest class to all training images right
 _HALF_WAY = 0.5
@@ -43,8 +40,8 @@ class RunFacts:
         searched: Roles whose schedules were searched.
     """
 
-    params: "Params"
-    dataset: "Dataset"
+    params: Params
+    dataset: Dataset
     evaluation: Evaluation
     students: Mapping[str, Floats]
     teachers: Mapping[TeacherName, Floats]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ from rolekd.outputs import (
     SearchMetrics,
     run_ids,
 )
-from rolekd.params import CONFIRMED
+from rolekd.params import CONFIRMED, CompareParams, Params
 from rolekd.report import finals, genealogy, histories, plots
 from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
@@ -34,15 +33,12 @@ from rolekd.report.tables import Floats, summarise
 from rolekd.sources.quality import Quality
 from rolekd.train.augmentation import make_engine
 
-if TYPE_CHECKING:
-    from rolekd.params import CompareParams, Params
-
 _SHEET_IMAGES = 10
 
 
 def page_content(
     outputs: Outputs,
-    params: "Params",
+    params: Params,
     provenance: Mapping[str, Mapping[str, object]],
     costs: Sequence[Cost] = (),
     links: Mapping[str, str] | None = None,
@@ -98,14 +94,14 @@ def page_content(
     )
 
 
-def arm_augmentations(outputs: Outputs, compare: "CompareParams") -> dict[str, NamedAugmentation]:
+def arm_augmentations(outputs: Outputs, compare: CompareParams) -> dict[str, NamedAugmentation]:
     """Return the augmentations of the arms' students by their names for people, each once."""
     found = {arm: named.load(outputs.augmentation(arm)) for arm in compare.arms}
     return {named.describe(one.name): one for one in found.values()}
 
 
 def sample_sheet(
-    dataset: Dataset, shown: Mapping[str, NamedAugmentation], params: "Params"
+    dataset: Dataset, shown: Mapping[str, NamedAugmentation], params: Params
 ) -> Figure:
     """Draw training images of as many classes as fit, under the students' augmentations.
 
@@ -164,7 +160,7 @@ def _inputs(outputs: Outputs, dataset: Dataset) -> dict[str, str]:
     return {f"data {dataset.name}, digest": dataset.digest, **hashes}
 
 
-def _exported(arm: str, compare: "CompareParams") -> str:
+def _exported(arm: str, compare: CompareParams) -> str:
     """Say which student is exported, and why."""
     if compare.export != CONFIRMED:
         return f"the first seed of {arm}, as params.yaml says"

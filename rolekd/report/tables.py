@@ -6,7 +6,7 @@ percentage points are for people.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from rolekd.augment import named
 from rolekd.errors import InputError
 from rolekd.outputs import ArmRow, Arms
+from rolekd.params import CompareParams
 from rolekd.report.statistics import detectable, holm, paired_p_value, two_way_interval
-
-if TYPE_CHECKING:
-    from rolekd.params import CompareParams
 
 CALIBRATION_BINS = 15
 CONFIDENCE = 0.95
@@ -137,7 +135,7 @@ class Evaluation:
 
     classes: tuple[str, ...]
     images: int
-    compare: "CompareParams"
+    compare: CompareParams
     arms: tuple[Arm, ...]
 
     @property
@@ -205,7 +203,7 @@ def summarise(
     logits: Mapping[str, Floats],
     labels: Integers,
     classes: Sequence[str],
-    compare: "CompareParams",
+    compare: CompareParams,
 ) -> Evaluation:
     """Evaluate every arm on the same test images.
 

@@ -1,13 +1,9 @@
 """Sources of images by name, and preparing data sets from them."""
 
-from typing import TYPE_CHECKING
-
 from rolekd.errors import InputError, did_you_mean
+from rolekd.params import DataParams
 from rolekd.sources.formats import SOURCES
 from rolekd.sources.source import ImageBlock, Listing, Source
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 __all__ = [
     "SOURCES",
@@ -27,7 +23,7 @@ __all__ = [
 ]
 
 
-def open_source(params: "DataParams") -> Source:
+def open_source(params: DataParams) -> Source:
     """Return the source that `params` names."""
     return find(params.source)(params)
 

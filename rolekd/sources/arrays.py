@@ -1,7 +1,7 @@
 """Arrays as a data set: images and labels in memory."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,15 +10,13 @@ from rolekd.data import dataset as datasets
 from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError, one_line
+from rolekd.params import DataParams
 from rolekd.sources.splits import all_splits
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 
 def prepare(
     given: Sequence[ArrayLike],
-    params: "DataParams",
+    params: DataParams,
     seed: int,
     *,
     test: Sequence[ArrayLike] | None = None,

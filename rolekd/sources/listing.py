@@ -4,14 +4,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rolekd.errors import InputError
+from rolekd.params import DataParams
 from rolekd.sources import decode
 from rolekd.sources.source import ImageBlock, Listing
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 
 class FoundFiles(NamedTuple):
@@ -28,7 +26,7 @@ class FoundFiles(NamedTuple):
     links: list[Path]
 
 
-def required_shape(params: "DataParams") -> tuple[int, int, int]:
+def required_shape(params: DataParams) -> tuple[int, int, int]:
     """Return the shape in `params`; image files do not share one."""
     if params.image_size is None:
         raise InputError(
@@ -38,7 +36,7 @@ def required_shape(params: "DataParams") -> tuple[int, int, int]:
     return params.image_size, params.image_size, params.channels or 3
 
 
-def required_folder(params: "DataParams") -> Path:
+def required_folder(params: DataParams) -> Path:
     """Return the folder that `params` names."""
     # os.path also accepts names that a file cannot have
     if not os.path.isdir(params.path):  # noqa: PTH112
@@ -66,7 +64,7 @@ def image_files(folder: Path) -> FoundFiles:
 class ImageFiles(ABC):
     """Base of the sources whose images are files, which all get one shape."""
 
-    def __init__(self, params: "DataParams") -> None:
+    def __init__(self, params: DataParams) -> None:
         self._shape = required_shape(params)
         self._root = required_folder(params)
         self._paths: list[Path] = []  # in the order of the listing, which finds them

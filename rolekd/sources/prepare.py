@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +12,10 @@ from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset, Images, Indices
 from rolekd.data.pixels import PixelFile
 from rolekd.errors import InputError, few
+from rolekd.params import DataParams
 from rolekd.sources import Listing, Source, open_source
 from rolekd.sources.quality import Faults, Quality, examine
 from rolekd.sources.splits import all_splits
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 QUALITY = "quality.json"
 
@@ -28,7 +25,7 @@ OnProgress = Callable[[int, int], None]
 SizeCheck = Callable[[tuple[int, int], Mapping[str, int]], None]
 
 
-def prepare(params: "DataParams", seed: int, progress: OnProgress | None = None) -> Dataset:
+def prepare(params: DataParams, seed: int, progress: OnProgress | None = None) -> Dataset:
     """Read the source that `params` names, split it and compute its statistics, in memory."""
     source = open_source(params)
     parts: list[Images] = []
@@ -38,7 +35,7 @@ def prepare(params: "DataParams", seed: int, progress: OnProgress | None = None)
 
 
 def prepare_folder(
-    params: "DataParams",
+    params: DataParams,
     seed: int,
     folder: Path,
     progress: OnProgress | None = None,
@@ -71,7 +68,7 @@ def prepare_folder(
 
 
 def _listing(
-    source: Source, params: "DataParams", seed: int, check: SizeCheck | None = None
+    source: Source, params: DataParams, seed: int, check: SizeCheck | None = None
 ) -> Listing:
     """Return what a source contains; refuse what cannot be split before any image is decoded."""
     listing = _with_parts(source.listing(), params)
@@ -86,7 +83,7 @@ def _listing(
 def _read(
     source: Source,
     listing: Listing,
-    params: "DataParams",
+    params: DataParams,
     keep: Callable[[Images], None],
     progress: OnProgress | None = None,
 ) -> tuple[Listing, PixelSums, Faults]:
@@ -117,7 +114,7 @@ def _read(
     return _without(listing, sorted(faults)), content, Faults(unreadable, enlarged)
 
 
-def _with_parts(listing: Listing, params: "DataParams") -> Listing:
+def _with_parts(listing: Listing, params: DataParams) -> Listing:
     """Return the listing with its validation images as what `params.validation` says they are."""
     if params.validation == "search":
         return listing
@@ -166,7 +163,7 @@ def _without(listing: Listing, faults: list[int]) -> Listing:
 
 
 def _assemble(
-    params: "DataParams", seed: int, images: Images, listing: Listing, content: PixelSums
+    params: DataParams, seed: int, images: Images, listing: Listing, content: PixelSums
 ) -> Dataset:
     splits = _split(params, seed, listing, content.groups())
     dataset = datasets.assemble(
@@ -179,9 +176,7 @@ def _assemble(
     )
 
 
-def _split(
-    params: "DataParams", seed: int, listing: Listing, groups: Indices
-) -> dict[str, Indices]:
+def _split(params: DataParams, seed: int, listing: Listing, groups: Indices) -> dict[str, Indices]:
     return all_splits(
         groups,
         listing.labels,

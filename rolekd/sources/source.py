@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rolekd.data.dataset import Images, Indices, Labels
 from rolekd.errors import InputError
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
+from rolekd.params import DataParams
 
 LONGEST_CLASS_NAME = 100
 # what people call a split -> what it is here
@@ -69,7 +67,7 @@ class Source(Protocol):
     The constructor checks the parameters; a wrong one is an `InputError` that names its key.
     """
 
-    def __init__(self, params: "DataParams") -> None: ...
+    def __init__(self, params: DataParams) -> None: ...
 
     def listing(self) -> Listing:
         """Return the contents of the source; the same at every call."""
@@ -108,7 +106,7 @@ def check_class_name(name: str, origin: object) -> str:
     return name
 
 
-def check_native_size(params: "DataParams", side: int) -> None:
+def check_native_size(params: DataParams, side: int) -> None:
     """Refuse an image size that the source does not have."""
     if params.image_size not in (None, side):
         raise InputError(

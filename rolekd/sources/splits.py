@@ -1,7 +1,6 @@
 """Splits: stratified, seeded, and disjoint by content."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,9 +8,7 @@ from rolekd import seeds
 from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset, Indices, Labels
 from rolekd.errors import InputError, few
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
+from rolekd.params import DataParams
 
 MINIMUM_PER_CLASS = 5
 
@@ -51,7 +48,7 @@ def all_splits(
     labels: Labels,
     classes: tuple[str, ...],
     test: Indices | None,
-    params: "DataParams",
+    params: DataParams,
     seed: int,
     validation: Indices | None = None,
 ) -> dict[str, Indices]:

@@ -6,10 +6,8 @@ itself say it before the first training.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rolekd.params import Params, Role
+from rolekd.params import Params, Role
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Budget:
 
 
 def budget_of(
-    params: "Params", role: "Role", sizes: Mapping[str, int], own_validation: bool = False
+    params: Params, role: Role, sizes: Mapping[str, int], own_validation: bool = False
 ) -> Budget:
     """Count what the search of a role may cost.
 

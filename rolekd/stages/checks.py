@@ -4,7 +4,7 @@ Names are of augmentations, sources, networks, losses and modules; a network of 
 take the images, and a student of theirs have an integer form.
 """
 
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import torch
 
@@ -14,20 +14,17 @@ from rolekd.distill import catalogue, taps
 from rolekd.errors import InputError, one_line
 from rolekd.export import graph
 from rolekd.models import zoo
-from rolekd.params import Role
+from rolekd.params import DataParams, ModelParams, Params, Role
 from rolekd.quantize.lower import lower
 from rolekd.sources import find, open_source
 from rolekd.stages import plan
 from rolekd.train import pretrained, roles
 
-if TYPE_CHECKING:
-    from rolekd.params import DataParams, ModelParams, Params
-
 _ANY_SIZE = (32, 32)  # pixels, where only the data know
 
 
 def check(
-    params: "Params", *, shape: tuple[int, int, int] | None = None, deployed: bool = True
+    params: Params, *, shape: tuple[int, int, int] | None = None, deployed: bool = True
 ) -> None:
     """Raise `InputError` for a name that does not exist, or a student without an integer form.
 
@@ -59,7 +56,7 @@ def check(
         taps.choose_taps(losses, params.distill.taps, student, teacher)
 
 
-def check_weights(params: "Params") -> None:
+def check_weights(params: Params) -> None:
     """Raise `InputError` for weights that are not there, or are another network's.
 
     Not asked by stages: the stage plan has left them what they need.
@@ -69,7 +66,7 @@ def check_weights(params: "Params") -> None:
             pretrained.check_and_write(params, role)
 
 
-def _sample(params: "ModelParams") -> taps.Described:
+def _sample(params: ModelParams) -> taps.Described:
     """Build a network for some images: its module paths do not depend on them."""
     network = zoo.build(
         params.name, classes=2, channels=3, image_size=_ANY_SIZE, width=params.width, seed=0
@@ -77,7 +74,7 @@ def _sample(params: "ModelParams") -> taps.Described:
     return network, {"model": params.name, "image_size": _ANY_SIZE}
 
 
-def _shape(params: "DataParams") -> tuple[int, int, int] | None:
+def _shape(params: DataParams) -> tuple[int, int, int] | None:
     """Return height, width and channels of the images, where the source can say it by now."""
     try:
         return open_source(params).shape()
@@ -86,7 +83,7 @@ def _shape(params: "DataParams") -> tuple[int, int, int] | None:
         return (side, side, params.channels or 3) if side else None
 
 
-def _check_network(role: Role, model: "ModelParams", size: tuple[int, int], channels: int) -> None:
+def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channels: int) -> None:
     """Refuse a width that a network does not have, and one of others that does not run."""
     try:
         zoo.width_of(model.name, model.width)
@@ -116,7 +113,7 @@ def _check_network(role: Role, model: "ModelParams", size: tuple[int, int], chan
             )
 
 
-def _check_student(params: "Params", size: tuple[int, int], channels: int) -> None:
+def _check_student(params: Params, size: tuple[int, int], channels: int) -> None:
     """Build a student of others' making and its graph: what cannot be exported is told now."""
     shape = {"classes": 2, "channels": channels, "image_size": [*size]}
     middle = [0.5] * channels

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rolekd.augment.engine import Engine
 from rolekd.augment.handmade import Adaptive
@@ -10,13 +9,11 @@ from rolekd.augment.recipe import Augmentation
 from rolekd.data import fits
 from rolekd.data.batches import Augment
 from rolekd.data.dataset import Dataset
+from rolekd.params import BaseAugmentParams
 from rolekd.train.strengths import Strengths
 
-if TYPE_CHECKING:
-    from rolekd.params import BaseAugmentParams
 
-
-def make_engine(base: "BaseAugmentParams", dataset: Dataset, threads: int) -> Engine:
+def make_engine(base: BaseAugmentParams, dataset: Dataset, threads: int) -> Engine:
     """Build the engine of a data set: it fills with the mean colour of the training images.
 
     Raises:

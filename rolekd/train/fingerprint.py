@@ -4,14 +4,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from rolekd.data.batches import Batches
-
-if TYPE_CHECKING:
-    from rolekd.params import TrainingParams
+from rolekd.params import TrainingParams
 
 # what every module holds; the rest are its own
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
@@ -21,7 +19,7 @@ def of(
     network: nn.Module,
     objective: nn.Module,
     batches: Batches,
-    params: "TrainingParams",
+    params: TrainingParams,
 ) -> dict[str, str]:
     """Return what tells a training from others, by part; taken before the training begins.
 

@@ -1,16 +1,13 @@
 """The optimisers by name; their learning rate is set step by step, see `rolekd.train.rates`."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from rolekd.params import TrainingParams
+from rolekd.params import TrainingParams
 
 
 def make_optimizer(
-    network: nn.Module, objective: nn.Module, params: "TrainingParams"
+    network: nn.Module, objective: nn.Module, params: TrainingParams
 ) -> torch.optim.Optimizer:
     """Build the named optimiser of what the network and the objective have to learn.
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,8 @@ from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
 from rolekd.models.weights import Adopted, adopt, match, scale_stem
+from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 from rolekd.train import state
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 
 WEIGHTS_FOLDER = "weights"
 _ANY_SIDE = 32  # pixels, where only the data know
@@ -56,12 +54,12 @@ def load_into(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool =
     return found
 
 
-def beside(dataset: Dataset, role: "Role") -> Path:
+def beside(dataset: Dataset, role: Role) -> Path:
     """Return the file that the stage plan leaves beside the data for a role's networks."""
     return dataset.beside("pretrained", f"{role}{SUFFIX}")
 
 
-def lay_beside(params: "Params", roles: Iterable["Role"], dataset: Dataset) -> None:
+def lay_beside(params: Params, roles: Iterable[Role], dataset: Dataset) -> None:
     """Leave what `beside` finds, for those of the roles whose networks begin with weights.
 
     Raises:
@@ -98,7 +96,7 @@ def _channels(values: Any, owner: str) -> list[float]:
     return [float(value) for value in values]
 
 
-def check_and_write(params: "Params", role: "Role", target: Path | None = None) -> None:
+def check_and_write(params: Params, role: Role, target: Path | None = None) -> None:
     """Check the weights that params.yaml names for a role, and write them to `target`, if any.
 
     Classes and channels of the data may not be known yet, so only what depends on neither must fit.
@@ -118,8 +116,8 @@ def check_and_write(params: "Params", role: "Role", target: Path | None = None) 
 
 
 def _check_fit(
-    settings: "TeacherParams | StudentParams",
-    data: "DataParams",
+    settings: TeacherParams | StudentParams,
+    data: DataParams,
     tensors: Mapping[str, Tensor],
     about: Mapping[str, Any],
 ) -> None:
@@ -140,9 +138,7 @@ def _check_fit(
         raise InputError(f"{settings.weights}: {error}{theirs} in place of {model.name}") from error
 
 
-def _find(
-    name: str, model: "ModelParams", project: Path
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _find(name: str, model: ModelParams, project: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if name.startswith(PREFIX):
         return _of_torchvision(name, model.name)
     path = PurePosixPath(name)

@@ -1,22 +1,20 @@
 """Learning rates as pure functions of the step, so that a resumed training needs no more state."""
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rolekd.params import TrainingParams
+from rolekd.params import TrainingParams
 
 # of the one-cycle policy: share of the steps that rise, peak over start, start over end
 _RISE, _START, _END = 0.3, 25.0, 1e4
 
 
-def decays(params: "TrainingParams", epochs: int, epoch: int) -> int:
+def decays(params: TrainingParams, epochs: int, epoch: int) -> int:
     """Number of decay points that `epoch` has reached, of a training of `epochs` epochs."""
     # the tolerance keeps 0.7 * 10 = 7.000000000000001 from being epoch 8
     return sum(epoch >= fraction * epochs - 1e-9 for fraction in params.decay_at)
 
 
-def learning_rate(params: "TrainingParams", epochs: int, step: int, steps_per_epoch: int) -> float:
+def learning_rate(params: TrainingParams, epochs: int, step: int, steps_per_epoch: int) -> float:
     """Return the learning rate of one optimiser step, counted from 0 over the whole training.
 
     step: multiplied by `decay_factor` at each of `decay_at`. cosine: half a cosine from the

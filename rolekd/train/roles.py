@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -12,20 +12,16 @@ from rolekd.errors import InputError, few
 from rolekd.models import zoo
 from rolekd.models.normalized import NormalizedConv2d, between
 from rolekd.models.weights import copy_matching, match, stem_path
+from rolekd.params import Role, StudentParams, TeacherParams
 from rolekd.quantize.convert import convert
 from rolekd.quantize.modules import set_pixels
 from rolekd.train import damping, pretrained, state
-
-if TYPE_CHECKING:
-    from rolekd.params import Role, StudentParams, TeacherParams
 
 _NAMED = 3  # of the classes in an error
 _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides", "ends")
 
 
-def teacher(
-    params: "TeacherParams", dataset: Dataset, seed: int
-) -> tuple[nn.Module, dict[str, Any]]:
+def teacher(params: TeacherParams, dataset: Dataset, seed: int) -> tuple[nn.Module, dict[str, Any]]:
     """Build the full-precision teacher as its training begins; return it with its description.
 
     One that is not trained, `params.train`, is as it was trained elsewhere.
@@ -46,7 +42,7 @@ def teacher(
 
 
 def student(
-    params: "StudentParams", dataset: Dataset, seed: int, teacher: nn.Module | None
+    params: StudentParams, dataset: Dataset, seed: int, teacher: nn.Module | None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the low-bit student, from the teacher's weights where shapes agree; None: from scratch.
 
@@ -74,7 +70,7 @@ def student(
 
 
 def told_of_weights(
-    params: "TeacherParams | StudentParams", dataset: Dataset, role: "Role"
+    params: TeacherParams | StudentParams, dataset: Dataset, role: Role
 ) -> str | None:
     """Return in words what a role's network takes of the weights that it begins with, if any."""
     if params.weights is None:
@@ -131,17 +127,17 @@ def _normalize(network: nn.Module, about: Mapping[str, Any], dataset: Dataset) -
     network.set_submodule(path, NormalizedConv2d(stem, *between(ours, theirs)))
 
 
-def describe_teacher(params: "TeacherParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+def describe_teacher(params: TeacherParams, shape: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the network; `shape` has its classes, channels and image_size."""
     return {"role": "teacher", **_described(params, shape)}
 
 
-def _described(params: "TeacherParams | StudentParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+def _described(params: TeacherParams | StudentParams, shape: Mapping[str, Any]) -> dict[str, Any]:
     name, width = params.model.name, params.model.width
     return {"model": name, "width": zoo.width_of(name, width), **shape}
 
 
-def describe_student(params: "StudentParams", shape: Mapping[str, Any]) -> dict[str, Any]:
+def describe_student(params: StudentParams, shape: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides the network; `shape` has its classes, channels and image_size."""
     return {
         "role": "student",

@@ -7,19 +7,16 @@ a GPU, so each sees the one it was given, as the first: the trainings know nothi
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from rolekd import processes
+from rolekd.params import MachineParams
 from rolekd.train import devices
-
-if TYPE_CHECKING:
-    from rolekd.params import MachineParams
 
 Seat = Mapping[str, str]
 
 
 def seats(
-    machine: "MachineParams", threads: int, tasks: int, gpus: Sequence[str] | None = None
+    machine: MachineParams, threads: int, tasks: int, gpus: Sequence[str] | None = None
 ) -> list[Seat]:
     """Return the seats of this machine's workers, one at least.
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from rolekd.data.dataset import Indices
 from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.errors import HopelessError, InputError
 from rolekd.models import as_products
+from rolekd.params import TrainingParams
 from rolekd.quantize.changes import levels, share_changed
 from rolekd.quantize.dead import dead
 from rolekd.quantize.switch import quantise
@@ -30,9 +30,6 @@ from rolekd.train.optimizer import make_optimizer
 from rolekd.train.state import EpochRow
 from rolekd.train.strengths import Strengths, confidence
 from rolekd.train.synced import synchronise
-
-if TYPE_CHECKING:
-    from rolekd.params import TrainingParams
 
 
 class DivergedError(HopelessError):
@@ -78,7 +75,7 @@ class Training:
         objective: Objective,
         batches: Batches,
         augment_at: Callable[[int], Augment],
-        params: "TrainingParams",
+        params: TrainingParams,
     ) -> None:
         _check_processes(params)
         fits.check_batches("training", params, batches.images_per_epoch, parallel.world_size())
@@ -323,7 +320,7 @@ def _parts(count: int, number: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def _check_processes(params: "TrainingParams") -> None:
+def _check_processes(params: TrainingParams) -> None:
     """Refuse what torchrun's processes cannot do together."""
     if parallel.world_size() > 1 and params.compile:
         raise InputError("training.compile: does not go with torchrun; set it to false")

@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd import files
 from rolekd.data.dataset import Images, Labels
 from rolekd.errors import InputError
+from rolekd.params import DataParams
 from rolekd.sources import pickles
 from rolekd.sources.listing import required_folder
 from rolekd.sources.source import ImageBlock, Listing, check_native_size
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -61,7 +58,7 @@ _LAYOUTS = {
 class Cifar:
     """The folder of either layout, or a folder that contains it."""
 
-    def __init__(self, params: "DataParams") -> None:
+    def __init__(self, params: DataParams) -> None:
         check_native_size(params, _SIDE)
         self._folder, self._layout = _find(params.source, required_folder(params))
         self._parts: list[tuple[Path, Images, Labels]] = []

@@ -1,15 +1,12 @@
 """scikit-learn's optical digits: 1,797 images of 8x8, embedded in that package."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd.errors import InputError
+from rolekd.params import DataParams
 from rolekd.sources.source import ImageBlock, Listing, check_native_size
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 _SIDE = 8
 
@@ -17,7 +14,7 @@ _SIDE = 8
 class Digits:
     """The default source: it does not need a download or a folder."""
 
-    def __init__(self, params: "DataParams") -> None:
+    def __init__(self, params: DataParams) -> None:
         if params.path.name != "digits":
             raise InputError(
                 f"data.path: the source digits is embedded and does not read {params.path}; "

@@ -10,13 +10,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rolekd import files
 from rolekd.data.dataset import Images, Indices
 from rolekd.errors import InputError, few
+from rolekd.params import DataParams
 from rolekd.sources.listing import required_folder
 from rolekd.sources.source import (
     ImageBlock,
@@ -25,9 +26,6 @@ from rolekd.sources.source import (
     check_native_size,
     part_of,
 )
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams
 
 # the folder itself, and where torchvision puts the files
 _PLACES = (".", "raw", "FashionMNIST/raw", "MNIST/raw", "KMNIST/raw", "EMNIST/raw")
@@ -53,7 +51,7 @@ class Idx:
     Beside train there may be t10k (or test) and val; all may have a prefix, as in EMNIST.
     """
 
-    def __init__(self, params: "DataParams") -> None:
+    def __init__(self, params: DataParams) -> None:
         self._params = params
         self._folder, self._parts = _find(required_folder(params), params)
         self._shape = self._common_shape()
@@ -149,7 +147,7 @@ def _or_none(indices: Indices | None) -> Indices | None:
     return indices if indices is not None and len(indices) else None
 
 
-def _find(path: Path, params: "DataParams") -> tuple[Path, list[_Part]]:
+def _find(path: Path, params: DataParams) -> tuple[Path, list[_Part]]:
     """Return the folder with the files, and the files of each split, train first."""
     for place in _PLACES:
         folder = path / place
@@ -164,7 +162,7 @@ def _find(path: Path, params: "DataParams") -> tuple[Path, list[_Part]]:
     )
 
 
-def _parts(folder: Path, found: list[Path], params: "DataParams") -> list[_Part]:
+def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
     sets: dict[str, dict[str, Path]] = {}
     for path in found:
         match = _NAME.fullmatch(path.name)

@@ -4,18 +4,15 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rolekd import files
 from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
+from rolekd.params import DataParams, TableParams
 from rolekd.sources.listing import ImageFiles, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
-
-if TYPE_CHECKING:
-    from rolekd.params import DataParams, TableParams
 
 _MOST_BYTES = 2**28  # about three million rows
 _SEPARATORS = ",;\t|"
@@ -30,7 +27,7 @@ class TableSource(ImageFiles):
     paths start from; they may also be absolute. The column split says train, val or test.
     """
 
-    def __init__(self, params: "DataParams") -> None:
+    def __init__(self, params: DataParams) -> None:
         super().__init__(params)
         self._table = params.table
         self._file = self._root / params.table.file
@@ -67,7 +64,7 @@ def _places(parts: "np.ndarray[tuple[int], np.dtype[np.str_]]", part: str) -> In
     return found if len(found) else None
 
 
-def _read(path: Path, columns: "TableParams") -> list[_Row]:
+def _read(path: Path, columns: TableParams) -> list[_Row]:
     rows: list[_Row] = []
     faults: list[str] = []
     try:
@@ -92,7 +89,7 @@ def _read(path: Path, columns: "TableParams") -> list[_Row]:
     return rows
 
 
-def _require_columns(names: Sequence[str], columns: "TableParams", path: Path) -> None:
+def _require_columns(names: Sequence[str], columns: TableParams, path: Path) -> None:
     keys = {"path": columns.path, "label": columns.label}
     missing = {key: name for key, name in keys.items() if name not in names}
     if not missing:
@@ -108,7 +105,7 @@ def _require_columns(names: Sequence[str], columns: "TableParams", path: Path) -
     )
 
 
-def _row(row: dict[str, str | None], columns: "TableParams", origin: str) -> _Row:
+def _row(row: dict[str, str | None], columns: TableParams, origin: str) -> _Row:
     path, label = row[columns.path] or "", (row[columns.label] or "").strip()
     if not path or ".." in Path(path).parts:
         # DVC watches the folder: files outside could change unnoticed
