@@ -17,7 +17,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup repro check fix test test-slow test-kill fuzz bench reference docs ui lock clean
+.PHONY: help setup repro check fix test test-slow test-kill fuzz bench reference snapshots docs ui lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,7 +72,7 @@ test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 test-kill: setup  ## 100 kills over the pipeline (KILLS, SEED); resumes where it ended
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_pipeline_kills.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m kill -s tests/pipeline/test_kills.py
 
 # TARGET=params SEED=0 CASE=123: one case again; SHARE=10: ten times as many
 fuzz: setup  ## 10,000 damaged inputs of every reader; failures go to build/fuzz
@@ -84,6 +84,9 @@ bench: setup  ## all benchmarks, as tables
 
 reference: setup  ## docs/reference from the code: parameters, commands, losses, ...
 	$(BIN)/python -m docs.generate
+
+snapshots: setup  ## tests/cli/snapshots anew: what every command prints
+	UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest tests/cli/test_snapshots.py
 
 docs: setup  ## the pages as a site in build/docs; installs the extra `docs`
 	$(BIN)/uv pip install --quiet --no-build-isolation --editable '.[docs]'

@@ -22,7 +22,7 @@ from rolekd import addresses
 from rolekd import workers as processes
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.snapshot import State
-from rolekd.fleet.studies import JobStudy, discard
+from rolekd.fleet.studies import JobStudy, delete
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.fleet.worker import Worker
 from rolekd.stages.students import Students
@@ -61,7 +61,7 @@ def run(
         study = JobStudy.open(url, name)
         snapshot = study.read()
         study.close()
-        discard(url, name)
+        delete(url, name)
     done = [trial for trial in snapshot.trials if trial.state is State.DONE]
     return {
         "machine": describe(("optuna", "sqlalchemy")),
@@ -88,8 +88,8 @@ class _Fleet:
         self._members = [self._start(number) for number in range(count)]
         self.killed = 0
 
-    def _start(self, number: int, fresh: bool = False) -> processes.Worker:
-        return processes.Worker.start(_work, number, *self._arguments, fresh=fresh)
+    def _start(self, number: int, fresh: bool = False) -> processes.WorkerProcess:
+        return processes.WorkerProcess.start(_work, number, *self._arguments, fresh=fresh)
 
     def work(self, kills: int, chance: random.Random, long: float) -> list[float]:
         """Return the gaps between trainings, once no worker is left with work."""

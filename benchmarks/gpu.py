@@ -48,14 +48,14 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Objective, Progress
-from rolekd.search.population import Result, plan
+from rolekd.distill.objective import EpochProgress, Objective
+from rolekd.search.population import SearchResult, plan
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
 from rolekd.train.training import Training
 
 _DOLLARS_PER_HOUR = 3.0  # an H100's, about; multiply as yours costs
-# of the preset cifar100-paper; tests/benchmarks/test_benchmarks_gpu.py compares
+# of the preset cifar100-paper; tests/benchmarks/test_gpu.py compares
 PAPER: dict[str, Any] = {
     "epochs": 200,
     "batch_size": 128,
@@ -83,7 +83,7 @@ _TRAINING: dict[str, Any] = {
     "precision": "float32",
     "compile": False,
 }
-_START = Progress(epoch=0, epochs=200)
+_START = EpochProgress(epoch=0, epochs=200)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,7 +348,7 @@ def resumed(setting: Setting) -> dict[str, Any]:
 
 def _task(device: str, number: int, before: bytes | None, policy: tuple[int, ...]) -> bytes:
     """Train a member one epoch from its parent's state; return its own."""
-    setting = Setting(devices.prepare(device, 1), 8, 0, 1, 0.0)
+    setting = Setting(devices.set_up(device, 1), 8, 0, 1, 0.0)
     training = _small(setting, number, Policy(policy))
     if before is not None:
         state = _read(before)
@@ -393,7 +393,7 @@ def _search(pool: Any, device: str) -> list[str]:
         digests += [hashlib.sha256(state).hexdigest() for state in made]
         losses = [_read(state)["history"][-1]["loss"] for state in made]
         pairs = zip(tasks, losses, strict=True)
-        history.append([Result(task, 0, 1 / (1 + loss), 0, 0.0) for task, loss in pairs])
+        history.append([SearchResult(task, 0, 1 / (1 + loss), 0, 0.0) for task, loss in pairs])
     return digests
 
 
@@ -430,7 +430,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--small", action="store_true", help="Try the script, measure nothing.")
     given = parser.parse_args(arguments)
     began = time.monotonic()
-    device = devices.prepare(given.device, 1)
+    device = devices.set_up(given.device, 1)
     setting = Setting(device, 64, 10_000, 15, given.seconds)
     if given.small:
         setting = Setting(device, 4, 256, 1, given.seconds)

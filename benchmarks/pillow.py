@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from rolekd.augment.draws import Plan
+from rolekd.augment.draws import DrawPlan
 from rolekd.augment.recipe import Base, Recipe, Variant
 
 Colour = Any  # an integer for one channel, a tuple for three
@@ -61,7 +61,9 @@ def apply(
     return _OPERATIONS[variant.operation.name](image, variant.strength, fill)
 
 
-def finish(image: Image.Image, base: Base, fill: Colour, drawn: Plan, index: int) -> Image.Image:
+def finish(
+    image: Image.Image, base: Base, fill: Colour, drawn: DrawPlan, index: int
+) -> Image.Image:
     """Apply the base augmentation."""
     top, left = map(int, drawn.crop[index])
     image = ImageOps.expand(image, base.crop_padding, fill).crop(
@@ -80,7 +82,7 @@ def augment(
     recipe: Recipe,
     base: Base,
     fill: tuple[int, ...],
-    drawn: Plan,
+    drawn: DrawPlan,
     only: Iterable[int],
 ) -> NDArray[np.uint8]:
     """Replay a plan on the images with the given indices."""

@@ -73,7 +73,7 @@ def may_use_tiles() -> bool:
 def _onnxruntime(path: Path, threads: int) -> Run:
     from rolekd.export import session  # not where it is asked who has asked for tiles
 
-    started = session.start(path.read_bytes(), str(path), threads=threads)
+    started = session.start_session(path.read_bytes(), str(path), threads=threads)
     return partial(_first, started)
 
 

@@ -22,7 +22,7 @@ from benchmarks.machine import describe
 from rolekd import addresses
 from rolekd.params import Params, SearchParams, TrackParams, parse
 from rolekd.search.history import Found
-from rolekd.search.population import Result
+from rolekd.search.population import SearchResult
 
 # Images of CIFAR's shape for the second search, as many of them for training as for validation.
 _CIFAR_IMAGES = 512
@@ -148,20 +148,20 @@ class _Clock:
         del settings
         self.started_at = time.perf_counter()
 
-    def result(self, result: Result) -> None: ...
+    def result(self, result: SearchResult) -> None: ...
 
-    def generation(self, results: Sequence[Result]) -> None: ...
+    def generation(self, results: Sequence[SearchResult]) -> None: ...
 
     def finished(self, found: Found) -> None: ...
 
 
 def _measure(params: Params, inputs: Path, state: Path, workers: int) -> dict[str, Any]:
-    from rolekd.search.member import describe
+    from rolekd.search.member import make_spec
     from rolekd.search.runner import run as search
     from rolekd.track import runs, store
     from rolekd.track.observers import SearchRuns
 
-    spec = describe(params, "teacher", inputs)
+    spec = make_spec(params, "teacher", inputs)
     state.mkdir()
     os.chdir(state)  # MLflow's store and what waits for it are here
     uri = addresses.of_sqlite(state / "mlflow.db")

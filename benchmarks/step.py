@@ -25,7 +25,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.params import BaseAugmentParams, Params, TrainingParams, parse
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import constant, make_engine
@@ -34,7 +34,7 @@ from rolekd.train.training import Training
 FLOAT = "float32, no teacher"
 _BATCH = 128
 _PACKAGES = ("torch", "numpy")
-_START = Progress(epoch=0, epochs=1)
+_START = EpochProgress(epoch=0, epochs=1)
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
         InputError: There is no such commit.
     """
     earlier = commits.run(against, rounds, threads) if against else None
-    devices.prepare("cpu", threads)
+    devices.set_up("cpu", threads)
     dataset = _images()
     wide = parse(
         {side: {"model": {"name": "resnet18", "width": width}} for side in ("teacher", "student")},

@@ -51,7 +51,8 @@ def made(name: str) -> Callable[[], object]:
 def main() -> None:
     """Answer until the input ends."""
     devices: Any = importlib.import_module("rolekd.train.devices")
-    devices.prepare("cpu", int(sys.argv[1]))
+    ready = getattr(devices, "set_up", None) or devices.prepare  # its name until 0.2.0
+    ready("cpu", int(sys.argv[1]))
     steps: dict[str, Callable[[], object]] = {}
     for line in sys.stdin:
         name, _, count = line.rpartition(" ")

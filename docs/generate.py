@@ -1,7 +1,7 @@
 """Reference pages made from the code: `make reference` writes docs/reference/.
 
 Each page has one source (a schema, a registry, the command tree), so that a page cannot say
-anything else than the code does; tests/docs/test_docs_reference.py compares them.
+anything else than the code does; tests/docs/test_reference.py compares them.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from rolekd.augment import handmade, ladder, named, ops
 from rolekd.augment.policy import LENGTH, OPERATIONS
 from rolekd.cli import root
 from rolekd.display import say
-from rolekd.distill import registry
+from rolekd.distill import catalogue
 from rolekd.outputs import Outputs
 from rolekd.params import ArmParams, CompareParams, Params
 
@@ -225,9 +225,11 @@ def _losses_page() -> str:
             _needs(kind),
             _source(kind),
         )
-        for name, kind in registry.LOSSES.items()
+        for name, kind in catalogue.LOSSES.items()
     )
-    combined = ((_code(name), _weights(weights)) for name, weights in registry.COMBINATIONS.items())
+    combined = (
+        (_code(name), _weights(weights)) for name, weights in catalogue.COMBINATIONS.items()
+    )
     heading = ("name", "class", "loss", "the name alone means", "needs", "source")
     return _page(
         "Losses of distillation",

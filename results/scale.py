@@ -13,7 +13,7 @@ import time
 import click
 
 from rolekd.display import say
-from rolekd.fleet.studies import JobStudy, discard
+from rolekd.fleet.studies import JobStudy, delete
 from rolekd.fleet.tasks import Outcome, Result
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search.population import plan
@@ -44,7 +44,7 @@ def main(members: int, storage: str | None) -> None:
         results = [Result(task, 0, 0.5, 100, 1.0) for task in tasks]
         _timed("plan the next generation", lambda: plan(settings, 0, [results]))
         ledger.close()
-        discard(url, ledger.name)
+        delete(url, ledger.name)
         uri = f"sqlite:///{folder}/mlflow.db"
         store.initialise(uri)
         began = time.perf_counter()

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from rolekd.export import measure, session
 from rolekd.export.write import export
 from rolekd.models import build, stems
-from rolekd.quantize import convert, lower, size
+from rolekd.quantize import convert, lower
+from rolekd.quantize.size import network_size
 
 SIDES = (28, 32, 48, 64, 96, 128, 160, 224, 256)
 NETWORKS = (
@@ -42,7 +43,7 @@ def work(name: str, width: int | None, side: int) -> dict[str, Any]:
         "side": side,
         "network": name if width is None else f"{name}, width {width}",
         "stem": stems.describe(network),
-        "mmacs": size(network, (3, side, side)).multiply_accumulates / 1e6,
+        "mmacs": network_size(network, (3, side, side)).multiply_accumulates / 1e6,
     }
 
 

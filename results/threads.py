@@ -27,7 +27,7 @@ def main(threads: int) -> None:
     from rolekd.quantize import convert
     from rolekd.train import devices
 
-    devices.prepare("cpu", threads)
+    devices.set_up("cpu", threads)
     network = build("resnet8", classes=10, channels=3, image_size=(32, 32), width=8, seed=0)
     student = convert(network, weight_bits=2, activation_bits=2).train()
     as_products(student)

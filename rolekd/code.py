@@ -11,20 +11,20 @@ from pathlib import Path
 
 from rolekd import files
 
-TEACHER = (
+TEACHER_CODE = (
     "augment", "data", "distill/objective.py", "models", "parallel.py", "seeds.py", "train",
 )  # fmt: skip
-STUDENT = (
+STUDENT_CODE = (
     "augment", "data", "distill", "flat.py", "models", "parallel.py", "quantize", "seeds.py",
     "train",
 )  # fmt: skip
-SEARCH = ("fleet", "search", "sources/splits.py")
+SEARCH_CODE = ("fleet", "search", "sources/splits.py")
 # how the students of an arm are begun
-ARM = ("stages/students.py",)
+ARM_CODE = ("stages/students.py",)
 # how the trainings of a study are begun, and what is measured of them
-STUDY = ("evidence/trainings.py", "report/tables.py")
+STUDY_CODE = ("evidence/trainings.py", "report/tables.py")
 # what students need beside, who judge a teacher's schedule
-JUDGES = ("distill", "flat.py", "quantize")
+JUDGES_CODE = ("distill", "flat.py", "quantize")
 
 
 def other_checkout(folder: Path = Path()) -> Path | None:
@@ -39,7 +39,7 @@ def other_checkout(folder: Path = Path()) -> Path | None:
 
 
 @functools.cache  # what this process has imported does not change when a file does
-def version(paths: tuple[str, ...] = STUDENT + SEARCH + ARM + STUDY) -> str:
+def version(paths: tuple[str, ...] = STUDENT_CODE + SEARCH_CODE + ARM_CODE + STUDY_CODE) -> str:
     """Return the first 16 hex digits of the SHA-256 of the code at `paths`."""
     root = Path(__file__).parent
     return files.digest({path: files.digest_path(root / path) for path in paths})[:16]

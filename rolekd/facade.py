@@ -44,10 +44,10 @@ from rolekd.distill.taps import Described
 from rolekd.errors import InputError, did_you_mean
 from rolekd.export.predict import Prediction, classify, expand
 from rolekd.export.session import load as load_exported
-from rolekd.outputs import Verification
+from rolekd.outputs import ExportedRecord
 from rolekd.params import ArmParams, DataParams, ExportParams, Role, Target
 from rolekd.params import Params as Params  # a name of the package
-from rolekd.report.finals import Final, sentence, table
+from rolekd.report.finals import Final, final_rows, sentence
 from rolekd.report.tables import Calibration, calibration, confusion, per_class
 from rolekd.search import member
 from rolekd.search import runner as searching
@@ -62,11 +62,11 @@ from rolekd.train.augmentation import make_engine
 from rolekd.train.evaluate import accuracy, predict_as_deployed
 from rolekd.train.fit import fit
 from rolekd.train.seats import seats
-from rolekd.train.state import Row, save_weights
+from rolekd.train.state import EpochRow, save_weights
 from rolekd.train.training import Training
 
 # what augments a training: a schedule, the name of a hand-made augmentation, or a ladder's rung
-Augmentation = Schedule | str
+AugmentationLike = Schedule | str
 _COLUMNS = 20  # of a table that is still looked at
 
 
@@ -91,7 +91,7 @@ class Data(Dataset):
         return dict(zip(self.classes, found, strict=True))
 
 
-class Exported(Verification):
+class Exported(ExportedRecord):
     """What was measured of an exported file; it shows itself."""
 
     def __repr__(self) -> str:
@@ -163,7 +163,7 @@ def load_data(
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSchedule:
     """What a search found.
 
     Attributes:
@@ -191,7 +191,7 @@ class Found:
 
     def _repr_html_(self) -> str:
         final = self._final
-        return _html(repr(self), table(final) if final else ())
+        return _html(repr(self), final_rows(final) if final else ())
 
 
 def search_schedule(
@@ -202,7 +202,7 @@ def search_schedule(
     teacher: "Network | None" = None,
     teacher_schedule: Schedule | None = None,
     folder: "str | Path | None" = None,
-) -> Found:
+) -> FoundSchedule:
     """Search the schedule of a role; it sees training images only.
 
     Args:
@@ -229,19 +229,19 @@ def search_schedule(
         pretrained.lay_beside(params, params.trained_by_search(role), place)
         if role == "student":
             learned = _teacher_of(teacher, data, "search_schedule")
-            learned.save(inputs / member.TEACHER)
+            learned.save(inputs / member.TEACHER_FILE)
             candidate = teacher_schedule or learned.schedule
             if candidate is not None:
                 given[named.TEACHER_SCHEDULE] = candidate.to_json()
             if learned.augmentation is not None:
                 taught = learned.augmentation.to_json()
-        spec = member.describe(params, role, inputs, given, taught)
+        spec = member.make_spec(params, role, inputs, given, taught)
         places = seats(params.machine, spec.threads, spec.tasks, _gpus())
         with SearchProgress(f"search of the {role}'s schedule") as progress:
             found = searching.run(
                 spec, inputs, state / spec.name, [progress], seats=places, fresh=True
             )
-    return Found(role, found)
+    return FoundSchedule(role, found)
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ class Network:
 
     module: nn.Module
     about: Mapping[str, Any]
-    history: Sequence[Row]
+    history: Sequence[EpochRow]
     augmentation: NamedAugmentation | None = None
 
     @property
@@ -361,7 +361,7 @@ class Evaluated:
 def train_teacher(
     data: Dataset,
     params: Params,
-    augmentation: Augmentation = named.NONE,
+    augmentation: AugmentationLike = named.NONE,
     *,
     folder: "str | Path | None" = None,
 ) -> Network:
@@ -374,13 +374,13 @@ def train_teacher(
         folder: Where the training is kept, for it to go on after an interruption; None: nowhere.
     """
     _check(params, data)
-    device = devices.prepare(params.machine.device, params.threads)
+    device = devices.set_up(params.machine.device, params.threads)
     chosen = _augmentation(augmentation)
     with _weights_beside(params, ["teacher"], data) as data:
         if not params.teacher.train:
             network, about = roles.teacher(params.teacher, data, seed=0)
             return Network(network.eval(), about, [])
-        training, about = teaching.begin(params, data, chosen, device)
+        training, about = teaching.make_training(params, data, chosen, device)
     facts = ["teacher", params.model_dump(mode="json", include={"seed", "augment", "teacher"})]
     return _fit(training, about, chosen, "teacher", folder, [*facts, data.digest])
 
@@ -389,7 +389,7 @@ def train_student(
     data: Dataset,
     params: Params,
     teacher: Network | None,
-    augmentation: Augmentation = named.NONE,
+    augmentation: AugmentationLike = named.NONE,
     *,
     seed: int = 0,
     folder: "str | Path | None" = None,
@@ -408,7 +408,7 @@ def train_student(
         InputError: The teacher is of other images or classes.
     """
     _check(params, data)
-    device = devices.prepare(params.machine.device, params.threads)
+    device = devices.set_up(params.machine.device, params.threads)
     chosen = _augmentation(augmentation)
     arm = ArmParams(
         distilled=teacher is not None,
@@ -480,7 +480,7 @@ def study(file: "str | Path", *, records: "str | Path" = "results/records") -> s
     return pages.write(kept)[-1].read_text(encoding="utf-8")
 
 
-def _augmentation(given: Augmentation) -> NamedAugmentation:
+def _augmentation(given: AugmentationLike) -> NamedAugmentation:
     if isinstance(given, Schedule):
         return NamedAugmentation("schedule", given)
     if ladder.is_rung(given):

@@ -22,7 +22,7 @@ _NUMBA = importlib.util.find_spec("numba") is not None
 _MOST_THREADS = 4  # a compiled pass has one; with more than these, torch's many are faster
 
 
-def fit(v: Tensor) -> bool:
+def fits(v: Tensor) -> bool:
     """Return whether compiled passes take a tensor: torch's operations do otherwise."""
     return (
         v.dtype is torch.float32
@@ -36,7 +36,7 @@ def fit(v: Tensor) -> bool:
 def compiled(name: str) -> Any:
     """Return the module of compiled passes `name`; None where numba is not installed.
 
-    GPU machines often have torch and nothing else: `fit` sends everything to torch there.
+    GPU machines often have torch and nothing else: `fits` sends everything to torch there.
     """
     return importlib.import_module(name) if _NUMBA else None
 

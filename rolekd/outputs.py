@@ -189,7 +189,7 @@ class Wanted(Record):
     judges: dict[str, Any] | None = None
 
 
-TEACHER = "teacher"  # beside the arms
+TEACHER_NAME = "teacher"  # beside the arms
 
 
 class RunId(Record):
@@ -268,7 +268,7 @@ class EvaluateMetrics(Metrics):
     @property
     def teacher_accuracy(self) -> float:
         """Of the teacher that the exported student learned from, 0..1."""
-        return self.test_accuracy[TEACHER]
+        return self.test_accuracy[TEACHER_NAME]
 
 
 class ExportFigures(Record):
@@ -291,7 +291,7 @@ class ExportMetrics(Metrics):
     bytes: int
 
 
-class Verification(ExportFigures):
+class ExportedRecord(ExportFigures):
     """export: what the graph is, beside the figures.
 
     Attributes:
@@ -305,7 +305,7 @@ class Verification(ExportFigures):
     inexact: list[str]
 
 
-class Version(Record):
+class VersionRecord(Record):
     """register: the version in the MLflow registry."""
 
     name: str

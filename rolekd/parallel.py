@@ -17,24 +17,24 @@ from torch.autograd.function import once_differentiable
 from rolekd import processes
 
 
-def join(device: torch.device) -> None:
+def join_group(device: torch.device) -> None:
     """Join the processes of torchrun until this one ends; alone, or again, do nothing."""
-    if processes.team_size() == 1 or size() > 1:
+    if processes.team_size() == 1 or world_size() > 1:
         return
     # once: a second group may find the addresses of the first, and wait for it for ever
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     atexit.register(dist.destroy_process_group)
 
 
-def size() -> int:
+def world_size() -> int:
     """Return the number of processes that have joined."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def share(count: int) -> slice:
     """Return the places of this process's images in a batch of `count`; shares differ by one."""
-    rank = dist.get_rank() if size() > 1 else 0
-    length, longer = divmod(count, size())
+    rank = dist.get_rank() if world_size() > 1 else 0
+    length, longer = divmod(count, world_size())
     start = rank * length + min(rank, longer)
     return slice(start, start + length + (rank < longer))
 
@@ -45,7 +45,7 @@ def gather(share_of: Tensor, count: int) -> Tensor:
     The gradient is multiplied by the number of processes, so that `average` makes of it that of
     the whole batch, and leaves alone what all processes compute alike.
     """
-    if size() == 1:
+    if world_size() == 1:
         return share_of
     return _Gather.apply(share_of, count)  # type: ignore[no-any-return]
 
@@ -53,11 +53,11 @@ def gather(share_of: Tensor, count: int) -> Tensor:
 @torch.no_grad()
 def average(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by their mean over all processes, in one exchange."""
-    if size() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    flat.div_(size())
+    flat.div_(world_size())
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, mean in zip(tensors, parts, strict=True):
         tensor.copy_(mean.view_as(tensor))
@@ -69,16 +69,16 @@ def of_first(tensor: Tensor) -> Tensor:
 
     What processes compute alike may differ in its last bit, where their processors do.
     """
-    if size() > 1:
+    if world_size() > 1:
         dist.broadcast(tensor, src=0)
     return tensor
 
 
 def alike(value: int) -> bool:
     """Tell whether all processes hold the same number."""
-    if size() == 1:
+    if world_size() == 1:
         return True
-    held: list[Any] = [None] * size()
+    held: list[Any] = [None] * world_size()
     dist.all_gather_object(held, value)
     return len(set(held)) == 1
 
@@ -96,4 +96,4 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient[ctx.share] * size(), None
+        return gradient[ctx.share] * world_size(), None

@@ -85,7 +85,7 @@ Padding = Annotated[int, Field(ge=0, le=2048)]  # pixels
 Width = Annotated[int, Field(ge=1, le=256)]  # channels of the first stage
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Processes = Annotated[int, Field(ge=1, le=256)]
-Images = Annotated[int, Field(ge=1, le=65_536)]
+ImageCount = Annotated[int, Field(ge=1, le=65_536)]
 Points = Annotated[float, Field(ge=0.0, le=100.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 Bits = Annotated[int, Field(ge=1, le=8)]
@@ -214,7 +214,7 @@ class TrainingParams(Section):
         32,
         description="images of an optimiser step, of all processes; at most those to train on",
     )
-    accumulate: Images = Field(
+    accumulate: ImageCount = Field(
         1,
         description="parts in which a batch is computed, to save memory; each has its own "
         "BatchNorm",

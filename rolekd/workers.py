@@ -42,7 +42,7 @@ class _Next:
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerProcess:
     """A process that works for this one, and dies with it.
 
     Attributes:
@@ -124,7 +124,7 @@ def _as_no_script() -> Iterator[None]:
         sys.modules["__main__"] = ours
 
 
-def end(workers: Iterable[Worker]) -> None:
+def end(workers: Iterable[WorkerProcess]) -> None:
     """End processes, whatever they do."""
     listed = list(workers)
     for worker in listed:
@@ -135,7 +135,7 @@ def end(workers: Iterable[Worker]) -> None:
 
 
 Tell = Callable[[Any], None]
-Work = Callable[[Iterator[T], Tell], None]
+WorkFunction = Callable[[Iterator[T], Tell], None]
 
 
 class Pool(Generic[T]):
@@ -152,16 +152,18 @@ class Pool(Generic[T]):
         what: What a task is, for errors.
     """
 
-    def __init__(self, environments: Sequence[Mapping[str, str]], work: Work[T], what: str) -> None:
+    def __init__(
+        self, environments: Sequence[Mapping[str, str]], work: WorkFunction[T], what: str
+    ) -> None:
         self._environments, self._work, self._what = environments, work, what
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
 
     def __enter__(self) -> Self:
         if len(self._environments) == 1:
             os.environ.update(self._environments[0])
             return self
         self._workers += [
-            Worker.start(_serve, self._work, environment=each) for each in self._environments
+            WorkerProcess.start(_serve, self._work, environment=each) for each in self._environments
         ]
         return self
 
@@ -184,7 +186,7 @@ class Pool(Generic[T]):
             self._work(left, hear)
             return
         # the task of each, in a list; an empty one tells a worker that there is none
-        at_work: dict[Any, tuple[Worker, list[T]]] = {w.pipe: (w, []) for w in self._workers}
+        at_work: dict[Any, tuple[WorkerProcess, list[T]]] = {w.pipe: (w, []) for w in self._workers}
         while at_work:
             for pipe in wait(list(at_work)):
                 worker, task = at_work[pipe]
@@ -202,7 +204,7 @@ class Pool(Generic[T]):
                     del at_work[pipe]
 
 
-def _serve(pipe: Connection, work: Work[T]) -> None:
+def _serve(pipe: Connection, work: WorkFunction[T]) -> None:
     def tasks() -> Iterator[T]:
         while True:
             pipe.send(_Next())

@@ -13,7 +13,7 @@ from rolekd.augment.named import NamedAugmentation
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs
 from rolekd.params import ArmParams, Params
-from rolekd.stages.distill import Job, train_seeds
+from rolekd.stages.distill import ArmJob, train_seeds
 from rolekd.train.state import save_weights
 
 CHANGES = {**SMALL, "machine.workers": 1, "machine.device": "cpu"}
@@ -82,7 +82,7 @@ def test_the_students_are_those_of_the_stage(data, params, teacher, student, tmp
     compare = params.compare.model_copy(
         update={"arms": {"kd": arm}, "baseline": "kd", "export": "kd", "seeds": 1}
     )
-    job = Job(params.model_copy(update={"compare": compare}), "kd", outputs, tmp_path / "state")
+    job = ArmJob(params.model_copy(update={"compare": compare}), "kd", outputs, tmp_path / "state")
     train_seeds(job, iter([0]), lambda _: None)
     save_weights(tmp_path / "ours.safetensors", student.module, student.about)
     ours, theirs = load_file(tmp_path / "ours.safetensors"), load_file(job.weights(0))
@@ -148,11 +148,11 @@ def test_what_is_no_data_is_one_line(source, text):
 
 
 def test_the_teacher_is_the_stages(data, params, teacher):
-    from rolekd.stages.train_teacher import begin
+    from rolekd.stages.train_teacher import make_training
     from rolekd.train import devices
     from rolekd.train.fit import fit
 
-    training, about = begin(params, data, NamedAugmentation("none"), devices.resolve("cpu"))
+    training, about = make_training(params, data, NamedAugmentation("none"), devices.resolve("cpu"))
     fit(training)
     assert about == teacher.about
     theirs = training.network.state_dict()

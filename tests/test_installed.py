@@ -69,7 +69,7 @@ def test_doctor_says_where_it_is_hidden(
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{paths}" exec "{sys.executable}" -S "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    (finding,) = installation.place(root)
+    (finding,) = installation.environment_place(root)
     assert finding.verdict == verdict
     if verdict == "note":
         assert f"finds no package in {tmp_path}" in finding.found

@@ -3,14 +3,14 @@ import json
 import pytest
 
 from rolekd.errors import InputError
-from rolekd.outputs import Arms, EvaluateMetrics, Lineage, Outputs, RunId, Version, run_ids
+from rolekd.outputs import Arms, EvaluateMetrics, Lineage, Outputs, RunId, VersionRecord, run_ids
 
 
 def test_records_survive_the_disk(tmp_path):
     path = tmp_path / "version.json"
-    version = Version(name="m", version=2, uri="models:/m/2")
+    version = VersionRecord(name="m", version=2, uri="models:/m/2")
     version.save(path)
-    assert Version.load(path) == version
+    assert VersionRecord.load(path) == version
     row = {"generation": 0, "member": 1, "parent": None, "first_epoch": 0, "epochs": 3}
     rows = [{**row, "accuracy": None, "images_seen": 5, "policy": [0] * 60, "extra": 0.5}]
     Lineage.model_validate(rows).save(path)
@@ -30,7 +30,7 @@ def test_a_file_of_another_shape_is_named_with_key_and_remedy(tmp_path, text, me
     path = tmp_path / "version.json"
     path.write_text(text)
     with pytest.raises(InputError, match=f"version.json: {message}.*dvc repro"):
-        Version.load(path)
+        VersionRecord.load(path)
 
 
 def test_an_arm_without_results_is_told():

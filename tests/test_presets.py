@@ -7,12 +7,12 @@ from click.testing import CliRunner
 
 from rolekd import presets
 from rolekd.cli.preset import preset
-from rolekd.distill import registry
+from rolekd.distill import catalogue
 from rolekd.errors import InputError
 from rolekd.models.zoo import build
 from rolekd.params import Params, parse
 from rolekd.sources import SOURCES
-from rolekd.stages.estimate import work
+from rolekd.stages.estimate import planned_work
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"digits", "fashion-mnist", "cifar10-small", "cifar10-paper", "cifar100-paper"}
@@ -47,7 +47,7 @@ def test_a_preset_is_complete_valid_and_names_what_exists(name):
                 expected[section]["arms"] = {"kd-randaugment": arms["kd-randaugment"]}
             assert _keys(content[section]) == expected[section], section
     assert values.data.source in SOURCES
-    assert set(registry.resolve(values.distill.loss)) <= set(registry.LOSSES)
+    assert set(catalogue.resolve(values.distill.loss)) <= set(catalogue.LOSSES)
     for role in (values.teacher, values.student):
         build(role.model.name, classes=10, channels=3, image_size=(32, 32), width=4, seed=0)
 
@@ -115,7 +115,7 @@ def test_one_preset_is_laid_upon_another(tmp_path):
 def test_one_student_is_a_tenth_of_the_whole(digits):
     def images(*names):
         values = parse(yaml.safe_load(presets.find(*names).text), "preset")
-        return sum(sum(one.images.values()) for one in work(values, digits))
+        return sum(sum(one.images.values()) for one in planned_work(values, digits))
 
     for name in ("digits", "image-folder", "photos-96", "photos-224"):
         assert images(name, "one-student") <= images(name) / 10, name

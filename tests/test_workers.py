@@ -199,9 +199,9 @@ def test_each_process_has_an_environment_of_its_own(alone):
 def test_a_script_without_a_main_guard_is_not_run_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from rolekd.workers import Worker\n"
+        "from rolekd.workers import WorkerProcess\n"
         "print('script', flush=True)\n"
-        "worker = Worker.start(print, 'worker', fresh=True)\n"
+        "worker = WorkerProcess.start(print, 'worker', fresh=True)\n"
         "worker.process.join()\n"
         "print(worker.process.exitcode, __name__)\n"
     )

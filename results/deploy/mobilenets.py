@@ -24,9 +24,10 @@ from rolekd.data.dataset import Dataset
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build, copy_matching
-from rolekd.quantize import convert, lower, size
+from rolekd.quantize import convert, lower
 from rolekd.quantize.convert import Ends
 from rolekd.quantize.modules import set_pixels
+from rolekd.quantize.size import network_size
 
 NETWORKS = ("torchvision:mobilenet_v3_small", "torchvision:mobilenet_v2")
 SHAPE: dict[str, Any] = {"classes": 10, "channels": 3, "image_size": (32, 32), "width": 1}
@@ -88,7 +89,7 @@ def compare(student: nn.Module, dataset: Dataset, path: Path) -> dict[str, Any]:
         "logit_range": found.logit_range,
         "test_accuracy": float((found.predictions == labels).mean()),
         "bytes": summary.bytes,
-        "bits_per_parameter": round(size(student, (3, 32, 32)).bits_per_parameter, 2),
+        "bits_per_parameter": round(network_size(student, (3, 32, 32)).bits_per_parameter, 2),
         "forms": dict(Counter(summary.forms.values())),
         "inexact": summary.inexact,
     }

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from rolekd.export.builder import Builder
 from rolekd.export.resize import to_size
-from rolekd.export.session import start
+from rolekd.export.session import start_session
 
 SIDE, COUNT = 32, 1000
 Images = NDArray[np.uint8]
@@ -37,7 +37,7 @@ def graph(write: Callable[[Builder], str]) -> Callable[[Images], Images]:
         opset_imports=[helper.make_opsetid("", builder.opset)],
         ir_version=10,
     )
-    session = start(proto.SerializeToString(), "resize")
+    session = start_session(proto.SerializeToString(), "resize")
     return lambda image: session.run(None, {"image": image[None]})[0][0]
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from results.methods.run import Run, params_for, put
 from rolekd import yamlfiles
 from rolekd.distill.distillation import Distillation, clip, clip_share
-from rolekd.distill.objective import Losses, Progress
+from rolekd.distill.objective import EpochProgress, Losses
 
 COLUMNS = ("data", "method", "epoch", "loss", "ratio", "added", "cosine", "largest")
 CLIPPED = "clipped"  # the clipped losses of a method together
@@ -46,19 +46,19 @@ class Measured(Distillation):
             )
 
     def forward(
-        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: EpochProgress
     ) -> Losses:
         """Run as usual; keep what is measured."""
         self._values, self._labels = {}, labels
         return super().forward(network, images, labels, progress)
 
-    def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+    def backward(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
         """Measure, then go on as usual."""
         self._measure(losses, network, progress)
         self._values = {}
         super().backward(losses, network, progress)
 
-    def _measure(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+    def _measure(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
         weights = [p for p in network.parameters() if p.requires_grad]
 
         def gradient(value: Tensor) -> list[Tensor]:

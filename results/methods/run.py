@@ -206,12 +206,12 @@ def _table_for_choices(content: dict[str, Any], values: Values, names: list[str]
 
 def _losses(content: dict[str, Any], method: str) -> str:
     """Return the losses with weights, and lambda where it is not the preset's."""
-    from rolekd.distill import registry
+    from rolekd.distill import catalogue
 
     params, distilled = params_for(content, method)
     if not distilled:
         return "none"
-    losses = registry.resolve(params.distill.loss).items()
+    losses = catalogue.resolve(params.distill.loss).items()
     return ", ".join(f"{loss} {weight:g}" for loss, weight in losses) + (
         "" if params.distill.weight == 0.4 else f"; lambda {params.distill.weight:g}"
     )

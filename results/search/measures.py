@@ -51,8 +51,8 @@ def measure(searches: Searches, number: int, teacher: str, file: Path) -> None:
     data = searches.data(searches.data_seed(number))
     datasets.save_splits(data, ("search_train", "search_val"), inputs / member.DATA)
     learns = Run(searches.data_seed(number), "student", teacher, "", 0)
-    shutil.copy(searches.teacher(learns), inputs / member.TEACHER)
-    spec = member.describe(
+    shutil.copy(searches.teacher(learns), inputs / member.TEACHER_FILE)
+    spec = member.make_spec(
         searches.params.model_copy(update={"seed": number}), "student", inputs, {}
     )
     trainer = member.Member(spec, inputs, searches.folder(number))

@@ -112,7 +112,7 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
     """Search one role's schedule in a process of its own, which it leaves clean."""
     from rolekd.data import dataset as datasets
     from rolekd.search import runner
-    from rolekd.search.member import DATA, TEACHER, describe
+    from rolekd.search.member import DATA, TEACHER_FILE, make_spec
 
     folder = searches.folder(number)
     inputs = folder / f"inputs-{role}"
@@ -121,10 +121,10 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
     datasets.save_splits(data, ("search_train", "search_val"), inputs / DATA)
     given = {}
     if role == "student":
-        shutil.copy(searches.teacher(teacher), inputs / TEACHER)
+        shutil.copy(searches.teacher(teacher), inputs / TEACHER_FILE)
         given = {named.TEACHER_SCHEDULE: schedules.load(folder / "teacher.json").to_json()}
     params = searches.params.model_copy(update={"seed": number})
-    spec = describe(params, role, inputs, given)
+    spec = make_spec(params, role, inputs, given)
     began = time.time()
     found = runner.run(spec, inputs, folder / f"search-{role}", workers=2)
     verdict = found.verdict

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rolekd.augment.ops import Kind
 from rolekd.augment.recipe import Recipe, Variant, fixed_point
 
-NOTHING, LOOKUP, GEOMETRY, REGION, COLOR, SHARPNESS = range(6)
+IDLE, LOOKUP, GEOMETRY, REGION, COLOR, SHARPNESS = range(6)
 CONTRAST, AUTO_CONTRAST, EQUALIZE = range(6, 9)  # lookups whose tables depend on the pixels
 UNCOMPILED = -1  # has no fast form; runs in rolekd.augment.reference
 

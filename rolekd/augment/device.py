@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rolekd.augment import compiled
 from rolekd.augment.compiled import Tables
-from rolekd.augment.draws import Plan
+from rolekd.augment.draws import DrawPlan
 from rolekd.augment.ops import GRAY_ROUNDING, GRAY_WEIGHTS
 from rolekd.augment.recipe import Base
 
@@ -49,7 +49,7 @@ class _Group:
 
 
 def augment(
-    images: Tensor, out: Tensor, tables: Tables, drawn: Plan, base: Base, fill: int
+    images: Tensor, out: Tensor, tables: Tables, drawn: DrawPlan, base: Base, fill: int
 ) -> None:
     """Augment a batch uint8 [N, H, W, C] into `out` along a plan; `fill` is a packed colour."""
     count, height, width, _ = images.shape
@@ -72,7 +72,7 @@ def _augment_chunk(
     images: Tensor,
     tables: Tables,
     rows: tuple[Tensor, Tensor, Tensor],
-    drawn: Plan,
+    drawn: DrawPlan,
     base: Base,
     fill: int,
 ) -> Tensor:
@@ -90,7 +90,7 @@ def _augment_chunk(
     return _unpack(_finish(pixels, (height, width), sent[-1], base, fill), images.shape)
 
 
-def _groups(tables: Tables, drawn: Plan) -> list[tuple[int, tuple[_Ints, _Ints, _Ints]]]:
+def _groups(tables: Tables, drawn: DrawPlan) -> list[tuple[int, tuple[_Ints, _Ints, _Ints]]]:
     """Sort a chunk's work by step and operation: code -> (images, rows of the tables, centres)."""
     groups = []
     for step in range(drawn.rows.shape[1]):

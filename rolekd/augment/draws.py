@@ -2,8 +2,8 @@
 
 Counter-based: SplitMix64 (Steele, Lea, Flood 2014) evaluated at any place of its sequence, so no
 state is carried, every image may be drawn by another thread, and a batch on a GPU has the draws
-of the same batch on a CPU. `mix`, `place` and `below` are written so that numba compiles them
-for single numbers from the same source.
+of the same batch on a CPU. `mix`, `stream_place` and `below` are written so that numba compiles
+them for single numbers from the same source.
 """
 
 from dataclasses import dataclass, fields
@@ -33,7 +33,7 @@ def mix(z: Any) -> Any:
     return z ^ (z >> _31)
 
 
-def place(seed: Any, index: Any, stream: Any) -> Any:
+def stream_place(seed: Any, index: Any, stream: Any) -> Any:
     """Return the place of an image's stream in the sequence of a seed (uint64)."""
     return seed + GOLDEN * (index * STREAMS + stream)
 
@@ -49,7 +49,7 @@ def below(bits: Any, size: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DrawPlan:
     """What is done to each of N images: S steps of the recipe, then the base augmentation.
 
     Attributes:
@@ -68,9 +68,9 @@ class Plan:
     flip: NDArray[np.int64]
     cutout: NDArray[np.int64]
 
-    def part(self, images: slice) -> "Plan":
+    def part(self, images: slice) -> "DrawPlan":
         """Return the plan of some of the images."""
-        return Plan(*(getattr(self, field.name)[images] for field in fields(self)))
+        return DrawPlan(*(getattr(self, field.name)[images] for field in fields(self)))
 
 
 def plan(
@@ -81,7 +81,7 @@ def plan(
     height: int,
     width: int,
     levels: NDArray[np.int64] | None = None,
-) -> Plan:
+) -> DrawPlan:
     """Draw the plan of a batch of `count` images at levels [count] of the recipe; None: all 0."""
     if levels is None:
         levels = np.zeros(count, np.int64)
@@ -94,20 +94,22 @@ def plan(
     with np.errstate(over="ignore"):
         for step in range(steps):
             stream = STEPS + np.uint64(2 * step)
-            bits = mix(place(start, index, stream))
+            bits = mix(stream_place(start, index, stream))
             previous = recipe.choose(step, previous, low(bits))
             rows[:, step] = recipe.at_level(previous, levels)
             signs[:, step] = bits >> np.uint64(63)
-            centres[:, step] = _pair(mix(place(start, index, stream + np.uint64(1))), height, width)
+            centres[:, step] = _pair(
+                mix(stream_place(start, index, stream + np.uint64(1))), height, width
+            )
         crops = 2 * base.crop_padding + 1
-        flips = mix(place(start, index, FLIP)) >> np.uint64(63)
-        return Plan(
+        flips = mix(stream_place(start, index, FLIP)) >> np.uint64(63)
+        return DrawPlan(
             rows,
             signs,
             centres,
-            _pair(mix(place(start, index, CROP)), crops, crops),
+            _pair(mix(stream_place(start, index, CROP)), crops, crops),
             (flips if base.horizontal_flip else np.zeros_like(flips)).astype(np.int64),
-            _pair(mix(place(start, index, CUTOUT)), height, width),
+            _pair(mix(stream_place(start, index, CUTOUT)), height, width),
         )
 
 

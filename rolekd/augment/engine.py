@@ -152,7 +152,7 @@ class Engine:
         which = np.flatnonzero((codes == UNCOMPILED).any(axis=1))
         reference.augment(images, out, draw.recipe, self.base, self.fill, drawn, which)
 
-    def _plan(self, shape: tuple[int, ...], draw: "_Draw") -> draws.Plan:
+    def _plan(self, shape: tuple[int, ...], draw: "_Draw") -> draws.DrawPlan:
         count, height, width, _ = shape
         return draws.plan(draw.recipe, self.base, draw.seed, count, height, width, draw.levels)
 

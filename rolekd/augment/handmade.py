@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rolekd.augment.ops import REFERENCE_SIZE, TABLE, Affine, Kind, Operation
+from rolekd.augment.ops import REFERENCE_SIZE, TABLE, AffineMap, Kind, Operation
 from rolekd.augment.recipe import Recipe, as_thresholds, both_signs
 from rolekd.errors import InputError
 
@@ -18,11 +18,11 @@ _BLENDS = ("Brightness", "Color", "Contrast", "Sharpness")
 _FIXED = ("AutoContrast", "Equalize")
 
 
-def _shift_x(pixels: float, *_size: int) -> Affine:
+def _shift_x(pixels: float, *_size: int) -> AffineMap:
     return 1.0, 0.0, pixels, 0.0, 1.0, 0.0
 
 
-def _shift_y(pixels: float, *_size: int) -> Affine:
+def _shift_y(pixels: float, *_size: int) -> AffineMap:
     return 1.0, 0.0, 0.0, 0.0, 1.0, pixels
 
 

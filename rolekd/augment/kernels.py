@@ -16,8 +16,8 @@ from rolekd.augment.compiled import (
     COLOR,
     CONTRAST,
     GEOMETRY,
+    IDLE,
     LOOKUP,
-    NOTHING,
     REGION,
     SHARPNESS,
 )
@@ -26,7 +26,7 @@ from rolekd.jit import entry
 
 _Q = np.uint64
 _32, _63 = _Q(32), _Q(63)
-_mix, _place = jit(draws.mix), jit(draws.place)
+_mix, _place = jit(draws.mix), jit(draws.stream_place)
 _low, _below = jit(draws.low), jit(draws.below)
 _SIGNATURE = numba.void(
     numba.types.Array(numba.uint8, 4, "C", readonly=True),
@@ -182,7 +182,7 @@ def augment(
             if code == LOOKUP:
                 lookups.compose(table, waiting, tables[which, sign], shape[2])
                 waiting = True
-            elif code > NOTHING:
+            elif code > IDLE:
                 if waiting:
                     passes.look_up(buffers[now], size, table)
                 waiting = code >= CONTRAST

@@ -18,7 +18,7 @@ from rolekd.files import read_json, write_json
 if TYPE_CHECKING:
     from rolekd.params import Role
 
-FOLDER = "schedules"
+SCHEDULES_FOLDER = "schedules"
 NONE, TEACHER_SCHEDULE, STUDENT_SCHEDULE = "none", "teacher-schedule", "student-schedule"
 
 # name -> (what acts before the base augmentation, what people read). TrivialAugment moves by up to
@@ -30,7 +30,7 @@ HANDMADE: dict[str, tuple[Augmentation, str]] = {
     "adaptive": (Adaptive(), "adaptive RandAugment"),
 }
 # name -> (the role whose schedule it is, what people read)
-SEARCHED: "dict[str, tuple[Role, str]]" = {
+SEARCHED_SCHEDULES: "dict[str, tuple[Role, str]]" = {
     TEACHER_SCHEDULE: ("teacher", "the teacher's schedule"),
     STUDENT_SCHEDULE: ("student", "its own schedule"),
 }
@@ -83,16 +83,19 @@ def load(path: Path) -> NamedAugmentation:
 
 def check(name: str, project: Path = Path()) -> None:
     """Raise `InputError` for a name that is none of ours, and for a file that is not there."""
-    if name in HANDMADE or name in SEARCHED:
+    if name in HANDMADE or name in SEARCHED_SCHEDULES:
         return
     if not name.endswith(".json"):
-        known = [*HANDMADE, *SEARCHED]
-        hint = did_you_mean(name, [*known, f"{FOLDER}/FILE.json"])
+        known = [*HANDMADE, *SEARCHED_SCHEDULES]
+        hint = did_you_mean(name, [*known, f"{SCHEDULES_FOLDER}/FILE.json"])
         raise InputError(f"{name!r} is not an augmentation; {hint}")
     path = PurePosixPath(name)
-    if path.parent != PurePosixPath(FOLDER):
+    if path.parent != PurePosixPath(SCHEDULES_FOLDER):
         # DVC watches that folder: a schedule elsewhere could change unnoticed
-        raise InputError(f"{name}: put the file into {FOLDER}/ and name it {FOLDER}/{path.name}")
+        raise InputError(
+            f"{name}: put the file into {SCHEDULES_FOLDER}/ and name it "
+            f"{SCHEDULES_FOLDER}/{path.name}"
+        )
     if not (project / path).is_file():
         raise InputError(f"{name}: no such file; put it there, or name another augmentation")
 
@@ -104,11 +107,11 @@ def resolve(
     check(name, project)
     if name in HANDMADE:
         return NamedAugmentation(name)
-    path = searched(SEARCHED[name][0]) if name in SEARCHED else project / name
+    path = searched(SEARCHED_SCHEDULES[name][0]) if name in SEARCHED_SCHEDULES else project / name
     return NamedAugmentation(name, schedules.load(path))
 
 
 def describe(name: str) -> str:
     """Return what people read."""
-    known = {**HANDMADE, **SEARCHED}
+    known = {**HANDMADE, **SEARCHED_SCHEDULES}
     return str(known[name][1]) if name in known else f"the schedule of {PurePosixPath(name).name}"

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from rolekd.augment.policy import MAX_MAGNITUDE
 
-Image = NDArray[np.uint8]
-Table = NDArray[np.uint8]
-Affine = tuple[float, float, float, float, float, float]
+ImageArray = NDArray[np.uint8]
+LookupTable = NDArray[np.uint8]
+AffineMap = tuple[float, float, float, float, float, float]
 
 REFERENCE_SIZE = 32  # the policies' pixel amounts are meant at this size
 GRAY_WEIGHTS = (19595, 38470, 7471)  # ITU-R 601 luma in 1/65536, as Pillow rounds it
@@ -62,7 +62,7 @@ def whole_pixels(amount: float, size: int) -> int:
     return int(math.copysign(math.floor(abs(amount) * size / REFERENCE_SIZE + 0.5), amount))
 
 
-def blend(degenerate: Any, image: Any, factor: float) -> Image:
+def blend(degenerate: Any, image: Any, factor: float) -> ImageArray:
     """Return `degenerate + factor (image - degenerate)`, cut off to uint8 as Pillow does.
 
     Single precision and truncation are part of the definition: they decide the last bit.
@@ -72,7 +72,7 @@ def blend(degenerate: Any, image: Any, factor: float) -> Image:
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def gray(image: Image) -> Image:
+def gray(image: ImageArray) -> ImageArray:
     """Return the luma [H, W] of an image; one channel is its own luma."""
     if image.shape[2] == 1:
         return image[:, :, 0]
@@ -83,23 +83,23 @@ def gray(image: Image) -> Image:
 # Lookups: (strength) -> table
 
 
-def invert(_strength: float) -> Table:
+def invert(_strength: float) -> LookupTable:
     """Replace each value by 255 minus it."""
     return np.arange(255, -1, -1, dtype=np.uint8)
 
 
-def posterize(bits: float) -> Table:
+def posterize(bits: float) -> LookupTable:
     """Keep the upper bits of each value."""
     return np.arange(256, dtype=np.uint8) & np.uint8(256 - (1 << (8 - int(bits))))
 
 
-def solarize(threshold: float) -> Table:
+def solarize(threshold: float) -> LookupTable:
     """Invert the values from `threshold` on."""
     values = np.arange(256)
     return np.where(values < threshold, values, 255 - values).astype(np.uint8)
 
 
-def brightness(factor: float) -> Table:
+def brightness(factor: float) -> LookupTable:
     """Blend with black."""
     return blend(np.zeros(256), np.arange(256), factor)
 
@@ -107,7 +107,7 @@ def brightness(factor: float) -> Table:
 # Geometry: (strength, height, width) -> output-to-input map (a, b, c, d, e, f)
 
 
-def rotate(degrees: float, height: int, width: int) -> Affine:
+def rotate(degrees: float, height: int, width: int) -> AffineMap:
     """Rotate counter-clockwise around the centre."""
     angle = -math.radians(degrees % 360.0)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
@@ -116,22 +116,22 @@ def rotate(degrees: float, height: int, width: int) -> Affine:
     return cosine, sine, shift_x, -sine, cosine, shift_y
 
 
-def shear_x(slope: float, *_size: int) -> Affine:
+def shear_x(slope: float, *_size: int) -> AffineMap:
     """Shift each row by `slope` times its distance from the top."""
     return 1.0, slope, 0.0, 0.0, 1.0, 0.0
 
 
-def shear_y(slope: float, *_size: int) -> Affine:
+def shear_y(slope: float, *_size: int) -> AffineMap:
     """Shift each column by `slope` times its distance from the left."""
     return 1.0, 0.0, 0.0, slope, 1.0, 0.0
 
 
-def translate_x(pixels: float, _height: int, width: int) -> Affine:
+def translate_x(pixels: float, _height: int, width: int) -> AffineMap:
     """Shift to the left by that many pixels at a width of 32."""
     return 1.0, 0.0, float(whole_pixels(pixels, width)), 0.0, 1.0, 0.0
 
 
-def translate_y(pixels: float, height: int, _width: int) -> Affine:
+def translate_y(pixels: float, height: int, _width: int) -> AffineMap:
     """Shift upwards by that many pixels at a height of 32."""
     return 1.0, 0.0, 0.0, 0.0, 1.0, float(whole_pixels(pixels, height))
 
@@ -147,18 +147,18 @@ def cutout(pixels: float, height: int, width: int) -> tuple[int, int]:
 # Pixels: (image, strength) -> image
 
 
-def color(image: Image, factor: float) -> Image:
+def color(image: ImageArray, factor: float) -> ImageArray:
     """Blend with the luma; on one channel that is the image itself."""
     return blend(gray(image)[:, :, None], image, factor)
 
 
-def contrast(image: Image, factor: float) -> Image:
+def contrast(image: ImageArray, factor: float) -> ImageArray:
     """Blend with the mean of the luma, rounded."""
     luma = gray(image)
     return blend((2 * int(luma.sum()) + luma.size) // (2 * luma.size), image, factor)
 
 
-def sharpness(image: Image, factor: float) -> Image:
+def sharpness(image: ImageArray, factor: float) -> ImageArray:
     """Blend with a smoothed image (3 x 3, the centre weighs 5 of 13); the border stays."""
     values = image.astype(np.int64)
     smooth = values.copy()
@@ -171,7 +171,7 @@ def sharpness(image: Image, factor: float) -> Image:
     return blend(smooth, image, factor)
 
 
-def auto_contrast(image: Image, _strength: float) -> Image:
+def auto_contrast(image: ImageArray, _strength: float) -> ImageArray:
     """Stretch each channel so that its values reach from 0 to 255."""
     result = image.copy()
     for channel in range(image.shape[2]):
@@ -183,7 +183,7 @@ def auto_contrast(image: Image, _strength: float) -> Image:
     return result
 
 
-def equalize(image: Image, _strength: float) -> Image:
+def equalize(image: ImageArray, _strength: float) -> ImageArray:
     """Flatten each channel's histogram; fewer than 256 pixels stay as they are."""
     result = image.copy()
     for channel in range(image.shape[2]):

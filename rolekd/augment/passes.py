@@ -35,7 +35,7 @@ def channel_of(pixel: Any, shift: Any) -> Any:
 
 
 @jit
-def join(red: Any, green: Any, blue: Any) -> Any:
+def from_bytes(red: Any, green: Any, blue: Any) -> Any:
     """Return the pixel of three bytes."""
     return _U(_U(red | _U(green << _8)) | _U(blue << _16))
 
@@ -65,7 +65,7 @@ def pack(image: Any, pixels: Any) -> None:
             pixels[i] = bytes_[i]
     elif image.size % 12:
         for i in range(image.size // 3):
-            pixels[i] = join(_U(bytes_[3 * i]), _U(bytes_[3 * i + 1]), _U(bytes_[3 * i + 2]))
+            pixels[i] = from_bytes(_U(bytes_[3 * i]), _U(bytes_[3 * i + 1]), _U(bytes_[3 * i + 2]))
     else:
         words = bytes_.view(_U)
         for i in range(image.size // 12):
@@ -215,7 +215,7 @@ def color(pixels: Any, size: Any, factor: Any) -> None:
         luma = gray(pixel)
         red = blend(luma, pixel & _BYTE, factor)
         green = blend(luma, channel_of(pixel, _8), factor)
-        pixels[i] = join(red, green, blend(luma, channel_of(pixel, _16), factor))
+        pixels[i] = from_bytes(red, green, blend(luma, channel_of(pixel, _16), factor))
 
 
 @jit
@@ -265,7 +265,7 @@ def _smooth(source: Any, target: Any, start: Any, count: Any, factor: Any, sums:
         both = _U(both + _U(_U(here & _EVEN) << _U(2)))
         green = _U(_U(odd[before] + odd[middle]) + odd[after])
         green = _U(green + _U(channel_of(here, _8) << _U(2)))
-        target[start + before] = join(
+        target[start + before] = from_bytes(
             blend(_thirteenth(both & _U(0xFFFF)), here & _BYTE, factor),
             blend(_thirteenth(green), channel_of(here, _8), factor),
             blend(_thirteenth(both >> _16), channel_of(here, _16), factor),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rolekd.augment.draws import MAX_STEPS
-from rolekd.augment.ops import TABLE, Affine, Operation
+from rolekd.augment.ops import TABLE, AffineMap, Operation
 from rolekd.augment.policy import COUNT_PROBABILITIES, Policy
 from rolekd.errors import InputError
 
@@ -129,7 +129,7 @@ def as_thresholds(probabilities: NDArray[np.float64]) -> NDArray[np.uint64]:
     return np.minimum(cumulative, np.uint64(1 << 32))
 
 
-def fixed_point(affine: Affine) -> tuple[int, int, int, int, int, int]:
+def fixed_point(affine: AffineMap) -> tuple[int, int, int, int, int, int]:
     """Return an affine map in Pillow's 16.16 fixed point, taken at pixel centres."""
     a, b, c, d, e, f = affine
     at_centre = (a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5)

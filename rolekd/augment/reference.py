@@ -9,14 +9,14 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from rolekd.augment.draws import Plan
-from rolekd.augment.ops import Image, Kind
+from rolekd.augment.draws import DrawPlan
+from rolekd.augment.ops import ImageArray, Kind
 from rolekd.augment.recipe import Base, Recipe, Variant, fixed_point
 
 Colour = NDArray[np.uint8]
 
 
-def apply(variant: Variant, image: Image, fill: Colour, centre: tuple[int, int]) -> Image:
+def apply(variant: Variant, image: ImageArray, fill: Colour, centre: tuple[int, int]) -> ImageArray:
     """Apply one operation to an image [H, W, C].
 
     Args:
@@ -36,7 +36,9 @@ def apply(variant: Variant, image: Image, fill: Colour, centre: tuple[int, int])
     return np.asarray(operation.function(image, strength), np.uint8)
 
 
-def sample(image: Image, affine: tuple[int, int, int, int, int, int], fill: Colour) -> Image:
+def sample(
+    image: ImageArray, affine: tuple[int, int, int, int, int, int], fill: Colour
+) -> ImageArray:
     """Sample nearest pixels along an affine map in 16.16 fixed point."""
     height, width = image.shape[:2]
     y, x = np.mgrid[:height, :width]
@@ -49,8 +51,8 @@ def sample(image: Image, affine: tuple[int, int, int, int, int, int], fill: Colo
 
 
 def fill_region(
-    image: Image, shape: tuple[int, int], fill: Colour, centre: tuple[int, int]
-) -> Image:
+    image: ImageArray, shape: tuple[int, int], fill: Colour, centre: tuple[int, int]
+) -> ImageArray:
     """Fill the rectangle (rows, columns) around a centre; it is cut off at the border."""
     top, left = (place - side // 2 for place, side in zip(centre, shape, strict=True))
     result = image.copy()
@@ -58,7 +60,7 @@ def fill_region(
     return result
 
 
-def finish(image: Image, base: Base, fill: Colour, drawn: Plan, index: int) -> Image:
+def finish(image: ImageArray, base: Base, fill: Colour, drawn: DrawPlan, index: int) -> ImageArray:
     """Apply the base augmentation: pad, crop, flip, Cutout."""
     height, width, channels = image.shape
     padding = base.crop_padding
@@ -78,7 +80,7 @@ def augment(
     recipe: Recipe,
     base: Base,
     fill: Colour,
-    drawn: Plan,
+    drawn: DrawPlan,
     which: Iterable[int],
 ) -> None:
     """Augment the images with the given indices of a batch [N, H, W, C] into `out`."""

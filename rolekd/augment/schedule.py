@@ -76,7 +76,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SegmentDifference:
     """What two schedules do differently in the epochs start..stop-1.
 
     Attributes:
@@ -88,21 +88,21 @@ class Difference:
     changes: tuple[tuple[int, int, int], ...]
 
 
-def differences(first: Schedule, second: Schedule) -> list[Difference]:
+def differences(first: Schedule, second: Schedule) -> list[SegmentDifference]:
     """Say where two schedules of the same length differ, and in what."""
     if first.epochs != second.epochs:
         raise InputError(
             f"schedules: one has {first.epochs} epochs, the other {second.epochs}; stretch one"
         )
-    found: list[Difference] = []
+    found: list[SegmentDifference] = []
     edges = sorted({start for one in (first, second) for start, _ in one.segments})
     for start, stop in itertools.pairwise([*edges, first.epochs]):
         pairs = zip(first.policy_at(start), second.policy_at(start), strict=True)
         changes = tuple((index, a, b) for index, (a, b) in enumerate(pairs) if a != b)
         if changes and found and (found[-1].stop, found[-1].changes) == (start, changes):
-            found[-1] = Difference(found[-1].start, stop, changes)
+            found[-1] = SegmentDifference(found[-1].start, stop, changes)
         elif changes:
-            found.append(Difference(start, stop, changes))
+            found.append(SegmentDifference(start, stop, changes))
     return found
 
 

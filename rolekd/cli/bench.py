@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from rolekd.cli.groups import Group
+from rolekd.cli.groups import CommandGroup
 from rolekd.errors import InputError
 
 _ROOT = Path(__file__).parents[2]
 
 
-class _Checkout(Group):
+class _Checkout(CommandGroup):
     """The commands of `benchmarks/`, which is not part of the installed package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

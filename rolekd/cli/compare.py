@@ -35,7 +35,7 @@ def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params
         _show(found)
 
 
-def _show(found: comparing.Comparison) -> None:
+def _show(found: comparing.RunComparison) -> None:
     terminal = console()
     for title, rows in (("Metrics", found.metrics), ("What differs", found.differences)):
         if not rows:

@@ -14,7 +14,7 @@ from rolekd import params as schema
 from rolekd.console import console
 from rolekd.display import say, say_json, shown
 from rolekd.doctor import installation, project, stores
-from rolekd.doctor.finding import Check, Finding, run
+from rolekd.doctor.finding import Finding, FindingCheck, run
 from rolekd.errors import InputError
 from rolekd.track import store
 
@@ -60,20 +60,20 @@ def _findings(root: Path, storage: str | None) -> Iterator[Finding]:
         yield Finding("params.yaml", "fault", str(error), "correct it, or rolekd preset use digits")
         values = schema.Params()
     searches = storage or addresses.of_sqlite(root / ".rolekd" / "optuna.db")
-    checks: dict[str, Check] = {
+    checks: dict[str, FindingCheck] = {
         "names": partial(_names, root, values),
         "python": installation.python,
-        "environment": partial(installation.place, root),
+        "environment": partial(installation.environment_place, root),
         "packages": partial(installation.packages, root),
         "threads": partial(installation.threads, values),
         "disk": partial(installation.disk, root),
         "GPU": installation.accelerator,
         "git": partial(project.repository, root),
         "data": partial(project.data, root, values),
-        "outputs": partial(project.outputs, root),
+        "outputs": partial(project.changed_outputs, root),
         "stages": partial(project.stages, root),
         "leftovers": partial(project.leftovers, root),
-        "MLflow": lambda: stores.runs(store.resolve(values.track.uri, root)),
+        "MLflow": lambda: stores.mlflow_store(store.resolve(values.track.uri, root)),
         "Optuna": partial(stores.searches, searches),
         "spool": partial(stores.spool, store.spool_folder(root)),
     }

@@ -30,7 +30,7 @@ class Lazy(NamedTuple):
         return command
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that suggests the command that was probably meant."""
 
     def resolve_command(
@@ -45,7 +45,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class LazyGroup(Group):
+class LazyGroup(CommandGroup):
     """A group in sections, whose commands are imported when they are called.
 
     So its help, its suggestions and its completion answer at once.

@@ -11,11 +11,10 @@ from rolekd.console import Table, console
 from rolekd.data import dataset as datasets
 from rolekd.display import shown
 from rolekd.errors import InputError
-from rolekd.models import features, stems, zoo
+from rolekd.models import capture, stems, zoo
 from rolekd.outputs import Outputs
 from rolekd.params import DataParams, Params, Role
-from rolekd.quantize.size import Size, layers
-from rolekd.quantize.size import size as size_of
+from rolekd.quantize.size import Size, layers, network_size
 from rolekd.sources import open_source
 from rolekd.train import roles
 
@@ -68,7 +67,7 @@ def _shape(params: DataParams) -> dict[str, Any]:
 
 
 def _taps(network: nn.Module, name: str, image_size: tuple[int, int]) -> list[dict[str, Any]]:
-    found = features.shapes(network, image_size)
+    found = capture.shapes(network, image_size)
     try:
         defaults = zoo.default_taps(network, name, image_size)
     except InputError:  # users choose from this list
@@ -89,7 +88,7 @@ def _cost(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, An
         }
         for layer in layers(network, image_shape)
     ]
-    return {"layers": rows, "total": _figures(size_of(network, image_shape))}
+    return {"layers": rows, "total": _figures(network_size(network, image_shape))}
 
 
 def _figures(cost: Size) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from rolekd import params, presets
-from rolekd.cli.groups import Group
+from rolekd.cli.groups import CommandGroup
 from rolekd.console import Table, console
 from rolekd.display import say, say_json
 from rolekd.doctor import project
@@ -16,7 +16,7 @@ def _begun(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     return [one.name for one in presets.presets() if one.name.startswith(incomplete)]
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def preset() -> None:
     """List params files for other data and budgets, or use one."""
 

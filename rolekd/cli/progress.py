@@ -1,9 +1,8 @@
 """Progress for people: a live bar on a terminal or in a notebook, otherwise occasional lines.
 
-The code that works does not know about it: it reports to a function (`data.prepare.Progress`), to
-an observer
-(`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command or stage that
-called it gives one of these.
+The code that works does not know about it: it reports to a function (`sources.prepare.OnProgress`),
+to an observer (`search.observers.Observer`) or to a monitor (`train.fit.Monitor`), and the command
+or stage that called it gives one of these.
 """
 
 import statistics
@@ -28,7 +27,7 @@ from rolekd.display import shown
 from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
 from rolekd.search.history import Found
-from rolekd.search.population import Result
+from rolekd.search.population import SearchResult
 
 _SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
 _REFRESH = 0.1  # seconds between two pictures of a bar in a notebook
@@ -107,7 +106,7 @@ class SearchProgress:
         else:
             self._say(_size(settings))
 
-    def result(self, result: Result) -> None:
+    def result(self, result: SearchResult) -> None:
         """Advance by one task."""
         self._done += 1
         # One reported sooner than it can have been trained was done before this run.
@@ -118,7 +117,7 @@ class SearchProgress:
             told = ", ".join(filter(None, [self._scores, self._pace()]))
             self._bar.update(self._task, completed=self._done, told=told)
 
-    def generation(self, results: Sequence[Result]) -> None:
+    def generation(self, results: Sequence[SearchResult]) -> None:
         """Show the scores of a generation."""
         accuracies = [result.accuracy for result in results if result.accuracy is not None]
         if results[0].task.candidate is None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from rolekd import params
 from rolekd.console import Table, console
 from rolekd.display import say, say_json
-from rolekd.outputs import Outputs, Version
+from rolekd.outputs import Outputs, VersionRecord
 from rolekd.track import store
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def register(which: str, params_file: str, name: str | None) -> None:
 
     name, uri = _place(name, params.load(params_file))
     if not which:
-        own = Version.load(Outputs().version)
+        own = VersionRecord.load(Outputs().version)
         name, which = own.name, str(own.version)
-    number = versions.choose(name, which, uri)
+    number = versions.make_challenger(name, which, uri)
     say(f"{name}: version {number} is the challenger")
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--registry", is_flag=True, help="Add the registered versions.")
 def report(outputs: Path, params_file: str, target: Path, registry: bool) -> None:
     """Write the self-contained HTML report of the last `dvc repro`."""
-    from rolekd.report.gather import gather
+    from rolekd.report.gather import page_content
     from rolekd.report.measured import costs
     from rolekd.report.page import build
     from rolekd.stages.report import links
@@ -44,7 +44,9 @@ def report(outputs: Path, params_file: str, target: Path, registry: bool) -> Non
     values, written = params.load(params_file), Outputs(outputs)
     teacher = values.compare.arms[Arms.load(written.arms).exported].teacher
     measured = [*costs(written, teacher), *(_registered(written, values) if registry else ())]
-    content = gather(written, values, provenance.collect().describe(), measured, links(values))
+    content = page_content(
+        written, values, provenance.collect().describe(), measured, links(values)
+    )
     files.write_text(target, build(content))
     say(f"{target}: open it in a browser")
 
@@ -59,7 +61,7 @@ def _registered(outputs: Outputs, values: params.Params) -> list["Cost"]:
     from rolekd.report.costs import Cost
 
     digest = datasets.load(outputs.data).digest
-    found = versions.versions(
+    found = versions.all_versions(
         versions.model_name(values.data.name), store.resolve(values.track.uri)
     )
     return [

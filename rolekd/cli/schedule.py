@@ -10,7 +10,7 @@ from rolekd import files
 from rolekd.augment import schedule as schedules
 from rolekd.augment.policy import COPIES, OPERATIONS, describe
 from rolekd.augment.schedule import Schedule
-from rolekd.cli.groups import Group
+from rolekd.cli.groups import CommandGroup
 from rolekd.console import Table, console
 from rolekd.display import say, say_json
 from rolekd.errors import InputError
@@ -19,7 +19,7 @@ _EPOCHS = click.option("--epochs", type=click.IntRange(1, 10_000), required=True
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def schedule() -> None:
     """Import, show, plot, compare and stretch augmentation schedules."""
 
@@ -134,7 +134,7 @@ def _table(shown: Schedule, title: str) -> Table:
 _HALF = len(OPERATIONS) * COPIES // 2
 
 
-def _as_json(a: Schedule, b: Schedule, found: list[schedules.Difference]) -> dict[str, Any]:
+def _as_json(a: Schedule, b: Schedule, found: list[schedules.SegmentDifference]) -> dict[str, Any]:
     return {
         "epochs": a.epochs,
         "second_stretched_from": b.epochs if b.epochs != a.epochs else None,

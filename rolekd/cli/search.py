@@ -96,7 +96,7 @@ def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
         found.append(read(studies.JobStudy.open(storage, study)))
     # records of studies may have come from elsewhere, without a storage
     elif storage != _DEFAULT_STORAGE or not begun or Path(".rolekd", "optuna.db").exists():
-        for opened, fault in studies.each(storage):
+        for opened, fault in studies.each_open(storage):
             if opened is None:
                 faults.append(fault)
             else:
@@ -130,21 +130,21 @@ def _of_interest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _studies(faults: list[str]) -> list[dict[str, Any]]:
     """Return how far the studies are whose records are below this folder, if not at their end."""
-    from rolekd.evidence import progress
+    from rolekd.evidence import status
 
     found = []
-    for records in progress.each():
+    for records in status.all_records():
         if isinstance(records, str):
             faults.append(records)
         else:
-            found.append(progress.of(records))
+            found.append(status.of(records))
     return [one for one in found if not one["finished"]]
 
 
 def _of_study(found: dict[str, Any]) -> str:
-    from rolekd.evidence import progress
+    from rolekd.evidence import status
 
-    return f"{found['folder']}: {progress.sentence(found)}"
+    return f"{found['folder']}: {status.sentence(found)}"
 
 
 def _line(found: dict[str, Any]) -> str:

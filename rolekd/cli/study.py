@@ -61,12 +61,12 @@ def study(
     as it is done. If interrupted, the same command continues; with ROLEKD_STORAGE `rolekd worker`
     helps from other machines. A study that has started cannot be changed: docs/study.md.
     """
-    from rolekd.evidence import design, progress
+    from rolekd.evidence import design, status
     from rolekd.evidence.records import Records
 
     if check:
         found = design.load(file)
-        say(*progress.planned(found))
+        say(*status.planned(found))
         return
     records = Records.open(file, parent)
     if tables or pages:
@@ -74,9 +74,9 @@ def study(
         return
     if show:
         if as_json:
-            say_json(progress.of(records))
+            say_json(status.of(records))
             return
-        console().print(table(progress.of(records)))
+        console().print(study_table(status.of(records)))
         return
     from rolekd.cli.progress import StudyProgress
     from rolekd.cli.working import machine_of
@@ -84,21 +84,21 @@ def study(
 
     if retry:
         say(f"{records.forget_faults()} failed cells are tried again")
-    say(f"{records.folder}: {progress.sentence(progress.of(records))}")
+    say(f"{records.folder}: {status.sentence(status.of(records))}")
     run(records, machine_of(workers), StudyProgress(), data, arms)
     _write(records, ())
 
 
 def _write(records: "Records", pages: tuple[Path, ...]) -> None:
-    from rolekd.evidence.pages import fill, write
+    from rolekd.evidence.pages import fill_page, write
 
     for path in write(records):
         say(f"written: {path}")
     for page in pages:
-        say(f"{page}: {fill(records, page)} parts written")
+        say(f"{page}: {fill_page(records, page)} parts written")
 
 
-def table(found: dict[str, object]) -> Table:
+def study_table(found: dict[str, object]) -> Table:
     """Return what a study has done, a row for each data set."""
     shown = Table("data set", "cells", "done", "failed", "searches", "hours left")
     rows = found["data"]

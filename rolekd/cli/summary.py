@@ -5,7 +5,7 @@ import click
 from rolekd import params
 from rolekd.console import console
 from rolekd.display import say, say_json
-from rolekd.outputs import Arms, EvaluateMetrics, Failures, Outputs, Verification, Version
+from rolekd.outputs import Arms, EvaluateMetrics, ExportedRecord, Failures, Outputs, VersionRecord
 
 
 @click.command()
@@ -13,8 +13,8 @@ from rolekd.outputs import Arms, EvaluateMetrics, Failures, Outputs, Verificatio
 def summary(as_json: bool) -> None:
     """Print the comparison of the arms, the registered model, and where to see more."""
     outputs = Outputs()
-    arms, version = Arms.load(outputs.arms), Version.load(outputs.version)
-    exported = Verification.load(outputs.verification)
+    arms, version = Arms.load(outputs.arms), VersionRecord.load(outputs.version)
+    exported = ExportedRecord.load(outputs.verification)
     teacher = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
     failures = Failures.load(outputs.failures).lines
     if as_json:

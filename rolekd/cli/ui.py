@@ -21,7 +21,7 @@ import click
 from rolekd import addresses, params, ports
 from rolekd.display import say
 from rolekd.errors import InputError, RunError
-from rolekd.track import pages, store
+from rolekd.track import store, urls
 
 _PORT = click.IntRange(1, 65_535)
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -36,7 +36,7 @@ _COLUMNS = (_ACCURACY, "params.`arm`", "params.`student.bits`", "tags.`dvc.exper
 
 
 @click.command()
-@click.option("--mlflow-port", default=pages.PORT, show_default=True, type=_PORT)
+@click.option("--mlflow-port", default=urls.PORT, show_default=True, type=_PORT)
 @click.option("--optuna-port", default=8080, show_default=True, type=_PORT)
 @click.option("--open", "opens", is_flag=True, help="Open the first page in a browser.")
 def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
@@ -99,23 +99,23 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         name = urllib.parse.quote(experiment)
         found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
         if found is None:
-            return {"no runs yet": pages.experiments(server)}
+            return {"no runs yet": urls.experiments(server)}
         number = found["experiment"]["experiment_id"]
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
         _keep_view(server, number)
         tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
     except urllib.error.HTTPError as error:  # it is ready, and something is wrong with the store
-        return {f"MLflow, which says {error}": pages.experiments(server)}
+        return {f"MLflow, which says {error}": urls.experiments(server)}
     except OSError:
         return None
     shown = {
-        "arms of all runs": pages.view(server, number, _VIEW),
-        "all runs": pages.runs(server, number),
+        "arms of all runs": urls.view(server, number, _VIEW),
+        "all runs": urls.runs(server, number),
     }
     parents = [_parent(run) for run in tested.get("runs", [])]
     arms = [r["info"]["run_id"] for r in tested.get("runs", []) if _parent(r) == parents[0]]
     if len(arms) > 1:
-        beside = pages.comparison(server, number, arms)
+        beside = urls.comparison(server, number, arms)
         shown = {"arms of the last run, side by side": beside, **shown}
     return shown
 
@@ -124,8 +124,8 @@ def _keep_view(server: str, experiment: str) -> None:
     """Store the view of all arms with the experiment, where MLflow's page finds it."""
     tag = {
         "experiment_id": experiment,
-        "key": pages.SHARED_VIEW + _VIEW,
-        "value": pages.view_state(_TESTED, _ACCURACY, _COLUMNS),
+        "key": urls.SHARED_VIEW + _VIEW,
+        "value": urls.view_state(_TESTED, _ACCURACY, _COLUMNS),
     }
     _ask(f"{server}/api/2.0/mlflow/experiments/set-experiment-tag", tag)
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from rolekd.cli.groups import Group
+from rolekd.cli.groups import CommandGroup
 from rolekd.display import say
 from rolekd.errors import InputError
 
 _NUMBERS = "One or three numbers in 0..1, as 0.485,0.456,0.406."
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def weights() -> None:
     """Import weights of networks that others trained."""
 
@@ -36,7 +36,7 @@ def import_(source: Path, target: Path, mean: str | None, std: str | None) -> No
     theirs: Normalization | None = None
     if mean is not None and std is not None:
         theirs = {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
-    count = pretrained.convert(source, target, theirs)
+    count = pretrained.import_weights(source, target, theirs)
     say(f"{target}: {count} tensors; name it as teacher.weights or student.weights")
 
 

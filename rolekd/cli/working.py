@@ -10,7 +10,7 @@ from rolekd.errors import InputError, RolekdError
 from rolekd.fleet import studies
 from rolekd.fleet.jobs import Job
 from rolekd.fleet.remote import attach, misfit
-from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.snapshot import Watch
 from rolekd.params import MachineParams
 from rolekd.search.observers import Notifier
 from rolekd.search.spec import SearchSpec
@@ -89,7 +89,7 @@ def _is_over(storage: str, name: str) -> bool:
 
 def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
     """Return the first study to work on; why others are left to others stands in `left`."""
-    for study, _ in studies.each(storage):
+    for study, _ in studies.each_open(storage):
         if study is None or study.read().finished:
             continue
         reason = misfit(study)
@@ -101,18 +101,18 @@ def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
     return None
 
 
-Watch = Callable[[Job], Callable[[Snapshot], None]]
+MakeWatcher = Callable[[Job], Watch]
 
 
 @contextmanager
-def _shown(study: str) -> Iterator[Watch]:
-    """Yield what makes the watcher of a job that a worker has joined."""
+def _shown(study: str) -> Iterator[MakeWatcher]:
+    """Yield what makes the watcher of a job that a worker works on."""
     title = f"worker on {study}"
-    with SearchProgress(title) as of_search, TaskProgress(title) as of_slots:
+    with SearchProgress(title) as of_search, TaskProgress(title) as of_tasks:
 
-        def watch(job: Job) -> Callable[[Snapshot], None]:
+        def watch(job: Job) -> Watch:
             if isinstance(job, SearchSpec):
                 return Notifier([of_search], job.search)
-            return of_slots
+            return of_tasks
 
         yield watch

@@ -6,13 +6,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from rolekd.data.pixels import rows
+from rolekd.data.pixels import images_at_once
 
 # images that are widened to integers at once
 _ROWS = 256
 
 
-class Content:
+class PixelSums:
     """A hash and the sums of each image, so that no later step has to read the pixels again."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Content:
 
     def add(self, images: npt.NDArray[np.uint8]) -> None:
         """Take in images [n, H, W, C]."""
-        step = rows(images.shape[1:], _ROWS)
+        step = images_at_once(images.shape[1:], _ROWS)
         for start in range(0, len(images), step):
             part = np.ascontiguousarray(images[start : start + step])
             pixels = part.reshape(len(part), -1, part.shape[3])

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd import files
-from rolekd.data.content import Content
-from rolekd.data.pixels import PixelFile, rows
+from rolekd.data.content import PixelSums
+from rolekd.data.pixels import PixelFile, images_at_once
 from rolekd.errors import InputError
 
 SPLITS = ("search_train", "search_val", "train", "test")
@@ -100,7 +100,7 @@ def assemble(
     labels: Labels,
     classes: tuple[str, ...],
     splits: dict[str, Indices],
-    content: Content | None = None,
+    content: PixelSums | None = None,
 ) -> Dataset:
     """Compute statistics and digest of a data set whose splits are decided.
 
@@ -112,7 +112,7 @@ def assemble(
         splits: Name -> indices.
         content: Of the images, where it was computed as they were read.
     """
-    content = content or Content.of(images)
+    content = content or PixelSums.of(images)
     mean, std = content.statistics(splits["train"])
     return Dataset(
         name=name,
@@ -146,7 +146,7 @@ def _save(dataset: Dataset, kept: Indices, folder: Path) -> None:
     """Write a data set with the images at `kept`; memory holds a few of them at once."""
     with files.replacing_folder(folder) as temporary:
         with PixelFile(temporary / IMAGES, dataset.images.shape[1:]) as file:
-            step = rows(dataset.images.shape[1:], _ROWS)
+            step = images_at_once(dataset.images.shape[1:], _ROWS)
             for start in range(0, len(kept), step):
                 file.append(dataset.images[kept[start : start + step]])
         save_about(dataset, temporary)
@@ -211,7 +211,7 @@ def _array(path: Path, mapped: bool = False) -> npt.NDArray[Any]:
 def _digest(
     name: str,
     shape: tuple[int, ...],
-    content: Content,
+    content: PixelSums,
     labels: Labels,
     classes: tuple[str, ...],
     splits: dict[str, Indices],

@@ -14,7 +14,7 @@ from rolekd.errors import RunError
 _HELD = 2**26
 
 
-def rows(shape: tuple[int, ...], most: int) -> int:
+def images_at_once(shape: tuple[int, ...], most: int) -> int:
     """Return how many images of `shape` (H, W, C) to take at once: `most`, or fewer large ones."""
     return max(1, min(most, _HELD // math.prod(shape)))
 

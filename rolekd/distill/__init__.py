@@ -1,12 +1,12 @@
 """Knowledge distillation: a loss is one class, with its source and its formula."""
 
 __all__ = [
+    "catalogue",
     "distillation",
     "features",
     "logits",
     "objective",
     "predictor",
-    "registry",
     "relations",
     "taps",
     "term",

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rolekd import parallel
-from rolekd.distill import registry, taps
+from rolekd.distill import catalogue, taps
 from rolekd.distill.features import adapter
-from rolekd.distill.objective import Losses, Objective, Progress, of_whole_batch
+from rolekd.distill.objective import EpochProgress, Losses, Objective, of_whole_batch
 from rolekd.distill.requantize import quantizers, requantized
 from rolekd.distill.taps import Described
-from rolekd.distill.term import Batch, Outputs, Setting
+from rolekd.distill.term import Batch, NetworkOutputs, Setting
 from rolekd.errors import InputError
 from rolekd.models import Taps, folded
 
@@ -44,14 +44,17 @@ class Distillation(Objective):
         self, student: Described, teacher: Described, params: "DistillParams", seed: int
     ) -> None:
         super().__init__()
-        self._params, self._weights = params, registry.resolve(params.loss)
-        kinds = {name: registry.find(name) for name in self._weights}
+        self._params, self._weights = params, catalogue.resolve(params.loss)
+        kinds = {name: catalogue.find(name) for name in self._weights}
         self._needs_teacher = any(kind.needs_teacher for kind in kinds.values())
         teacher[0].eval().requires_grad_(False)
-        pairs = taps.choose(kinds, params.taps, student, teacher)
+        pairs = taps.choose_taps(kinds, params.taps, student, teacher)
         # in a list: a submodule would be saved with every training state
         self._teachers = [folded(teacher[0], keep=pairs.teacher)]
-        ours, theirs = taps.outputs(student, pairs.student), taps.outputs(teacher, pairs.teacher)
+        ours, theirs = (
+            taps.probe_outputs(student, pairs.student),
+            taps.probe_outputs(teacher, pairs.teacher),
+        )
         _compare_classes(ours, theirs)
         setting = Setting(
             teacher[0],
@@ -97,12 +100,12 @@ class Distillation(Objective):
         modules.requires_grad_(False)
 
     def forward(
-        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: EpochProgress
     ) -> Losses:
         """Run student and teacher on the same batch; see `Objective.forward`."""
         ours = _outputs(network(images), self._student_taps, len(labels))
         self._student_taps.features.clear()  # or they would live until the next batch
-        theirs = Outputs(ours.logits.new_empty(0))
+        theirs = NetworkOutputs(ours.logits.new_empty(0))
         if self._needs_teacher:
             theirs = self._teach(images, len(labels))
         batch = Batch(images, labels, ours, theirs, self._adapters)
@@ -110,7 +113,7 @@ class Distillation(Objective):
         with torch.autocast(images.device.type, enabled=False):
             return self._losses(batch, progress)
 
-    def _losses(self, batch: Batch, progress: Progress) -> Losses:
+    def _losses(self, batch: Batch, progress: EpochProgress) -> Losses:
         task = F.cross_entropy(batch.student.logits, batch.labels)
         parts = {"cross_entropy": task.detach()}
         first = self._in_first_phase(progress)
@@ -139,7 +142,7 @@ class Distillation(Objective):
             clipped=total if clips else None,
         )
 
-    def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+    def backward(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
         """Add gradients; those of the losses, if one of them is clipped, as `clip` bounds them."""
         if losses.clipped is None:
             super().backward(losses, network, progress)
@@ -159,16 +162,16 @@ class Distillation(Objective):
             for gradient in parts:
                 _accumulate(parameter, gradient)
 
-    def _teach(self, images: Tensor, count: int) -> Outputs:
+    def _teach(self, images: Tensor, count: int) -> NetworkOutputs:
         teacher = self.teacher
         with torch.no_grad(), Taps(teacher, self._teacher_paths) as tapped:
             outputs = _outputs(teacher(images), tapped, count)
         if not self._quantizers:
             return outputs
         pairs = zip(outputs.features, self._quantizers, strict=True)
-        return Outputs(outputs.logits, [requantized(*pair) for pair in pairs])
+        return NetworkOutputs(outputs.logits, [requantized(*pair) for pair in pairs])
 
-    def _in_first_phase(self, progress: Progress) -> bool:
+    def _in_first_phase(self, progress: EpochProgress) -> bool:
         prepares = any(term.first_phase for term in self._terms.values())
         return prepares and progress.within(self._params.first_phase_fraction)
 
@@ -205,9 +208,9 @@ def clip(
     return clipped
 
 
-def _outputs(logits: Tensor, tapped: Taps, count: int) -> Outputs:
+def _outputs(logits: Tensor, tapped: Taps, count: int) -> NetworkOutputs:
     features = [of_whole_batch(feature, count) for feature in tapped.values()]
-    return Outputs(of_whole_batch(logits, count), features)
+    return NetworkOutputs(of_whole_batch(logits, count), features)
 
 
 def _accumulate(parameter: nn.Parameter, gradient: Tensor | None) -> None:
@@ -215,7 +218,7 @@ def _accumulate(parameter: nn.Parameter, gradient: Tensor | None) -> None:
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
-def _compare_classes(student: Outputs, teacher: Outputs) -> None:
+def _compare_classes(student: NetworkOutputs, teacher: NetworkOutputs) -> None:
     ours, theirs = student.logits.shape[1], teacher.logits.shape[1]
     if ours != theirs:
         raise InputError(

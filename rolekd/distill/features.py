@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rolekd.distill.term import Batch, Outputs, Pretrained, Setting, Term
+from rolekd.distill.term import Batch, NetworkOutputs, Pretrained, Setting, Term
 
 
 class FitNet(Term):
@@ -156,7 +156,7 @@ class Paraphraser(Pretrained):
         """Return the factors of a map."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
-    def pretraining_loss(self, teacher: Outputs) -> Tensor:
+    def pretraining_loss(self, teacher: NetworkOutputs) -> Tensor:
         """Mean squared error of the map that the factors of the last tap give back."""
         feature = teacher.features[-1]
         return F.mse_loss(self.decoder(self.encoder(feature)), feature)

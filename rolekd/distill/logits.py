@@ -131,7 +131,7 @@ class RKD(Term):
             distance_weight: Of the distances, which are divided by their mean over distinct pairs.
             angle_weight: Of the cosines of the angle at j in the triple (i, j, k).
         """
-        if flat.fit(student) and flat.fit(teacher):
+        if flat.fits(student) and flat.fits(teacher):
             return _CompiledRKD.apply(  # type: ignore[no-any-return]
                 student, teacher, distance_weight, angle_weight
             )

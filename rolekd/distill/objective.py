@@ -11,7 +11,7 @@ from rolekd import parallel
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochProgress:
     """Where in a training a batch stands.
 
     Attributes:
@@ -87,7 +87,7 @@ class Objective(nn.Module):
     teacher: nn.Module | None = None
 
     def forward(
-        self, network: nn.Module, images: Tensor, labels: Tensor, progress: Progress
+        self, network: nn.Module, images: Tensor, labels: Tensor, progress: EpochProgress
     ) -> Losses:
         """Run the network, in training mode.
 
@@ -106,7 +106,7 @@ class Objective(nn.Module):
         loss = F.cross_entropy(logits, labels)
         return Losses(loss, loss.new_zeros(()), {"cross_entropy": loss.detach()}, logits)
 
-    def backward(self, losses: Losses, network: nn.Module, progress: Progress) -> None:
+    def backward(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
         """Add the gradients of `losses` to those of the network and of the objective.
 
         Of several processes each adds its own; their mean is the gradient of the whole batch. A

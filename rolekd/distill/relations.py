@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rolekd.distill.term import Batch, Outputs, Pretrained, Setting, Term
+from rolekd.distill.term import Batch, NetworkOutputs, Pretrained, Setting, Term
 
 # e^(ab / 4) with |a|, |b| <= 1 is a power series whose further terms are below 1e-9
 _ORDERS = 8
@@ -110,7 +110,7 @@ class GraphHeads(nn.ModuleList, Pretrained):
         """Scores [A, B, B] of each tap but the first, of the vectors [B, C] of all."""
         return [heads.scores(*pair) for heads, pair in zip(self, pairwise(vectors), strict=True)]
 
-    def pretraining_loss(self, teacher: Outputs) -> Tensor:
+    def pretraining_loss(self, teacher: NetworkOutputs) -> Tensor:
         """One minus the cosine of the predicted vectors and the teacher's, summed over taps."""
         cosines = [
             F.cosine_similarity(heads.predict(*pair), pair[1]).mean()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rolekd.distill.term import Outputs, Term
+from rolekd.distill.term import NetworkOutputs, Term
 from rolekd.errors import InputError
 from rolekd.models import Taps, default_taps
 
@@ -28,7 +28,7 @@ class Pairs:
     teacher: tuple[str, ...] = ()
 
 
-def choose(
+def choose_taps(
     losses: Mapping[str, type[Term]],
     named: "TapsParams | None",
     student: Described,
@@ -76,7 +76,7 @@ def _pair(named: "TapsParams | None", student: Described, teacher: Described) ->
     return Pairs(named.student, named.teacher)
 
 
-def outputs(described: Described, paths: Sequence[str]) -> Outputs:
+def probe_outputs(described: Described, paths: Sequence[str]) -> NetworkOutputs:
     """Return what the network makes of an image of zeros, itself left as it is.
 
     Raises:
@@ -97,7 +97,7 @@ def outputs(described: Described, paths: Sequence[str]) -> Outputs:
                 f"tap {path} of {about['model']}: gives no feature map; name a module "
                 "between the convolutions"
             )
-    return Outputs(logits, features)
+    return NetworkOutputs(logits, features)
 
 
 def _spread(paths: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ _CANDIDATES = 4  # singular vectors of the student among which the teacher's is 
 
 
 @dataclass(frozen=True)
-class Outputs:
+class NetworkOutputs:
     """What a network makes of a batch, in float32.
 
     Attributes:
@@ -47,8 +47,8 @@ class Batch:
         self,
         images: Tensor,
         labels: Tensor,
-        student: Outputs,
-        teacher: Outputs,
+        student: NetworkOutputs,
+        teacher: NetworkOutputs,
         adapters: nn.ModuleList,
     ) -> None:
         self.images, self.labels = images, labels
@@ -93,7 +93,7 @@ class Setting:
 class Pretrained(nn.Module):
     """What learns from the teacher alone, before the student's first epoch; then frozen."""
 
-    def pretraining_loss(self, teacher: Outputs) -> Tensor:
+    def pretraining_loss(self, teacher: NetworkOutputs) -> Tensor:
         """Return what it minimises, a scalar."""
         raise NotImplementedError
 

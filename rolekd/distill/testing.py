@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rolekd.distill.term import Batch, Outputs, Setting, Term
+from rolekd.distill.term import Batch, NetworkOutputs, Setting, Term
 
 _CLASSES = 5
 _STUDENT = ((6, 8), (8, 4), (10, 2))  # channels and side of each tap
@@ -130,7 +130,7 @@ def make_batch(count: int, maps: str = "ordinary") -> tuple[Batch, list[Tensor]]
 
 def _outputs(
     count: int, taps: tuple[tuple[int, int], ...], maps: str, generator: torch.Generator
-) -> Outputs:
+) -> NetworkOutputs:
     features = []
     for channels, side in taps:
         ordinary = torch.randn(count, channels, side, side, generator=generator).relu()
@@ -145,4 +145,4 @@ def _outputs(
             }[maps].clone()
         )
     logits = torch.randn(count, _CLASSES, generator=generator)
-    return Outputs(logits if maps == "ordinary" else torch.zeros_like(logits), features)
+    return NetworkOutputs(logits if maps == "ordinary" else torch.zeros_like(logits), features)

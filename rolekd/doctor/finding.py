@@ -6,7 +6,7 @@ from typing import Literal
 
 from rolekd.errors import RolekdError, one_line
 
-Verdict = Literal["ok", "note", "fault"]
+Severity = Literal["ok", "note", "fault"]
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: Severity
     found: str
     remedy: str = ""
 
 
-Check = Callable[[], Iterable[Finding]]
+FindingCheck = Callable[[], Iterable[Finding]]
 
 
-def run(name: str, check: Check) -> list[Finding]:
+def run(name: str, check: FindingCheck) -> list[Finding]:
     """Return what a check found; a check that itself fails becomes a finding too."""
     try:
         return list(check())

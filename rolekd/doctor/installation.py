@@ -38,7 +38,7 @@ def python() -> Iterator[Finding]:
         )
 
 
-def place(root: Path) -> Iterator[Finding]:
+def environment_place(root: Path) -> Iterator[Finding]:
     """Check that the environment belongs to this folder."""
     other = code.other_checkout(root)
     own, remedy = root / ".venv", "make setup, then . .venv/bin/activate"

@@ -90,7 +90,7 @@ def missing_raw_data(params: "Params") -> Finding:
     return Finding("raw data", "fault", f"{path} is missing", "; or ".join(ways))
 
 
-def outputs(root: Path) -> Iterator[Finding]:
+def changed_outputs(root: Path) -> Iterator[Finding]:
     """Ask DVC which outputs have changed, and which are missing from its cache."""
     if not (root / "dvc.lock").exists():
         yield Finding("outputs", "note", "nothing has run yet", "make repro")

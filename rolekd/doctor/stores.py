@@ -11,15 +11,15 @@ from rolekd.secrets import redact
 from rolekd.track import places, sqlite
 
 
-def runs(uri: str) -> Iterator[Finding]:
+def mlflow_store(uri: str) -> Iterator[Finding]:
     """Open the MLflow store as the stages would, and query it."""
-    from rolekd.track.health import experiments
+    from rolekd.track.health import count_experiments
 
     file = addresses.sqlite_file(uri)
     if file is not None and not file.exists():
         yield Finding("MLflow", "note", f"{file} is not there yet", "the first stage creates it")
         return
-    count = experiments(uri)
+    count = count_experiments(uri)
     if file is not None:
         sqlite.check(file)
         yield from _places(file)
@@ -41,7 +41,7 @@ def _places(file: Path) -> Iterator[Finding]:
             "artifacts",
             "fault",
             f"of {few([str(path) for path in missing], 1)}: not here",
-            f"copy {places.FOLDER}/ from the project's old folder",
+            f"copy {places.MLRUNS_FOLDER}/ from the project's old folder",
         )
 
 
@@ -54,7 +54,7 @@ def searches(storage: str) -> Iterator[Finding]:
         yield Finding("Optuna", "note", f"{file} is not there yet", "the first search creates it")
         return
     count, others, unfinished = 0, 0, []
-    for study, _ in studies.each(storage):
+    for study, _ in studies.each_open(storage):
         count += 1
         if study is None:
             others += 1

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rolekd.evidence.design import Comparison
-from rolekd.evidence.records import Records, Row
+from rolekd.evidence.records import CellRow, Records
 from rolekd.report.statistics import holm, seeds_needed, two_way_interval
 from rolekd.report.tables import CONFIDENCE, Difference, paired_difference
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResult:
     """What an arm came to on a data set.
 
     Attributes:
@@ -63,7 +63,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ArmComparison:
     """A comparison on a data set.
 
     Attributes:
@@ -93,7 +93,7 @@ class Answers:
 
     def __init__(self, records: Records) -> None:
         self.records, self.study = records, records.study
-        self._rows: dict[tuple[str, str], dict[int, dict[int | None, Row]]] = {}
+        self._rows: dict[tuple[str, str], dict[int, dict[int | None, CellRow]]] = {}
         self.failed: Counter[tuple[str, str]] = Counter()
         for cell, row in records.rows.items():
             if row.measured.fault:
@@ -103,7 +103,7 @@ class Answers:
                 by_seed.setdefault(cell.seed, {})[cell.search] = row
 
     @functools.cached_property
-    def arms(self) -> dict[tuple[str, str], Arm]:
+    def arms(self) -> dict[tuple[str, str], ArmResult]:
         """(Data set, arm) -> what it came to; arms without a complete seed are left out."""
         found = {}
         for data in self.study.data:
@@ -112,7 +112,7 @@ class Answers:
                     found[data, name] = arm
         return found
 
-    def _arm(self, data: str, name: str) -> Arm | None:
+    def _arm(self, data: str, name: str) -> ArmResult | None:
         searches = self.study.searches if self.study.arms[name].is_searched else 1
         by_seed = self._rows.get((data, name), {})
         complete = {
@@ -134,7 +134,7 @@ class Answers:
             fmean(found[place].measured.accuracy for found in complete.values())
             for place in range(searches)
         ]
-        return Arm(
+        return ArmResult(
             name,
             data,
             tuple(complete),
@@ -147,20 +147,20 @@ class Answers:
         )
 
     @functools.cached_property
-    def primary(self) -> list[Compared]:
+    def primary(self) -> list[ArmComparison]:
         """The primary comparison on each of its data sets."""
         one = self.study.primary
         names = one.data or self.study.data
         found = [self.compare(data, one, len(names)) for data in names]
         return _adjusted([each for each in found if each is not None])
 
-    def others(self, data: str) -> list[Compared]:
+    def others(self, data: str) -> list[ArmComparison]:
         """Return the other comparisons on a data set."""
         count = len(self.study.comparisons)
         found = [self.compare(data, one, count) for one in self.study.comparisons]
         return _adjusted([each for each in found if each is not None])
 
-    def compare(self, data: str, one: Comparison, comparisons: int = 1) -> Compared | None:
+    def compare(self, data: str, one: Comparison, comparisons: int = 1) -> ArmComparison | None:
         """Compare two arms on a data set; None: they have no seed in common.
 
         Args:
@@ -183,7 +183,7 @@ class Answers:
             gaps = right.mean(1) - reference.mean(1)
             level = (1 - CONFIDENCE) / comparisons
             needed = seeds_needed(gaps, self.study.primary.points / 100, level)
-        return Compared(data, one.arm, one.against, len(shared), found, needed)
+        return ArmComparison(data, one.arm, one.against, len(shared), found, needed)
 
     def table(self) -> list[str]:
         """Return the names of the arms of the first table."""
@@ -193,7 +193,7 @@ class Answers:
         return list(dict.fromkeys(name for one in named for name in (one.against, one.arm)))
 
 
-def _adjusted(found: list[Compared]) -> list[Compared]:
+def _adjusted(found: list[ArmComparison]) -> list[ArmComparison]:
     tested = [one for one in found if one.difference.p_value is not None]
     adjusted = holm([one.difference.p_value or 0.0 for one in tested])
     by_place = {id(one): value for one, value in zip(tested, adjusted, strict=True)}

@@ -32,7 +32,7 @@ from rolekd.sources import find as find_source
 
 SEARCHED, SWAPPED = "searched", "swapped"
 # what an arm's augmentation may be beside the hand-made ones and the ladder's rungs
-_SCHEDULES = (*named.SEARCHED, SWAPPED)
+_SCHEDULES = (*named.SEARCHED_SCHEDULES, SWAPPED)
 
 # sections of params.yaml that an arm can change; others are of the data set, or decide nothing
 _OF_ARMS = ("augment", "search", "teacher", "student", "distill")

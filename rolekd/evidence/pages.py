@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from rolekd import files
 from rolekd.augment.corruptions import CORRUPTIONS
 from rolekd.errors import InputError, did_you_mean
-from rolekd.evidence.answers import Answers, Arm, Compared
+from rolekd.evidence.answers import Answers, ArmComparison, ArmResult
 from rolekd.evidence.design import Comparison
-from rolekd.evidence.progress import of as progress_of
-from rolekd.evidence.progress import sentence as progress_sentence
-from rolekd.evidence.progress import warnings
 from rolekd.evidence.records import Records
-from rolekd.report.style import ACCENT, FAINT, PALETTE, TEACHER, legible, save, style
+from rolekd.evidence.status import of as progress_of
+from rolekd.evidence.status import sentence as progress_sentence
+from rolekd.evidence.status import warnings
+from rolekd.report.style import ACCENT, FAINT, PALETTE, TEACHER_COLOUR, legible, save, style
 
 TABLES, LIGHT, DARK = "tables.md", "differences-light.svg", "differences-dark.svg"
 _WIDTH = 7.0  # inches
@@ -33,7 +33,7 @@ def write(records: Records) -> list[Path]:
     answers = Answers(records)
     paths = []
     if any(answers.primary):
-        drawn = figure(answers)
+        drawn = differences_figure(answers)
         for name, dark in ((LIGHT, False), (DARK, True)):
             save(drawn, records.folder / name, dark=dark)
             paths.append(records.folder / name)
@@ -42,7 +42,7 @@ def write(records: Records) -> list[Path]:
     return [*paths, text]
 
 
-def fill(records: Records, path: Path) -> int:
+def fill_page(records: Records, path: Path) -> int:
     """Put parts of a study's answers between the marks of a page; return their number.
 
     A part stands between `<!-- study NAME PART -->` and `<!-- /study -->`, where PART is a key of
@@ -158,7 +158,7 @@ def _seeds(count: int, wanted: int) -> str:
     return f"{count} seeds" if count == wanted else f"{count} of {wanted} seeds"
 
 
-def _needed(one: Compared, points: float) -> str:
+def _needed(one: ArmComparison, points: float) -> str:
     """Say how many seeds would tell the difference that matters."""
     gap = one.difference
     if one.needed is None:
@@ -195,7 +195,7 @@ def first_table(answers: Answers) -> list[str]:
     return lines
 
 
-def _with_interval(arm: Arm) -> str:
+def _with_interval(arm: ArmResult) -> str:
     low, high = arm.interval
     failed = f", {arm.failed} cells failed" if arm.failed else ""
     return f"{100 * arm.accuracy:.1f} ({100 * low:.1f} … {100 * high:.1f}){failed}"
@@ -378,7 +378,7 @@ PARTS: dict[str, Callable[[Answers, Path], list[str]]] = {
 
 
 @style()
-def figure(answers: Answers) -> Figure:
+def differences_figure(answers: Answers) -> Figure:
     """Draw what each arm of the first table is above the one that the primary is compared to."""
     study, against = answers.study, answers.study.primary.against
     data = [name for name in study.data if (name, against) in answers.arms]
@@ -415,7 +415,7 @@ def figure(answers: Answers) -> Figure:
 
 def _colour(answers: Answers, name: str) -> str:
     if answers.study.arms[name].role == "teacher":
-        return TEACHER
+        return TEACHER_COLOUR
     return ACCENT if name == answers.study.primary.arm else PALETTE[0]
 
 

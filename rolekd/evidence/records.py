@@ -27,12 +27,12 @@ from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError, few
 from rolekd.evidence import design
 from rolekd.evidence.design import Cell, Study
-from rolekd.evidence.trainings import Measured, Training
+from rolekd.evidence.trainings import Measured, TrainingSpec
 from rolekd.fleet.jobs import differences
 from rolekd.search.history import Found
 
 RECORDS = Path("results", "records")
-STUDY, SETTINGS = "study.yaml", "settings.json"
+STUDY_FILE, SETTINGS_FILE = "study.yaml", "settings.json"
 CELLS, TRAININGS, RIGHT, SEARCHES = "cells.csv", "trainings.csv", "right.csv", "searches.csv"
 _SCHEDULES = "schedules"
 
@@ -40,7 +40,7 @@ _Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """A cell that is done.
 
     Attributes:
@@ -124,12 +124,12 @@ class Records:
             for key, measured, provenance in _read_rows(folder / TRAININGS, "training", _training)
             if measured.fault or key in self._right
         }
-        self.rows: dict[Cell, Row] = {}
+        self.rows: dict[Cell, CellRow] = {}
         for cell, key, fault in _read_rows(folder / CELLS, "cell", _cell):
             if not key:
-                self.rows[cell] = Row(cell, "", Measured(fault=fault), {})
+                self.rows[cell] = CellRow(cell, "", Measured(fault=fault), {})
             elif key in self._trained:
-                self.rows[cell] = Row(cell, key, *self._trained[key])
+                self.rows[cell] = CellRow(cell, key, *self._trained[key])
         self.searches = {one.key: one for one in _read_rows(folder / SEARCHES, "search", _searched)}
 
     @classmethod
@@ -145,8 +145,8 @@ class Records:
             today = datetime.datetime.now(tz=datetime.UTC).date()
             folder = parent / f"{today.isoformat()}-{study.name.replace('/', '-')}"
             with files.replacing_folder(folder) as temporary:
-                shutil.copy(file, temporary / STUDY)
-        kept = folder / STUDY
+                shutil.copy(file, temporary / STUDY_FILE)
+        kept = folder / STUDY_FILE
         if kept.resolve() != file.resolve():
             began = design.load(kept).model_dump(mode="json")
             if found := differences(began, study.model_dump(mode="json")):
@@ -165,7 +165,7 @@ class Records:
         Raises:
             InputError: Something differs; it is named.
         """
-        path = self.folder / SETTINGS
+        path = self.folder / SETTINGS_FILE
         kept: dict[str, Any] = files.read_json(path) if path.exists() else {}
         ours = {"data": digest, "params": params}
         if data not in kept:
@@ -187,7 +187,7 @@ class Records:
     def add(
         self,
         cells: Iterable[Cell],
-        training: Training,
+        training: TrainingSpec,
         measured: Measured,
         provenance: Mapping[str, str],
     ) -> None:
@@ -209,13 +209,13 @@ class Records:
         if training not in self._trained:
             return False
         for cell in cells:
-            self.rows[cell] = Row(cell, training, *self._trained[training])
+            self.rows[cell] = CellRow(cell, training, *self._trained[training])
         self._write_cells()
         return True
 
     def add_fault(self, cell: Cell, reason: str) -> None:
         """Record a cell that cannot be trained."""
-        self.rows[cell] = Row(cell, "", Measured(fault=reason), {})
+        self.rows[cell] = CellRow(cell, "", Measured(fault=reason), {})
         self._write_cells()
 
     def add_search(self, found: Searched, schedule: Schedule | None) -> None:
@@ -283,7 +283,7 @@ def _since(line: str) -> str:
 def find(name: str, parent: Path = RECORDS) -> Path | None:
     """Return the folder of the records of a study, the latest; None: it has not begun."""
     pattern = f"[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-{name.replace('/', '-')}"
-    found = [path for path in sorted(parent.glob(pattern)) if (path / STUDY).is_file()]
+    found = [path for path in sorted(parent.glob(pattern)) if (path / STUDY_FILE).is_file()]
     return found[-1] if found else None
 
 
@@ -291,7 +291,7 @@ _NUMBERS = ("accuracy", "train_accuracy", "calibration_error", "seconds")
 _PROVENANCE = ("data", "schedule", "params", "code")
 
 
-def _flat_cell(row: Row) -> dict[str, Any]:
+def _flat_cell(row: CellRow) -> dict[str, Any]:
     return {
         "data set": row.cell.data,
         "arm": row.cell.arm,

@@ -18,14 +18,14 @@ from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.dataset import Dataset
 from rolekd.errors import HopelessError, InputError, did_you_mean
+from rolekd.evidence.cells import FaultError, Plan, Search, WaitsError
 from rolekd.evidence.design import Cell
 from rolekd.evidence.keys import as_recorded
-from rolekd.evidence.plan import FaultError, Plan, Search, WaitsError
 from rolekd.evidence.records import Records, Searched
-from rolekd.evidence.trainings import DATA, TEACHERS, Training, Trainings, take
+from rolekd.evidence.trainings import TEACHERS, Trainings, TrainingSpec, take
 from rolekd.fleet import runner
-from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
-from rolekd.fleet.snapshot import Snapshot, State
+from rolekd.fleet.artifacts import Artifacts, absolute_address, open_artifacts
+from rolekd.fleet.snapshot import Snapshot, State, Watch
 from rolekd.params import MachineParams, Params, Role
 from rolekd.processes import exclusive
 from rolekd.search import member
@@ -44,8 +44,6 @@ _ROLES = get_args(Role)
 _SECTIONS = ("seed", "threads", "data", "augment", "search", "teacher", "student", "distill")
 # what an arm cannot change: all networks of a role begin alike, and a study trains its teachers
 _FIXED = ("teacher.weights", "student.weights", "teacher.train")
-
-Watch = Callable[[Snapshot], None]
 
 
 class Shows(Protocol):
@@ -176,8 +174,8 @@ class _OfData:
     def _round(self) -> bool:
         """Do what the cells that are missing wait for first; False where none is missing."""
         searches: dict[str, tuple[Search, str]] = {}  # with the arm that asks for it
-        teachers: dict[str, Training] = {}
-        ready: dict[str, Training] = {}
+        teachers: dict[str, TrainingSpec] = {}
+        ready: dict[str, TrainingSpec] = {}
         faults: list[tuple[Cell, str]] = []
         cells = _missing(self._records, self._data, self._arms)
         for cell in cells:
@@ -220,7 +218,7 @@ class _OfData:
         """The file of a teacher's weights."""
         return self._state / TEACHERS / f"{key}.safetensors"
 
-    def _refuse_fault(self, training: Training) -> None:
+    def _refuse_fault(self, training: TrainingSpec) -> None:
         if training.key in self._faults:
             raise FaultError(self._faults[training.key])
 
@@ -236,7 +234,7 @@ class _OfData:
         """Read the data set, or take it from where an earlier call left it."""
         values = self._params
         facts = {"seed": values.seed, "data": values.data.model_dump(mode="json")}
-        folder = self._state / f"{DATA}-{files.digest(facts)[:12]}"
+        folder = self._state / f"{member.DATA}-{files.digest(facts)[:12]}"
         if not folder.exists():
             datasets.save(prepare(values.data, values.seed), folder)
         dataset = datasets.load(folder)
@@ -272,7 +270,7 @@ class _OfData:
         """Return role -> SHA-256 of the weights that its networks begin with, if they do."""
         folder = self._state / "begun"
         folder.mkdir(exist_ok=True)
-        place = replace(self._dataset, folder=folder / DATA)
+        place = replace(self._dataset, folder=folder / member.DATA)
         pretrained.lay_beside(self._params, _ROLES, place)
         return {
             role: files.sha256(path)
@@ -284,8 +282,8 @@ class _OfData:
         """Make the folder of what a job may see, with the data set in it."""
         folder = self._state / "inputs"
         shutil.rmtree(folder, ignore_errors=True)
-        datasets.save_splits(self._dataset, splits, folder / DATA)
-        place = replace(self._dataset, folder=folder / DATA)
+        datasets.save_splits(self._dataset, splits, folder / member.DATA)
+        place = replace(self._dataset, folder=folder / member.DATA)
         pretrained.lay_beside(self._params, roles, place)
         return folder
 
@@ -293,9 +291,9 @@ class _OfData:
         """Do a search, and record what it found."""
         inputs = self._inputs(_SEARCHED, search.params.trained_by_search(search.role))
         if search.teacher is not None:
-            shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER)
+            shutil.copy(self._weights(search.teacher.key), inputs / member.TEACHER_FILE)
         params = self._on_machine(search.params)
-        spec = member.describe(params, search.role, inputs, search.given, search.taught)
+        spec = member.make_spec(params, search.role, inputs, search.given, search.taught)
         about = Searched(search.key, self._data, search.role, search.taught_by, search.number, arm)
         title = f"{self._data}, search {search.number} of the {search.role}'s schedule"
         began = time.monotonic()
@@ -317,7 +315,7 @@ class _OfData:
         storage.forget(spec.name)
         shutil.rmtree(self._state / "search", ignore_errors=True)
 
-    def _train(self, what: str, trainings: Iterable[Training], cells: Sequence[Cell]) -> None:
+    def _train(self, what: str, trainings: Iterable[TrainingSpec], cells: Sequence[Cell]) -> None:
         """Do trainings, and record them as they come."""
         wanted = list(trainings)
         planned = self._planned(what, wanted)
@@ -362,7 +360,7 @@ class _OfData:
         shutil.rmtree(self._state / "trainings", ignore_errors=True)
         self._plan_file(what).unlink(missing_ok=True)
 
-    def _planned(self, what: str, trainings: list[Training]) -> list[Training]:
+    def _planned(self, what: str, trainings: list[TrainingSpec]) -> list[TrainingSpec]:
         """Return the trainings of a call that was ended, where these are what is left of them.
 
         The job is then the same, and its trainings go on where they were.
@@ -370,7 +368,7 @@ class _OfData:
         path = self._plan_file(what)
         if not path.exists():
             return trainings
-        former = [Training(**row) for row in files.read_json(path)["trainings"]]
+        former = [TrainingSpec(**row) for row in files.read_json(path)["trainings"]]
         left = {one.key for one in trainings}
         teachers = all(not one.teacher or self._weights(one.teacher).exists() for one in former)
         return former if teachers and left <= {one.key for one in former} else trainings
@@ -380,7 +378,7 @@ class _OfData:
         found: list[str] = files.read_json(self._plan_file(what))["job"]
         return found
 
-    def _job(self, planned: list[Training]) -> tuple[Path, Trainings]:
+    def _job(self, planned: list[TrainingSpec]) -> tuple[Path, Trainings]:
         """Return the folder of inputs, and the job, of trainings."""
         inputs = self._inputs(_TRAINED, {training.role for training in planned})
         (inputs / TEACHERS).mkdir()
@@ -395,7 +393,7 @@ class _OfData:
     def _plan_file(self, what: str) -> Path:
         return self._state / f"{what}.json"
 
-    def _take(self, training: Training, left: Path, of: dict[str, list[Cell]]) -> None:
+    def _take(self, training: TrainingSpec, left: Path, of: dict[str, list[Cell]]) -> None:
         weights = self._weights(training.key) if training.role == "teacher" else None
         if weights is not None:
             weights.parent.mkdir(exist_ok=True)
@@ -422,7 +420,9 @@ class _Collecting:
         take: Is given each training once, with the file.
     """
 
-    def __init__(self, job: Trainings, file: Path, take: Callable[[Training, Path], None]) -> None:
+    def __init__(
+        self, job: Trainings, file: Path, take: Callable[[TrainingSpec, Path], None]
+    ) -> None:
         self.storage = storage.of_project(job.name)
         self._job, self._file, self._take = job, file, take
         self._taken: set[int] = set()
@@ -431,7 +431,7 @@ class _Collecting:
     def __call__(self, snapshot: Snapshot) -> None:
         """Take what is new in a snapshot of the study."""
         if self._store is None:
-            address = absolute(str(self.storage.artifacts))
+            address = absolute_address(str(self.storage.artifacts))
             self._store = open_artifacts(address, self._job.name)
         for trial in snapshot.holders.values():
             if trial.state is State.DONE and trial.number not in self._taken:

@@ -31,10 +31,11 @@ from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.errors import HopelessError, RolekdError, RunError, one_line
 from rolekd.evidence.keys import as_now, as_recorded
-from rolekd.fleet.jobs import OneGeneration, hash_inputs, versions
+from rolekd.fleet.jobs import OneGeneration, hash_inputs, installed_versions
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.params import Params, Role
 from rolekd.report.tables import calibration, confusion
+from rolekd.search.member import DATA
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.evaluate import accuracy, predict, predict_as_deployed
@@ -42,7 +43,7 @@ from rolekd.train.fit import fit
 from rolekd.train.state import read_weights, save_weights, write_weights
 from rolekd.train.training import Training as Loop
 
-DATA, TEACHERS = "data", "teachers"
+TEACHERS = "teachers"
 _RESULT = "result"  # in the description of what a training leaves
 # of params.yaml, what decides a training of a role
 _SECTIONS: dict[Role, tuple[str, ...]] = {
@@ -53,7 +54,7 @@ CORRUPTED_IMAGES = 2000  # of the test images, at most: every one is predicted 4
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSpec:
     """Everything that decides one network.
 
     Attributes:
@@ -81,8 +82,8 @@ class Training:
     @classmethod
     def of(
         cls, data: str, role: Role, params: Params, augmentation: NamedAugmentation, **more: Any
-    ) -> "Training":
-        """Make a training of parameters and augmentation; see `Training` for `more`."""
+    ) -> "TrainingSpec":
+        """Make a training of parameters and augmentation; see `TrainingSpec` for `more`."""
         values = as_recorded(params.model_dump(mode="json", include={*_SECTIONS[role]}))
         epochs = getattr(params, role).training.epochs
         if not more.get("distilled"):
@@ -177,7 +178,7 @@ class Trainings(OneGeneration):
         cls,
         study: str,
         data: str,
-        trainings: Iterable[Training],
+        trainings: Iterable[TrainingSpec],
         params: Params,
         inputs: Path,
         *,
@@ -187,7 +188,14 @@ class Trainings(OneGeneration):
         rows = [training.to_json() for training in trainings]
         device = devices.resolve(params.machine.device).type
         return cls(
-            study, data, rows, corruptions, params.threads, device, hash_inputs(inputs), versions()
+            study,
+            data,
+            rows,
+            corruptions,
+            params.threads,
+            device,
+            hash_inputs(inputs),
+            installed_versions(),
         )
 
     @property
@@ -205,9 +213,9 @@ class Trainings(OneGeneration):
         """See `rolekd.fleet.jobs.Job`."""
         return len(self.trainings)
 
-    def training(self, task: Task) -> Training:
+    def training(self, task: Task) -> TrainingSpec:
         """Return what a task trains."""
-        return Training(**self.trainings[task.slot.member])
+        return TrainingSpec(**self.trainings[task.slot.member])
 
     def describe(self, task: Task) -> str:
         """See `rolekd.fleet.jobs.Job`."""
@@ -218,10 +226,10 @@ class Trainings(OneGeneration):
         """See `rolekd.fleet.jobs.Job`."""
         engines.preload()
 
-    def make_trainer(self, inputs: Path, keep: Path) -> "Trainer":
+    def make_trainer(self, inputs: Path, keep: Path) -> "StudyTrainer":
         """See `rolekd.fleet.jobs.Job`."""
-        devices.prepare(self.device, self.threads)
-        return Trainer(self, inputs, keep, datasets.load(inputs / DATA))
+        devices.set_up(self.device, self.threads)
+        return StudyTrainer(self, inputs, keep, datasets.load(inputs / DATA))
 
     def write_task(self, task: Task) -> dict[str, Any]:
         """See `rolekd.fleet.jobs.Job`."""
@@ -229,7 +237,7 @@ class Trainings(OneGeneration):
 
 
 @dataclass(frozen=True)
-class Trainer:
+class StudyTrainer:
     """Trains and measures networks, and leaves weights with what was measured.
 
     Attributes:
@@ -268,7 +276,7 @@ class Trainer:
         seconds = time.perf_counter() - began
         return Outcome(measured.accuracy, measured.images_seen, seconds)
 
-    def _train(self, training: Training) -> tuple[nn.Module, dict[str, Any], Measured]:
+    def _train(self, training: TrainingSpec) -> tuple[nn.Module, dict[str, Any], Measured]:
         params, data = Params.model_validate(as_now(training.params)), self.dataset
         device = torch.device(self.job.device)
         settings = getattr(params, training.role).training
@@ -304,7 +312,7 @@ class Trainer:
         )
 
     def _student(
-        self, training: Training, params: Params, seed: int, device: torch.device
+        self, training: TrainingSpec, params: Params, seed: int, device: torch.device
     ) -> tuple[nn.Module, dict[str, Any], Objective]:
         teacher = None
         if training.teacher:
@@ -362,7 +370,7 @@ def _processor(device: torch.device) -> str:
 
 
 def take(left: Path, weights: Path | None) -> Measured:
-    """Return what a `Trainer` measured; write its weights to a file of their own, if one is named.
+    """Return what a `StudyTrainer` measured; write its weights to a file, if one is named.
 
     The description in the weights is then that of any network of the role.
     """

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rolekd.errors import InputError
 from rolekd.export import maps
 from rolekd.export.builder import MICROSOFT, Builder
-from rolekd.export.fit import Rounding, fit
+from rolekd.export.constants import unpacked, unpacked_digits
 from rolekd.export.kernels import LARGEST_EXACT_PAIR
 from rolekd.export.maps import Stored
+from rolekd.export.multipliers import Rounding, fit_channel
 from rolekd.export.patches import matrix, patches
-from rolekd.export.weights import unpacked, unpacked_digits
 from rolekd.quantize.integer import digits
 from rolekd.quantize.operations import Convolution, FloatConvolution, IntegerLinear, Requantize
 
@@ -52,7 +52,7 @@ def fitted(
     limit = _INT8_MAX // heaviest  # 0 where the weights are wider themselves
     if pairs_fit:
         limit = min(limit, LARGEST_EXACT_PAIR // (2 * heaviest * stored.largest))
-    found = fit(_rounding(operation, requantize, stored), limit)
+    found = fit_channel(_rounding(operation, requantize, stored), limit)
     if found is None:
         return None
     factor = found.multiplier.astype(np.int32).reshape(-1, 1, 1, 1)

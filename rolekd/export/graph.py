@@ -21,7 +21,7 @@ from rolekd.export.resize import to_size
 from rolekd.params import Target
 from rolekd.quantize import operations
 from rolekd.quantize.integer import IntegerModel
-from rolekd.quantize.operations import Operation
+from rolekd.quantize.operations import IntegerOperation
 
 _IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255
@@ -103,7 +103,7 @@ class _Writer:
         self._shapes = {name: tuple(x.shape[1:]) for name, x in model.values(blank).items()}
         self.classes = self._shapes[model.output][0]
 
-    def write(self, operation: Operation) -> None:
+    def write(self, operation: IntegerOperation) -> None:
         """Append the nodes of an operation."""
         sources = [self.tensors[name] for name in operation.inputs]
         match operation:

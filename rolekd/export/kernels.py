@@ -46,11 +46,11 @@ _ZERO = 3  # of the maps: it is what convolutions pad with
 
 
 Sums = NDArray[np.int32]
-Kind = tuple[bool, bool]  # of weights: signed, and with pairs beyond 16 bits
+KernelKind = tuple[bool, bool]  # of weights: signed, and with pairs beyond 16 bits
 
 
 @dataclass(frozen=True)
-class Finding:
+class KernelFault:
     """What is wrong on this machine.
 
     Attributes:
@@ -63,7 +63,7 @@ class Finding:
 
 
 @cache
-def probe() -> Finding:
+def probe() -> KernelFault:
     """Return what is wrong here, from this user's cache where it was asked before."""
     place, key = _cache_file(), _key()
     known = _read(place) if place else {}
@@ -83,7 +83,7 @@ def exact() -> bool:
     return not probe().wide
 
 
-def faults() -> tuple[str, ...]:
+def faulty_kinds() -> tuple[str, ...]:
     """Return the kinds of products that are wrong even within 16 bits."""
     return probe().narrow
 
@@ -144,7 +144,7 @@ class _Cases:
 
     def _products(
         self, left: NDArray[np.generic], depth: int
-    ) -> Iterator[tuple[Kind, tuple[NDArray[np.generic], np.generic], Sums]]:
+    ) -> Iterator[tuple[KernelKind, tuple[NDArray[np.generic], np.generic], Sums]]:
         """Yield kinds of weights, the weights with their zero, and the sums."""
         if depth not in self._drawn:
             self._drawn[depth] = self._weights(depth)
@@ -165,7 +165,7 @@ class _Cases:
 
     def _weights(self, depth: int) -> "_Weights":
         """Draw weights [depth, _OUTPUTS] of each kind."""
-        stored: dict[Kind, tuple[NDArray[np.generic], np.generic]] = {}
+        stored: dict[KernelKind, tuple[NDArray[np.generic], np.generic]] = {}
         columns = []
         third = _OUTPUTS // 3
         for signed, wide in ((True, False), (True, True), (False, False)):
@@ -191,7 +191,7 @@ class _Weights:
         columns: what they stand for, side by side.
     """
 
-    stored: dict[Kind, tuple[NDArray[np.generic], np.generic]]
+    stored: dict[KernelKind, tuple[NDArray[np.generic], np.generic]]
     columns: NDArray[np.float32]
 
 
@@ -209,7 +209,7 @@ def _sums(left: NDArray[np.generic], right: NDArray[np.float32]) -> Sums:
     return sums
 
 
-def _asked() -> Finding:
+def _asked() -> KernelFault:
     """Run the cases and compare."""
     cases = _Cases()
     for depth in _DEPTHS:
@@ -246,7 +246,7 @@ def _asked() -> Finding:
     ):
         if not np.array_equal(found, wanted):
             wrong[wide][kind] = None
-    return Finding(tuple(wrong[True]), tuple(wrong[False]))
+    return KernelFault(tuple(wrong[True]), tuple(wrong[False]))
 
 
 def _cache_file() -> Path | None:
@@ -288,11 +288,11 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _read(place: Path) -> dict[str, Finding]:
+def _read(place: Path) -> dict[str, KernelFault]:
     """Return what the cache holds; what is none of ours counts for nothing."""
     try:
         return {
-            str(key): Finding(tuple(map(str, wide)), tuple(map(str, narrow)))
+            str(key): KernelFault(tuple(map(str, wide)), tuple(map(str, narrow)))
             for key, (wide, narrow) in files.read_json(place).items()
         }
     except (RolekdError, AttributeError, TypeError, ValueError):

@@ -15,7 +15,7 @@ from rolekd.errors import InputError
 from rolekd.export.session import Session
 from rolekd.sources import images as files
 from rolekd.sources.decode import KINDS
-from rolekd.sources.files import image_files
+from rolekd.sources.listing import image_files
 
 STDIN = "-"
 
@@ -58,7 +58,7 @@ def classify(
     Raises:
         InputError: the network does not name its classes, or takes no square images.
     """
-    side, channels = wanted(network)
+    side, channels = image_form(network)
     pending = iter(sources)
     while chunk := list(islice(pending, batch)):
         read = [_read(source, side, channels, resize) for source in chunk]
@@ -72,7 +72,7 @@ def classify(
             yield answer(source, next(answers), classes)
 
 
-def wanted(network: Session) -> tuple[int, int]:
+def image_form(network: Session) -> tuple[int, int]:
     """Return the side in pixels and the channels of the images that a network takes.
 
     Raises:

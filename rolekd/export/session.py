@@ -125,7 +125,7 @@ def load(
     origin = name or str(path)
     content = read(path, sha256=sha256, name=origin)
     model = parse(content, origin)
-    runtime = start(content, origin, threads=threads)
+    runtime = start_session(content, origin, threads=threads)
     return Session(runtime, {entry.key: entry.value for entry in model.metadata_props}, origin)
 
 
@@ -176,7 +176,11 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
     convolutions in 8 bits are taken for the larger kind.
     """
     used = kernels.OPERATORS.intersection(node.op_type for node in model.graph.node)
-    if wrong := [kind for kind in kernels.faults() if kind.split()[0] in used] if used else []:
+    if (
+        wrong := [kind for kind in kernels.faulty_kinds() if kind.split()[0] in used]
+        if used
+        else []
+    ):
         present, remedy = onnxruntime.__version__, "export it again with export.target: float"
         if _version(present) < _version(REPAIRED):
             remedy = f"install onnxruntime {REPAIRED} or newer"
@@ -198,7 +202,7 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
     )
 
 
-def start(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.InferenceSession:
+def start_session(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Start onnxruntime on the CPU with a model's content."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

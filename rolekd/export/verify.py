@@ -70,7 +70,7 @@ def verify(
     proto = session.parse(content, origin)
     zeros = _expose_levels(proto, model) if layers else {}
     names = list(zeros)
-    runtime = session.start(proto.SerializeToString() if names else content, origin)
+    runtime = session.start_session(proto.SerializeToString() if names else content, origin)
     expected, actual, different = [], [], set()
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]

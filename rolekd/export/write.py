@@ -10,7 +10,7 @@ from rolekd.errors import InputError
 from rolekd.export.builder import RUNTIME
 from rolekd.export.form import CLASSES_KEY, IMAGE_KEY
 from rolekd.export.graph import build
-from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal, start
+from rolekd.export.session import PAIR_KEY, RUNTIME_KEY, seal, start_session
 from rolekd.params import Target
 from rolekd.quantize.integer import IntegerModel
 
@@ -67,6 +67,6 @@ def export(
         RUNTIME_KEY: RUNTIME,
     }
     content = seal(proto, entries)
-    start(content, str(path))  # a graph that does not load is no export
+    start_session(content, str(path))  # a graph that does not load is no export
     files.write_bytes(path, content)
     return Summary(len(content), files.sha256(path), graph.forms, model.inexact)

@@ -153,7 +153,7 @@ class Artifacts:
         )
 
 
-def absolute(address: str) -> str:
+def absolute_address(address: str) -> str:
     """Return the address of an artifact store; a folder's with its whole path."""
     return address if address.startswith("s3://") else str(Path(address).absolute())
 

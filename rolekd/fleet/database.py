@@ -176,7 +176,7 @@ def add_waiting(
     return True
 
 
-def describe(
+def set_params(
     engine: Engine,
     trial: int,
     params: Sequence[tuple[str, float, str]],
@@ -221,7 +221,7 @@ def _time(value: Any) -> datetime:
     return moment.replace(tzinfo=None)
 
 
-def share(engine: Engine) -> None:
+def make_shareable(engine: Engine) -> None:
     """Make SQLite safe among processes; other databases need nothing.
 
     Every transaction takes the write lock when it begins: Optuna reads a trial's state before it

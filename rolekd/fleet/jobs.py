@@ -188,7 +188,7 @@ def hash_inputs(folder: Path) -> dict[str, str]:
     }
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return what must be the same on every machine that works on a job."""
     found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     found["python"] = ".".join(platform.python_version_tuple()[:2])
@@ -198,7 +198,7 @@ def versions() -> dict[str, str]:
 
 def refuse_other_versions(job: Job) -> None:
     """Refuse a job whose libraries or code are not the ones installed here."""
-    if found := differences(job.versions, versions()):
+    if found := differences(job.versions, installed_versions()):
         raise InputError(
             f"this worker is not like the others ({'; '.join(found)}); install the same versions "
             "here"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rolekd.errors import InputError
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.jobs import Job, refuse_other_device, refuse_other_versions
-from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.snapshot import Snapshot, Watch
 from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.team import Place, work
 
@@ -33,7 +33,7 @@ def attach(
     storage: str,
     name: str,
     artifacts: str | None = None,
-    watch: Callable[[Job], Callable[[Snapshot], None]] = lambda _: lambda _: None,
+    watch: Callable[[Job], Watch] = lambda _: lambda _: None,
     seats: Callable[[Job], Sequence[Mapping[str, str]]] = lambda _: ({},),
     *,
     fresh: bool = False,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rolekd import addresses
 from rolekd.errors import RunError
-from rolekd.fleet.artifacts import Artifacts, absolute, open_artifacts
+from rolekd.fleet.artifacts import Artifacts, absolute_address, open_artifacts
 from rolekd.fleet.jobs import Job, refuse_other_versions
-from rolekd.fleet.snapshot import Snapshot
-from rolekd.fleet.studies import JobStudy, discard
+from rolekd.fleet.snapshot import Snapshot, Watch
+from rolekd.fleet.studies import JobStudy, delete
 from rolekd.fleet.team import Place, work
 from rolekd.processes import exclusive
 
@@ -45,7 +45,7 @@ def run(
     job: Job,
     inputs: Path,
     state: Path,
-    watch: Callable[[], Callable[[Snapshot], None]],
+    watch: Callable[[], Watch],
     *,
     seats: Sequence[Mapping[str, str]] = ({},),
     storage: Storage | None = None,
@@ -77,7 +77,7 @@ def run(
     """
     storage = storage or Storage()
     url = storage.url or addresses.of_sqlite((state / "study.db").resolve())
-    artifacts = absolute(storage.artifacts or str(state / "artifacts"))
+    artifacts = absolute_address(storage.artifacts or str(state / "artifacts"))
     name = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
@@ -89,7 +89,7 @@ def run(
         store = open_artifacts(artifacts, name)
         if fetch is not None and _forgotten(study.read(), store):
             study.close()
-            discard(url, name)
+            delete(url, name)
             study = create()
         study.fail(None)  # it is tried again
         if study.artifacts != artifacts:

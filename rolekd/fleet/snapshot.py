@@ -6,7 +6,7 @@ is done at most once.
 
 import enum
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -108,3 +108,6 @@ class Snapshot:
 
     def _in(self, state: State) -> list[Trial]:
         return [trial for trial in self.trials if trial.state is state]
+
+
+Watch = Callable[[Snapshot], None]  # is called with every snapshot of a study

@@ -229,7 +229,9 @@ class JobStudy:
         # not before: whoever looks for work would read the parameters every time; and not after:
         # a dashboard that is open reads of a trial that has ended nothing again
         params, gain = self.job.trial_params(trial.task), gain_attribute(result, parent)
-        self._patiently(lambda: database.describe(self.engine, self._id(trial), list(params), gain))
+        self._patiently(
+            lambda: database.set_params(self.engine, self._id(trial), list(params), gain)
+        )
         return self._end(trial, state, values, outcome=outcome_attribute(result, device))
 
     def lose(self, trial: Trial, patience: float | None = None) -> bool:
@@ -322,7 +324,7 @@ def names(url: str) -> list[str]:
     return [study.study_name for study in sorted(jobs_, key=lambda study: study._study_id)]
 
 
-def each(url: str) -> Iterator[tuple["JobStudy | None", str]]:
+def each_open(url: str) -> Iterator[tuple["JobStudy | None", str]]:
     """Yield the jobs in a storage, the oldest first; None and a line for one of another version.
 
     One is open at a time: a database has few connections.
@@ -339,7 +341,7 @@ def each(url: str) -> Iterator[tuple["JobStudy | None", str]]:
             study.close()
 
 
-def discard(url: str, name: str) -> None:
+def delete(url: str, name: str) -> None:
     """Delete a study."""
     storage = _connect(url, create=False)
     _at_once(lambda: optuna.delete_study(study_name=name, storage=storage), url)
@@ -395,7 +397,7 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
             raise InputError(
                 f"storage {redact(url, url)}: its driver is missing ({error}); install it"
             ) from error
-        database.share(storage.engine)
+        database.make_shareable(storage.engine)
     return storage
 
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 from rolekd import workers
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import open_artifacts
-from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.snapshot import Snapshot, Watch
 from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.worker import Worker, make_trainer
 
@@ -46,7 +46,7 @@ class Place:
     keep: Path
     scratch: Path
 
-    def worker(self, study: JobStudy, pulse: Callable[[Snapshot], None] | None = None) -> Worker:
+    def worker(self, study: JobStudy, pulse: Watch | None = None) -> Worker:
         """Make the worker of this process."""
         trainer = make_trainer(study.job, self.inputs, self.keep)
         store = open_artifacts(self.artifacts, self.study)
@@ -57,7 +57,7 @@ def work(
     study: JobStudy,
     place: Place,
     seats: Sequence[Mapping[str, str]],
-    watch: Callable[[], Callable[[Snapshot], None]],
+    watch: Callable[[], Watch],
     *,
     fresh: bool = False,
 ) -> tuple[Worker, Snapshot]:
@@ -100,15 +100,15 @@ class Team:
         self, seats: Sequence[Mapping[str, str]], place: Place, *, fresh: bool = False
     ) -> None:
         self._seats, self._place, self._fresh = seats, place, fresh
-        self._members: list[tuple[workers.Worker, Mapping[str, str]]] = []
+        self._members: list[tuple[workers.WorkerProcess, Mapping[str, str]]] = []
         self._replacements = 0
 
     def __enter__(self) -> "Team":
         self._members += [(self._start(seat, self._fresh), seat) for seat in self._seats]
         return self
 
-    def _start(self, seat: Mapping[str, str], fresh: bool) -> workers.Worker:
-        return workers.Worker.start(_main, self._place, fresh=fresh, environment=seat)
+    def _start(self, seat: Mapping[str, str], fresh: bool) -> workers.WorkerProcess:
+        return workers.WorkerProcess.start(_main, self._place, fresh=fresh, environment=seat)
 
     def __exit__(self, *_: object) -> None:
         # By now they are idle, or something failed: in both cases nothing of theirs is lost.
@@ -133,7 +133,7 @@ class Team:
             self._members.append((self._start(seat, fresh=True), seat))
 
 
-def _fail(member: workers.Worker) -> NoReturn:
+def _fail(member: workers.WorkerProcess) -> NoReturn:
     try:
         member.receive()
     except EOFError as error:

@@ -1,6 +1,6 @@
 """Networks by name, and the features that distillation taps from them."""
 
-from rolekd.models.features import Taps
+from rolekd.models.capture import Taps
 from rolekd.models.folding import folded
 from rolekd.models.pointwise import as_products
 from rolekd.models.weights import copy_matching
@@ -10,11 +10,11 @@ __all__ = [
     "Taps",
     "as_products",
     "build",
+    "capture",
     "catalogue",
     "copy_matching",
     "default_taps",
     "external",
-    "features",
     "folded",
     "normalized",
     "stems",

@@ -8,13 +8,13 @@ from torch import fx
 
 from rolekd.models import external, zoo
 
-# whose layers all have an integer form; tests/models/test_models_catalogue.py tries them
+# whose layers all have an integer form; tests/models/test_catalogue.py tries them
 _CONVERT = ("mnasnet", "mobilenet_", "regnet_x", "resnet", "resnext", "wide_resnet")
 _SIZE, _CLASSES = (32, 32), 10
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueRow:
     """A network that a params file can name.
 
     Attributes:
@@ -35,7 +35,7 @@ class Entry:
     weights: tuple[str, ...] = ()
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[CatalogueRow]:
     """Yield all networks, ours first."""
     for name in zoo.OURS:
         yield _built(name, "rolekd")
@@ -50,25 +50,25 @@ def converts(name: str) -> bool:
     return name.startswith(_CONVERT)
 
 
-def _built(name: str, origin: Literal["rolekd", "yours"]) -> Entry:
+def _built(name: str, origin: Literal["rolekd", "yours"]) -> CatalogueRow:
     try:
         network = zoo.build(name, classes=_CLASSES, channels=3, image_size=_SIZE, seed=0)
         width = zoo.has_width(name)
     except Exception:  # whatever somebody's code raises
-        return Entry(name, origin, False, None, False)
+        return CatalogueRow(name, origin, False, None, False)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     try:
         fx.symbolic_trace(network)
     except Exception:  # of control flow, in somebody's code
-        return Entry(name, origin, width, parameters, False)
-    return Entry(name, origin, width, parameters, True)
+        return CatalogueRow(name, origin, width, parameters, False)
+    return CatalogueRow(name, origin, width, parameters, True)
 
 
-def _of_torchvision(name: str) -> Entry:
+def _of_torchvision(name: str) -> CatalogueRow:
     from torchvision import models
 
     kind = models.get_model_weights(name)
-    return Entry(
+    return CatalogueRow(
         external.PREFIX + name,
         "torchvision",
         False,

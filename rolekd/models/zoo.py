@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rolekd.errors import InputError, did_you_mean
-from rolekd.models import external, features
+from rolekd.models import capture, external
 from rolekd.models.alexnet import alexnet
 from rolekd.models.resnet import resnet
 
@@ -91,7 +91,7 @@ def default_taps(
         return _FAMILIES[name].taps
     modules = dict(network.named_modules())
     last: dict[tuple[int, int], str] = {}
-    for path, shape in features.shapes(network, image_size).items():
+    for path, shape in capture.shapes(network, image_size).items():
         if not _is_map(shape, image_size):
             continue
         size = shape[1], shape[2]

@@ -3,7 +3,7 @@
 from rolekd.quantize.convert import convert
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.lower import lower
-from rolekd.quantize.size import Size, size
+from rolekd.quantize.size import Size
 
 __all__ = [
     "IntegerModel",

@@ -23,7 +23,7 @@ from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear
 from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 
 Residual = Literal["quantized", "float"]
-Ends = Literal["float", 8]
+_Ends = Literal["float", 8]
 
 # name -> (weights of some bits, activations of some bits that may be negative or not)
 _QUANTIZERS: dict[
@@ -51,7 +51,7 @@ def convert(
     residual: Residual = "quantized",
     quantizer: str = "dorefa",
     overrides: Mapping[str, own.LayerBits] | None = None,
-    ends: Ends = "float",
+    ends: _Ends = "float",
 ) -> fx.GraphModule:
     """Return a quantised copy of a float network; the given one stays as it is.
 

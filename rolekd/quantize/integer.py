@@ -28,10 +28,10 @@ from rolekd.quantize.operations import (
     HardSigmoid,
     HardSwish,
     IntegerLinear,
+    IntegerOperation,
     Linear,
     MaxPool,
     Multiply,
-    Operation,
     Pixels,
     Relu,
     Requantize,
@@ -51,7 +51,7 @@ class IntegerModel:
         output: name of the operation that gives the logits.
     """
 
-    operations: tuple[Operation, ...]
+    operations: tuple[IntegerOperation, ...]
     image_shape: tuple[int, int, int]
     output: str
 
@@ -95,7 +95,7 @@ class IntegerModel:
         return tuple(op.name for op in self.operations if isinstance(op, FloatConvolution))
 
 
-def _evaluate(operation: Operation, inputs: Sequence[Tensor]) -> Tensor:
+def _evaluate(operation: IntegerOperation, inputs: Sequence[Tensor]) -> Tensor:
     x = inputs[0]
     match operation:
         case Pixels():

@@ -13,16 +13,16 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
-from rolekd.quantize import operations, pointwise
+from rolekd.quantize import elementwise, operations
 from rolekd.quantize.first import Filters
 from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear
 from rolekd.quantize.quantizer import ActivationQuantizer, Levels
 from rolekd.quantize.symbolic import (
     Combination,
-    Image,
     LevelMap,
+    RawImage,
+    ScaledTensor,
     Symbol,
-    Term,
     Vector,
     dequantized,
     real,
@@ -36,7 +36,7 @@ _INT32_MAX = 2**31 - 1
 
 def _float_convolution(walk: "Walk", node: fx.Node, module: nn.Conv2d) -> Symbol:
     path = walk.name(node)
-    if isinstance(walk.symbol(node), Image):
+    if isinstance(walk.symbol(node), RawImage):
         return _image_convolution(walk, path, module)
     value = walk.combination(node)
     source = walk.writer.materialize(value, f"{path}.input")
@@ -59,12 +59,12 @@ def _image_convolution(walk: "Walk", path: str, module: nn.Conv2d) -> Symbol:
     if not any(isinstance(operation, operations.Pixels) for operation in walk.writer.operations):
         walk.writer.emit(operations.Pixels("pixels", ("image",)))
     one = torch.ones(module.out_channels, dtype=torch.float64)
-    return Combination((Term(path, one, filters=filters),), _bias(module))
+    return Combination((ScaledTensor(path, one, filters=filters),), _bias(module))
 
 
 def _pixel_convolution(walk: "Walk", node: fx.Node, module: PixelConv2d) -> Symbol:
     path = walk.name(node)
-    if not isinstance(walk.symbol(node), Image):
+    if not isinstance(walk.symbol(node), RawImage):
         raise InputError(f"layer {path}: is not on the image, so it has no 8-bit form")
     for name, values in (("mean", walk.mean), ("std", walk.std)):
         own = module.get_buffer(name).double()
@@ -107,7 +107,7 @@ def _convolved(
         )
     )
     scale = (step * source.step).expand(module.out_channels)
-    return Combination((Term(path, scale),), _bias(module))
+    return Combination((ScaledTensor(path, scale),), _bias(module))
 
 
 def _reach(source: LevelMap, integers: Tensor, path: str) -> tuple[int, int]:
@@ -224,7 +224,7 @@ def _quantized_linear(walk: "Walk", node: fx.Node, module: QuantLinear) -> Symbo
     largest, bound = _reach(source, integers, path)
     walk.writer.emit(operations.IntegerLinear(path, (source.name,), integers, largest, bound))
     scale = (step * source.step).expand(module.out_features)
-    value = Combination((Term(path, scale),), _bias(module))
+    value = Combination((ScaledTensor(path, scale),), _bias(module))
     return Vector(walk.writer.materialize(value, path))
 
 
@@ -239,7 +239,7 @@ MODULES: dict[type[nn.Module], Callable[["Walk", fx.Node, Any], Symbol]] = {
     nn.AdaptiveAvgPool2d: _average_pool,
     nn.Flatten: _flatten,
     nn.Linear: _linear,
-    **pointwise.MODULES,
+    **elementwise.MODULES,
 }
 FUNCTIONS: dict[Any, Callable[["Walk", fx.Node], Symbol]] = {
     torch.flatten: _flatten,
@@ -247,7 +247,7 @@ FUNCTIONS: dict[Any, Callable[["Walk", fx.Node], Symbol]] = {
     F.adaptive_avg_pool2d: _pooled,
     torch.mean: _mean_call,
     "mean": _mean_call,
-    **pointwise.FUNCTIONS,
+    **elementwise.FUNCTIONS,
 }
 
 

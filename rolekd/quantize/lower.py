@@ -13,8 +13,8 @@ from rolekd.quantize.layers import FUNCTIONS, MODULES
 from rolekd.quantize.quantizer import ActivationQuantizer
 from rolekd.quantize.symbolic import (
     Combination,
-    Image,
     LevelMap,
+    RawImage,
     Symbol,
     Vector,
     Writer,
@@ -84,7 +84,7 @@ class Walk:
         result: Symbol | None = None
         for node in self._model.graph.nodes:
             if node.op == "placeholder":
-                self._symbols[node] = Image()
+                self._symbols[node] = RawImage()
             elif node.op == "output":
                 result = self._symbols[node.all_input_nodes[0]]
             else:

@@ -106,7 +106,7 @@ class _Learned(nn.Module):
         """Return `v` on its levels, of its shape and dtype."""
         if not self.active:
             return v
-        if flat.fit(v) and not self._binary:
+        if flat.fits(v) and not self._binary:
             return _Compiled.apply(  # type: ignore[no-any-return]
                 v, self._step(v), self._low, self._high, self._factor(v)
             )
@@ -199,7 +199,7 @@ class LSQActivation(_Learned, ActivationQuantizer):
 
     def _factor(self, v: Tensor) -> float:
         # that of the whole batch, of which each process has its share
-        return super()._factor(v) / math.sqrt(parallel.size())
+        return super()._factor(v) / math.sqrt(parallel.world_size())
 
     def levels(self) -> Levels:
         """Return the learned step and the range of its multiples."""

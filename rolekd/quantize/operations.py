@@ -200,7 +200,7 @@ class Linear:
     bias: Tensor
 
 
-Operation = (
+IntegerOperation = (
     Pixels
     | CentredPixels
     | Convolution

@@ -49,7 +49,7 @@ class Layer:
     size: Size
 
 
-def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
+def network_size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
     """Return the cost of a float or converted network for images of (channels, height, width)."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     bits = _FLOAT_BITS * parameters
@@ -67,7 +67,7 @@ def size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
 def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
     """Return the convolutions and linear layers, in the order in which they run.
 
-    What is in none of them (BatchNorm, learned steps) is the rest of `size`.
+    What is in none of them (BatchNorm, learned steps) is the rest of `network_size`.
     """
     inputs = _activation_bits(model)
     found = []

@@ -18,7 +18,7 @@ _INT8_MIN, _INT8_MAX, _UINT8_MAX = -128, 127, 255
 
 
 @dataclass(frozen=True)
-class Image:
+class RawImage:
     """The raw image."""
 
 
@@ -45,7 +45,7 @@ class LevelMap:
 
 
 @dataclass(frozen=True)
-class Term:
+class ScaledTensor:
     """A tensor and its scales: float64 [C]; the other fields say what kind of tensor it is.
 
     Attributes:
@@ -65,7 +65,7 @@ class Term:
 class Combination:
     """Terms plus a bias (float64 [C]), then the waiting monotone operations in their order."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[ScaledTensor, ...]
     bias: Tensor
     waiting: tuple[operations.Relu | operations.MaxPool, ...] = ()
 
@@ -83,28 +83,28 @@ class Combination:
         return replace(self, waiting=(*self.waiting, operation))
 
 
-Symbol = Image | Vector | LevelMap | Combination
+Symbol = RawImage | Vector | LevelMap | Combination
 
 
 def real(name: str, channels: int) -> Combination:
     """Return a float feature map as a combination of itself alone."""
     one = torch.ones(channels, dtype=torch.float64)
-    return Combination((Term(name, one, real=True),), torch.zeros_like(one))
+    return Combination((ScaledTensor(name, one, real=True),), torch.zeros_like(one))
 
 
 def dequantized(value: LevelMap) -> Combination:
     """Return what a map of levels stands for."""
     scale = torch.full((value.channels,), value.step, dtype=torch.float64)
-    return Combination((Term(value.name, scale, value),), torch.zeros_like(scale))
+    return Combination((ScaledTensor(value.name, scale, value),), torch.zeros_like(scale))
 
 
 class Writer:
     """Appends operations in the order of execution."""
 
     def __init__(self) -> None:
-        self.operations: list[operations.Operation] = []
+        self.operations: list[operations.IntegerOperation] = []
 
-    def emit(self, operation: operations.Operation) -> str:
+    def emit(self, operation: operations.IntegerOperation) -> str:
         """Append an operation; return its name."""
         self.operations.append(operation)
         return operation.name

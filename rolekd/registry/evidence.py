@@ -10,7 +10,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.export import session
-from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import EvaluateMetrics, ExportedRecord, Outputs
 from rolekd.report.datafiles import load_predictions, load_weights
 
 FILE = "evidence.json"
@@ -82,7 +82,7 @@ def parse(content: Any, origin: str) -> Evidence:
     return found
 
 
-def collect(outputs: Outputs, arm: str, seed: int) -> Evidence:
+def gather_evidence(outputs: Outputs, arm: str, seed: int) -> Evidence:
     """Gather the evidence from what the stages before `register` wrote.
 
     Args:
@@ -95,7 +95,7 @@ def collect(outputs: Outputs, arm: str, seed: int) -> Evidence:
     """
     dataset = datasets.load(outputs.data)
     logits, labels = load_predictions(outputs.predictions)
-    checked = Verification.load(outputs.verification)
+    checked = ExportedRecord.load(outputs.verification)
     _require_same_weights(outputs, arm, seed, checked.sha256)
     if arm not in logits or seed >= len(logits[arm]):
         raise InputError(f"{outputs.predictions}: no seed {seed} of arm {arm!r}; evaluate again")

@@ -79,8 +79,8 @@ def fetch(
         kept = places.local(source)
         if kept is not None and not kept.is_dir():
             raise InputError(
-                f"{origin}: its files are not in {kept}; copy {places.FOLDER}/ from where the "
-                "project was, or register it again with `dvc repro -f register`"
+                f"{origin}: its files are not in {kept}; copy {places.MLRUNS_FOLDER}/ from where "
+                "the project was, or register it again with `dvc repro -f register`"
             )
         folder.mkdir(parents=True, exist_ok=True)
         content = Path(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _CHANCE = 0.05  # level of the test against naming the largest class
 
-Verdict = Literal["pass", "refused", "not asked"]
+GateVerdict = Literal["pass", "refused", "not asked"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Gate:
     name: str
     found: str
     wanted: str
-    verdict: Verdict
+    verdict: GateVerdict
 
 
 def judge(
@@ -77,7 +77,7 @@ def judge(
     ]  # fmt: skip
 
 
-def paired_p_value(candidate: Evidence, champion: Evidence) -> float:
+def loss_p_value(candidate: Evidence, champion: Evidence) -> float:
     """Return the one-sided p value that the candidate is worse on the same images."""
     return worse_p_value(candidate.right, champion.right)
 
@@ -98,7 +98,7 @@ def _against_champion(
             "run it in the project whose outputs/data is the candidate's"
         )
     lost = 100 * (champion.accuracy - candidate.accuracy)
-    p_value = paired_p_value(candidate, champion)
+    p_value = loss_p_value(candidate, champion)
     return [
         _gate(
             "accuracy against the champion",

@@ -13,7 +13,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, File, MultipartDecoder
 
 from rolekd.display import shown
 from rolekd.errors import InputError
-from rolekd.export.predict import Prediction, wanted
+from rolekd.export.predict import Prediction, image_form
 from rolekd.export.session import Session
 from rolekd.sources import images
 
@@ -111,7 +111,7 @@ def page(network: Session) -> str:
     """Return the HTML page for dropping photos; it does not load anything from elsewhere."""
     text = resources.files("rolekd.registry").joinpath("classify.html").read_text(encoding="utf-8")
     try:
-        side, _ = wanted(network)
+        side, _ = image_form(network)
         facts = {"side": side, "classes": len(network.classes), "fault": ""}
     except InputError as error:
         facts = {"side": 0, "classes": 0, "fault": shown(error)}

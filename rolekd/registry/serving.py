@@ -198,7 +198,7 @@ class Service:
 
     def _classify(self, body: bytes, kind: str) -> Response:
         try:
-            side, channels = predict.wanted(self._network)
+            side, channels = predict.image_form(self._network)
         except InputError as error:
             raise HTTPException(501, str(error)) from error
         try:

@@ -24,7 +24,7 @@ from rolekd.registry.evidence import Evidence
 from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.client import reachable, tracking
-from rolekd.track.health import experiments
+from rolekd.track.health import count_experiments
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -131,14 +131,17 @@ def register(
 
     description, uri = description or Description(), store.resolve(uri)
     if run_id is None:
-        experiments(uri)  # one that does not answer, or refuses, is reported as such
+        count_experiments(uri)  # one that does not answer, or refuses, is reported as such
         raise RunError(
             f"register: MLflow at {redact(uri)} answers, but does not have the run of this stage; "
             "`rolekd sync` sends it or says why it cannot; then run the stage again"
         )
     graph = onnx.load(onnx_path)
     signature = _signature(graph, example, onnx_path)
-    cleaned = {**store.clean(description.tags, store.TAG_LIMIT), "sha256": files.sha256(onnx_path)}
+    cleaned = {
+        **store.cleaned(description.tags, store.TAG_LIMIT),
+        "sha256": files.sha256(onnx_path),
+    }
     with reachable(uri), tracking(uri):
         client = mlflow.MlflowClient(uri)
         model = client.create_logged_model(
@@ -146,7 +149,7 @@ def register(
             name=name,
             source_run_id=run_id,
             tags=cleaned,
-            params=store.clean(description.params, _PARAM_LIMIT),
+            params=store.cleaned(description.params, _PARAM_LIMIT),
         )
         with tempfile.TemporaryDirectory() as folder:
             beside = _files_beside(Path(folder), description)
@@ -172,7 +175,7 @@ def alias_of(experiment: str | None) -> str:
     return f"exp-{alias}" if taken else alias
 
 
-def choose(name: str, which: str, uri: str) -> int:
+def make_challenger(name: str, which: str, uri: str) -> int:
     """Make a version the challenger; return its number.
 
     Args:
@@ -187,7 +190,7 @@ def choose(name: str, which: str, uri: str) -> int:
     from mlflow import MlflowClient
 
     with reachable(uri):
-        client, known = MlflowClient(uri), versions(name, uri)
+        client, known = MlflowClient(uri), all_versions(name, uri)
         aliases = client.get_registered_model(name).aliases if known else {}
         number = int(which) if which.isdecimal() else int(aliases.get(alias_of(which), 0))
         if number not in known:
@@ -202,7 +205,7 @@ def choose(name: str, which: str, uri: str) -> int:
 
 def is_file(name: str, number: int, path: Path, uri: str) -> bool:
     """Return whether a version is this file; a missing file counts as the same."""
-    return not path.exists() or versions(name, uri)[number].get("sha256") == files.sha256(path)
+    return not path.exists() or all_versions(name, uri)[number].get("sha256") == files.sha256(path)
 
 
 def _describe(client: "MlflowClient", name: str, description: Description) -> None:
@@ -223,7 +226,7 @@ def _files_beside(folder: Path, description: Description) -> list[Path]:
     return written
 
 
-def versions(name: str, uri: str) -> dict[int, dict[str, str]]:
+def all_versions(name: str, uri: str) -> dict[int, dict[str, str]]:
     """Return number -> tags of every version of a registered model; empty where there is none.
 
     Raises:

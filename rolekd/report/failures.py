@@ -30,7 +30,7 @@ _USUAL_ACCURACY = 0.9  # for that: the accuracies whose differences are meant
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFacts:
     """The outputs of a run in which failures show.
 
     Attributes:
@@ -57,7 +57,7 @@ class Run:
         return self.dataset.split("test")[1]
 
 
-def failures(run: Run) -> list[str]:
+def failures(run: RunFacts) -> list[str]:
     """Return a line for each failure; usually none."""
     return [
         *_teachers_at_chance(run),
@@ -70,7 +70,7 @@ def failures(run: Run) -> list[str]:
     ]
 
 
-def _teachers_at_chance(run: Run) -> Iterator[str]:
+def _teachers_at_chance(run: RunFacts) -> Iterator[str]:
     for name, logits in run.teachers.items():
         predicted, shown = logits.argmax(-1), _capital(teacher_name(name))
         remedy = "lower teacher.training.learning_rate, or raise teacher.training.epochs"
@@ -81,7 +81,7 @@ def _teachers_at_chance(run: Run) -> Iterator[str]:
             yield f"{shown}: {found}, {_chance(run)}, and cannot teach; {remedy}."
 
 
-def _students_at_chance(run: Run) -> Iterator[str]:
+def _students_at_chance(run: RunFacts) -> Iterator[str]:
     for arm in run.evaluation.arms:
         predicted = run.students[arm.name].argmax(-1)
         seeds = [
@@ -97,16 +97,16 @@ def _students_at_chance(run: Run) -> Iterator[str]:
             )
 
 
-def _is_at_chance(run: Run, predicted: Integers) -> bool:
+def _is_at_chance(run: RunFacts, predicted: Integers) -> bool:
     return exact.chance_p_value(predicted == run.labels, run.labels) >= 1 - CONFIDENCE
 
 
-def _chance(run: Run) -> str:
+def _chance(run: RunFacts) -> str:
     share = exact.largest_share(run.labels)
     return f"not clearly above the {100 * share:.1f} % of naming the largest class"
 
 
-def _worse_teacher(run: Run) -> Iterator[str]:
+def _worse_teacher(run: RunFacts) -> Iterator[str]:
     """Compare the exported student, its arm's first seed, with the teacher that it learned from."""
     compare = run.params.compare
     name = run.evaluation.compare.export
@@ -126,7 +126,7 @@ def _worse_teacher(run: Run) -> Iterator[str]:
         )
 
 
-def _little_learned(run: Run) -> Iterator[str]:
+def _little_learned(run: RunFacts) -> Iterator[str]:
     base = exact.largest_share(run.dataset.split("train")[1])
     least = base + _HALF_WAY * (1 - base)
     for role, names in _trained(run).items():
@@ -142,7 +142,7 @@ def _little_learned(run: Run) -> Iterator[str]:
             )
 
 
-def _constant_rates(run: Run) -> Iterator[str]:
+def _constant_rates(run: RunFacts) -> Iterator[str]:
     for role, names in _trained(run).items():
         training = getattr(run.params, role).training
         rates = [_last(run.epochs.get(name, ()), "learning_rate") for name in names]
@@ -154,7 +154,7 @@ def _constant_rates(run: Run) -> Iterator[str]:
             )
 
 
-def _few_validation_images(run: Run) -> Iterator[str]:
+def _few_validation_images(run: RunFacts) -> Iterator[str]:
     if not run.searched:
         return
     splits, final = run.dataset.splits, run.params.search.confirm
@@ -177,7 +177,7 @@ def _few_validation_images(run: Run) -> Iterator[str]:
         )
 
 
-def _trained(run: Run) -> dict[Role, list[str]]:
+def _trained(run: RunFacts) -> dict[Role, list[str]]:
     """Return role -> names of its trainings in the epochs."""
     return {
         "teacher": [teacher_name(name) for name in run.teachers],

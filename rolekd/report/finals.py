@@ -16,7 +16,15 @@ from rolekd.report.histories import read_rows
 from rolekd.report.predictor import PREDICTORS, agreement
 from rolekd.report.statistics import EXACT_PAIRS, paired_p_value
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
-from rolekd.search.final import ACCURACY, LOG_LOSS, NONE, SCALES, Standing, Trained, standings
+from rolekd.search.final import (
+    ACCURACY,
+    LOG_LOSS,
+    NONE_CANDIDATE,
+    SCALES,
+    CandidateTraining,
+    Standing,
+    standings,
+)
 
 _WIDTH = 4.6  # inches
 
@@ -60,7 +68,7 @@ def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
         return Final(
             standings(
                 (
-                    Trained(
+                    CandidateTraining(
                         int(row["rung"]),
                         row["candidate"],
                         int(row["seed"]),
@@ -86,8 +94,8 @@ def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:
     values = {(row["candidate"], row["seed"]): float(row[name]) for row in rows if row.get(name)}
     pairs: dict[str, list[float]] = {}
     for (candidate, seed), value in values.items():
-        if (NONE, seed) in values:
-            pairs.setdefault(candidate, []).append(value - values[NONE, seed])
+        if (NONE_CANDIDATE, seed) in values:
+            pairs.setdefault(candidate, []).append(value - values[NONE_CANDIDATE, seed])
     return {candidate: fmean(found) for candidate, found in pairs.items()}
 
 
@@ -107,7 +115,7 @@ def agreements(final: Final) -> list[str]:
     return said
 
 
-def table(final: Final) -> list[dict[str, str]]:
+def final_rows(final: Final) -> list[dict[str, str]]:
     """Return a row for each candidate: its result, and its difference from none."""
     rows = []
     scale = SCALES[final.measure]
@@ -115,7 +123,7 @@ def table(final: Final) -> list[dict[str, str]]:
         accuracies, count = [100 * value for value in one.accuracies.values()], len(one.accuracies)
         spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
         gain, p_value = "", ""
-        if one.name != NONE:
+        if one.name != NONE_CANDIDATE:
             gain = scale.show(one.gain)
             gain += f" ± {scale.show(one.error, sign=False)}" if count > 1 else ""
             p_value = f"{paired_p_value(np.array(one.differences)):.3f}" if count > 1 else ""
@@ -134,17 +142,17 @@ def table(final: Final) -> list[dict[str, str]]:
 
 def sentence(final: Final, role: str) -> str:
     """Say what won, and how sure that is."""
-    best = next((one for one in final.standings if one.name != NONE), None)
+    best = next((one for one in final.standings if one.name != NONE_CANDIDATE), None)
     if best is None:
         return f"The {role} gets no policy: there is no candidate that changes images."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = f"{best.told}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
-    if final.winner == NONE:
+    if final.winner == NONE_CANDIDATE:
         return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."
     return f"The {role} gets {final.winner}: {evidence}."
 
 
-def figure(final: Final) -> Figure:
+def final_figure(final: Final) -> Figure:
     """Draw each candidate's difference from none over its strength, those without one at the right.
 
     A candidate's bar is one standard error each way.
@@ -204,7 +212,7 @@ def _groups(found: Sequence[Standing]) -> Mapping[str, list[tuple[int, Standing]
     """Return family of the ladder -> (strength, candidate); "": of no family."""
     groups: dict[str, list[tuple[int, Standing]]] = {}
     for one in found:
-        if one.name == NONE:
+        if one.name == NONE_CANDIDATE:
             continue
         try:
             family, strength = ladder.parse(one.name)

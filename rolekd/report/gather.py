@@ -17,18 +17,18 @@ from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError
 from rolekd.outputs import (
     Arms,
+    ExportedRecord,
     Failures,
     Lineage,
     Outputs,
     SearchMetrics,
-    Verification,
     run_ids,
 )
 from rolekd.params import CONFIRMED
 from rolekd.report import finals, genealogy, histories, plots
 from rolekd.report.costs import Cost
 from rolekd.report.datafiles import load_predictions
-from rolekd.report.page import Content
+from rolekd.report.page import PageContent
 from rolekd.report.sheets import policy_sheet
 from rolekd.report.tables import Floats, summarise
 from rolekd.sources.quality import Quality
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 _SHEET_IMAGES = 10
 
 
-def gather(
+def page_content(
     outputs: Outputs,
     params: "Params",
     provenance: Mapping[str, Mapping[str, object]],
     costs: Sequence[Cost] = (),
     links: Mapping[str, str] | None = None,
-) -> Content:
+) -> PageContent:
     """Read what the stages before the report have written.
 
     Args:
@@ -62,7 +62,7 @@ def gather(
     dataset = datasets.load(outputs.data)
     logits, labels = load_predictions(outputs.predictions)
     searched, exported = outputs.searched(), Arms.load(outputs.arms).exported
-    return Content(
+    return PageContent(
         dataset=dataset.name,
         evaluation=summarise(logits, labels, dataset.classes, params.compare),
         schedules={role: schedules.load(outputs.schedule(role)) for role in searched},
@@ -75,11 +75,11 @@ def gather(
         failures=Failures.load(outputs.failures).lines,
         costs=costs,
         curves=_curves(outputs),
-        sheet=sample_sheet(dataset, augmentations(outputs, params.compare), params),
+        sheet=sample_sheet(dataset, arm_augmentations(outputs, params.compare), params),
         mistakes=_mistakes(dataset, logits[exported]),
         model={
             "student": _exported(exported, params.compare),
-            **_model(Verification.load(outputs.verification)),
+            **_model(ExportedRecord.load(outputs.verification)),
         },
         provenance={
             "Inputs": _inputs(outputs, dataset),
@@ -98,7 +98,7 @@ def gather(
     )
 
 
-def augmentations(outputs: Outputs, compare: "CompareParams") -> dict[str, NamedAugmentation]:
+def arm_augmentations(outputs: Outputs, compare: "CompareParams") -> dict[str, NamedAugmentation]:
     """Return the augmentations of the arms' students by their names for people, each once."""
     found = {arm: named.load(outputs.augmentation(arm)) for arm in compare.arms}
     return {named.describe(one.name): one for one in found.values()}
@@ -171,7 +171,7 @@ def _exported(arm: str, compare: "CompareParams") -> str:
     return f"the first seed of {arm}, whose augmentation won the final of the student's search"
 
 
-def _model(found: Verification) -> dict[str, str]:
+def _model(found: ExportedRecord) -> dict[str, str]:
     """Return the export stage's facts about its graph, in words."""
     return {
         "file": f"student.onnx, {found.bytes:,} bytes, SHA-256 {found.sha256}",

@@ -6,7 +6,7 @@ from pathlib import Path
 from rolekd.data import dataset as datasets
 from rolekd.export import measure, session
 from rolekd.export.floats import export_float
-from rolekd.outputs import EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import EvaluateMetrics, ExportedRecord, Outputs
 from rolekd.params import TeacherName
 from rolekd.report.costs import Cost
 from rolekd.train import roles
@@ -36,7 +36,7 @@ def costs(outputs: Outputs, teacher: TeacherName) -> list[Cost]:
         found = measure.of_one_image({name: session.load(path) for name, path in paths.items()})
         size = floats.stat().st_size
     accuracy = EvaluateMetrics.load(outputs.metrics("evaluate")).teacher_accuracy
-    verified = Verification.load(outputs.verification)
+    verified = ExportedRecord.load(outputs.verification)
     return [
         Cost("teacher, float32", accuracy, size, found["teacher"].median),
         Cost("this student", verified.test_accuracy, verified.bytes, found["student"].median),

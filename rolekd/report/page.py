@@ -26,7 +26,7 @@ Rows = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Content:
+class PageContent:
     """What the page tells; a part that is empty is left out.
 
     Attributes:
@@ -70,7 +70,7 @@ class Content:
     image_size: tuple[int, int] | None = None
 
 
-def build(content: Content) -> str:
+def build(content: PageContent) -> str:
     """Return the page as HTML text: styles, figures and pictures are inside."""
     template = resources.files("rolekd.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -99,7 +99,7 @@ def build(content: Content) -> str:
         finals={
             role: {
                 "sentence": finals.sentence(one, role),
-                "rows": finals.table(one),
+                "rows": finals.final_rows(one),
                 "agreements": finals.agreements(one),
             }
             for role, one in content.finals.items()
@@ -108,7 +108,7 @@ def build(content: Content) -> str:
     )
 
 
-def figures(content: Content) -> dict[str, Markup]:
+def figures(content: PageContent) -> dict[str, Markup]:
     """Return the page's figures by name, as SVG elements."""
     evaluation = content.evaluation
     baseline = evaluation.arm(evaluation.baseline)
@@ -142,7 +142,7 @@ def _harmless(value: object) -> object:
     return value if isinstance(value, Markup) else shown(value)
 
 
-def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
+def _optional_figures(content: PageContent) -> dict[str, tuple[Figure | None, str]]:
     """Return name -> figure and its description, for the optional parts of the page."""
     drawn: dict[str, tuple[Figure | None, str]] = {}
     for role, rows in content.searches.items():
@@ -151,7 +151,7 @@ def _optional_figures(content: Content) -> dict[str, tuple[Figure | None, str]]:
             drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
     for role, final in content.finals.items():
         label = f"Accuracy of the {role}'s candidates, compared with none"
-        drawn[f"final {role}"] = finals.figure(final), label
+        drawn[f"final {role}"] = finals.final_figure(final), label
     if "student" in _predictors(content):
         drawn["predictor"] = (
             predictor.predictor_figure(content.searches["student"]),
@@ -195,7 +195,7 @@ def _with_levels(curves: Mapping[str, Rows]) -> dict[str, Rows]:
     }
 
 
-def _predictors(content: Content) -> dict[str, str]:
+def _predictors(content: PageContent) -> dict[str, str]:
     """Return role -> what its search says about the teacher's standard deviation."""
     found = {role: predictor.correlate(rows) for role, rows in content.searches.items()}
     return {role: predictor.sentence(one) for role, one in found.items() if one is not None}

@@ -6,10 +6,10 @@ from typing import Any
 from rolekd.augment import schedule as schedules
 from rolekd.fleet import tasks
 from rolekd.search.phases import CONFIRM, PROPOSE
-from rolekd.search.population import Candidate, Task
+from rolekd.search.population import Candidate, SearchTask
 
 
-def write_task(task: Task) -> dict[str, Any]:
+def write_task(task: SearchTask) -> dict[str, Any]:
     """Return the attributes that a trial is queued with, beside those of every job."""
     found: dict[str, Any] = {
         "policy": list(task.policy),
@@ -26,10 +26,10 @@ def write_task(task: Task) -> dict[str, Any]:
     return found
 
 
-def read_task(task: tasks.Task, attributes: Mapping[str, Any]) -> Task:
+def read_task(task: tasks.Task, attributes: Mapping[str, Any]) -> SearchTask:
     """Return the task that a trial was queued with."""
     start, stop = attributes["epochs"]
-    return Task(
+    return SearchTask(
         slot=task.slot,
         parent=task.parent,
         generation_size=task.generation_size,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rolekd.fleet.tasks import Slot
-from rolekd.search.population import Generation, Integers, Result, Task
+from rolekd.search.population import Generation, PolicyIntegers, SearchResult, SearchTask
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Advisor(Protocol):
     """Proposes policies, and learns from what became of them."""
 
-    def propose(self) -> tuple[int, Integers]:
+    def propose(self) -> tuple[int, PolicyIntegers]:
         """Return a new candidate's number and its policy."""
         ...
 
@@ -40,7 +40,7 @@ class Advisor(Protocol):
 @dataclass(frozen=True)
 class _Candidate:
     number: int
-    policy: Integers
+    policy: PolicyIntegers
     start: int  # generation of its first interval
 
 
@@ -57,7 +57,7 @@ class ConstantPlanner:
         self._generation = 0
         self._begin_candidates()
 
-    def __call__(self, history: Sequence[Generation]) -> list[Task]:
+    def __call__(self, history: Sequence[Generation]) -> list[SearchTask]:
         """Plan the generation that follows the complete ones in `history`."""
         for results in history[self._generation :]:
             self._generation += 1
@@ -67,7 +67,7 @@ class ConstantPlanner:
         running = [(lane, candidate) for lane, candidate in enumerate(self._lanes) if candidate]
         return [self._task(lane, candidate, len(running)) for lane, candidate in running]
 
-    def _take_note(self, result: Result) -> None:
+    def _take_note(self, result: SearchResult) -> None:
         lane = result.task.slot.member
         candidate = self._lanes[lane]
         assert candidate is not None
@@ -89,10 +89,10 @@ class ConstantPlanner:
     def _room_for_another(self) -> bool:
         return self._generation + self._settings.intervals <= self._settings.generations
 
-    def _task(self, lane: int, candidate: _Candidate, size: int) -> Task:
+    def _task(self, lane: int, candidate: _Candidate, size: int) -> SearchTask:
         age = self._generation - candidate.start
         start = age * self._settings.interval_epochs
-        return Task(
+        return SearchTask(
             slot=Slot(self._generation, lane),
             parent=Slot(self._generation - 1, lane) if age else None,
             policy=candidate.policy,

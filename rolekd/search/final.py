@@ -23,12 +23,12 @@ from rolekd.augment.schedule import Schedule
 from rolekd.errors import HopelessError
 from rolekd.fleet.tasks import Slot
 from rolekd.search import lineage
-from rolekd.search.population import Candidate, Generation, Task
+from rolekd.search.population import Candidate, Generation, SearchTask
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
-NONE = "none"
+NONE_CANDIDATE = "none"
 ACCURACY, LOG_LOSS = "accuracy", "log_loss"  # what a final can compare
 
 
@@ -105,7 +105,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FinalVerdict:
     """How a final ended.
 
     Attributes:
@@ -136,11 +136,11 @@ def candidates(
     def constant(policy: Policy) -> Schedule:
         return Schedule.constant(policy, settings.epochs)
 
-    found = [Candidate(NONE, constant(Policy.zeros()))]
+    found = [Candidate(NONE_CANDIDATE, constant(Policy.zeros()))]
     found += [Candidate(name, schedules.parse(value, name)) for name, value in given.items()]
     for place, line in enumerate(lineage.best(proposed, settings.proposals), 1):
         name = f"{settings.algorithm}-{place}"
-        found.append(Candidate(name, lineage.schedule(line, settings.epochs)))
+        found.append(Candidate(name, lineage.to_schedule(line, settings.epochs)))
     found += [Candidate(name, constant(ladder.policy(name))) for name in settings.ladder]
     # what does the same is trained once, under the name that came first
     unique: dict[Schedule, Candidate] = {}
@@ -155,7 +155,7 @@ def plan(
     rungs: Sequence[Generation],
     generation: int,
     epochs: int,
-) -> list[Task]:
+) -> list[SearchTask]:
     """Plan the rung that follows the complete ones; none where the final is over.
 
     Args:
@@ -174,7 +174,7 @@ def plan(
     # seed by seed, so that a pair is complete soon
     pairs = [(candidate, seed) for seed in range(done, seeds) for candidate in left]
     return [
-        Task(
+        SearchTask(
             slot=Slot(generation, member),
             parent=None,
             policy=tuple(candidate.schedule.segments[-1][1]),
@@ -200,13 +200,13 @@ def over(settings: "SearchParams", rungs: Sequence[Generation]) -> bool:
     if not rungs or settings.confirm.decided is None:
         return False
     found = standings(_trainings(rungs), settings.confirm.measure)
-    best = next((one for one in found if one.name != NONE), None)
+    best = next((one for one in found if one.name != NONE_CANDIDATE), None)
     if best is None or len(best.differences) < _FEWEST:
         return best is None
     return best.gain > settings.confirm.decided * best.error + _ROUNDING
 
 
-def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
+def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> FinalVerdict:
     """Judge a final whose rungs are complete.
 
     Raises:
@@ -220,16 +220,16 @@ def verdict(settings: "SearchParams", rungs: Sequence[Generation]) -> Verdict:
         )
     found = standings(_trainings(rungs), settings.confirm.measure)
     # where no candidate does anything, none is alone
-    best = next((one for one in found if one.name != NONE), found[0])
+    best = next((one for one in found if one.name != NONE_CANDIDATE), found[0])
     bound = max(0.0, settings.confirm.standard_errors * best.error)
     # of two pairs of which one is equal, mean and error are the same: roundings decide nothing
     beaten = best.gain > bound + _ROUNDING
-    winner = best if beaten else next(one for one in found if one.name == NONE)
-    return Verdict(found, best, winner, _entered(rungs)[winner.name].schedule)
+    winner = best if beaten else next(one for one in found if one.name == NONE_CANDIDATE)
+    return FinalVerdict(found, best, winner, _entered(rungs)[winner.name].schedule)
 
 
 @dataclass(frozen=True)
-class Trained:
+class CandidateTraining:
     """A training of a final.
 
     Attributes:
@@ -245,7 +245,7 @@ class Trained:
     log_loss: float | None = None
 
 
-def standings(trainings: Iterable[Trained], measure: str = ACCURACY) -> list[Standing]:
+def standings(trainings: Iterable[CandidateTraining], measure: str = ACCURACY) -> list[Standing]:
     """Return the standing of each candidate: who came farthest first, of these the best.
 
     Args:
@@ -264,14 +264,16 @@ def standings(trainings: Iterable[Trained], measure: str = ACCURACY) -> list[Sta
         score = accuracy if measure == ACCURACY else -(row.log_loss or 0.0)
         scores.setdefault(row.candidate, {})[row.seed] = score
         last[row.candidate] = max(row.rung, last.get(row.candidate, 0))
-    none = scores[NONE]
+    none = scores[NONE_CANDIDATE]
     found = [
         Standing(
             name,
             accuracies[name],
             measure,
             tuple(own[seed] - none[seed] for seed in sorted(own)),
-            statistics.fmean(accuracies[name][seed] - accuracies[NONE][seed] for seed in own),
+            statistics.fmean(
+                accuracies[name][seed] - accuracies[NONE_CANDIDATE][seed] for seed in own
+            ),
             last[name],
         )
         for name, own in scores.items()
@@ -279,9 +281,9 @@ def standings(trainings: Iterable[Trained], measure: str = ACCURACY) -> list[Sta
     return sorted(found, key=lambda one: (-one.rung, -one.gain))
 
 
-def _trainings(rungs: Iterable[Generation]) -> list[Trained]:
+def _trainings(rungs: Iterable[Generation]) -> list[CandidateTraining]:
     return [
-        Trained(
+        CandidateTraining(
             rung,
             result.task.candidate.name,
             result.task.seed,
@@ -308,5 +310,5 @@ def _survivors(
         return list(entered)
     found = standings(_trainings(rungs), measure)
     running = [one.name for one in found if one.rung == len(rungs) - 1]
-    kept = {NONE, *[name for name in running if name != NONE][: count - 1]}
+    kept = {NONE_CANDIDATE, *[name for name in running if name != NONE_CANDIDATE][: count - 1]}
     return [candidate for candidate in entered if candidate.name in kept]

@@ -12,8 +12,8 @@ from rolekd.augment.schedule import Schedule
 from rolekd.params import SearchParams
 from rolekd.search import lineage as lines
 from rolekd.search import phases
-from rolekd.search.final import Verdict
-from rolekd.search.population import Result
+from rolekd.search.final import FinalVerdict
+from rolekd.search.population import SearchResult
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,19 @@ class Found:
     """
 
     search: SearchParams
-    history: Sequence[Sequence[Result]]
-    line: Sequence[Result]
-    verdict: Verdict | None
+    history: Sequence[Sequence[SearchResult]]
+    line: Sequence[SearchResult]
+    verdict: FinalVerdict | None
 
     @property
     def schedule(self) -> Schedule:
         """What won the final; without one what the algorithm's winner was trained with."""
         if self.verdict is not None:
             return self.verdict.schedule
-        return lines.schedule(self.line, self.search.epochs)
+        return lines.to_schedule(self.line, self.search.epochs)
 
 
-def rows(found: Found) -> list[dict[str, Any]]:
+def history_rows(found: Found) -> list[dict[str, Any]]:
     """Return a row for every task of the algorithm, generations in order.
 
     `in_lineage` marks the line of its winner.
@@ -76,7 +76,7 @@ def lineage(found: Found) -> list[dict[str, Any]]:
     return [{**_row(result), "policy": list(result.task.policy)} for result in found.line]
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: SearchResult) -> dict[str, Any]:
     task = result.task
     return {
         "generation": task.slot.generation,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
-from rolekd.search.population import Generation, Result
+from rolekd.search.population import Generation, SearchResult
 
 
-def ranked(history: Sequence[Generation]) -> list[Result]:
+def ranked(history: Sequence[Generation]) -> list[SearchResult]:
     """Sort what an algorithm trained: longest first, of these the best; a draw by slot."""
     finished = [result for generation in history for result in generation]
     survivors = [result for result in finished if result.accuracy is not None]
@@ -30,12 +30,12 @@ def ranked(history: Sequence[Generation]) -> list[Result]:
     )
 
 
-def winner(history: Sequence[Generation]) -> Result:
+def winner(history: Sequence[Generation]) -> SearchResult:
     """Return the first of `ranked`."""
     return ranked(history)[0]
 
 
-def trace(history: Sequence[Generation], last: Result | None = None) -> list[Result]:
+def trace(history: Sequence[Generation], last: SearchResult | None = None) -> list[SearchResult]:
     """Return a result, by default the winner, and all its ancestors, the oldest first."""
     by_slot = {result.task.slot: result for generation in history for result in generation}
     line = [last or winner(history)]
@@ -44,9 +44,9 @@ def trace(history: Sequence[Generation], last: Result | None = None) -> list[Res
     return line
 
 
-def best(history: Sequence[Generation], count: int) -> list[list[Result]]:
+def best(history: Sequence[Generation], count: int) -> list[list[SearchResult]]:
     """Return the lines of the `count` best whose policies differ, of those trained longest."""
-    found: dict[tuple[tuple[int, ...], ...], list[Result]] = {}
+    found: dict[tuple[tuple[int, ...], ...], list[SearchResult]] = {}
     order = ranked(history)
     for result in order:
         if _reached(result) < _reached(order[0]):
@@ -58,11 +58,11 @@ def best(history: Sequence[Generation], count: int) -> list[list[Result]]:
     return list(found.values())
 
 
-def _reached(result: Result) -> int:
+def _reached(result: SearchResult) -> int:
     return result.task.start_epoch + result.task.epochs
 
 
-def schedule(line: Sequence[Result], epochs: int) -> Schedule:
+def to_schedule(line: Sequence[SearchResult], epochs: int) -> Schedule:
     """Return the policies of a lineage over `epochs`; one that stays makes no new segment."""
     changes: list[tuple[int, Policy]] = []
     for result in line:

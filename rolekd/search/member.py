@@ -23,7 +23,7 @@ from rolekd.distill.predictor import Predictors
 from rolekd.distill.taps import Described
 from rolekd.errors import RunError
 from rolekd.fleet.artifacts import START_AGAIN
-from rolekd.fleet.jobs import hash_inputs, versions
+from rolekd.fleet.jobs import hash_inputs, installed_versions
 from rolekd.fleet.tasks import Outcome, Slot
 from rolekd.params import (
     BaseAugmentParams,
@@ -35,7 +35,7 @@ from rolekd.params import (
     TrainingParams,
 )
 from rolekd.search.final import LOG_LOSS
-from rolekd.search.population import Integers
+from rolekd.search.population import PolicyIntegers
 from rolekd.search.spec import SearchSpec
 from rolekd.sources import splits
 from rolekd.train import devices, roles
@@ -46,7 +46,7 @@ from rolekd.train.state import StateError, save_weights
 from rolekd.train.training import DivergedError, Training
 
 DATA = "data"
-TEACHER = "teacher.safetensors"
+TEACHER_FILE = "teacher.safetensors"
 
 
 class Member:
@@ -58,7 +58,7 @@ class Member:
     """
 
     def __init__(self, spec: SearchSpec, inputs: Path, keep: Path) -> None:
-        self._device = devices.prepare(spec.training["device"], spec.search.threads_per_worker)
+        self._device = devices.set_up(spec.training["device"], spec.search.threads_per_worker)
         self._spec, self._keep = spec, keep
         self._dataset = datasets.load(inputs / DATA)
         if spec.search.confirm is not None:
@@ -76,7 +76,7 @@ class Member:
             params = self._teacher_params.training
         else:
             params = self._student_params.training
-            self._teacher = self._load(inputs / TEACHER)
+            self._teacher = self._load(inputs / TEACHER_FILE)
         self._whole = params
         # the schedules of a member are stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
@@ -84,13 +84,13 @@ class Member:
     def advance(
         self,
         state: Path | None,
-        policy: Integers,
+        policy: PolicyIntegers,
         slot: Slot,
         start_epoch: int,
         epochs: int,
         out: Path,
     ) -> Outcome:
-        """Train one task; see `rolekd.search.trainer.Trainer`."""
+        """Train one task; see `rolekd.search.trainer.SearchTrainer`."""
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective, _ = self._start(seed, self._teacher)
         augment_at = constant(self._engine, Policy(policy))
@@ -100,7 +100,7 @@ class Member:
         return self._train(training, self._dataset, epochs, out)
 
     def confirm(self, schedule: Schedule, seed: int, epochs: int) -> Outcome:
-        """Train one candidate of the final; see `rolekd.search.trainer.Trainer`."""
+        """Train one candidate of the final; see `rolekd.search.trainer.SearchTrainer`."""
         began = time.perf_counter()
         assert self._spec.search.confirm is not None
         seed = seeds.derive(self._spec.seed, f"confirm {self._spec.role}", seed)
@@ -196,7 +196,7 @@ class Member:
             if not path.exists():
                 network, about = roles.teacher(self._teacher_params, dataset, seed)
                 params = self._teacher_params.training
-                taught = NamedAugmentation.from_json(self._spec.training["taught"], TEACHER)
+                taught = NamedAugmentation.from_json(self._spec.training["taught"], TEACHER_FILE)
                 augment_at = applied(self._engine, taught.over(params.epochs))
                 network.to(self._device)
                 training = self._begin(dataset, network, Objective(), params, augment_at, seed)
@@ -242,7 +242,7 @@ def training(params: Params, role: Role, taught: Mapping[str, Any] | None = None
 
     These are the sections augment, those of the roles that are trained, where students are trained
     distill, and the kind of device: a search that began on a GPU goes on nowhere else. For `taught`
-    see `describe`.
+    see `make_spec`.
     """
     networks = params.trained_by_search(role)
     sections = {"augment", *networks} | ({"distill"} if "student" in networks else set())
@@ -252,7 +252,7 @@ def training(params: Params, role: Role, taught: Mapping[str, Any] | None = None
     return {**values, "device": devices.resolve(params.machine.device).type}
 
 
-def describe(
+def make_spec(
     params: Params,
     role: Role,
     inputs: Path,
@@ -276,7 +276,7 @@ def describe(
         search=params.search,
         training=training(params, role, taught),
         inputs=hash_inputs(inputs),
-        versions=versions(),
+        versions=installed_versions(),
         epochs=getattr(params, role).training.epochs,
         given=given or {},
     )

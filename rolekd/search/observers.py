@@ -6,7 +6,7 @@ from typing import Protocol
 from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
 from rolekd.search.history import Found
-from rolekd.search.population import Result
+from rolekd.search.population import SearchResult
 
 
 class Observer(Protocol):
@@ -20,11 +20,11 @@ class Observer(Protocol):
         """A search begins or continues."""
         ...
 
-    def result(self, result: Result) -> None:
+    def result(self, result: SearchResult) -> None:
         """A task is done."""
         ...
 
-    def generation(self, results: Sequence[Result]) -> None:
+    def generation(self, results: Sequence[SearchResult]) -> None:
         """All members of a generation are done; they come in order."""
         ...
 

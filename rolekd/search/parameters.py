@@ -21,9 +21,9 @@ from rolekd.augment import ladder
 from rolekd.augment.ops import TABLE
 from rolekd.augment.policy import MAX_MAGNITUDE, MAX_PROBABILITY, OPERATIONS, Policy, describe
 from rolekd.fleet.tasks import GAIN
-from rolekd.search.final import NONE
+from rolekd.search.final import NONE_CANDIDATE
 from rolekd.search.phases import CONFIRM, PROPOSE
-from rolekd.search.population import LARGEST, Candidate, Task
+from rolekd.search.population import LARGEST, Candidate, SearchTask
 
 # what samplers draw from: name -> distribution, of the 60 integers in their order
 SPACE: Mapping[str, IntDistribution] = {
@@ -54,16 +54,16 @@ SHOWN = tuple(_DISTRIBUTIONS)  # names of what a trial shows of a policy
 _STRENGTHS = distribution_to_json(IntDistribution(0, ladder.HIGHEST))
 
 
-def of(task: Task) -> Iterable[tuple[str, float, str]]:
+def policy_params(task: SearchTask) -> Iterable[tuple[str, float, str]]:
     """Yield name, value and distribution as JSON: of the policy, and of a rung of the ladder."""
-    values = summary(Policy(task.policy))
+    values = summary_params(Policy(task.policy))
     for name, distribution in _DISTRIBUTIONS.items():
         yield name, values[name], distribution
     if task.candidate is not None and (strength := _strength(task.candidate)) is not None:
         yield STRENGTH, float(strength), _STRENGTHS
 
 
-def summary(policy: Policy) -> dict[str, float]:
+def summary_params(policy: Policy) -> dict[str, float]:
     """Return the 30 numbers that are shown of a policy, by name.
 
     `OPERATION.probability` is in 0..1; `OPERATION.magnitude` in 0..9, of blends in 0..5; 0 changes
@@ -83,7 +83,7 @@ def summary(policy: Policy) -> dict[str, float]:
 
 def _strength(candidate: Candidate) -> int | None:
     """Return a candidate's strength on the ladder, whose foot is none; None: it is no rung."""
-    if candidate.name == NONE:
+    if candidate.name == NONE_CANDIDATE:
         return 0
     return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
 
@@ -122,7 +122,7 @@ def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.Fr
         own[trial.number] = trial.values[0] if fresh else attributes[GAIN]
         peer = attributes["seed"] if stage == CONFIRM else tuple(attributes["epochs"])
         peers[trial.number] = peer
-        if stage == PROPOSE or attributes["candidate"] == NONE:
+        if stage == PROPOSE or attributes["candidate"] == NONE_CANDIDATE:
             bases[peer].append(own[trial.number])
 
     def target(trial: optuna.trial.FrozenTrial) -> float:

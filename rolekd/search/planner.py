@@ -11,11 +11,11 @@ from rolekd.params import SearchParams
 from rolekd.search import final, phases
 from rolekd.search.constant import ConstantPlanner
 from rolekd.search.parameters import SPACE
-from rolekd.search.population import Generation, Integers, Task, plan
+from rolekd.search.population import Generation, PolicyIntegers, SearchTask, plan
 from rolekd.search.spec import SearchSpec
 from rolekd.seeds import derive
 
-Planner = Callable[[Sequence[Generation]], list[Task]]
+SearchPlanner = Callable[[Sequence[Generation]], list[SearchTask]]
 
 
 class OptunaAdvisor:
@@ -42,7 +42,7 @@ class OptunaAdvisor:
         )
         self._trials: list[optuna.Trial] = []
 
-    def propose(self) -> tuple[int, Integers]:
+    def propose(self) -> tuple[int, PolicyIntegers]:
         """See `Advisor`."""
         trial = self._study.ask(dict(SPACE))
         self._trials.append(trial)
@@ -68,11 +68,11 @@ def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(seed=seed)
 
 
-def make_planner(spec: SearchSpec) -> Planner:
+def make_planner(spec: SearchSpec) -> SearchPlanner:
     """Make what plans a search: a function of the complete generations, as all workers make it."""
     settings, algorithm = spec.search, _make_algorithm(spec)
 
-    def plan_next(history: Sequence[Generation]) -> list[Task]:
+    def plan_next(history: Sequence[Generation]) -> list[SearchTask]:
         if not phases.all_proposed(settings, history):
             return algorithm(history)
         if settings.confirm is None:
@@ -84,7 +84,7 @@ def make_planner(spec: SearchSpec) -> Planner:
     return plan_next
 
 
-def _make_algorithm(spec: SearchSpec) -> Planner:
+def _make_algorithm(spec: SearchSpec) -> SearchPlanner:
     settings = spec.search
     if settings.algorithm == "ladder":
         return lambda _: []

@@ -28,11 +28,11 @@ from rolekd.seeds import derive
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
-Integers = tuple[int, ...]
+PolicyIntegers = tuple[int, ...]
 
 # The largest value of each of a policy's 60 integers: 30 pairs of probability, magnitude.
-LARGEST: Integers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
-NOTHING: Integers = (0,) * LENGTH
+LARGEST: PolicyIntegers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
+IDLE_POLICY: PolicyIntegers = (0,) * LENGTH
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Task(tasks.Task):
+class SearchTask(tasks.Task):
     """One training of a search.
 
     Attributes:
@@ -59,7 +59,7 @@ class Task(tasks.Task):
         seed: Of the final: decides split, initial weights and order of images.
     """
 
-    policy: Integers
+    policy: PolicyIntegers
     start_epoch: int
     epochs: int
     candidate: Candidate | None = None
@@ -67,11 +67,11 @@ class Task(tasks.Task):
 
 
 # accuracies are of search_val, or of the final's own splits
-Result = tasks.Result[Task]
-Generation = Sequence[Result]
+SearchResult = tasks.Result[SearchTask]
+Generation = Sequence[SearchResult]
 
 
-def rank(generation: Generation) -> list[Result]:
+def rank(generation: Generation) -> list[SearchResult]:
     """Sort best first; equal accuracies by member, diverged members last."""
     return sorted(
         generation,
@@ -83,7 +83,7 @@ def rank(generation: Generation) -> list[Result]:
     )
 
 
-def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> list[Task]:
+def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> list[SearchTask]:
     """Plan the generation that follows the complete ones in `history`, a task for each member.
 
     Raises:
@@ -91,7 +91,7 @@ def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> 
     """
     generation = len(history)
     if generation == 0:
-        begin = [NOTHING]
+        begin = [IDLE_POLICY]
         if settings.start == "ladder":
             begin += [ladder.policy(name).values for name in settings.ladder]
         return [
@@ -138,7 +138,9 @@ def exploit_pairs(settings: "SearchParams", seed: int, generation: Generation) -
     return pairs
 
 
-def explore(settings: "SearchParams", policy: Integers, stream: random.Random) -> Integers:
+def explore(
+    settings: "SearchParams", policy: PolicyIntegers, stream: random.Random
+) -> PolicyIntegers:
     """Move a copied policy: each integer is drawn anew, or takes a step, within its range."""
     return tuple(
         _explored(settings, value, largest, stream)
@@ -154,10 +156,12 @@ def _explored(settings: "SearchParams", value: int, largest: int, stream: random
     return min(max(moved, 0), largest)
 
 
-def _task(settings: "SearchParams", slot: Slot, parent: Slot | None, policy: Integers) -> Task:
+def _task(
+    settings: "SearchParams", slot: Slot, parent: Slot | None, policy: PolicyIntegers
+) -> SearchTask:
     start, interval = _place(settings, slot.generation)
     epochs = min(interval, settings.epochs - start)
-    return Task(slot, parent, settings.population, policy, start, epochs)
+    return SearchTask(slot, parent, settings.population, policy, start, epochs)
 
 
 def _place(settings: "SearchParams", generation: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """A whole search on this machine: what is shared out, and what was found.
 
-    spec = member.describe(params, "teacher", inputs)
+    spec = member.make_spec(params, "teacher", inputs)
     state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
     found = run(spec, inputs, state, [bar], workers=2)
     found.schedule.save("schedule.json")

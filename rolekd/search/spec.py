@@ -129,6 +129,6 @@ class SearchSpec:
 
     def trial_params(self, task: Any) -> Iterable[tuple[str, float, str]]:
         """See `rolekd.fleet.jobs.Job`."""
-        from rolekd.search.parameters import of
+        from rolekd.search.parameters import policy_params
 
-        return of(task)
+        return policy_params(task)

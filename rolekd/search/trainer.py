@@ -9,20 +9,20 @@ from rolekd import plugins
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.fleet.tasks import Outcome, Slot
-from rolekd.search.population import Integers, Task
+from rolekd.search.population import PolicyIntegers, SearchTask
 from rolekd.search.spec import SearchSpec
 
 _GROUP = "rolekd.trainers"
 _REGISTRY = {"member": ("rolekd.search.member", "Member")}
 
 
-class Trainer(Protocol):
+class SearchTrainer(Protocol):
     """Trains one task; must be a pure function of its arguments and of what it was made of."""
 
     def advance(
         self,
         state: Path | None,
-        policy: Integers,
+        policy: PolicyIntegers,
         slot: Slot,
         start_epoch: int,
         epochs: int,
@@ -59,10 +59,10 @@ class Trainer(Protocol):
 class SlotTrainer:
     """Trains a search's tasks: those of the algorithm, and whole trainings of the final."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: SearchTrainer) -> None:
         self._trainer = trainer
 
-    def train(self, task: Task, state: Path | None, out: Path) -> Outcome:
+    def train(self, task: SearchTask, state: Path | None, out: Path) -> Outcome:
         """See `rolekd.fleet.jobs.Trainer`."""
         if task.candidate is not None:
             return self._trainer.confirm(task.candidate.schedule, task.seed, task.epochs)
@@ -71,7 +71,7 @@ class SlotTrainer:
         )
 
 
-MakeTrainer = Callable[[SearchSpec, Path, Path], Trainer]
+MakeTrainer = Callable[[SearchSpec, Path, Path], SearchTrainer]
 
 
 def find_trainer(name: str) -> MakeTrainer:

@@ -4,22 +4,22 @@ from typing import TYPE_CHECKING
 
 from rolekd.errors import InputError, did_you_mean
 from rolekd.sources.formats import SOURCES
-from rolekd.sources.source import Block, Listing, Source
+from rolekd.sources.source import ImageBlock, Listing, Source
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
 
 __all__ = [
     "SOURCES",
-    "Block",
+    "ImageBlock",
     "Listing",
     "Source",
     "arrays",
     "decode",
     "download",
-    "files",
     "find",
     "images",
+    "listing",
     "open_source",
     "prepare",
     "quality",

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rolekd.data import dataset as datasets
-from rolekd.data.content import Content
+from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset
 from rolekd.errors import InputError, one_line
 from rolekd.sources.splits import all_splits
@@ -44,7 +44,7 @@ def prepare(
     images = np.concatenate([part for part, _ in parts])
     labels, names = _labels(np.concatenate([labels for _, labels in parts]), classes)
     first = len(parts[0][0])
-    content = Content.of(images)
+    content = PixelSums.of(images)
     splits = all_splits(
         content.groups(),
         labels,

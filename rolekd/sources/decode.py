@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rolekd import processes
-from rolekd.data.pixels import rows
+from rolekd.data.pixels import images_at_once
 from rolekd.errors import RunError
 
 # Pillow's name of a format -> what people call it, and the suffixes of its files
@@ -68,7 +68,7 @@ def blocks(
         workers: Processes; None: one for each core, if memory is sufficient, and none for a few
             files. It does not change the result.
     """
-    step = rows((side, side, channels), _BLOCK)
+    step = images_at_once((side, side, channels), _BLOCK)
     parts = [paths[i : i + step] for i in range(0, len(paths), step)]
     if workers is None:
         workers = _processes() if len(paths) >= _PARALLEL_FROM else 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from rolekd import files
 from rolekd.data import dataset as datasets
-from rolekd.data.content import Content
+from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset, Images, Indices
 from rolekd.data.pixels import PixelFile
 from rolekd.errors import InputError, few
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 QUALITY = "quality.json"
 
 # (images read, images in all)
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 # (height and width of the images, number of images to train on): raises what does not fit them
-Check = Callable[[tuple[int, int], Mapping[str, int]], None]
+SizeCheck = Callable[[tuple[int, int], Mapping[str, int]], None]
 
 
-def prepare(params: "DataParams", seed: int, progress: Progress | None = None) -> Dataset:
+def prepare(params: "DataParams", seed: int, progress: OnProgress | None = None) -> Dataset:
     """Read the source that `params` names, split it and compute its statistics, in memory."""
     source = open_source(params)
     parts: list[Images] = []
@@ -41,8 +41,8 @@ def prepare_folder(
     params: "DataParams",
     seed: int,
     folder: Path,
-    progress: Progress | None = None,
-    check: Check | None = None,
+    progress: OnProgress | None = None,
+    check: SizeCheck | None = None,
 ) -> tuple[Dataset, Quality]:
     """Like `prepare`, but write the data set as `datasets.save` would, completely or not at all.
 
@@ -71,7 +71,7 @@ def prepare_folder(
 
 
 def _listing(
-    source: Source, params: "DataParams", seed: int, check: Check | None = None
+    source: Source, params: "DataParams", seed: int, check: SizeCheck | None = None
 ) -> Listing:
     """Return what a source contains; refuse what cannot be split before any image is decoded."""
     listing = _with_parts(source.listing(), params)
@@ -88,10 +88,10 @@ def _read(
     listing: Listing,
     params: "DataParams",
     keep: Callable[[Images], None],
-    progress: Progress | None = None,
-) -> tuple[Listing, Content, Faults]:
+    progress: OnProgress | None = None,
+) -> tuple[Listing, PixelSums, Faults]:
     """Give all readable images to `keep`; return what is known of them, and of the others."""
-    content = Content()
+    content = PixelSums()
     faults: dict[int, str] = {}
     done = enlarged = 0
     for block in source.blocks():
@@ -166,7 +166,7 @@ def _without(listing: Listing, faults: list[int]) -> Listing:
 
 
 def _assemble(
-    params: "DataParams", seed: int, images: Images, listing: Listing, content: Content
+    params: "DataParams", seed: int, images: Images, listing: Listing, content: PixelSums
 ) -> Dataset:
     splits = _split(params, seed, listing, content.groups())
     dataset = datasets.assemble(

@@ -1,4 +1,4 @@
-"""The interface of a source: three methods; test_sources_contract.py tests every source."""
+"""The interface of a source: three methods; test_contract.py tests every source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Block:
+class ImageBlock:
     """Some images, in the order of the listing.
 
     Attributes:
@@ -77,7 +77,7 @@ class Source(Protocol):
     def shape(self) -> tuple[int, int, int]:
         """Return height, width and channels (1 or 3) of every image."""
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield every image of the listing, in its order, a bounded number at a time."""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rolekd import seeds
-from rolekd.data.content import Content
+from rolekd.data.content import PixelSums
 from rolekd.data.dataset import Dataset, Indices, Labels
 from rolekd.errors import InputError, few
 
@@ -127,7 +127,7 @@ def redrawn(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         return dataset
     found = np.sort(np.concatenate([dataset.splits["search_train"], dataset.splits["search_val"]]))
     groups = np.zeros(len(dataset.images), np.int64)
-    groups[found] = Content.of(dataset.images[found]).groups()
+    groups[found] = PixelSums.of(dataset.images[found]).groups()
     train, validation = stratified(found, groups, dataset.labels, fraction, seed)
     for part in (train, validation):
         seen = set(dataset.labels[part].tolist())

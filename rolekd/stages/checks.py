@@ -10,7 +10,7 @@ import torch
 
 from rolekd.augment import ladder
 from rolekd.data import fits
-from rolekd.distill import registry, taps
+from rolekd.distill import catalogue, taps
 from rolekd.errors import InputError, one_line
 from rolekd.export import graph
 from rolekd.models import zoo
@@ -51,12 +51,12 @@ def check(
     size, channels = (shape[:2], shape[2]) if shape else (_ANY_SIZE, params.data.channels or 3)
     for role in get_args(Role):
         _check_network(role, getattr(params, role).model, size, channels)
-    losses = {name: registry.find(name) for name in registry.resolve(params.distill.loss)}
+    losses = {name: catalogue.find(name) for name in catalogue.resolve(params.distill.loss)}
     if deployed and (params.student.overrides or params.student.model.name not in zoo.OURS):
         _check_student(params, size, channels)
     if any(loss.needs_taps for loss in losses.values()):
         student, teacher = (_sample(role.model) for role in (params.student, params.teacher))
-        taps.choose(losses, params.distill.taps, student, teacher)
+        taps.choose_taps(losses, params.distill.taps, student, teacher)
 
 
 def check_weights(params: "Params") -> None:
@@ -66,7 +66,7 @@ def check_weights(params: "Params") -> None:
     """
     for role in get_args(Role):
         if getattr(params, role).weights is not None:
-            pretrained.collect(params, role)
+            pretrained.check_and_write(params, role)
 
 
 def _sample(params: "ModelParams") -> taps.Described:

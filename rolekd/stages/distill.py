@@ -20,7 +20,7 @@ from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.fleet import runner
 from rolekd.fleet.artifacts import Artifacts
-from rolekd.fleet.snapshot import Snapshot
+from rolekd.fleet.snapshot import Snapshot, Watch
 from rolekd.outputs import Outputs, TrainingMetrics
 from rolekd.params import Params
 from rolekd.stages import checks, storage
@@ -31,14 +31,12 @@ from rolekd.track.runs import Run
 from rolekd.train import devices, roles, state
 from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.seats import seats
-from rolekd.train.state import Row
+from rolekd.train.state import EpochRow
 from rolekd.workers import Pool
-
-Watch = Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class ArmJob:
     """The trainings of an arm's students, as what they take from files and leave in files.
 
     Attributes:
@@ -76,17 +74,17 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Trained:
+class SeedTrained:
     """A seed's student is trained; its weights are in their file."""
 
     seed: int
-    history: list[Row]
+    history: list[EpochRow]
 
 
-Event = Begun | Epoch | Trained
+SeedEvent = Begun | Epoch | SeedTrained
 
 
-def train_seeds(job: Job, numbers: Iterator[int], tell: Callable[[Event], None]) -> None:
+def train_seeds(job: ArmJob, numbers: Iterator[int], tell: Callable[[SeedEvent], None]) -> None:
     """Train the arm's students with the numbers that come, one after another, in this process.
 
     What it leaves is the same wherever it runs, and whoever trains the arm's other students.
@@ -104,7 +102,7 @@ def train_seeds(job: Job, numbers: Iterator[int], tell: Callable[[Event], None])
         history = fit(training, state_file(job.folder, number), [_Teller(number, tell)])
         if processes.team_rank() == 0:
             state.save_weights(job.weights(number), training.network, about)
-        tell(Trained(number, history))
+        tell(SeedTrained(number, history))
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class _Teller:
     """Reports the epochs of a training as events."""
 
     seed: int
-    tell: Callable[[Event], None]
+    tell: Callable[[SeedEvent], None]
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
         self.tell(Epoch(self.seed, step, dict(metrics)))
@@ -125,9 +123,9 @@ class _Record:
         self._stage, self._arm, self._monitors = stage, arm, monitors
         self._runs: dict[int, Run] = {}
         self._reporters: dict[int, list[Reporter]] = {}
-        self.histories: dict[int, list[Row]] = {}
+        self.histories: dict[int, list[EpochRow]] = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: SeedEvent) -> None:
         match event:
             case Begun(seed, about):
                 name, epochs = (
@@ -144,7 +142,7 @@ class _Record:
             case Epoch(seed, number, metrics):
                 for reporter in self._reporters[seed]:
                     reporter.epoch(metrics, number)
-            case Trained(seed, history):
+            case SeedTrained(seed, history):
                 self._runs.pop(seed).close()
                 self.histories[seed] = history
 
@@ -164,7 +162,7 @@ def distill(
     device = devices.resolve(stage.params.machine.device).type
     machine = stage.params.machine.model_copy(update={"device": device})
     params = stage.params.model_copy(update={"machine": machine})
-    job = Job(params, name, stage.outputs, stage.state)
+    job = ArmJob(params, name, stage.outputs, stage.state)
     if storage.is_shared() and processes.team_size() == 1:
         _share(stage, job, watch)
         return
@@ -189,7 +187,7 @@ def _tell_of_weights(stage: Stage, dataset: Dataset) -> None:
         say(told)
 
 
-def _share(stage: Stage, job: Job, watch: Watch) -> None:
+def _share(stage: Stage, job: ArmJob, watch: Watch) -> None:
     """Train the students with whoever works on the storage; hear of each when all are done."""
     params, name, record = job.params, job.arm, _Record(stage, job.arm, ())
     inputs = Outputs(stage.state / "inputs")
@@ -222,7 +220,7 @@ def _share(stage: Stage, job: Job, watch: Watch) -> None:
             for row in rows:
                 metrics = {key: value for key, value in row.items() if key != "epoch"}
                 record(Epoch(seed, int(row["epoch"]), metrics))
-            record(Trained(seed, rows))
+            record(SeedTrained(seed, rows))
 
     runner.run(
         students,
@@ -237,7 +235,7 @@ def _share(stage: Stage, job: Job, watch: Watch) -> None:
     storage.forget(students.name)
 
 
-def _write(stage: Stage, job: Job, histories: Mapping[int, list[Row]]) -> None:
+def _write(stage: Stage, job: ArmJob, histories: Mapping[int, list[EpochRow]]) -> None:
     outputs, numbers = stage.outputs, range(job.params.compare.seeds)
     with files.replacing_folder(outputs.students(job.arm)) as folder:
         for number in numbers:

@@ -21,7 +21,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs
 from rolekd.params import Params, Role, TrainingParams
@@ -42,12 +42,12 @@ _START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what i
 # long as three more take
 _OTHER_STARTS = 10
 
-TEACHER, STUDENT, DISTILLED = "teacher", "student", "distilled student"
+TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK = "teacher", "student", "distilled student"
 TESTED = "student in integers"
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What a stage trains, or tests.
 
     Attributes:
@@ -77,7 +77,7 @@ class Estimate:
     """
 
     seconds: dict[str, float]
-    work: list[Work]
+    work: list[StageWork]
     images_per_second: dict[str, float]
     megabytes: int
 
@@ -93,7 +93,7 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     if missing := next((path for path in (outputs.data, *named) if not path.exists()), None):
         raise InputError(f"{missing}: not prepared yet; dvc repro prepare plan")
     dataset = datasets.load(outputs.data)
-    found = list(work(params, dataset))
+    found = list(planned_work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage
     kinds = {kind for one in found for kind in one.images}
     pace = {kind: _seconds_per_image(kind, params, dataset) for kind in sorted(kinds)}
@@ -110,9 +110,9 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     )
 
 
-def work(params: Params, dataset: Dataset) -> Iterator[Work]:
+def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
     """Yield what each stage that an arm asks for trains, in the order of the pipeline."""
-    wanted, arms = plan.wanted(params), params.compare.arms.values()
+    wanted, arms = plan.wanted_stages(params), params.compare.arms.values()
     search, both = params.search, get_args(Role)
     sizes = dataset.sizes
     train, cores = sizes["train"], processes.cores()
@@ -125,48 +125,48 @@ def work(params: Params, dataset: Dataset) -> Iterator[Work]:
     for role in both:
         if (f"search_{role}", None) in wanted:
             found = budget_of(params, role, sizes, dataset.own_validation)
-            kind = TEACHER if role == "teacher" else DISTILLED
+            kind = TEACHER_WORK if role == "teacher" else DISTILLED_WORK
             images = {kind: found.proposed + found.confirmed}
             if found.taught:
-                images[DISTILLED] = found.taught
+                images[DISTILLED_WORK] = found.taught
             final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
             if found.teachers:
-                images[TEACHER] = found.teachers
+                images[TEACHER_WORK] = found.teachers
                 final += search.confirm.seeds if search.confirm else 0
             members = search.population * (search.restarts + 1) if search.lanes else 0
             several = at_once(search.threads_per_worker, members + final)
-            yield Work(f"search_{role}", members + final, images, several)
+            yield StageWork(f"search_{role}", members + final, images, several)
         if role == "teacher" and params.teacher.train:
             for name in params.compare.teachers:
-                images = {TEACHER: train * params.teacher.training.epochs}
-                yield Work(f"train_teacher@{name}", 1, images, 1)
+                images = {TEACHER_WORK: train * params.teacher.training.epochs}
+                yield StageWork(f"train_teacher@{name}", 1, images, 1)
     images = {}
     for arm in arms:
-        kind = DISTILLED if arm.distilled else STUDENT
+        kind = DISTILLED_WORK if arm.distilled else STUDENT_WORK
         more = train * params.student.training.epochs * params.compare.seeds
         images[kind] = images.get(kind, 0) + more
     several = at_once(params.threads, params.compare.seeds)
     students = len(arms) * params.compare.seeds
-    yield Work("distill", students, images, several, len(arms))
+    yield StageWork("distill", students, images, several, len(arms))
     several = max(cores // params.threads, 1)  # as the stage has it
     # one more than there are students: the export is verified on the same images
-    yield Work("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
-    yield Work("the others", 0, {}, 1, _OTHER_STARTS)
+    yield StageWork("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
+    yield StageWork("the others", 0, {}, 1, _OTHER_STARTS)
 
 
 def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
     """Time some steps of a training, as its stage has it."""
-    device = devices.prepare(params.machine.device, params.threads)
+    device = devices.set_up(params.machine.device, params.threads)
     network, about = roles.teacher(params.teacher, dataset, seed=0)
     if kind == TESTED:
         return _tested(roles.student(params.student, dataset, 0, network)[0], dataset)
     objective: Objective = Objective()
     settings = params.teacher.training
-    if kind != TEACHER:
+    if kind != TEACHER_WORK:
         teacher = network.to(device).eval(), about
         network, about = roles.student(params.student, dataset, 0, teacher[0])
         settings = params.student.training
-        if kind == DISTILLED:
+        if kind == DISTILLED_WORK:
             described = network.to(device), about
             objective = Distillation(described, teacher, params.distill, seed=0)
     return _timed(network.to(device), objective, settings, params, dataset, device)
@@ -202,7 +202,7 @@ def _timed(
     epochs = (batches.epoch(epoch, augment_at(epoch)) for epoch in itertools.count())
     images, seconds, began = 0, 0.0, time.perf_counter()
     for number, (batch, labels, _) in enumerate(itertools.chain.from_iterable(epochs)):
-        training.step(batch, labels, Progress(0, settings.epochs))
+        training.step(batch, labels, EpochProgress(0, settings.epochs))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if number < _WARM_STEPS:

@@ -20,10 +20,10 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
-from rolekd.outputs import TEACHER, EvaluateMetrics, Failures, Outputs
+from rolekd.outputs import TEACHER_NAME, EvaluateMetrics, Failures, Outputs
 from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, write_tables
-from rolekd.report.failures import Run, failures
+from rolekd.report.failures import RunFacts, failures
 from rolekd.report.histories import read_rows
 from rolekd.report.style import colours
 from rolekd.report.tables import summarise
@@ -52,7 +52,7 @@ def evaluate(stage: Stage) -> None:
     logits = _student_logits(students, dataset, params.threads)
     evaluation = summarise(logits, labels, dataset.classes, compare)
     epochs = _epochs(outputs, compare)
-    run = Run(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
+    run = RunFacts(params, dataset, evaluation, logits, taught, epochs, outputs.searched())
     failed = Failures(lines=failures(run))
     for line in failed.lines:
         _log.warning("%s", line)
@@ -87,7 +87,7 @@ def evaluate(stage: Stage) -> None:
     taught_by = compare.arms[compare.export].teacher
     metrics = EvaluateMetrics(
         test_accuracy={
-            **{TEACHER if n == taught_by else f"{n} teacher": a for n, a in teachers.items()},
+            **{TEACHER_NAME if n == taught_by else f"{n} teacher": a for n, a in teachers.items()},
             **{arm: found["accuracy"] for arm, found in evaluation.metrics().items()},
         }
     )

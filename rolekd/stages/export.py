@@ -18,11 +18,11 @@ from rolekd.display import say
 from rolekd.errors import RunError
 from rolekd.export import verify
 from rolekd.export.write import export as write
-from rolekd.outputs import Arms, ExportFigures, ExportMetrics, Outputs, Verification
+from rolekd.outputs import Arms, ExportedRecord, ExportFigures, ExportMetrics, Outputs
 from rolekd.params import ExportParams
 from rolekd.quantize.integer import IntegerModel
 from rolekd.quantize.lower import lower
-from rolekd.quantize.size import size
+from rolekd.quantize.size import network_size
 from rolekd.stages.stage import Stage
 from rolekd.train import roles
 
@@ -59,7 +59,7 @@ def export_network(
     path: Path,
     params: ExportParams,
     metadata: Mapping[str, str],
-) -> Verification:
+) -> ExportedRecord:
     """Write a student as an integer graph that equals its integers on every test image.
 
     Args:
@@ -90,7 +90,7 @@ def export_network(
         )
         checked = _verified(unproven, integers, dataset, path)
     figures = _figures(summary.bytes, checked, network, dataset)
-    return Verification(
+    return ExportedRecord(
         **figures.model_dump(),
         sha256=summary.sha256,
         forms=summary.forms,
@@ -101,7 +101,7 @@ def export_network(
 def _figures(
     length: int, checked: verify.Verification, network: nn.Module, dataset: Dataset
 ) -> ExportFigures:
-    cost = size(network, (dataset.channels, *dataset.image_size))
+    cost = network_size(network, (dataset.channels, *dataset.image_size))
     return ExportFigures(
         bytes=length,
         images=checked.images,

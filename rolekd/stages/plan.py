@@ -31,7 +31,7 @@ def plan(outputs: Outputs) -> None:
     loaded = params.load()
     check(loaded.compare)
     check_taken(loaded)
-    found = wanted(loaded)
+    found = wanted_stages(loaded)
     clear_unfinished(outputs.stage("plan"))  # of a killed process
     for role in get_args(Role):
         _collect(loaded, role, outputs)
@@ -39,7 +39,7 @@ def plan(outputs: Outputs) -> None:
         judges = None
         if stage == ("search_teacher", None) and loaded.search.teacher_by == "student":
             judges = loaded.model_dump(mode="json", include={"student", "distill"})
-            judges["code"] = code.version(code.JUDGES)
+            judges["code"] = code.version(code.JUDGES_CODE)
             if loaded.student.weights is not None:
                 judges["weights"] = sha256(outputs.pretrained("student"))
         Wanted(wanted=stage in found, judges=judges).save(outputs.wanted(*stage))
@@ -53,7 +53,7 @@ def _collect(loaded: Params, role: Role, outputs: Outputs) -> None:
         return
     from rolekd.train import pretrained  # imports torch, which is not needed otherwise
 
-    pretrained.collect(loaded, role, path)
+    pretrained.check_and_write(loaded, role, path)
 
 
 def check_taken(loaded: Params) -> None:
@@ -84,13 +84,13 @@ def check(compare: CompareParams) -> None:
         )
 
 
-def wanted(loaded: Params) -> set[tuple[str, str | None]]:
+def wanted_stages(loaded: Params) -> set[tuple[str, str | None]]:
     """Return the stages that the arms ask for, those included that these stand on."""
     arms = loaded.compare.arms.values()
     found: set[tuple[str, str | None]] = {("train_teacher", arm.teacher) for arm in arms}
     for arm in arms:
-        if arm.augmentation in named.SEARCHED:
-            found.add((f"search_{named.SEARCHED[arm.augmentation][0]}", None))
+        if arm.augmentation in named.SEARCHED_SCHEDULES:
+            found.add((f"search_{named.SEARCHED_SCHEDULES[arm.augmentation][0]}", None))
     if ("search_student", None) in found:
         found.add(("train_teacher", "searched"))  # the student's search distils from it
     if ("train_teacher", "searched") in found and loaded.teacher.train:

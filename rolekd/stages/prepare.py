@@ -6,12 +6,12 @@ from rolekd import files
 from rolekd.data import fits
 from rolekd.display import say
 from rolekd.outputs import PrepareMetrics
-from rolekd.sources.prepare import Progress, prepare_folder
+from rolekd.sources.prepare import OnProgress, prepare_folder
 from rolekd.stages import checks
 from rolekd.stages.stage import Stage
 
 
-def prepare(stage: Stage, progress: Progress | None = None) -> None:
+def prepare(stage: Stage, progress: OnProgress | None = None) -> None:
     """Read the source that params.yaml names, split it and compute its statistics."""
     checks.check(stage.params)
     outputs = stage.outputs

@@ -6,7 +6,7 @@ from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.display import say
 from rolekd.export import measure, session
-from rolekd.outputs import Arms, Failures, Verification, Version, run_ids
+from rolekd.outputs import Arms, ExportedRecord, Failures, VersionRecord, run_ids
 from rolekd.registry import evidence, versions
 from rolekd.registry.card import card
 from rolekd.stages.export import SEED
@@ -21,10 +21,10 @@ def register(stage: Stage) -> None:
     """Register the student: as the challenger, or under the name of the DVC experiment."""
     params, outputs = stage.params, stage.outputs
     dataset = datasets.load(outputs.data)
-    found = evidence.collect(outputs, Arms.load(outputs.arms).exported, SEED)
+    found = evidence.gather_evidence(outputs, Arms.load(outputs.arms).exported, SEED)
     failed = Failures.load(outputs.failures).lines
     stage.log_split(dataset, "test")
-    exported = Verification.load(outputs.verification)
+    exported = ExportedRecord.load(outputs.verification)
     name = versions.model_name(dataset.name)
     latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
     student, code = params.student, provenance.collect()
@@ -70,7 +70,7 @@ def register(stage: Stage) -> None:
         alias=alias,
         uri=params.track.uri,
     )
-    Version(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
+    VersionRecord(name=version.name, version=version.number, uri=version.uri).save(outputs.version)
     if stage.run.group is not None:
         stage.run.group.set_tags({"model": version.uri})
     stage.finish()

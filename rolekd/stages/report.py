@@ -8,12 +8,12 @@ from rolekd.display import say
 from rolekd.outputs import Arms
 from rolekd.params import Params
 from rolekd.registry.versions import model_name
-from rolekd.report.gather import gather
+from rolekd.report.gather import page_content
 from rolekd.report.measured import costs
 from rolekd.report.page import build
 from rolekd.secrets import redact
 from rolekd.stages.stage import Stage
-from rolekd.track import pages, provenance, store
+from rolekd.track import provenance, store, urls
 
 _LONGEST_NAME = 60
 _PICTURE = re.compile(r'<svg\b[^>]*\baria-label="([^"]*)".*?</svg>', re.DOTALL)
@@ -24,7 +24,7 @@ def report(stage: Stage) -> None:
     outputs = stage.outputs
     arms = stage.params.compare.arms
     measured = costs(outputs, arms[Arms.load(outputs.arms).exported].teacher)
-    content = gather(
+    content = page_content(
         outputs, stage.params, provenance.collect().describe(), measured, links(stage.params)
     )
     page = build(content)
@@ -42,11 +42,11 @@ def links(params: Params) -> dict[str, str]:
     shared = uri.startswith(("http://", "https://"))
     server, after = uri.rstrip("/"), ""
     if not shared:
-        server, after = f"http://127.0.0.1:{pages.PORT}", " (after make ui)"
+        server, after = f"http://127.0.0.1:{urls.PORT}", " (after make ui)"
     name = model_name(params.data.name)
     return {
-        f"Runs in MLflow{after}": pages.experiments(server),
-        f"model {name}{after}": pages.model(server, name),
+        f"Runs in MLflow{after}": urls.experiments(server),
+        f"model {name}{after}": urls.model(server, name),
     }
 
 

@@ -18,7 +18,7 @@ from rolekd.params import Params, Role
 from rolekd.report import histories, style
 from rolekd.search import history, runner
 from rolekd.search.history import Found
-from rolekd.search.member import DATA, TEACHER, describe
+from rolekd.search.member import DATA, TEACHER_FILE, make_spec
 from rolekd.search.observers import Observer
 from rolekd.stages import checks, storage
 from rolekd.stages.budget import budget_of
@@ -26,7 +26,7 @@ from rolekd.stages.stage import Stage
 from rolekd.track.observers import SearchRuns
 from rolekd.train.seats import seats
 
-SPLITS = ("search_train", "search_val")
+SEARCH_SPLITS = ("search_train", "search_val")
 
 
 def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None:
@@ -38,7 +38,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     own = _teachers_own(stage) if role == "student" else None
     given = {} if own is None else {TEACHER_SCHEDULE: own.to_json()}
     taught = None if own is None else NamedAugmentation(TEACHER_SCHEDULE, own).to_json()
-    spec = describe(params, role, inputs, given, taught)
+    spec = make_spec(params, role, inputs, given, taught)
     say(f"search_{role}: {_budget(params, role, dataset)}")
     found = runner.run(
         spec,
@@ -54,7 +54,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
 
 
 def _budget(params: Params, role: Role, dataset: Dataset) -> str:
-    sizes = {split: dataset.sizes[split] for split in SPLITS}
+    sizes = {split: dataset.sizes[split] for split in SEARCH_SPLITS}
     found = budget_of(params, role, sizes, dataset.own_validation)
     parts = {
         f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
@@ -91,7 +91,7 @@ def _metrics(found: Found) -> SearchMetrics:
 def _write(stage: Stage, role: Role, found: Found) -> None:
     outputs = stage.outputs
     found.schedule.save(outputs.schedule(role))
-    files.write_csv(outputs.history(role), history.rows(found))
+    files.write_csv(outputs.history(role), history.history_rows(found))
     files.write_csv(outputs.final(role), history.final(found))
     Lineage.model_validate(history.lineage(found)).save(outputs.lineage(role))
     tasks = histories.read_search(outputs.history(role))
@@ -107,10 +107,10 @@ def _inputs(stage: Stage, role: Role) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)
     fits.check(stage.params, dataset.image_size, dataset.sizes)
-    for split in SPLITS:
+    for split in SEARCH_SPLITS:
         stage.log_split(dataset, split)
-    datasets.save_splits(dataset, SPLITS, folder / DATA)
+    datasets.save_splits(dataset, SEARCH_SPLITS, folder / DATA)
     stage.outputs.copy_pretrained(stage.params, stage.params.trained_by_search(role), folder)
     if role == "student":
-        shutil.copy(stage.outputs.teacher("searched"), folder / TEACHER)
+        shutil.copy(stage.outputs.teacher("searched"), folder / TEACHER_FILE)
     return folder

@@ -162,7 +162,7 @@ def open_stage(
         yield Stage(values, run, outputs, folder, state, leads=True, written=written)
 
 
-def _group(values: params.Params) -> runs.Group | None:
+def _group(values: params.Params) -> runs.ParentRun | None:
     """Return the run of the whole pipeline, one for each experiment or commit and its parameters.
 
     A stage that is started by hand, without DVC, has none.
@@ -173,7 +173,7 @@ def _group(values: params.Params) -> runs.Group | None:
     experiment = found.dvc.get("dvc.experiment")
     decides = values.model_dump(mode="json", exclude={*_UNTRACKED})
     key = files.digest({"params": decides, "commit": found.commit, "experiment": experiment})
-    return runs.Group(key[:32], experiment or "dvc repro")
+    return runs.ParentRun(key[:32], experiment or "dvc repro")
 
 
 def is_wanted(name: str, variant: str | None = None) -> bool:

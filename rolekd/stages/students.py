@@ -25,14 +25,14 @@ from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.taps import Described
-from rolekd.fleet.jobs import OneGeneration, Trainer, hash_inputs, versions
+from rolekd.fleet.jobs import OneGeneration, Trainer, hash_inputs, installed_versions
 from rolekd.fleet.tasks import Outcome, Task
 from rolekd.outputs import Outputs
 from rolekd.params import ArmParams, Params
 from rolekd.train import devices, roles
 from rolekd.train.augmentation import applied, make_engine
 from rolekd.train.fit import fit
-from rolekd.train.state import Row, read_weights, save_weights, write_weights
+from rolekd.train.state import EpochRow, read_weights, save_weights, write_weights
 from rolekd.train.training import Training
 
 _EPOCHS = "epochs"  # in the description of what a training leaves: its rows as text, in order
@@ -56,8 +56,8 @@ class Common:
     def load(cls, params: Params, name: str, outputs: Outputs) -> "Common":
         """Read what the stages before have left, and ready this process for trainings."""
         arm = params.compare.arms[name]
-        device = devices.prepare(params.machine.device, params.threads)
-        parallel.join(device)
+        device = devices.set_up(params.machine.device, params.threads)
+        parallel.join_group(device)
         dataset = datasets.load(outputs.data)
         teacher, about = roles.load(outputs.teacher(arm.teacher), dataset)
         return cls(
@@ -116,7 +116,7 @@ class Students(OneGeneration):
         values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
         # a job that began on a GPU goes on nowhere else
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
-        return cls(arm, params.compare.seeds, values, hash_inputs(inputs), versions())
+        return cls(arm, params.compare.seeds, values, hash_inputs(inputs), installed_versions())
 
     @property
     def name(self) -> str:
@@ -197,9 +197,9 @@ class StudentTrainer:
         return Outcome(history[-1]["accuracy"], images, time.perf_counter() - began)
 
 
-def take(left: Path, weights: Path) -> tuple[dict[str, Any], list[Row]]:
+def take(left: Path, weights: Path) -> tuple[dict[str, Any], list[EpochRow]]:
     """Write the weights of what a `StudentTrainer` left; return their description, and the rows."""
     tensors, about = read_weights(left)
-    rows: list[Row] = json.loads(about.pop(_EPOCHS))
+    rows: list[EpochRow] = json.loads(about.pop(_EPOCHS))
     write_weights(weights, tensors, about)
     return about, rows

@@ -26,7 +26,7 @@ from rolekd.train.fit import Monitor, Reporter, fit
 from rolekd.train.training import Training
 
 
-def begin(
+def make_training(
     params: Params, dataset: Dataset, augmentation: NamedAugmentation, device: torch.device
 ) -> tuple[Training, dict[str, Any]]:
     """Return the training of a teacher, and the teacher's description."""
@@ -56,12 +56,12 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     if not stage.params.teacher.train:
         _take(stage, teacher)
         return
-    device = devices.prepare(stage.params.machine.device, stage.params.threads)
-    parallel.join(device)
+    device = devices.set_up(stage.params.machine.device, stage.params.threads)
+    parallel.join_group(device)
     fits.check(stage.params, dataset.image_size, dataset.sizes)
     name = {"searched": TEACHER_SCHEDULE, "plain": NONE}.get(teacher, teacher)
     augmentation = resolve(name, outputs.schedule)
-    training, about = begin(stage.params, dataset, augmentation, device)
+    training, about = make_training(stage.params, dataset, augmentation, device)
     if stage.leads and (told := roles.told_of_weights(stage.params.teacher, dataset, "teacher")):
         say(told)
     reporters: list[Reporter] = [TrainingRun(stage.run)]
@@ -85,7 +85,7 @@ def _take(stage: Stage, teacher: TeacherName) -> None:
     if not stage.leads:
         return
     outputs = stage.outputs
-    device = devices.prepare(stage.params.machine.device, stage.params.threads)
+    device = devices.set_up(stage.params.machine.device, stage.params.threads)
     dataset = datasets.load(outputs.data)
     network, about = roles.teacher(stage.params.teacher, dataset, seed=0)
     stage.log_split(dataset, "train")

@@ -5,7 +5,6 @@ __all__ = [
     "compare",
     "health",
     "observers",
-    "pages",
     "places",
     "provenance",
     "runs",
@@ -13,4 +12,5 @@ __all__ = [
     "sqlite",
     "store",
     "sync",
+    "urls",
 ]

@@ -18,7 +18,7 @@ _TOLD = ("mlflow.source.git.commit",)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs side by side; each row has a value for every run, None where the run has none.
 
     Attributes:
@@ -34,7 +34,7 @@ class Comparison:
     differences: dict[str, list[str | None]]
 
 
-def compare(references: Sequence[str], experiment: str, uri: str) -> Comparison:
+def compare(references: Sequence[str], experiment: str, uri: str) -> RunComparison:
     """Look up runs and put them side by side.
 
     Args:
@@ -54,7 +54,7 @@ def compare(references: Sequence[str], experiment: str, uri: str) -> Comparison:
         known = _runs(client, experiment)
         runs = [_find(known, reference, experiment) for reference in references]
     described = [_description(run) for run in runs]
-    return Comparison(
+    return RunComparison(
         runs=[run.info.run_id for run in runs],
         names=[run.info.run_name for run in runs],
         metrics=_side_by_side([run.data.metrics for run in runs]),

@@ -16,7 +16,7 @@ from rolekd.secrets import redact
 from rolekd.track import store
 from rolekd.track.client import remedy_of_refusal
 from rolekd.track.events import Event
-from rolekd.track.spool import Progress, read
+from rolekd.track.spool import Delivered, read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +61,7 @@ class Delivery:
     def __init__(self, folder: Path, uri: str, *, resumed: bool) -> None:
         self.folder = folder
         self.uri = uri
-        self.progress = Progress.load(folder) if resumed else Progress()
+        self.progress = Delivered.load(folder) if resumed else Delivered()
         self._resumed = resumed
         self._client: MlflowClient | None = None
         self._metrics: dict[str, list[Any]] = {}

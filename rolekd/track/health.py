@@ -3,7 +3,7 @@
 from rolekd.track.client import reachable
 
 
-def experiments(uri: str) -> int:
+def count_experiments(uri: str) -> int:
     """Return the number of experiments.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rolekd.params import Role, SearchParams
 from rolekd.search.history import Found
-from rolekd.search.population import Result
+from rolekd.search.population import SearchResult
 from rolekd.track.runs import Run
 
 # what a training measures -> its name, as val_ and test_ name what is measured on other images
@@ -45,7 +45,7 @@ class SearchRuns:
             for member in range(settings.lanes)
         ]
 
-    def result(self, result: Result) -> None:
+    def result(self, result: SearchResult) -> None:
         """Record a member's generation at the epoch it reached, or a candidate's seed."""
         task = result.task
         metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}
@@ -63,7 +63,7 @@ class SearchRuns:
         member = self._members[task.slot.member]
         member.epoch({**metrics, **result.extras}, task.start_epoch + task.epochs)
 
-    def generation(self, results: Sequence[Result]) -> None:
+    def generation(self, results: Sequence[SearchResult]) -> None:
         """Record the population's accuracy in the parent run; a rung says nothing of it."""
         if results[0].task.candidate is not None:
             return

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from rolekd.track import sqlite
 
-FOLDER = "mlruns"
+MLRUNS_FOLDER = "mlruns"
 
 _EXPERIMENTS = ("experiments", "artifact_location")
 _KEPT = (
@@ -48,7 +48,7 @@ def local(uri: str) -> Path | None:
 
 def location(database: Path, experiment: str) -> str:
     """Return where an experiment of a database in a file keeps its artifacts."""
-    return (database.parent / FOLDER / experiment).as_uri()
+    return (database.parent / MLRUNS_FOLDER / experiment).as_uri()
 
 
 def moves(database: Path) -> list[Move]:
@@ -78,7 +78,7 @@ def missing(database: Path) -> list[Path]:
     for (uri,) in rows:
         path = local(uri or "")
         for old in arrived:
-            if path is not None and path.is_relative_to(old / FOLDER):
+            if path is not None and path.is_relative_to(old / MLRUNS_FOLDER):
                 path = database.parent / path.relative_to(old)
         if path is not None and not path.is_dir():
             found.append(path)
@@ -120,11 +120,11 @@ def _moves(connection: sqlite3.Connection, database: Path) -> list[Move]:
     folders = []
     for name, uri in rows:
         path = local(uri or "")
-        if path is not None and path.parts[-2:] == (FOLDER, name):
+        if path is not None and path.parts[-2:] == (MLRUNS_FOLDER, name):
             folders.append(path.parent.parent)
     here = database.parent
     return [
-        Move(old, (here / FOLDER).exists() or not (old / FOLDER).exists())
+        Move(old, (here / MLRUNS_FOLDER).exists() or not (old / MLRUNS_FOLDER).exists())
         for old in dict.fromkeys(folders)
         if not _is_same(old, here)
     ]
@@ -140,4 +140,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _beginnings(old: Path, new: Path) -> list[tuple[str, str]]:
     """Return how artifacts' addresses begin in both folders: MLflow's own have no scheme."""
-    return [(f"{way(old / FOLDER)}/", f"{way(new / FOLDER)}/") for way in (Path.as_uri, str)]
+    return [
+        (f"{way(old / MLRUNS_FOLDER)}/", f"{way(new / MLRUNS_FOLDER)}/")
+        for way in (Path.as_uri, str)
+    ]

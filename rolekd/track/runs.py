@@ -53,7 +53,7 @@ class Run:
         self._tags: dict[str, str] = {}
         self._params: dict[str, str] = {}
         self.group: Run | None = None
-        """The run that this one is grouped under; see `Group`."""
+        """The run that this one is grouped under; see `ParentRun`."""
         if parent:
             parent._open.append(self)
 
@@ -79,7 +79,7 @@ class Run:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters; nested mappings become dotted keys. Secrets are blanked."""
-        cleaned = store.clean(_flatten(params), _PARAM_LIMIT)
+        cleaned = store.cleaned(_flatten(params), _PARAM_LIMIT)
         self._params |= {k: v for k, v in cleaned.items() if not k.startswith(_OWN_PARAMS)}
         self._record("params", params=cleaned)
 
@@ -93,7 +93,7 @@ class Run:
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Record what the user interface filters and groups by: arm, bits, role, seeds."""
-        self._record("tags", tags=store.clean(tags, store.TAG_LIMIT))
+        self._record("tags", tags=store.cleaned(tags, store.TAG_LIMIT))
 
     def log_dataset(
         self, name: str, digest: str, *, context: str, source: str, profile: Mapping[str, object]
@@ -186,7 +186,7 @@ class Run:
         shared: bool = False,
     ) -> None:
         self._experiment = experiment
-        cleaned = store.clean(tags, store.TAG_LIMIT)
+        cleaned = store.cleaned(tags, store.TAG_LIMIT)
         self._tags = {k: v for k, v in cleaned.items() if not k.startswith(_OWN_TAGS)}
         self._record(
             "start",
@@ -207,7 +207,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class ParentRun:
     """A run that several stages, each a process of its own, share as their parent.
 
     Attributes:
@@ -261,7 +261,7 @@ def start(
     tags: Mapping[str, object] | None = None,
     track: TrackParams | None = None,
     send: bool = True,
-    group: Group | None = None,
+    group: ParentRun | None = None,
 ) -> Run:
     """Open the run of a stage.
 

@@ -110,7 +110,7 @@ class Spool:
 
 
 @dataclass
-class Progress:
+class Delivered:
     """How far the delivery of one spool has come.
 
     Attributes:
@@ -122,7 +122,7 @@ class Progress:
     runs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path) -> "Progress":
+    def load(cls, folder: Path) -> "Delivered":
         """Read `sent.json`; a spool that was never sent has none.
 
         Raises:
@@ -179,13 +179,13 @@ def read(folder: Path, offset: int, limit: int | None = None) -> tuple[list[Even
     return found, offset
 
 
-def examine(folder: Path) -> tuple[list[Event], Progress]:
+def inspect(folder: Path) -> tuple[list[Event], Delivered]:
     """Return the records of a spool that nobody writes, and how far their delivery has come.
 
     Raises:
         DamagedSpoolError: They contradict each other, or cannot be read.
     """
-    progress = Progress.load(folder)
+    progress = Delivered.load(folder)
     path = folder / _EVENTS
     if not path.exists():
         raise _damaged(path, "is missing")
@@ -232,7 +232,7 @@ def folders(root: Path) -> list[Path]:
 
 def waiting(folder: Path) -> int:
     """Return the number of records that were not sent yet."""
-    _, progress = examine(folder)
+    _, progress = inspect(folder)
     return len(read(folder, progress.offset)[0])
 
 
@@ -277,7 +277,7 @@ def end_abandoned(folder: Path) -> None:
     Raises:
         DamagedSpoolError: The spool contradicts itself; nothing is changed.
     """
-    found, _ = examine(folder)
+    found, _ = inspect(folder)
     end = read(folder, 0)[1]
     started = {event["run"]: event for event in found if event["event"] == "start"}
     ended = {event["run"] for event in found if event["event"] == "end"}

@@ -67,7 +67,7 @@ def check(path: Path) -> None:
         raise _damaged(path, " ".join(found.split()))
 
 
-def fill(path: Path, fresh: Path) -> None:
+def copy_if_empty(path: Path, fresh: Path) -> None:
     """Copy the database `fresh` to `path`, unless there is something by now.
 
     Others see all of it or nothing, also where this process is killed.
@@ -123,7 +123,7 @@ def _holds_pages(log: Path) -> bool:
         raise RunError(f"{log}: cannot be read ({error.strerror}); move it away") from error
     if log.name.endswith("-wal"):
         return len(header) > _WAL_HEADER_BYTES
-    # one of no pages is left where `fill` was killed
+    # one of no pages is left where `copy_if_empty` was killed
     return header.startswith(_JOURNAL_MAGIC) and any(header[_JOURNAL_PAGES])
 
 

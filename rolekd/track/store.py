@@ -139,7 +139,7 @@ def make(uri: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             fresh = Path(folder) / "mlflow.db"
             _make_tables(fresh, path)
-            sqlite.fill(path, fresh)
+            sqlite.copy_if_empty(path, fresh)
 
 
 def _make_tables(fresh: Path, path: Path) -> None:
@@ -179,7 +179,7 @@ def _connect(uri: str) -> None:
         ) from error
 
 
-def clean(values: Mapping[str, object], limit: int) -> dict[str, str]:
+def cleaned(values: Mapping[str, object], limit: int) -> dict[str, str]:
     """Return `values` as MLflow takes them: known letters, at most `limit`, no secrets."""
     cleaned = {}
     for key, value in values.items():

@@ -10,13 +10,13 @@ from rolekd.secrets import redact
 from rolekd.track import spool, store
 from rolekd.track.delivery import Delivery, RunRefused, StoreRefuses, StoreUnreachable
 from rolekd.track.events import Event
-from rolekd.track.health import experiments
+from rolekd.track.health import count_experiments
 
 _RECORDS_AT_ONCE = 500  # between two looks at the clock
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SpoolOutcome:
     """What became of one spool folder.
 
     Attributes:
@@ -55,7 +55,7 @@ class Outcome:
 
 def sync(
     folder: Path, uri: str, *, seconds: float | None = None, meant: bool = False
-) -> list[Outcome]:
+) -> list[SpoolOutcome]:
     """Send every spool below `folder` to the store at `uri`; what was sent whole is removed.
 
     Runs whose process died are ended as KILLED. What cannot be sent stays as it is, is told as a
@@ -77,7 +77,7 @@ def sync(
     return list(_outcomes(chosen, uri, deadline))
 
 
-def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator[Outcome]:
+def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator[SpoolOutcome]:
     for one in folders:
         try:
             with spool.adopted(one) as ours:
@@ -99,7 +99,7 @@ def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator
             return
 
 
-def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
+def _send(folder: Path, uri: str, deadline: float | None) -> SpoolOutcome:
     """Send the spool, which this process has adopted."""
     spool.end_abandoned(folder)
     delivery = Delivery(folder, uri, resumed=True)
@@ -111,7 +111,7 @@ def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
     refused, left = delivery.refused(), delivery.rest()
     if not refused and not left:
         spool.discard(folder)
-    return Outcome(
+    return SpoolOutcome(
         run=str(first.get("name", folder.name)),
         run_id=delivery.progress.runs.get(str(first.get("run"))),
         records=records,
@@ -122,8 +122,8 @@ def _send(folder: Path, uri: str, deadline: float | None) -> Outcome:
     )
 
 
-def _outcome(folder: Path, *, running: bool = False, problem: str | None = None) -> Outcome:
-    return Outcome(_name(folder), None, 0, 0, running, folder, problem)
+def _outcome(folder: Path, *, running: bool = False, problem: str | None = None) -> SpoolOutcome:
+    return SpoolOutcome(_name(folder), None, 0, 0, running, folder, problem)
 
 
 def _is_over(deadline: float | None) -> bool:
@@ -145,7 +145,7 @@ def _first(folder: Path) -> Event:
 
 def _answers(uri: str) -> bool:
     try:
-        experiments(uri)
+        count_experiments(uri)
     except Exception:  # whatever it is, it is the store's
         return False
     return True

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rolekd.distill.objective import Progress
+from rolekd.distill.objective import EpochProgress
 from rolekd.quantize.modules import low_bit
 
 
@@ -31,7 +31,7 @@ def weight_of(network: nn.Module) -> float:
     return max((m.weight_quantizer.damping for _, m in low_bit(network)), default=0.0)
 
 
-def share(progress: Progress) -> float:
+def weight_share(progress: EpochProgress) -> float:
     """Return the share of the weight that acts in an epoch, 0..1."""
     done = progress.epoch / max(1, progress.epochs - 1)
     return (1 - math.cos(math.pi * done)) / 2

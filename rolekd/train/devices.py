@@ -55,7 +55,7 @@ def gpus() -> list[str]:
     return [name.strip() for name in visible.split(",")][: torch.cuda.device_count()]
 
 
-def prepare(name: str, threads: int) -> torch.device:
+def set_up(name: str, threads: int) -> torch.device:
     """Ready this process for trainings on the device called `name`; see `resolve`."""
     torch.set_num_threads(threads)
     keep_memory()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rolekd import parallel, processes
 from rolekd.errors import InputError, RunError
-from rolekd.train.state import Row, StateError
+from rolekd.train.state import EpochRow, StateError
 from rolekd.train.training import Training
 
 _SECONDS_BETWEEN_SAVES = 15.0
@@ -35,7 +35,7 @@ class Monitor(Protocol):
 
 def fit(
     training: Training, state_file: Path | None = None, reporters: Sequence[Reporter] = ()
-) -> list[Row]:
+) -> list[EpochRow]:
     """Take a training from its first epoch, or from `state_file`, to its last.
 
     The state is saved at the end of an epoch when the last save is some seconds old, and after
@@ -59,7 +59,9 @@ def fit(
         return _fit(training, state_file, reporters)
 
 
-def _fit(training: Training, state_file: Path | None, reporters: Sequence[Reporter]) -> list[Row]:
+def _fit(
+    training: Training, state_file: Path | None, reporters: Sequence[Reporter]
+) -> list[EpochRow]:
     if state_file is not None:
         _resume(training, state_file)
     for row in training.history:

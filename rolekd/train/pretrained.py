@@ -25,7 +25,7 @@ from rolekd.train import state
 if TYPE_CHECKING:
     from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 
-FOLDER = "weights"
+WEIGHTS_FOLDER = "weights"
 _ANY_SIDE = 32  # pixels, where only the data know
 SUFFIX = ".safetensors"
 # under which frameworks keep a state dict among other things
@@ -33,7 +33,7 @@ _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights
 _MODULE = "module."  # what torch's data parallel wrappers put before each name
 
 
-def begin(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = False) -> Adopted:
+def load_into(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = False) -> Adopted:
     """Give a float network the weights of a file that `write` wrote, for the images of a data set.
 
     Args:
@@ -65,13 +65,13 @@ def lay_beside(params: "Params", roles: Iterable["Role"], dataset: Dataset) -> N
     """Leave what `beside` finds, for those of the roles whose networks begin with weights.
 
     Raises:
-        InputError: See `collect`.
+        InputError: See `check_and_write`.
     """
     for role in roles:
         if getattr(params, role).weights is not None:
             path = beside(dataset, role)
             path.parent.mkdir(exist_ok=True)
-            collect(params, role, path)
+            check_and_write(params, role, path)
 
 
 def of_data(dataset: Dataset) -> Normalization:
@@ -98,7 +98,7 @@ def _channels(values: Any, owner: str) -> list[float]:
     return [float(value) for value in values]
 
 
-def collect(params: "Params", role: "Role", target: Path | None = None) -> None:
+def check_and_write(params: "Params", role: "Role", target: Path | None = None) -> None:
     """Check the weights that params.yaml names for a role, and write them to `target`, if any.
 
     Classes and channels of the data may not be known yet, so only what depends on neither must fit.
@@ -149,11 +149,13 @@ def _find(
     if path.suffix != SUFFIX:
         raise InputError(
             f"{name}: not a safetensors file; import it: rolekd weights import {name} "
-            f"{FOLDER}/{path.stem}{SUFFIX}"
+            f"{WEIGHTS_FOLDER}/{path.stem}{SUFFIX}"
         )
-    if path.parent != PurePosixPath(FOLDER):
+    if path.parent != PurePosixPath(WEIGHTS_FOLDER):
         # DVC watches that folder: weights elsewhere could change unnoticed
-        raise InputError(f"{name}: put the file into {FOLDER}/ and name it {FOLDER}/{path.name}")
+        raise InputError(
+            f"{name}: put the file into {WEIGHTS_FOLDER}/ and name it {WEIGHTS_FOLDER}/{path.name}"
+        )
     if not (project / path).is_file():
         raise InputError(f"{name}: no such file; put it there, or set weights to null")
     tensors, about = state.read_weights(project / path)
@@ -175,7 +177,7 @@ def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str,
     if not path.exists():
         raise InputError(
             f"{name}: {path} is not there; put {weights.url} into this folder, or import the "
-            f"file from elsewhere: rolekd weights import FILE {FOLDER}/NAME{SUFFIX}"
+            f"file from elsewhere: rolekd weights import FILE {WEIGHTS_FOLDER}/NAME{SUFFIX}"
         )
     return read_torch(path), {"normalization": _transforms(weights)}
 
@@ -258,7 +260,7 @@ def _check_hash(path: Path) -> None:
         )
 
 
-def convert(source: Path, target: Path, theirs: Normalization | None = None) -> int:
+def import_weights(source: Path, target: Path, theirs: Normalization | None = None) -> int:
     """Write weights of any kind that is read here as the safetensors file `target`.
 
     Args:

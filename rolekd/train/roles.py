@@ -37,7 +37,7 @@ def teacher(
     if params.weights is None:
         return network, about
     path = pretrained.beside(dataset, "teacher")
-    pretrained.begin(network, path, dataset, whole=not params.train)
+    pretrained.load_into(network, path, dataset, whole=not params.train)
     if not params.train:
         theirs = pretrained.normalization(state.read_weights(path)[1], path)
         about["normalization"] = theirs or about["normalization"]
@@ -60,7 +60,7 @@ def student(
     floats = build_float(about, seed)
     if params.weights is not None:
         path = pretrained.beside(dataset, "student")
-        adopted = set(pretrained.begin(floats, path, dataset).copied)
+        adopted = set(pretrained.load_into(floats, path, dataset).copied)
     network = _converted(floats, about)
     set_pixels(network, dataset.mean, dataset.std)
     damping.damp(network, params.damping)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rolekd import files
 from rolekd.errors import InputError, RunError
 
-Row = dict[str, float]
+EpochRow = dict[str, float]
 _PICKLES = (b"\x80", b"PK\x03\x04")  # alone, and in a zip file
 _OPTIMIZER = "optimizer."
 
@@ -39,7 +39,7 @@ def save(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     owner: Mapping[str, str],
-    history: Sequence[Row],
+    history: Sequence[EpochRow],
 ) -> None:
     """Write the state of a training.
 
@@ -69,7 +69,7 @@ def load(
     optimizer: torch.optim.Optimizer,
     owner: Mapping[str, str],
     epochs: int,
-) -> list[Row]:
+) -> list[EpochRow]:
     """Restore what `save` wrote, all of it or nothing; return the rows of the finished epochs.
 
     Args:
@@ -140,7 +140,7 @@ def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
-def _rows(history: list[Row], epochs: int) -> list[Row]:
+def _rows(history: list[EpochRow], epochs: int) -> list[EpochRow]:
     """Return the rows of a history; `ValueError`: they are not those of the first epochs."""
     if not 1 <= len(history) <= epochs:
         raise ValueError(f"it has {len(history)} of {epochs} epochs")

@@ -35,7 +35,7 @@ class SyncedBatchNorm(_BatchNorm):
 
 def synchronise(network: nn.Module) -> None:
     """Give every BatchNorm of a network the statistics of all processes, where there are more."""
-    if parallel.size() == 1:
+    if parallel.world_size() == 1:
         return
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -53,7 +53,7 @@ class _Normalized(torch.autograd.Function):
         axes = [axis for axis in range(x.ndim) if axis != 1]
         values = x.float()
         variance, mean = torch.var_mean(values, axes, correction=0)
-        rows = mean.new_zeros((parallel.size(), 1 + 2 * len(mean)))
+        rows = mean.new_zeros((parallel.world_size(), 1 + 2 * len(mean)))
         count = mean.new_tensor([values.numel() / len(mean)])
         rows[dist.get_rank()] = torch.cat([count, mean, variance])
         dist.all_reduce(rows)  # each process adds its own row: exact

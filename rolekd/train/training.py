@@ -16,7 +16,7 @@ from rolekd import parallel, processes, seeds
 from rolekd.data import fits
 from rolekd.data.batches import Augment, Batches
 from rolekd.data.dataset import Indices
-from rolekd.distill.objective import Objective, Progress
+from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.errors import HopelessError, InputError
 from rolekd.models import as_products
 from rolekd.quantize.changes import levels, share_changed
@@ -25,9 +25,9 @@ from rolekd.quantize.switch import quantise
 from rolekd.train import damping, devices, fingerprint, rates, state
 from rolekd.train.augmentation import Following
 from rolekd.train.average import Average
+from rolekd.train.batchnorm import reestimate
 from rolekd.train.optimizer import make_optimizer
-from rolekd.train.state import Row
-from rolekd.train.statistics import reestimate
+from rolekd.train.state import EpochRow
 from rolekd.train.strengths import Strengths, confidence
 from rolekd.train.synced import synchronise
 
@@ -81,7 +81,7 @@ class Training:
         params: "TrainingParams",
     ) -> None:
         _check_processes(params)
-        fits.check_batches("training", params, batches.images_per_epoch, parallel.size())
+        fits.check_batches("training", params, batches.images_per_epoch, parallel.world_size())
         self.network, self.objective, self.params = network, objective, params
         self._strengths = None
         if isinstance(augment_at, Following):
@@ -104,7 +104,7 @@ class Training:
             config.donated_buffer = False
             network.compile()
         self.optimizer = make_optimizer(network, objective, params)
-        self.history: list[Row] = []
+        self.history: list[EpochRow] = []
 
     @property
     def epoch(self) -> int:
@@ -168,7 +168,7 @@ class Training:
         """
         began = time.perf_counter()
         params, batches, epoch = self.params, self._batches, self.epoch
-        progress = Progress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
+        progress = EpochProgress(epoch, params.epochs, rates.decays(params, params.epochs, epoch))
         self._switch(epoch)
         before = levels(self.network)
         self.network.train()
@@ -211,7 +211,7 @@ class Training:
         return {**metrics, "images_per_second": speed}
 
     def step(
-        self, images: Tensor, labels: Tensor, progress: Progress
+        self, images: Tensor, labels: Tensor, progress: EpochProgress
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Do one optimiser step on a batch float32 [B, C, H, W], labels int64 [B].
 
@@ -263,13 +263,13 @@ class Training:
         first = self.params.float_epochs * self._batches.per_epoch
         return step if step < first else step - first
 
-    def _damp(self, progress: Progress, count: int, sums: dict[str, Tensor]) -> None:
+    def _damp(self, progress: EpochProgress, count: int, sums: dict[str, Tensor]) -> None:
         """Add the gradient of the damping, the same in all processes, and what there is to know."""
         if progress.epoch < self.params.float_epochs:
             sums["damping"] = torch.zeros_like(sums["loss"])
             return
         distance = damping.distance(self.network)
-        weighted = self._damping * damping.share(progress) * distance
+        weighted = self._damping * damping.weight_share(progress) * distance
         torch.autograd.backward(weighted)
         sums["damping"] = distance.detach() * count
         sums["loss"] = sums["loss"] + weighted.detach() * count
@@ -325,5 +325,5 @@ def _parts(count: int, number: int) -> list[slice]:
 
 def _check_processes(params: "TrainingParams") -> None:
     """Refuse what torchrun's processes cannot do together."""
-    if parallel.size() > 1 and params.compile:
+    if parallel.world_size() > 1 and params.compile:
         raise InputError("training.compile: does not go with torchrun; set it to false")

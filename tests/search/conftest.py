@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rolekd.fleet.jobs import hash_inputs, versions
+from rolekd.fleet.jobs import hash_inputs, installed_versions
 from rolekd.fleet.runner import Storage
 from rolekd.params import SearchParams
 from rolekd.search.runner import run
@@ -65,7 +65,7 @@ def make_spec(inputs):
             ),
             training=training,
             inputs=hash_inputs(inputs),
-            versions=versions(),
+            versions=installed_versions(),
             epochs=epochs,
         )
 

@@ -1,6 +1,6 @@
 """What an evaluation and an export leave beside their files, for tests that read it."""
 
-from rolekd.outputs import TEACHER, EvaluateMetrics, Outputs, Verification
+from rolekd.outputs import TEACHER_NAME, EvaluateMetrics, ExportedRecord, Outputs
 
 
 def save(
@@ -13,9 +13,9 @@ def save(
     sha256: str = "ab",
 ) -> None:
     """Save the metrics of `evaluate` and the verification of a graph of `size` bytes."""
-    metrics = EvaluateMetrics(test_accuracy={TEACHER: teacher_accuracy})
+    metrics = EvaluateMetrics(test_accuracy={TEACHER_NAME: teacher_accuracy})
     metrics.save(outputs.metrics("evaluate"))
-    Verification(
+    ExportedRecord(
         bytes=size,
         images=images,
         argmax_equal=images,

@@ -11,8 +11,8 @@ from rolekd import files
 from rolekd.data.dataset import Images, Labels
 from rolekd.errors import InputError
 from rolekd.sources import pickles
-from rolekd.sources.files import required_folder
-from rolekd.sources.source import Block, Listing, check_native_size
+from rolekd.sources.listing import required_folder
+from rolekd.sources.source import ImageBlock, Listing, check_native_size
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -82,10 +82,10 @@ class Cifar:
         """Return (32, 32, 3)."""
         return _SIDE, _SIDE, 3
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield the images, a file at a time."""
         for _, images, _ in self._read():
-            yield Block(images)
+            yield ImageBlock(images)
 
     def _read(self) -> list[tuple[Path, Images, Labels]]:
         if not self._parts:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rolekd.errors import InputError
-from rolekd.sources.source import Block, Listing, check_native_size
+from rolekd.sources.source import ImageBlock, Listing, check_native_size
 
 if TYPE_CHECKING:
     from rolekd.params import DataParams
@@ -41,10 +41,10 @@ class Digits:
         """Return (8, 8, 1)."""
         return _SIDE, _SIDE, 1
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield all images at once, their 0..16 spread over 0..255."""
         images = np.round(self._digits.images * (255 / 16)).astype(np.uint8)
-        yield Block(images[..., np.newaxis])
+        yield ImageBlock(images[..., np.newaxis])
 
 
 SOURCES = {"digits": Digits}

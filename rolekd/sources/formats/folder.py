@@ -9,7 +9,7 @@ import numpy as np
 from rolekd import files
 from rolekd.errors import InputError, few
 from rolekd.sources.decode import KINDS
-from rolekd.sources.files import ImageFiles, image_files, shown
+from rolekd.sources.listing import ImageFiles, image_files, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 # Tiny-ImageNet's validation images lie in one folder, beside a table of name, class and box
@@ -56,13 +56,13 @@ class ImageFolder(ImageFiles):
             for name in ("test", "val")
         )
         return Listing(
-            names=[shown(path) for path in paths],
+            names=[path_text(path) for path in paths],
             labels=np.array(labels, np.int64),
             classes=tuple(classes),
             test=test,
             validation=validation,
-            ignored=tuple(shown(path) for part in parts.values() for path in part.ignored),
-            linked=tuple(shown(path) for part in parts.values() for path in part.links),
+            ignored=tuple(path_text(path) for part in parts.values() for path in part.ignored),
+            linked=tuple(path_text(path) for part in parts.values() for path in part.links),
         )
 
 
@@ -155,7 +155,7 @@ def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
     for folder in folders:
         # the same name from a Mac and from elsewhere: composed and decomposed accents
         name = unicodedata.normalize("NFC", folder.name)
-        check_class_name(name, shown(folder))
+        check_class_name(name, path_text(folder))
         if name in found:
             raise InputError(f"{folder}: another folder has the same name; join them")
         found[name] = folder

@@ -17,9 +17,9 @@ import numpy as np
 from rolekd import files
 from rolekd.data.dataset import Images, Indices
 from rolekd.errors import InputError, few
-from rolekd.sources.files import required_folder
+from rolekd.sources.listing import required_folder
 from rolekd.sources.source import (
-    Block,
+    ImageBlock,
     Listing,
     check_class_name,
     check_native_size,
@@ -86,13 +86,13 @@ class Idx:
         """Return the side of the images, twice, and 1 for gray."""
         return self._shape
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[ImageBlock]:
         """Yield the images, a file at a time."""
         for part in self._parts:
             images = _read(part.images, 3, self._wanted(part.images))
             if part.images.name.startswith(_TRANSPOSED):
                 images = images.transpose(0, 2, 1)
-            yield Block(images[..., np.newaxis])
+            yield ImageBlock(images[..., np.newaxis])
 
     def _wanted(self, path: Path) -> str | None:
         """Return the SHA-256 that a file's content must have; None: any."""

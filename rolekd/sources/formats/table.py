@@ -11,7 +11,7 @@ import numpy as np
 from rolekd import files
 from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
-from rolekd.sources.files import ImageFiles, shown
+from rolekd.sources.listing import ImageFiles, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SEPARATORS = ",;\t|"
 _Row = tuple[str, str, str]  # path, label, and train, val or test
 
 
-class Table(ImageFiles):
+class TableSource(ImageFiles):
     """A folder with a table (`labels.csv`), whose paths are relative to the folder.
 
     `data.table` can name another file, other columns, another separator, and another folder that
@@ -53,7 +53,7 @@ class Table(ImageFiles):
         _require_trained(labels[parts == "train"], classes, self._file)
         inside = self._root.absolute()
         return Listing(
-            names=[shown(path) for path in self._paths],
+            names=[path_text(path) for path in self._paths],
             labels=labels,
             classes=tuple(classes),
             test=_places(parts, "test"),
@@ -131,4 +131,4 @@ def _require_trained(labels: Labels, classes: list[str], path: Path) -> None:
         raise InputError(f"{path}: no training image in class {names}; add some or remove it")
 
 
-SOURCES = {"csv": Table}
+SOURCES = {"csv": TableSource}

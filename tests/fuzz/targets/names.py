@@ -100,7 +100,7 @@ def _documents(classes: tuple[str, ...]) -> tuple[str, str, str]:
     evaluation = tables.summarise(logits, _LABELS, classes, comparing(logits))
     images = np.zeros((len(_LABELS), 8, 8, 1), np.uint8)
     mistakes = plots.mistakes_figure(images, _LABELS, logits["kd"][0], classes)
-    content = page.Content(dataset="noise", evaluation=evaluation, mistakes=mistakes)
+    content = page.PageContent(dataset="noise", evaluation=evaluation, mistakes=mistakes)
     terminal.render_text(evaluation)
     return page.build(content), _plots(classes), _card(classes)
 

@@ -1,0 +1,143 @@
+"""The final of a search as the page tells it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rolekd import files
+from rolekd.errors import InputError
+from rolekd.report import finals
+from rolekd.report.style import inline_svg
+
+
+def _rows(gains, rungs=((0, 2), (1, 4))):
+    rows, before = [], 0
+    for rung, seeds in rungs:
+        rows += [
+            {
+                "rung": rung,
+                "candidate": name,
+                "seed": seed,
+                "accuracy": 0.6 + 0.01 * seed + gain + 0.002 * (-1) ** seed * (name != "none"),
+            }
+            for seed in range(before, seeds)
+            for name, (gain, last) in gains.items()
+            if rung <= last
+        ]
+        before = seeds
+    return rows
+
+
+GAINS = {
+    "none": (0.0, 1),
+    "all-2": (0.03, 1),
+    "all-5": (0.01, 0),
+    "geometry-2": (-0.02, 0),
+    "pbt-1": (-0.01, 0),
+}
+
+
+@pytest.fixture
+def final(tmp_path: Path) -> finals.Final:
+    files.write_csv(tmp_path / "final.csv", _rows(GAINS))
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
+    assert found is not None
+    return found
+
+
+def test_the_table_has_a_row_for_each_candidate(final: finals.Final) -> None:
+    rows = finals.final_rows(final)
+    assert [row["candidate"] for row in rows] == ["all-2", "none", "all-5", "pbt-1", "geometry-2"]
+    assert [row["seeds"] for row in rows] == ["4", "4", "2", "2", "2"]
+    assert rows[0]["points better than none"] == "+3.00 ± 0.12"
+    assert rows[0]["p"] == "0.125"  # the smallest of four pairs
+    assert [row[""] for row in rows] == ["taken", "", "", "", ""]
+    assert rows[1]["points better than none"] == rows[1]["p"] == ""
+
+
+def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
+    said = finals.sentence(final, "student")
+    assert said == (
+        "The student gets all-2: +3.00 ± 0.12 points better than none over 4 seeds, "
+        "exact p = 0.125."
+    )
+    kept = finals.Final(final.standings, "none")
+    assert finals.sentence(kept, "student").startswith(
+        "The student gets no policy: the best candidate, all-2, is +3.00 ± 0.12 points better than "
+        "none"
+    )
+
+
+def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> None:
+    drawn = inline_svg(finals.final_figure(final), "a final")
+    for name in ("all", "geometry", "pbt-1", "taken", "points better than none"):
+        assert f">{name}<" in drawn
+    points = [
+        tuple(np.round(line.get_xydata()[:, 1], 6))
+        for line in finals.final_figure(final).axes[0].lines
+        if line.get_marker() == "o"
+    ]
+    assert (3.0, 1.0) in points  # of all-2 and all-5
+
+
+def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
+    files.write_csv(tmp_path / "final.csv", _rows({"none": (0.0, 1)}))
+    found = finals.read(tmp_path / "final.csv", "none", "accuracy")
+    assert found is not None
+    assert finals.sentence(found, "teacher") == (
+        "The teacher gets no policy: there is no candidate that changes images."
+    )
+    finals.final_figure(found)
+
+
+def test_a_search_without_a_final_has_none(tmp_path: Path) -> None:
+    assert finals.read(tmp_path / "missing.csv", None, "accuracy") is None
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "final.csv").write_text("rung,candidate\n1,none\n")
+    with pytest.raises(InputError, match=r"final\.csv: no final of a search"):
+        finals.read(tmp_path / "final.csv", "none", "accuracy")
+
+
+def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) -> None:
+    rows = _rows(GAINS)
+    for row in rows:
+        gain = GAINS[row["candidate"]][0]
+        # in the order of the gains, whatever the seed adds; the other against it
+        row |= {"teacher_stddev": row["seed"] - gain, "teacher_only_right": 1 + gain**3}
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
+    assert found is not None
+    assert found.predictors["teacher_stddev"]["all-2"] == pytest.approx(-0.03)
+    said = finals.agreements(found)
+    # 5 candidates have 120 orders, of which one agrees wholly and one not at all
+    assert said == [
+        f"Over 5 candidates {what} and what the final confirms have Spearman's rho "
+        f"{rho}, p = 0.017."
+        for what, rho in (
+            ("the teacher's standard deviation", "-1.00"),
+            ("the share of images that only the teacher gets right", "+1.00"),
+        )
+    ]
+
+
+def test_predictors_that_do_not_vary_say_nothing(tmp_path: Path) -> None:
+    rows = [{**row, "teacher_only_right": 0.5} for row in _rows(GAINS)]
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2", "accuracy")
+    assert found is not None
+    assert finals.agreements(found) == []
+
+
+def test_a_final_of_log_loss_says_both(tmp_path: Path) -> None:
+    rows = [{**row, "log_loss": 1.0 - 2 * row["accuracy"]} for row in _rows(GAINS)]
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "all-2", "log_loss")
+    assert found is not None
+    assert finals.sentence(found, "student").startswith(
+        "The student gets all-2: +0.060 ± 0.002 nats of log loss better than none over 4 seeds, "
+        "in accuracy +3.00 points, exact p"
+    )
+    assert finals.final_rows(found)[0]["nats of log loss better than none"] == "+0.060 ± 0.002"

@@ -1,0 +1,95 @@
+"""The budget of a search is what its trainings see: counted by hand, and by a search."""
+
+import pytest
+
+from rolekd.data import dataset as datasets
+from rolekd.params import parse
+from rolekd.search import runner
+from rolekd.search.member import DATA, make_spec
+from rolekd.stages.budget import Budget, budget_of
+
+SIZES = {"search_train": 70, "search_val": 30}
+
+
+def _params(search=None, epochs=10):
+    training = {"training": {"epochs": epochs}}
+    search = {
+        "population": 3,
+        "epochs": 4,
+        "interval_epochs": 2,
+        "ladder": ["all-1"],
+        "confirm": {"rungs": [[4, 2], [2, 3]], "validation_fraction": 0.4},
+        **(search or {}),
+    }
+    return parse(
+        {
+            "search": search,
+            "teacher": {**training, "model": {"width": 2}},
+            "student": training,
+            "compare": {"export": "kd-rolewise"},
+        },
+        "the test",
+    )
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        # 4 candidates with 2 seeds, 2 with one more, on 60 images, 10 epochs
+        ({}, Budget(3 * 4 * 70, 10 * 60 * 10)),
+        ({"restarts": 2}, Budget(3 * 3 * 4 * 70, 10 * 60 * 10)),
+        ({"algorithm": "tpe"}, Budget(3 * 4 * 70, 10 * 60 * 10)),
+        ({"algorithm": "ladder"}, Budget(0, 10 * 60 * 10)),
+        ({"confirm": None}, Budget(3 * 4 * 70, 0)),
+        ({"teacher_by": "student"}, Budget(3 * 4 * 70, 10 * 60 * 10, 10 * 60 * 10)),
+    ],
+)
+def test_it_counts_the_algorithm_and_the_final(search, expected):
+    found = budget_of(_params(search), "teacher", SIZES)
+    assert found == expected
+    assert found.images == expected.proposed + expected.confirmed + expected.taught
+
+
+@pytest.mark.parametrize(
+    ("teacher", "own", "expected"),
+    [("given", False, 0), ("anew", False, 3 * 60 * 10), ("anew", True, 0)],
+)
+def test_teachers_that_a_students_final_trains_are_counted(teacher, own, expected):
+    confirm = {"rungs": [[4, 2], [2, 3]], "validation_fraction": 0.4, "teacher": teacher}
+    found = budget_of(_params({"confirm": confirm}), "student", SIZES, own_validation=own)
+    assert found.teachers == expected
+    assert found.images == found.proposed + found.confirmed + expected
+    assert not budget_of(_params({"confirm": confirm}), "teacher", SIZES).teachers
+
+
+def test_only_teachers_are_judged_by_students():
+    assert not budget_of(_params({"teacher_by": "student"}), "student", SIZES).taught
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_search_sees_as_many_images(digits, tmp_path, restarts):
+    datasets.save_splits(digits, ("search_train", "search_val"), tmp_path / "inputs" / DATA)
+    params = _params(
+        {
+            "epochs": 2,
+            "restarts": restarts,
+            "confirm": {"rungs": [[4, 1], [3, 2]], "validation_fraction": 0.4},
+        },
+        epochs=1,
+    )
+    spec = make_spec(params, "teacher", tmp_path / "inputs")
+    found = runner.run(spec, tmp_path / "inputs", tmp_path / "state", workers=1)
+    expected = budget_of(params, "teacher", {name: len(digits.splits[name]) for name in SIZES})
+    results = [result for results in found.history for result in results]
+    final = [result.images_seen for result in results if result.task.candidate]
+    assert sum(r.images_seen for r in results if not r.task.candidate) == expected.proposed
+    # where candidates do the same, or there are fewer, it is less than the budget
+    each = expected.confirmed / params.search.confirm.trainings
+    assert len(final) < params.search.confirm.trainings
+    # of each class a part, rounded
+    assert final == pytest.approx([each] * len(final), abs=len(digits.classes))
+
+
+def test_validation_images_of_the_users_own_are_not_trained_on():
+    found = budget_of(_params(), "teacher", SIZES, own_validation=True)
+    assert found == Budget(3 * 4 * 70, 10 * 70 * 10)

@@ -1,0 +1,293 @@
+"""Networks that begin with weights of others, and teachers that are taken as they are."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from rolekd.data import dataset as datasets
+from rolekd.data.batches import Normalize
+from rolekd.distill.distillation import Distillation
+from rolekd.errors import InputError
+from rolekd.models import build
+from rolekd.models.folding import folded
+from rolekd.models.normalized import NormalizedConv2d
+from rolekd.models.weights import copy_matching
+from rolekd.outputs import Outputs
+from rolekd.params import DistillParams, StudentParams, TeacherParams, parse
+from rolekd.train import pretrained, roles, state
+from rolekd.train.evaluate import predict
+
+SMALL = "torchvision:squeezenet1_1"  # torchvision's smallest
+THEIRS = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """Colour images of 96 pixels."""
+    stream = np.random.default_rng(0)
+    images = stream.integers(0, 256, (24, 96, 96, 3), dtype=np.uint8)
+    splits = {name: np.arange(12) for name in ("search_train", "search_val", "train")}
+    splits["test"] = np.arange(12, 24)
+    return datasets.assemble("photos", images, np.arange(24) % 3, ("a", "b", "c"), splits)
+
+
+@pytest.fixture
+def prepared(photos, tmp_path, monkeypatch):
+    """The same in a project, as current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return replace(photos, folder=Outputs().data)
+
+
+def _network(classes=1000, side=224, channels=3, seed=7, name=SMALL):
+    network = build(
+        name, classes=classes, channels=channels, image_size=(side, side), width=1, seed=seed
+    )
+    with torch.no_grad():  # as if it had been trained
+        for value in network.state_dict().values():
+            if value.is_floating_point():
+                value += 0.01 * torch.rand_like(value)
+    return network
+
+
+def _cache(network, name=SMALL):
+    """Put a network's weights where torch keeps torchvision's, under the name of their digest."""
+    from torchvision import models
+
+    kind = models.get_model_weights(name.removeprefix("torchvision:"))
+    made = pretrained.cached("https://x/new.pth")
+    made.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), made)
+    digest = hashlib.sha256(made.read_bytes()).hexdigest()[:8]
+    url = f"https://x/{name.partition(':')[2]}-{digest}.pth"
+    made.rename(pretrained.cached(url))
+    object.__setattr__(kind.DEFAULT.value, "url", url)
+    return url
+
+
+@pytest.fixture
+def _published():
+    """Put the address of torchvision's weights back."""
+    from torchvision import models
+
+    weights = models.get_model_weights(SMALL.partition(":")[2]).DEFAULT.value
+    before = weights.url
+    yield
+    object.__setattr__(weights, "url", before)
+
+
+def _params(role="teacher", **settings):
+    found = {"model": {"name": SMALL}, **settings}
+    return parse({"data": {"image_size": 96}, role: found}, "the test")
+
+
+@pytest.mark.usefixtures("_published")
+def test_torchvisions_weights_come_from_torchs_cache(prepared):
+    source = _network()
+    _cache(source)
+    params = _params(weights="torchvision:IMAGENET1K_V1")
+    pretrained.check_and_write(params, "teacher", Outputs().pretrained("teacher"))
+    network, about = roles.teacher(params.teacher, prepared, seed=0)
+    ours, theirs = network.state_dict(), source.state_dict()
+    head = {"classifier.1.weight", "classifier.1.bias"}
+    stem = {"features.0.weight", "features.0.bias"}
+    assert all(torch.equal(ours[n], theirs[n]) for n in ours if n not in head | stem)
+    assert ours["classifier.1.weight"].shape[0] == 3
+    scale = torch.tensor(prepared.std) / torch.tensor(THEIRS["std"])
+    torch.testing.assert_close(
+        ours["features.0.weight"], theirs["features.0.weight"] * scale.view(1, -1, 1, 1)
+    )
+    assert about["normalization"]["mean"] == list(prepared.mean)
+    told = roles.told_of_weights(params.teacher, prepared, "teacher")
+    assert told.startswith("teacher.weights: torchvision:IMAGENET1K_V1: 50 of 52 tensors; new: ")
+    assert "classifier.1.weight (1000x512x1x1 there, 3x512x1x1 here)" in told
+
+
+@pytest.mark.usefixtures("_published")
+def test_what_is_not_as_its_name_says_is_refused(prepared):
+    path = pretrained.cached(_cache(_network()))
+    params = _params(weights="torchvision:IMAGENET1K_V1")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"teacher\.weights: .*SHA-256 begins with .*fetch it"):
+        pretrained.check_and_write(params, "teacher")
+    path.unlink()
+    with pytest.raises(InputError, match=r"is not there; put https://x/.* into this folder"):
+        pretrained.check_and_write(params, "teacher")
+    with pytest.raises(InputError, match="has no such weights; choose one of IMAGENET1K_V1"):
+        pretrained.check_and_write(_params(weights="torchvision:BEST"), "teacher")
+    ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
+    with pytest.raises(InputError, match="resnet8 is no network of torchvision's"):
+        pretrained.check_and_write(ours, "teacher")
+
+
+def test_a_state_dict_is_imported_without_running_it(tmp_path):
+    network = _network()
+    wrapped = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "theirs.pth")
+    target = tmp_path / "weights/own.safetensors"
+    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == 52
+    tensors, about = state.read_weights(target)
+    assert about == {"normalization": THEIRS}
+    assert all(torch.equal(tensors[n], v) for n, v in network.state_dict().items())
+
+
+class _Runs:
+    def __reduce__(self):
+        return (Path.touch, (Path("it-ran"),))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight": _Runs()}, "not read as weights alone"),
+        ([torch.zeros(1)], "holds no state dict"),
+        ({}, "holds no state dict"),
+        ({"epoch": 1}, "holds no state dict"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "theirs.pt")
+    with pytest.raises(InputError, match=rf"theirs\.pt: {message}"):
+        pretrained.import_weights(Path("theirs.pt"), Path("own.safetensors"))
+    assert [path.name for path in Path().iterdir()] == ["theirs.pt"]
+
+
+def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 not whole")
+    target = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match="not read as weights alone") as raised:
+        pretrained.import_weights(tmp_path / "a.pth", target)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match=r"none\.pth: no such file"):
+        pretrained.import_weights(tmp_path / "none.pth", target)
+    with pytest.raises(InputError, match=r"name it \*\.safetensors"):
+        pretrained.import_weights(tmp_path / "a.pth", tmp_path / "a.bin")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("own.pth", r"own\.pth: not a safetensors file; import it: rolekd weights import own\.pth"),
+        ("other/own.safetensors", "put the file into weights/ and name it weights/own.safetensors"),
+        ("weights/../own.safetensors", "put the file into weights/"),
+        ("weights/none.safetensors", "no such file"),
+        ("weights/damaged.safetensors", "not a safetensors file"),
+        ("weights/other.safetensors", r"weights of another network \(bn1\.weight: not there"),
+        ("weights/endless.safetensors", "features.3.squeeze.weight is not all finite"),
+        ("weights/lying.safetensors", "normalization.std: 0 is no deviation"),
+    ],
+)
+def test_weights_that_no_network_can_begin_with(weights, message, prepared):
+    folder = Path("weights")
+    folder.mkdir()
+    (folder / "damaged.safetensors").write_bytes(b"\x00" * 40)
+    fine = _network().state_dict()
+    endless = fine | {"features.3.squeeze.weight": fine["features.3.squeeze.weight"] / 0}
+    state.write_weights(folder / "endless.safetensors", endless, {})
+    state.write_weights(folder / "other.safetensors", fine, {"model": "theirs"})
+    lie = {"normalization": {"mean": [0.5], "std": [0.0]}}
+    state.write_weights(folder / "lying.safetensors", fine, lie)
+    model = "torchvision:resnet18" if "other" in weights else SMALL
+    with pytest.raises(InputError, match=rf"^teacher\.weights: .*{message}"):
+        pretrained.check_and_write(
+            _params(weights=weights, model={"name": model}), "teacher", Path("out")
+        )
+    assert not Path("out").exists()
+
+
+def test_a_file_without_any_description_will_do(prepared):
+    Path("weights").mkdir()
+    save_file(_network(classes=3).state_dict(), "weights/plain.safetensors")
+    params = _params(weights="weights/plain.safetensors")
+    pretrained.check_and_write(params, "teacher", Outputs().pretrained("teacher"))
+    told = roles.told_of_weights(params.teacher, prepared, "teacher")
+    assert told == "teacher.weights: weights/plain.safetensors: 52 of 52 tensors"
+
+
+def _lay(network, role="teacher", about=None):
+    target = Outputs().pretrained(role)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    state.write_weights(target, network.state_dict(), about or {})
+
+
+def test_a_student_begins_with_weights_of_its_own(prepared):
+    source = _network()
+    _lay(source, "student")
+    params = StudentParams(model={"name": SMALL}, bits=4, weights="weights/x.safetensors")
+    teacher = _network(classes=3, seed=2)
+    for begins in (teacher, None):
+        network, about = roles.student(params, prepared, 0, begins)
+        name = "features.3.squeeze.weight"
+        assert torch.equal(network.state_dict()[name], source.state_dict()[name])
+        assert about["copied_from_teacher"] == 0
+        assert about["copied_from_weights"] > 0.9
+    state.save_weights(Path("student.safetensors"), network.eval(), about)
+    assert roles.load("student.safetensors", prepared)[1] == about  # the description is known
+
+
+def test_a_taken_teacher_answers_as_where_it_was_trained(prepared):
+    """Also at the border, where a convolution pads with zeros of its own normalisation."""
+    source = _network(classes=3, side=96).eval()
+    _lay(source, about={"normalization": THEIRS})
+    params = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors", train=False)
+    network, about = roles.teacher(params, prepared, seed=0)
+    assert about["normalization"] == THEIRS
+    images, _ = prepared.split("test")
+    there = replace(prepared, mean=tuple(THEIRS["mean"]), std=tuple(THEIRS["std"]))
+    expected = predict(source, images, Normalize(there, torch.device("cpu")))
+    here = Normalize(prepared, torch.device("cpu"))
+    np.testing.assert_allclose(predict(network, images, here), expected, rtol=1e-3, atol=1e-4)
+    state.save_weights(Path("teacher.safetensors"), network, about)
+    loaded, again = roles.load("teacher.safetensors", prepared)
+    assert again == about
+    np.testing.assert_allclose(predict(loaded, images, here), expected, rtol=1e-3, atol=1e-4)
+    frozen = folded(loaded)  # as the distillation runs it
+    np.testing.assert_allclose(predict(frozen, images, here), expected, rtol=1e-3, atol=1e-4)
+    # a plain copy of it has the scale in its weights
+    twin = _network(classes=3, side=96, seed=1)
+    assert len(copy_matching(twin, loaded)) == 52
+    stem = loaded.get_submodule("features.0")
+    assert isinstance(stem, NormalizedConv2d)
+    torch.testing.assert_close(twin.state_dict()["features.0.weight"], stem.scaled_weight())
+
+
+def test_a_taken_teacher_that_does_not_fit_is_named(prepared):
+    _lay(_network())
+    params = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors", train=False)
+    with pytest.raises(InputError, match=r"classifier\.1\.weight: 1000x512x1x1 .*teacher\.train"):
+        roles.teacher(params, prepared, seed=0)
+
+
+def test_a_taken_teacher_teaches(prepared):
+    _lay(_network(classes=3), about={"normalization": THEIRS})
+    taken = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors", train=False)
+    teacher = roles.teacher(taken, prepared, seed=0)
+    student = roles.student(StudentParams(model={"name": SMALL}, bits=4), prepared, 0, teacher[0])
+    objective = Distillation(student, teacher, DistillParams(loss="soft"), 0)
+    images = torch.zeros(2, 3, 96, 96)
+    assert objective.teacher(images).shape == student[0].train()(images).shape
+
+
+def test_weights_without_a_stage_plan_are_told(photos):
+    params = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors")
+    with pytest.raises(InputError, match=r"has no folder, so pretrained/teacher\.safetensors"):
+        roles.teacher(params, photos, seed=0)
+
+
+def test_the_file_beside_the_data_is_where_the_stages_have_it(digits):
+    here = replace(digits, folder=Outputs().data)
+    assert pretrained.beside(here, "teacher") == Outputs().pretrained("teacher")
+
+
+def test_a_network_without_a_convolution_has_no_stem():
+    from rolekd.models.weights import stem_path
+
+    assert stem_path(nn.Linear(2, 2)) is None
