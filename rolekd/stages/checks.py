@@ -101,7 +101,7 @@ def _check_network(role: Role, model: "ModelParams", size: tuple[int, int], chan
     try:
         with torch.no_grad():
             outputs = [network.train(mode)(images) for mode in (True, False)]
-    except Exception as error:  # whatever somebody's code raises
+    except Exception as error:  # whatever other people's code raises
         raise InputError(
             f"{role}.model {model.name}: does not take images of {size[0]}x{size[1]} "
             f"({one_line(error, 100)}); choose another network, or another data.image_size"

@@ -119,7 +119,9 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     path.unlink()
     with pytest.raises(InputError, match=r"is not there; put https://x/.* into this folder"):
         pretrained.collect(params, "teacher")
-    with pytest.raises(InputError, match="has no such weights; choose one of IMAGENET1K_V1"):
+    with pytest.raises(
+        InputError, match="does not have these weights;  choose one of IMAGENET1K_V1"
+    ):
         pretrained.collect(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
     with pytest.raises(InputError, match="resnet8 is no network of torchvision's"):
