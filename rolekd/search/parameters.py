@@ -82,7 +82,7 @@ def summary(policy: Policy) -> dict[str, float]:
 
 
 def _strength(candidate: Candidate) -> int | None:
-    """Return a candidate's strength on the ladder, whose foot is none; None: it is no rung."""
+    """Return a candidate's strength on the ladder, whose foot is none; None: it is not a rung."""
     if candidate.name == NONE:
         return 0
     return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
