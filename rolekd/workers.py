@@ -1,4 +1,4 @@
-"""Worker processes beside this one: given tasks, heard while they work, ended with it.
+"""Worker processes of this one: they get tasks, send messages, and end with it.
 
 Forked, they cost milliseconds, since this process has imported what they need. That is safe only
 before it has threads, those of PyTorch's operations included; later they start as fresh
@@ -31,7 +31,7 @@ _TRACEBACK = 20_000  # characters; a message that fills the pipe would wait for 
 
 @dataclass(frozen=True)
 class _Failed:
-    """The last word of a worker."""
+    """The last message of a worker."""
 
     error: Exception
 
@@ -169,7 +169,7 @@ class Pool(Generic[T]):
         end(self._workers)
 
     def run(self, tasks: Iterable[T], hear: Tell) -> None:
-        """Have all tasks done; once for a pool.
+        """Run all tasks; once for a pool.
 
         Args:
             tasks: Pickled, where there are processes.

@@ -127,7 +127,7 @@ def assemble(
 
 
 def save(dataset: Dataset, folder: Path) -> None:
-    """Write a data set as a folder of .npy and .json files, complete or not at all."""
+    """Write a data set as a folder of .npy and .json files, completely or not at all."""
     _save(dataset, np.arange(len(dataset.images)), folder)
 
 
@@ -153,7 +153,7 @@ def _save(dataset: Dataset, kept: Indices, folder: Path) -> None:
 
 
 def save_about(dataset: Dataset, folder: Path) -> None:
-    """Write all of a data set but its images into `folder`."""
+    """Write everything but the images of a data set into `folder`."""
     np.save(folder / "labels.npy", dataset.labels)
     for name, indices in dataset.splits.items():
         np.save(folder / f"{name}.npy", indices)

@@ -102,7 +102,7 @@ class Spool:
             if isinstance(error, OSError):
                 named, reason = error.filename or named, error.strerror or reason
             _log.warning(
-                "%s: tracking stops here (%s); the run itself goes on, but what follows is not "
+                "%s: tracking stops here (%s); the run itself continues, but what follows is not "
                 "recorded in MLflow",
                 named,
                 reason,
@@ -250,7 +250,7 @@ def adopted(folder: Path) -> Iterator[bool]:
     """
     path = folder / "lock"
     if path.exists() and not path.is_file():  # to open a pipe could wait for ever
-        raise _damaged(path, "is no regular file")
+        raise _damaged(path, "is not a regular file")
     try:
         lock = path.open("a")
     except FileNotFoundError as error:

@@ -124,7 +124,7 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     ):
         pretrained.collect(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
-    with pytest.raises(InputError, match="resnet8 is no network of torchvision's"):
+    with pytest.raises(InputError, match="resnet8 is not one of torchvision's networks"):
         pretrained.collect(ours, "teacher")
 
 
