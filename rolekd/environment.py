@@ -75,7 +75,7 @@ def _parent(name: str | None) -> str:
 
 
 def _is_of_another(name: str | None) -> bool:
-    """Tell whether a module is missing because the one that it belongs to has no others in it."""
+    """Return whether a module is missing because the one that it belongs to has no others in it."""
     parent = sys.modules.get(_parent(name))
     return parent is not None and not hasattr(parent, "__path__")
 

@@ -248,7 +248,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def _can_fork() -> bool:
-    """Tell whether no other thread could hold a lock that a forked process would wait for."""
+    """Return whether no other thread could hold a lock that a forked process would wait for."""
     # The one that `die_with_parent` starts only waits for the parent's end.
     others = {thread.name for thread in threading.enumerate()} - {"die with parent"}
     return sys.platform == "linux" and others == {threading.main_thread().name}

@@ -183,7 +183,10 @@ def test_faults_are_those_of_the_command_line(data, params, teacher, student):
         (lambda: student.evaluate(data.images), "a ndarray is not a Dataset; rolekd.load_data"),
         (lambda: rolekd.train_teacher(data, {"seed": 1}), "a dict is not a Params; rolekd.Params"),
         (lambda: rolekd.load_data("digits", {"seed": 1}), "a dict is not a Params"),
-        (lambda: rolekd.train_teacher((data.images, data.labels), params), "a tuple is no Dataset"),
+        (
+            lambda: rolekd.train_teacher((data.images, data.labels), params),
+            "a tuple is not a Dataset",
+        ),
         (
             lambda: rolekd.search_schedule("student", other, params, teacher=teacher),
             "for classes 10, the data has 3",

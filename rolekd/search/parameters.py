@@ -150,7 +150,7 @@ policy it ends with. The 60 integers are the attribute `policy`.
 **How to read the plots.** Accuracy misleads: a later generation was trained for longer, and the \
 first has no augmentation, so the importances in this dashboard mostly say when, not what. \
 `{GAIN}` is the accuracy above that of the parent: choose it where a plot lets you choose. It \
-shrinks as training goes on; in Python compare trials with others of the same epochs:
+shrinks as training continues; in Python compare trials with others of the same epochs:
 
 ```python
 import optuna

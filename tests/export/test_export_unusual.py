@@ -1,4 +1,4 @@
-"""Networks of others' making: what training accepts is exported as it was trained, or refused."""
+"""Networks from elsewhere: what training accepts is exported as it was trained, or refused."""
 
 from collections.abc import Callable
 from pathlib import Path

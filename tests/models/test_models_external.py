@@ -1,4 +1,4 @@
-"""torchvision's networks and the user's own, by name."""
+"""torchvision's networks and your own, by name."""
 
 from pathlib import Path
 
