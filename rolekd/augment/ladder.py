@@ -4,7 +4,7 @@ A rung is named FAMILY-STRENGTH, such as `geometry-4`. Strength 0 does nothing; 
 operation that has a strength is stronger than in RandAugment(2, 9), and at 4 and 5 about as strong
 (`all-10` rotates by 27 degrees where RandAugment(2, 9) rotates by 9). One scalar is far easier to
 search than 60 integers: the grid of RandAugment (Cubuk et al. 2020) and RangeAugment (Mehta et al.
-2022) do nothing else. As in RandAugment there is no Cutout and no Invert.
+2022) search nothing else. As in RandAugment, Cutout and Invert are not used.
 
 Standard library only.
 """
@@ -30,7 +30,7 @@ def policy(name: str) -> Policy:
     """Return the policy of a rung.
 
     Raises:
-        InputError: The name is none of a rung.
+        InputError: The name is not that of a rung.
     """
     family, strength = parse(name)
     pairs = [
@@ -42,7 +42,7 @@ def policy(name: str) -> Policy:
 
 
 def is_rung(name: object) -> bool:
-    """Tell whether something is the name of a rung."""
+    """Return whether something is the name of a rung."""
     try:
         parse(str(name))
     except InputError:
@@ -55,7 +55,7 @@ def parse(name: str) -> tuple[str, int]:
     found = re.fullmatch(r"([a-z]+)-(\d{1,3})", name)
     if found is None or found[1] not in FAMILIES or int(found[2]) > HIGHEST:
         raise InputError(
-            f"{name!r} is no rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "
+            f"{name!r} is not a rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "
             f"with a strength S of 0 to {HIGHEST}"
         )
     return found[1], int(found[2])

@@ -92,7 +92,7 @@ class Recipe:
 
 
 class Handmade(Hashable, Protocol):
-    """An augmentation that is no policy: it makes its own recipe."""
+    """An augmentation that is not a policy: it makes its own recipe."""
 
     def recipe(self, height: int, width: int) -> Recipe:
         """Return the recipe for images of a size."""

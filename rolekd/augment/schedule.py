@@ -55,7 +55,7 @@ class Schedule:
         """Return the schedule scaled to another number of epochs.
 
         Starts are scaled and rounded down. Where segments meet in one epoch the last one stays,
-        since it goes on from there.
+        since it continues from there.
         """
         _check_count("epochs", epochs)
         scaled = {start * epochs // self.epochs: policy for start, policy in self.segments}
@@ -118,7 +118,7 @@ def simplest(schedule: Schedule) -> Schedule:
 
 
 def acts(schedule: Schedule) -> bool:
-    """Tell whether a schedule ever does anything."""
+    """Return whether a schedule ever does anything."""
     return simplest(schedule) != Schedule.constant(Policy.zeros(), schedule.epochs)
 
 

@@ -48,7 +48,7 @@ def export(
         path: of the file.
         classes: names, in the order of the logits.
         metadata: further entries for the file's metadata, such as bits, hashes and accuracy.
-        target: what the file should be fast on, see `rolekd.export.graph.build`.
+        target: processors for which the file is made, see `rolekd.export.graph.build`.
         resize: let the file take images of any size, see `rolekd.export.resize`.
 
     Raises:
@@ -67,6 +67,6 @@ def export(
         RUNTIME_KEY: RUNTIME,
     }
     content = seal(proto, entries)
-    start_session(content, str(path))  # a graph that does not load is no export
+    start_session(content, str(path))  # a graph that does not load is not an export
     files.write_bytes(path, content)
     return Summary(len(content), files.sha256(path), graph.forms, model.inexact)

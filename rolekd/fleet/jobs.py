@@ -97,7 +97,7 @@ class Job(Protocol):
         ...
 
     def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """Tell whether no task will follow those of the complete generations."""
+        """Return whether no task will follow those of the complete generations."""
         ...
 
     def preload(self) -> None:
@@ -109,7 +109,7 @@ class Job(Protocol):
 
         Args:
             inputs: Folder of the input files.
-            keep: Folder that outlives this worker, for what a task can go on from after a kill.
+            keep: Folder that outlives this worker, for what a task can continue from after a kill.
         """
         ...
 

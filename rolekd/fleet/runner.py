@@ -81,7 +81,7 @@ def run(
     name = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
-        # of this job alone: another device's or library's training is none to go on from
+        # of this job alone: another device's or library's training is none to continue from
         scratch, keep = _clean_scratch(state), state / "keep" / name
         keep.mkdir(exist_ok=True, parents=True)
         create = partial(JobStudy.create, url, job, name, storage.heartbeat_seconds, note)
@@ -106,7 +106,7 @@ def run(
 
 
 def _forgotten(snapshot: Snapshot, store: Artifacts) -> bool:
-    """Tell whether a job is finished, but something that its trainings left is not there."""
+    """Return whether a job is finished, but something that its trainings left is not there."""
     return snapshot.finished and not all(
         store.has_state(result.task.slot, result.trial)
         for results in snapshot.history

@@ -10,7 +10,7 @@ from rolekd.search.population import SearchResult
 
 
 class Observer(Protocol):
-    """Is told how a search goes on, in the process that called `run`.
+    """Is told how a search continues, in the process that called `run`.
 
     A search that is continued reports what was done before, too, so that a record made by an
     observer is complete.

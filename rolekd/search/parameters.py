@@ -82,7 +82,7 @@ def summary_params(policy: Policy) -> dict[str, float]:
 
 
 def _strength(candidate: Candidate) -> int | None:
-    """Return a candidate's strength on the ladder, whose foot is none; None: it is no rung."""
+    """Return a candidate's strength on the ladder, whose foot is none; None: it is not a rung."""
     if candidate.name == NONE_CANDIDATE:
         return 0
     return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
@@ -150,7 +150,7 @@ policy it ends with. The 60 integers are the attribute `policy`.
 **How to read the plots.** Accuracy misleads: a later generation was trained for longer, and the \
 first has no augmentation, so the importances in this dashboard mostly say when, not what. \
 `{GAIN}` is the accuracy above that of the parent: choose it where a plot lets you choose. It \
-shrinks as training goes on; in Python compare trials with others of the same epochs:
+shrinks as training continues; in Python compare trials with others of the same epochs:
 
 ```python
 import optuna

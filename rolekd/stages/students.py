@@ -167,7 +167,7 @@ def of_arm(arm: str, seed: int) -> dict[str, Any]:
 
 
 def state_file(folder: Path, seed: int) -> Path:
-    """Return where the state of a training is kept, for it to go on from after a kill."""
+    """Return where the state of a training is kept, for it to continue from after a kill."""
     return folder / f"seed-{seed}.safetensors"
 
 

@@ -1,6 +1,6 @@
 """System metrics of a run: processor, memory, disk, network and GPU, as MLflow measures them.
 
-MLflow's own monitor writes to its server and gives up where that does not answer. This one uses
+MLflow's own monitor writes to its server and gives up if it does not answer. This one uses
 the same meters and the same names, which the user interface shows on a page of their own, but
 records through the run, and so through the spool.
 """
@@ -48,7 +48,7 @@ class SystemMetrics(threading.Thread):
                 if ends:
                     return
         except Exception as error:  # whatever happens in this thread must not reach the training
-            _log.warning("system metrics stop here (%s); the run itself goes on", error)
+            _log.warning("system metrics stop here (%s); the run itself continues", error)
 
 
 def _meters() -> "list[BaseMetricsMonitor]":

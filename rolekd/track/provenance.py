@@ -88,7 +88,7 @@ class Provenance:
 
 
 def collect(folder: Path | None = None) -> Provenance:
-    """Look around in `folder` (default: the current one), some 30 ms with git."""
+    """Look around in `folder` (default: the current one), about 30 ms with git."""
     folder = folder or Path.cwd()
     lock = folder / "requirements.lock"
     changes = _git(folder, "status", "--porcelain", "--", ".", *_RECORDED)

@@ -8,7 +8,7 @@ One folder per top-level run, `.rolekd/spool/<key>/`:
 - `refused.jsonl`: records that MLflow will never take, kept for a person to see.
 
 The writer holds a lock on the folder as long as it lives, so that a reader can tell a run
-that goes on from one whose process died. A folder appears, locked, and disappears at a stroke:
+that continues from one whose process died. A folder appears, locked, and disappears at a stroke:
 `.<key>.new` is being made, `.<key>.sent` is being removed. What is not as it must be stays.
 """
 
@@ -102,7 +102,7 @@ class Spool:
             if isinstance(error, OSError):
                 named, reason = error.filename or named, error.strerror or reason
             _log.warning(
-                "%s: tracking stops here (%s); the run itself goes on, but what follows is not "
+                "%s: tracking stops here (%s); the run itself continues, but what follows is not "
                 "recorded in MLflow",
                 named,
                 reason,
@@ -237,7 +237,7 @@ def waiting(folder: Path) -> int:
 
 
 def is_written(folder: Path) -> bool:
-    """Tell whether a living process writes to this spool, and sends it by itself."""
+    """Return whether a living process writes to this spool, and sends it by itself."""
     return processes.is_held(folder / "lock")
 
 
@@ -250,7 +250,7 @@ def adopted(folder: Path) -> Iterator[bool]:
     """
     path = folder / "lock"
     if path.exists() and not path.is_file():  # to open a pipe could wait for ever
-        raise _damaged(path, "is no regular file")
+        raise _damaged(path, "is not a regular file")
     try:
         lock = path.open("a")
     except FileNotFoundError as error:
