@@ -120,7 +120,7 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     with pytest.raises(InputError, match=r"is not there; put https://x/.* into this folder"):
         pretrained.check_and_write(params, "teacher")
     with pytest.raises(
-        InputError, match="does not have these weights;  choose one of IMAGENET1K_V1"
+        InputError, match="does not have these weights; choose one of IMAGENET1K_V1"
     ):
         pretrained.check_and_write(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
