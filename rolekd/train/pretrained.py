@@ -173,7 +173,7 @@ def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str,
     kind = models.get_model_weights(model.removeprefix(PREFIX))
     if (label := name.removeprefix(PREFIX)) not in kind.__members__:
         hint = did_you_mean(label, kind.__members__)
-        raise InputError(f"{name}: {model} does not have these weights;  {hint}")
+        raise InputError(f"{name}: {model} does not have these weights; {hint}")
     weights = kind[label]
     path = cached(weights.url)
     if not path.exists():
