@@ -47,7 +47,7 @@ def step(_number: int, runtime: str, path: Path, images: NDArray[np.uint8]) -> S
 
 
 def amx_of_onnxruntime() -> bool | None:
-    """Tell whether onnxruntime's matrix products run on AMX here; None: nothing tells it.
+    """Return whether onnxruntime's matrix products run on AMX here; None: nothing tells it.
 
     A process has to ask Linux for AMX's tiles, and onnxruntime does where it has kernels for them.
     """
@@ -64,7 +64,7 @@ def amx_of_onnxruntime() -> bool | None:
 
 
 def may_use_tiles() -> bool:
-    """Tell whether this process has asked for AMX's tiles, and may use them."""
+    """Return whether this process has asked for AMX's tiles, and may use them."""
     permitted = ctypes.c_uint64()
     ctypes.CDLL(None).syscall(_ARCH_PRCTL, _GET_PERMITTED, ctypes.byref(permitted))
     return bool(permitted.value & _TILES)

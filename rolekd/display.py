@@ -1,4 +1,4 @@
-"""How text leaves: the one place for terminal, log and traceback; figures and pages use it too.
+"""Output of text: the one place for terminal, log and traceback; figures and pages use it too.
 
 What comes from outside (names of files, keys, messages of a driver) may hold passwords, and
 characters that a terminal obeys. Here secrets are blanked, and whatever is not printable is
@@ -69,7 +69,7 @@ def say_json(value: Any, indent: int | None = 2, *, exact: bool = False) -> None
 
 
 def say_error(message: object, error: BaseException | None = None) -> None:
-    """Print an error's one line on standard error, before it the traceback of `error`, if any."""
+    """Print an error's line on standard error, preceded by the traceback of `error`, if any."""
     if error is not None:
         sys.stderr.write(_traceback(error))
     sys.stderr.write(f"error: {shown(message, ERROR_LENGTH)}\n")
@@ -77,7 +77,7 @@ def say_error(message: object, error: BaseException | None = None) -> None:
 
 
 def guard() -> None:
-    """Make logs, warnings and tracebacks of this process, whoever writes them, pass through here.
+    """Make all logs, warnings and tracebacks of this process pass through here.
 
     From now on the secrets in its environment and arguments are blanked wherever they stand.
     """

@@ -1,4 +1,4 @@
-"""Is this the interpreter and are these the modules that rolekd was installed with?
+"""Checks that interpreter and modules are those that rolekd was installed with.
 
 Asked before anything else is imported, so: standard library only, and nothing that the last few
 versions of Python do not know.
@@ -18,7 +18,7 @@ _REMEDY = "activate the project's environment (make setup, then . .venv/bin/acti
 
 
 def check() -> None:
-    """End the process with one line where another interpreter or module would be used."""
+    """End the process with one line if another interpreter or module would be used."""
     sys.excepthook = _tell
     if problem := problem_of(sys.path):
         sys.stderr.write(f"error: {problem}\n")
@@ -26,7 +26,7 @@ def check() -> None:
 
 
 def give_home() -> None:
-    """Give a user without a name and HOME the root for a home, as container engines do.
+    """Use / as the home of a user without a name and HOME, as container engines do.
 
     MLflow cannot be imported where there is none.
     """
@@ -67,7 +67,7 @@ def of_module(error: BaseException) -> str | None:
     else:
         return None
     reason = " ".join(str(error).split())
-    return f"{place}: is not the module that is wanted ({reason}); look for it in PYTHONPATH"
+    return f"{place}: is not the right module ({reason}); look for it in PYTHONPATH"
 
 
 def _parent(name: str | None) -> str:
@@ -75,7 +75,7 @@ def _parent(name: str | None) -> str:
 
 
 def _is_of_another(name: str | None) -> bool:
-    """Tell whether a module is missing because the one that it belongs to has no others in it."""
+    """Return whether a module is missing because the one that it belongs to has no others in it."""
     parent = sys.modules.get(_parent(name))
     return parent is not None and not hasattr(parent, "__path__")
 

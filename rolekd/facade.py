@@ -1,4 +1,4 @@
-"""The whole in ten lines of Python, in memory or in a folder: what `import rolekd` offers.
+"""The whole pipeline in ten lines of Python, in memory or in a folder: `import rolekd`.
 
     import rolekd
 
@@ -12,9 +12,9 @@
     student.export("student.onnx", data)
     rolekd.predict("student.onnx", ["photo.png"])
 
-The numbers are those of the pipeline's stages with the same parameters, to the byte. (`search`,
-`train` and `distill` are packages, so the functions say what they make.) Every step
-shows its progress on standard error; what it returns shows itself in a notebook.
+Results equal those of the pipeline's stages with the same parameters, to the byte. (`search`,
+`train` and `distill` are packages, so the functions are named after what they make.) Every step
+shows its progress on standard error; its result displays itself in a notebook.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ _COLUMNS = 20  # of a table that is still looked at
 
 @dataclass(frozen=True, repr=False)
 class Data(Dataset):
-    """A data set that shows itself."""
+    """A data set that displays itself."""
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
@@ -92,7 +92,7 @@ class Data(Dataset):
 
 
 class Exported(ExportedRecord):
-    """What was measured of an exported file; it shows itself."""
+    """Measurements of an exported file; they display themselves."""
 
     def __repr__(self) -> str:
         return (
@@ -105,7 +105,7 @@ class Exported(ExportedRecord):
 
 
 class Predictions(list[Prediction]):
-    """Predictions that show themselves."""
+    """Predictions that display themselves."""
 
     def _repr_html_(self) -> str:
         rows = [
@@ -132,13 +132,13 @@ def load_data(
     Args:
         source: The name of a source ("digits"), a folder of class folders, or images uint8
             [N, H, W] or [N, H, W, C] with labels [N], which are integers or names.
-        params: Its section `data` says sizes and shares, its seed who goes where; None: the
+        params: Its section `data` has sizes and shares, its seed decides the splits; None: the
             defaults.
         test: Images and labels of a test set; None: a share of the others.
         classes: Names of the classes, where labels are integers; None: their numbers.
 
     Raises:
-        InputError: There is no such source or folder, or the arrays are not usable.
+        InputError: The source or folder does not exist, or the arrays are not usable.
     """
     params = Params() if params is None else params
     _require(params, Params)
@@ -164,7 +164,7 @@ def load_data(
 
 @dataclass(frozen=True)
 class FoundSchedule:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         role: Whose schedule it is.
@@ -176,7 +176,7 @@ class FoundSchedule:
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule; one that does nothing where none was worth it."""
+        """The schedule; one that does nothing if none was worth it."""
         return self.search.schedule
 
     @property
@@ -212,10 +212,11 @@ def search_schedule(
         teacher: Of the students.
         teacher_schedule: A candidate of the student's final; None: the teacher's own, if it has
             one.
-        folder: Where the search is kept, for it to continue after an interruption; None: nowhere.
+        folder: Where the search is kept, to continue after an interruption; None: nowhere.
 
     Raises:
-        InputError: The role has no such name, the teacher is missing or of other images.
+        InputError: The role does not exist, or the teacher is missing or was trained on other
+        images.
     """
     if role not in ("teacher", "student"):
         raise InputError(f"search_schedule: role {role!r}; choose teacher or student")
@@ -250,7 +251,7 @@ class Network:
 
     Attributes:
         module: In evaluation mode; takes normalised images [N, C, H, W].
-        about: What rebuilds it.
+        about: The description from which it can be rebuilt.
         history: A row for each epoch.
         augmentation: Of the images that it was trained on; None: not known.
     """
@@ -293,7 +294,7 @@ class Network:
         save_weights(Path(path), self.module, self.about)
 
     def export(self, path: "str | Path", data: Dataset, *, target: Target = "cpu") -> Exported:
-        """Write a student as an integer ONNX graph, proven on every test image.
+        """Write a student as an integer ONNX graph, verified on every test image.
 
         Returns:
             What was measured: bytes, accuracy, on how many images it equals the integers.
@@ -302,7 +303,7 @@ class Network:
             InputError: It is not a student.
         """
         if self.role != "student":
-            raise InputError("export: a teacher has no integer form; export the student")
+            raise InputError("export: a teacher does not have an integer form; export the student")
         _require_shape(self.about, data, "export")
         with _place(None) as folder:
             self.save(folder / "weights.safetensors")
@@ -492,11 +493,11 @@ def _augmentation(given: AugmentationLike) -> NamedAugmentation:
 
 
 def _require(given: object, wanted: type) -> None:
-    """Refuse what is given in the place of parameters, or of a data set."""
+    """Refuse arguments that are not parameters, or not a data set."""
     if not isinstance(given, wanted):
         maker = "Params.preset" if wanted is Params else "load_data"
         raise InputError(
-            f"a {type(given).__name__} is no {wanted.__name__}; rolekd.{maker} makes one"
+            f"a {type(given).__name__} is not a {wanted.__name__}; rolekd.{maker} makes one"
         )
 
 
@@ -542,13 +543,13 @@ def _digest(network: nn.Module) -> str:
 
 @functools.cache
 def _gpus() -> list[str]:
-    """Return this machine's GPUs: asked once, since a search gives this process one of them."""
+    """Return this machine's GPUs: queried once, since a search assigns one to this process."""
     return devices.gpus()
 
 
 @contextlib.contextmanager
 def _weights_beside(params: Params, of: Sequence[Role], data: Dataset) -> Iterator[Dataset]:
-    """Yield the data set with the weights beside it that networks begin with, if any do."""
+    """Yield the data set, with weights beside it from which networks start, if any."""
     if all(getattr(params, role).weights is None for role in of):
         yield data
         return

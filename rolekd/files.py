@@ -59,7 +59,7 @@ def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on success put it in the place of `path`."""
+    """Yield an empty temporary folder beside `path`; on success it replaces `path`."""
     path = Path(path)
     with _place_beside(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))

@@ -1,4 +1,4 @@
-"""What the stages hand to each other: every path below `outputs/`, the shape of every JSON file.
+"""The interface between stages: every path below `outputs/`, the shape of every JSON file.
 
 Data sets, schedules and weights have formats of their own, in the packages that they belong to;
 everything else that one stage writes and another reads is declared here.
@@ -30,15 +30,15 @@ class Outputs:
 
     @property
     def quality(self) -> Path:
-        """What prepare found out about the data."""
+        """Findings of prepare about the data."""
         return self.data / "quality.json"
 
     def pretrained(self, role: Role) -> Path:
-        """The weights that a role's network begins with; without any it begins with fresh ones."""
+        """The weights that a role's network starts from; without them it starts from fresh ones."""
         return self.root / "pretrained" / f"{role}.safetensors"
 
     def copy_pretrained(self, params: Params, roles: Iterable[Role], folder: Path) -> None:
-        """Lay the weights that networks begin with into a folder that stands for this one."""
+        """Copy the weights that networks start from into another folder of outputs."""
         for role in roles:
             if getattr(params, role).weights is not None:
                 target = Outputs(folder).pretrained(role)
@@ -50,7 +50,7 @@ class Outputs:
         return self.stage(stage, variant) / "metrics.json"
 
     def run(self, stage: str, variant: str | None = None) -> Path:
-        """Which MLflow run made a stage's outputs; beside them it would make later stages stale."""
+        """The MLflow run of a stage; it is not an output, which other stages would depend on."""
         return self.root / "runs" / f"{stage if variant is None else f'{stage}@{variant}'}.json"
 
     def stage(self, stage: str, variant: str | None = None) -> Path:
@@ -58,7 +58,7 @@ class Outputs:
         return self.root / stage if variant is None else self.root / stage / variant
 
     def wanted(self, stage: str, variant: str | None = None) -> Path:
-        """Whether an arm asks for what a stage makes."""
+        """Whether an arm needs a stage."""
         name = stage if variant is None else f"{stage}_{variant}"
         return self.stage("plan") / f"{name}.json"
 
@@ -67,7 +67,7 @@ class Outputs:
         return self.stage(f"search_{role}") / "schedule.json"
 
     def searched(self) -> list[Role]:
-        """The roles whose schedules were searched: those that an arm asked for."""
+        """The roles whose schedules were searched, since an arm needs them."""
         return [role for role in get_args(Role) if self.was_searched(role)]
 
     def was_searched(self, role: Role) -> bool:
@@ -87,11 +87,11 @@ class Outputs:
         return self.stage(f"search_{role}") / "final.csv"
 
     def population(self, role: Role) -> Path:
-        """The picture of a search."""
+        """The figure of a search."""
         return self.stage(f"search_{role}") / "population.svg"
 
     def augmentation(self, arm: str) -> Path:
-        """What augments the images of an arm."""
+        """The augmentation of an arm."""
         return self.stage("augmentations") / f"{arm}.json"
 
     def teacher(self, name: TeacherName) -> Path:
@@ -117,7 +117,7 @@ class Outputs:
 
     @property
     def failures(self) -> Path:
-        """Where the run failed."""
+        """The failures of the run."""
         return self.stage("evaluate") / "failures.json"
 
     @property
@@ -132,12 +132,12 @@ class Outputs:
 
     @property
     def verification(self) -> Path:
-        """What the export found out about its graph."""
+        """Facts about the exported graph."""
         return self.stage("export") / "verification.json"
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The report."""
         return self.stage("report") / "index.html"
 
     @property
@@ -147,7 +147,7 @@ class Outputs:
 
 
 class _File(BaseModel):
-    """What a JSON file holds, checked when it is read."""
+    """The content of a JSON file, checked when it is read."""
 
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
@@ -173,13 +173,13 @@ class _File(BaseModel):
 
 
 class Record(_File):
-    """A JSON object: immutable, its keys are known."""
+    """A JSON object: immutable, with known keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Wanted(Record):
-    """plan: whether an arm asks for what a stage makes; if none does, its outputs are empty.
+    """plan: whether an arm needs a stage; if none does, its outputs are empty.
 
     `judges` holds the parameters of the students that judge a teacher's schedule, where they do: so
     the teacher's search depends on them then, and only then.
@@ -213,7 +213,7 @@ class Metrics(Record):
 
 
 class PrepareMetrics(Metrics):
-    """prepare: how many images there are, and what is wrong with them."""
+    """prepare: the number of images, and faults."""
 
     images_search_train: int
     images_search_val: int
@@ -285,14 +285,14 @@ class ExportFigures(Record):
 
 
 class ExportMetrics(Metrics):
-    """export: what is compared between runs; `test_accuracy` is of the file, under "exported"."""
+    """export: numbers to compare between runs; `test_accuracy` is of the file, under "exported"."""
 
     test_accuracy: dict[str, float]
     bytes: int
 
 
 class ExportedRecord(ExportFigures):
-    """export: what the graph is, beside the figures.
+    """export: facts about the graph, with the figures.
 
     Attributes:
         sha256: of the file.
@@ -360,7 +360,7 @@ class Arms(Record):
 
 
 class Failures(Record):
-    """evaluate: where the run failed, a line each with what to do; see `rolekd.report.failures`."""
+    """evaluate: failures of the run, a line each with the remedy; see `rolekd.report.failures`."""
 
     lines: list[str]
 

@@ -75,7 +75,7 @@ def of_first(tensor: Tensor) -> Tensor:
 
 
 def alike(value: int) -> bool:
-    """Tell whether all processes hold the same number."""
+    """Return whether all processes hold the same number."""
     if world_size() == 1:
         return True
     held: list[Any] = [None] * world_size()

@@ -266,7 +266,7 @@ class TrainingParams(Section):
             raise ValueError("warmup_epochs: one-cycle has its own warm-up; set it to 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs {self.warmup_epochs:g} leaves none of {self.epochs} epochs; "
+                f"warmup_epochs {self.warmup_epochs:g} leaves none of the {self.epochs} epochs; "
                 "make it less"
             )
         if self.batch_size < 2 * self.accumulate:

@@ -1,4 +1,4 @@
-"""What installed packages declare: entry points, by group and name."""
+"""Entry points of installed packages, by group and name."""
 
 import importlib.metadata
 from typing import Any

@@ -1,4 +1,4 @@
-"""Servers in the foreground: their port is theirs before it is named, and they end whole.
+"""Servers in the foreground: they own their port before it is printed, and end completely.
 
 Standard library only.
 """
@@ -15,7 +15,7 @@ from rolekd.errors import InputError
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """Return a socket that listens on an address, so that nobody else can.
+    """Return a socket that listens on an address, so that no other process can.
 
     Raises:
         InputError: It is taken, not allowed, or none of this machine's; `option` chooses another.
@@ -34,8 +34,8 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
             raise
     except OSError as error:
         raise InputError(
-            f"{option} {port}: cannot listen on {host} ({error.strerror}); end what does, or give "
-            "another"
+            f"{option} {port}: cannot listen on {host} ({error.strerror}); end the program that "
+            "uses it, or choose another"
         ) from error
     return listener
 

@@ -132,7 +132,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds the lock file `path`; one that is not there is not held.
+    """Return whether a process holds the lock file `path`; one that is not there is not held.
 
     Raises:
         RunError: The file cannot be opened, so that nobody can tell.
@@ -188,7 +188,7 @@ def _opened(path: Path) -> TextIO:
 
 
 def is_at(path: Path, file: TextIO) -> bool:
-    """Tell whether `path` still is the open `file`: not removed, nor another of that name."""
+    """Return whether `path` still is the open `file`: not removed, nor another of that name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

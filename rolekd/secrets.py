@@ -72,7 +72,7 @@ def remember_process(environment: Mapping[str, str], arguments: Iterable[str]) -
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a parameter or tag of this name holds a secret."""
+    """Return whether a parameter or tag of this name holds a secret."""
     return _SECRET_KEY.search(key) is not None
 
 

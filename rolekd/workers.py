@@ -1,4 +1,4 @@
-"""Worker processes beside this one: given tasks, heard while they work, ended with it.
+"""Worker processes of this one: they get tasks, send messages, and end with it.
 
 Forked, they cost milliseconds, since this process has imported what they need. That is safe only
 before it has threads, those of PyTorch's operations included; later they start as fresh
@@ -31,7 +31,7 @@ _TRACEBACK = 20_000  # characters; a message that fills the pipe would wait for 
 
 @dataclass(frozen=True)
 class _Failed:
-    """The last word of a worker."""
+    """The last message of a worker."""
 
     error: Exception
 
@@ -171,7 +171,7 @@ class Pool(Generic[T]):
         end(self._workers)
 
     def run(self, tasks: Iterable[T], hear: Tell) -> None:
-        """Have all tasks done; once for a pool.
+        """Run all tasks; once for a pool.
 
         Args:
             tasks: Pickled, where there are processes.
@@ -250,7 +250,7 @@ def _portable(error: Exception) -> Exception:
 
 
 def _can_fork() -> bool:
-    """Tell whether no other thread could hold a lock that a forked process would wait for."""
+    """Return whether no other thread could hold a lock that a forked process would wait for."""
     # The one that `die_with_parent` starts only waits for the parent's end.
     others = {thread.name for thread in threading.enumerate()} - {"die with parent"}
     return sys.platform == "linux" and others == {threading.main_thread().name}

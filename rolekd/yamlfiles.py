@@ -1,4 +1,4 @@
-"""YAML of which nothing is known, read as DVC reads it: version 1.2, each key once.
+"""Reading YAML from anybody, as DVC reads it: version 1.2, each key once.
 
 DVC and rolekd read the same files, so they must agree on what these say: the library is the
 same. What an alias repeats is counted before anything is built, since a few hundred bytes of

@@ -48,7 +48,7 @@ def test_a_module_elsewhere_that_is_another_one_is_named(tmp_path: Path) -> None
     (other / "click.py").write_text("")
     done = run(tmp_path, PYTHONPATH=f"{other}:{ROOT}")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {other / 'click.py'}: is not the module that is wanted")
+    assert done.stderr.startswith(f"error: {other / 'click.py'}: is not the right module")
     assert done.stderr.count("\n") == 1
 
 

@@ -180,10 +180,13 @@ def test_faults_are_those_of_the_command_line(data, params, teacher, student):
         (lambda: teacher.export("x.onnx", data), "export the student"),
         (lambda: student.evaluate(other), "trained for classes 10"),
         (lambda: student.evaluate(data, "tset"), "did you mean test"),
-        (lambda: student.evaluate(data.images), "a ndarray is no Dataset; rolekd.load_data"),
-        (lambda: rolekd.train_teacher(data, {"seed": 1}), "a dict is no Params; rolekd.Params"),
-        (lambda: rolekd.load_data("digits", {"seed": 1}), "a dict is no Params"),
-        (lambda: rolekd.train_teacher((data.images, data.labels), params), "a tuple is no Dataset"),
+        (lambda: student.evaluate(data.images), "a ndarray is not a Dataset; rolekd.load_data"),
+        (lambda: rolekd.train_teacher(data, {"seed": 1}), "a dict is not a Params; rolekd.Params"),
+        (lambda: rolekd.load_data("digits", {"seed": 1}), "a dict is not a Params"),
+        (
+            lambda: rolekd.train_teacher((data.images, data.labels), params),
+            "a tuple is not a Dataset",
+        ),
         (
             lambda: rolekd.search_schedule("student", other, params, teacher=teacher),
             "for classes 10, the data has 3",

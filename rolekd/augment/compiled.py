@@ -1,4 +1,4 @@
-"""What a compiled engine needs of a recipe: plain arrays, no Python objects."""
+"""A recipe for compiled engines: plain arrays without Python objects."""
 
 import functools
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Common corruptions of test images, made by the operations of the policies, at five strengths.
 
-They ask how a network does on images that are a little worse than those it was tested on, as
-Hendrycks & Dietterich 2019 do with ImageNet-C. Ours are the operations that augmentation is made
-of, so what they say of a network that was trained with these is how much of them it has learned,
-not how it meets what it never saw.
+They measure a network on images that are a little worse than those it was tested on, as
+Hendrycks & Dietterich 2019 do with ImageNet-C. Ours are the operations of the augmentation, so for
+a network that was trained with them they show how much of them it has learned, not how it copes
+with unseen corruptions.
 """
 
 from rolekd.augment.engine import Array, Engine
@@ -31,7 +31,7 @@ def corrupted(images: Array, name: str, strength: int, fill: tuple[int, ...], se
         images: uint8 [N, H, W, C].
         name: A key of `CORRUPTIONS`.
         strength: 1 to 5.
-        fill: Colour of what comes in from outside, per channel.
+        fill: Colour of pixels from outside the image, per channel.
         seed: Decides signs and places, where an operation has them; 0..2^64-1.
 
     Raises:

@@ -104,7 +104,7 @@ def _groups(tables: Tables, drawn: DrawPlan) -> list[tuple[int, tuple[_Ints, _In
 
 
 def _send(arrays: Sequence[NDArray[np.integer[Any]]], device: torch.device) -> list[Tensor]:
-    """Copy arrays to the device as int32, all in one transfer that nobody waits for."""
+    """Copy arrays to the device as int32, all in one asynchronous transfer."""
     flat = torch.from_numpy(np.concatenate([a.ravel() for a in arrays]).astype(np.int32))
     if device.type == "cuda":
         flat = flat.pin_memory()

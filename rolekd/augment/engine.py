@@ -30,14 +30,14 @@ Array = NDArray[np.uint8]
 Images = TypeVar("Images", Array, "torch.Tensor")
 
 MAX_SIZE = 256
-_MIN_CHUNK = 1 << 16  # pixels of a thread's turn; handing over less costs more than doing it
+_MIN_CHUNK = 1 << 16  # pixels of a thread's turn; smaller turns cost more to hand over than to do
 
 
 class Engine:
     """Applies augmentations to batches of images uint8 [N, H, W, C], C 1 or 3.
 
     Args:
-        fill: colour (one value per channel) of what comes in from outside, of Cutout and of the
+        fill: colour (one value per channel) of pixels from outside, of Cutout and of the
             crop's padding: the mean colour of the dataset, which is 0 after normalisation.
         crop_padding: pixels around the image before the random crop to its size.
         horizontal_flip: whether to flip with probability 1/2.
@@ -130,7 +130,7 @@ class Engine:
         count, height, width, _ = images.shape
         threads = self.threads or _default_threads()
         length = max(_MIN_CHUNK // (height * width), -(-count // (4 * threads)), 1)
-        # An iterator that the threads share: whoever is free takes the next chunk.
+        # An iterator that the threads share: a free thread takes the next chunk.
         chunks = iter([(i, min(i + length, count)) for i in range(0, count, length)])
         threads = min(threads, -(-count // length))
         others = [_pool(os.getpid()).submit(work) for _ in range(threads - 1)]
@@ -146,7 +146,7 @@ class Engine:
         device.augment(images, out, draw.tables, drawn, self.base, self._packed_fill())
 
     def _rest(self, images: Array, out: Array, draw: "_Draw") -> None:
-        """Do the images again that drew an operation without a compiled form."""
+        """Augment again the images that drew an operation without a compiled form."""
         drawn = self._plan(images.shape, draw)
         codes = draw.tables.codes[drawn.rows, drawn.signs]
         which = np.flatnonzero((codes == UNCOMPILED).any(axis=1))
@@ -212,7 +212,7 @@ def _levels(given: NDArray[np.int64] | None, recipe: Recipe, count: int) -> NDAr
 
 
 def preload() -> None:
-    """Import the compiled kernels, if numba is there; processes forked later need not."""
+    """Import the compiled kernels, if numba is installed, for processes that are forked later."""
     with contextlib.suppress(ModuleNotFoundError):
         import rolekd.augment.kernels  # noqa: F401
 

@@ -112,7 +112,7 @@ class TrivialAugment:
     Attributes:
         bins: length of the grid.
         scaled: scale the translations, up to 32 pixels by definition, with the size of the
-            image. At 32 pixels that changes nothing; at 8 it keeps most digits in the picture.
+            image. At 32 pixels this changes nothing; at 8 it keeps most digits in the picture.
     """
 
     bins: int = 31

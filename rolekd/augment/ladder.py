@@ -4,7 +4,7 @@ A rung is named FAMILY-STRENGTH, such as `geometry-4`. Strength 0 does nothing; 
 operation that has a strength is stronger than in RandAugment(2, 9), and at 4 and 5 about as strong
 (`all-10` rotates by 27 degrees where RandAugment(2, 9) rotates by 9). One scalar is far easier to
 search than 60 integers: the grid of RandAugment (Cubuk et al. 2020) and RangeAugment (Mehta et al.
-2022) do nothing else. As in RandAugment there is no Cutout and no Invert.
+2022) search nothing else. As in RandAugment, Cutout and Invert are not used.
 
 Standard library only.
 """
@@ -30,7 +30,7 @@ def policy(name: str) -> Policy:
     """Return the policy of a rung.
 
     Raises:
-        InputError: The name is none of a rung.
+        InputError: The name is not that of a rung.
     """
     family, strength = parse(name)
     pairs = [
@@ -42,7 +42,7 @@ def policy(name: str) -> Policy:
 
 
 def is_rung(name: object) -> bool:
-    """Tell whether something is the name of a rung."""
+    """Return whether something is the name of a rung."""
     try:
         parse(str(name))
     except InputError:

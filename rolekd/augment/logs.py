@@ -52,7 +52,7 @@ def import_log(path: Path | str, epochs: int) -> Schedule:
         with open_regular(path, MAX_FILE) as file:
             exploits = list(_exploits(file))
         if not exploits:
-            raise InputError("is empty; give a log with one list a line")
+            raise InputError("is empty; give a log with one list per line")
         return _schedule(_lineage(exploits), epochs)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error

@@ -1,6 +1,6 @@
-"""What augments a training, by the name that an arm gives it: hand-made, searched, or a file.
+"""The augmentation of a training by its name in arms: hand-made, searched, or a file.
 
-The names stand here and nowhere else; a new hand-made augmentation is a row of `HANDMADE`.
+The names are defined only here; a new hand-made augmentation is a row of `HANDMADE`.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,18 +36,18 @@ SEARCHED_SCHEDULES: dict[str, tuple[Role, str]] = {
 
 @dataclass(frozen=True)
 class NamedAugmentation:
-    """What augments the images of a training, from its first epoch to its last.
+    """The augmentation of a training, from its first epoch to its last.
 
     Attributes:
         name: As arms have it.
-        schedule: Of a searched one or a file; None: it is hand-made, the same in every epoch.
+        schedule: Searched or from a file; None: hand-made, the same in every epoch.
     """
 
     name: str
     schedule: Schedule | None = None
 
     def over(self, epochs: int) -> Callable[[int], Augmentation]:
-        """Return epoch -> what acts before the base augmentation, in a training of `epochs`."""
+        """Return epoch -> augmentation before the base augmentation, in a training of `epochs`."""
         if self.schedule is None:
             handmade, _ = HANDMADE[self.name]
             return lambda _: handmade
@@ -73,14 +73,14 @@ def load(path: Path) -> NamedAugmentation:
     """Read what `save` wrote; every fault is an `InputError` that names the file."""
     content: Any = read_json(path)
     if not isinstance(content, dict) or set(content) != {"name", "schedule"}:
-        raise InputError(f"{path}: no augmentation of an arm; dvc repro augmentations")
+        raise InputError(f"{path}: not the augmentation of an arm; dvc repro augmentations")
     if content["schedule"] is None and content["name"] not in HANDMADE:
         raise InputError(f"{path}: {content['name']} needs a schedule; dvc repro augmentations")
     return NamedAugmentation.from_json(content, str(path))
 
 
 def check(name: str, project: Path = Path()) -> None:
-    """Raise `InputError` for a name that is none of ours, and for a file that is not there."""
+    """Raise `InputError` for an unknown name, and for a missing file."""
     if name in HANDMADE or name in SEARCHED_SCHEDULES:
         return
     if not name.endswith(".json"):
@@ -110,6 +110,6 @@ def resolve(
 
 
 def describe(name: str) -> str:
-    """Return what people read."""
+    """Return its name for people."""
     known = {**HANDMADE, **SEARCHED_SCHEDULES}
     return str(known[name][1]) if name in known else f"the schedule of {PurePosixPath(name).name}"

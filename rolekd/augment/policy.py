@@ -59,7 +59,7 @@ class Policy:
 
     @classmethod
     def zeros(cls) -> "Policy":
-        """Return the policy that every search starts from: it never does anything."""
+        """Return the policy that every search starts from, which does nothing."""
         return cls((0,) * LENGTH)
 
     def __iter__(self) -> Iterator[int]:
@@ -74,7 +74,7 @@ class Policy:
 
 
 def describe(index: int) -> str:
-    """Say what the integer at `index` of a policy means, for messages."""
+    """Return what the integer at `index` of a policy means, for messages."""
     copy, rest = divmod(index, 2 * len(OPERATIONS))
     what = "magnitude" if rest % 2 else "probability"
     return f"{what} of {OPERATIONS[rest // 2]}, copy {copy + 1}"

@@ -118,7 +118,7 @@ def simplest(schedule: Schedule) -> Schedule:
 
 
 def acts(schedule: Schedule) -> bool:
-    """Tell whether a schedule ever does anything."""
+    """Return whether a schedule ever does anything."""
     return simplest(schedule) != Schedule.constant(Policy.zeros(), schedule.epochs)
 
 

@@ -93,9 +93,10 @@ def call(command: click.Command, name: str) -> int:
     An error is reported as one line.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        # How long a waiting OpenMP thread spins before it sleeps: by default a training with
-        # two threads takes a multiple of its time where others want the cores, and with
-        # none a fifth more where none does. Read when torch loads.
+        # How long a waiting OpenMP thread spins before it sleeps. A thread that spins on takes
+        # cores from others: beside two trainings a step takes 395 ms instead of 222; one that
+        # sleeps at once takes a fifth longer when alone (results/step.md, "Threads"). Read when
+        # torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     environment.give_home()
     display.guard()

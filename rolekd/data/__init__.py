@@ -1,3 +1,3 @@
-"""Prepared images: the data set, its batches; the way to it is `rolekd.sources`."""
+"""Prepared images: the data set and its batches; `rolekd.sources` prepares it."""
 
 __all__ = ["batches", "content", "dataset", "fits", "pixels"]

@@ -1,4 +1,4 @@
-"""What the pixels of images say: equality and statistics, gathered as the images pass by."""
+"""Facts from pixels: equality and statistics, gathered while images are read."""
 
 import hashlib
 from typing import Self

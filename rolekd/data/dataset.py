@@ -34,13 +34,13 @@ class Dataset:
         labels: int64 [N], indices into `classes`.
         classes: Names of the classes.
         splits: Name -> int64 indices. search_train and search_val are disjoint parts of train,
-            but for validation images of the user's own, which are never trained on: then
+            but for validation images of your own, which are never trained on: then
             search_train is all of train. test is disjoint from all of them and decides nothing.
         mean: Mean of the train split's pixels, per channel, in 0..1.
         std: Standard deviation of the train split's pixels, per channel, in 0..1.
         digest: SHA-256 of all of the above.
         balance: Batches show each class equally often, whatever its share of the images.
-        own_validation: search_val are validation images of the user's own, the same in every split
+        own_validation: search_val are validation images of your own, the same in every split
             that is drawn anew.
         folder: Where it was read from; None: nowhere.
     """
@@ -127,7 +127,7 @@ def assemble(
 
 
 def save(dataset: Dataset, folder: Path) -> None:
-    """Write a data set as a folder of .npy and .json files, complete or not at all."""
+    """Write a data set as a folder of .npy and .json files, completely or not at all."""
     _save(dataset, np.arange(len(dataset.images)), folder)
 
 
@@ -153,7 +153,7 @@ def _save(dataset: Dataset, kept: Indices, folder: Path) -> None:
 
 
 def save_about(dataset: Dataset, folder: Path) -> None:
-    """Write all of a data set but its images into `folder`."""
+    """Write everything but the images of a data set into `folder`."""
     np.save(folder / "labels.npy", dataset.labels)
     for name, indices in dataset.splits.items():
         np.save(folder / f"{name}.npy", indices)

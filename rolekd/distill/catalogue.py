@@ -1,7 +1,7 @@
 """Losses by name: those of this package, and those that installed packages declare.
 
 A package of your own declares a subclass of `rolekd.distill.term.Term` as an entry point in the
-group `rolekd.losses`; what it is called there is its name in `distill.loss`.
+group `rolekd.losses`; the entry point's name is the name in `distill.loss`.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _TAKEN = (
 
 
 def resolve(loss: str | Mapping[str, float]) -> dict[str, float]:
-    """Return the losses that `distill.loss` stands for, with their weights; none of them is 0.
+    """Return the losses that `distill.loss` means, with their weights, which are not 0.
 
     Raises:
         InputError: A loss does not exist, or every weight is 0.
@@ -48,12 +48,12 @@ def resolve(loss: str | Mapping[str, float]) -> dict[str, float]:
     for name in loss:
         if name in COMBINATIONS:
             parts = ", ".join(f"{part}: {weight:g}" for part, weight in COMBINATIONS[name].items())
-            raise InputError(f"distill.loss.{name}: stands for {{{parts}}}; name these instead")
+            raise InputError(f"distill.loss.{name}: means {{{parts}}}; name these instead")
         find(name, f"distill.loss.{name}")
     weights = {name: weight for name, weight in loss.items() if weight > 0}
     if not weights:
         raise InputError(
-            "distill.loss: every weight is 0, so that nothing is distilled; give a loss a weight"
+            "distill.loss: every weight is 0, so nothing is distilled; give a loss a weight"
         )
     return weights
 
@@ -62,14 +62,14 @@ def find(name: str, key: str = "distill.loss") -> type[Term]:
     """Look up a loss: ours by name, yours by its entry point; `key` names it in errors.
 
     Raises:
-        InputError: There is no such loss, or what is declared under the name cannot be one.
+        InputError: The loss does not exist, or its declared class cannot be a loss.
     """
     if name in LOSSES:
         return LOSSES[name]
     declared = plugins.names(_GROUP)
     if name not in declared:
         known = (*LOSSES, *COMBINATIONS, *declared)
-        raise InputError(f"{key}: no such loss {name}; {did_you_mean(name, known)}")
+        raise InputError(f"{key}: unknown loss {name}; {did_you_mean(name, known)}")
     if not name.isidentifier() or name in _TAKEN or hasattr(nn.ModuleDict, name):
         raise InputError(
             f"{key}: a loss cannot be called {name}; give its entry point another name, of "

@@ -218,6 +218,6 @@ def _compare_classes(student: NetworkOutputs, teacher: NetworkOutputs) -> None:
     ours, theirs = student.logits.shape[1], teacher.logits.shape[1]
     if ours != theirs:
         raise InputError(
-            f"distill: the student tells {ours} classes apart, its teacher {theirs}; train the "
+            f"distill: the student has {ours} classes, its teacher {theirs}; train the "
             "teacher on this data"
         )

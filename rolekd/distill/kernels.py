@@ -2,7 +2,7 @@
 
 Its torch form in `rolekd.distill.logits` is the reference: the same up to rounding, which is
 smaller here, as distances are of float64. Of logits [64, 10] both ways took 1.3 ms in torch, a
-tenth of a small student's step, for a hundred operations on small tensors.
+tenth of a small student's step, for a hundred operations on small tensors (results/step.md).
 """
 
 from typing import Any
@@ -101,7 +101,7 @@ def _compare(x: Any, lengths: Any, units: Any, distances: Any, directions: Any) 
             square = 0.0
             for d in range(width):
                 square += (units[i, d] - units[j, d]) ** 2
-            # in this form NaN passes, and is seen in the loss
+            # in this form NaN passes and shows in the loss
             distance = 0.0 if square <= TINY else np.sqrt(square)
             scale = 0.0 if square <= TINY else 1 / distance
             distances[j, i] = distances[i, j] = distance

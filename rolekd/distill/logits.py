@@ -166,7 +166,7 @@ def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """
     difference = embeddings[None, :, :] - embeddings[:, None, :]
     squared = difference.square().sum(2)
-    apart = ~(squared <= TINY)  # in this form NaN passes, and is seen in the loss
+    apart = ~(squared <= TINY)  # in this form NaN passes and shows in the loss
     distances = torch.where(apart, squared, 1.0).sqrt()
     directions = difference * (apart / distances).unsqueeze(2)
     distances = distances * apart

@@ -1,4 +1,4 @@
-"""What a training minimises: one protocol for networks with and without a teacher."""
+"""The objective of a training: one protocol for networks with and without a teacher."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

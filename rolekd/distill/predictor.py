@@ -1,4 +1,4 @@
-"""How good is an augmentation for a student? Guesses that cost next to nothing."""
+"""How good is an augmentation for a student? Predictors that cost almost nothing."""
 
 import math
 from typing import Any, Self
@@ -10,7 +10,7 @@ from rolekd.distill.objective import Losses, Objective
 
 
 class Predictors:
-    """Collects, from every batch that a student trains on, what might tell how well it learns.
+    """Collects, from every batch that a student trains on, predictors of how well it learns.
 
         with Predictors(objective) as seen:
             ...  # train the student
@@ -23,7 +23,7 @@ class Predictors:
     - `teacher_only_right`: the share of the images that the teacher gets right and the student
       wrong, 0..1: what is left to learn from it.
 
-    Without a teacher there is nothing to collect.
+    Without a teacher nothing is collected.
     """
 
     def __init__(self, objective: Objective) -> None:

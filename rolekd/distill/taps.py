@@ -1,4 +1,4 @@
-"""Which features of the teacher go with which of the student."""
+"""Pairing features of the teacher with features of the student."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ Described = tuple[nn.Module, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Module paths, as many of the student as of the teacher, from the first layer to the last."""
+    """Module paths, as many of the student as of the teacher, from first layer to last."""
 
     student: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def _pair(named: TapsParams | None, student: Described, teacher: Described) -> P
     if len(named.student) != len(named.teacher):
         raise InputError(
             f"distill.taps: {len(named.student)} of the student, {len(named.teacher)} of the "
-            "teacher; name as many of each, in the order in which they go together"
+            "teacher; name as many of each, in matching order"
         )
     return Pairs(named.student, named.teacher)
 

@@ -1,4 +1,4 @@
-"""What a loss of a distillation is, and what it sees of a batch."""
+"""The base class of distillation losses, and what they see of a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class Batch:
         labels: int64 [B].
         student: With gradient.
         teacher: Without; no logits where no term asks for them.
-        beside: Terms append losses of what learns beside the student; they have no weight, and
-            are not part of what the student minimises.
+        beside: Terms append losses of modules that learn beside the student; they do not have a
+            weight, and are not part of what the student minimises.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Pretrained(nn.Module):
 class Term(nn.Module):
     """One loss between student and teacher, with the parameters that it trains beside them.
 
-    A class of its own says what it needs and when it acts; `forward` is its formula. Of what it
-    builds, what `pretrained` names is trained before the student, all else with the student.
+    A class of its own says what it needs and when it acts; `forward` is its formula. The module
+    in `pretrained` is trained before the student, the others with the student.
 
     Attributes:
         weight: Its weight where `distill.loss` is its name alone.

@@ -35,7 +35,7 @@ class TermContract:
         return self.kind(Setting(_Teacher(), student, teacher, temperature=4.0)).train()
 
     def test_it_is_a_finite_scalar_that_reaches_the_student(self, term: Term) -> None:
-        """A loss that does not move the student is none."""
+        """A loss must move the student."""
         batch, leaves = make_batch(8)
         loss = term(batch)
         assert loss.shape == ()

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: nodes and constants in order, names that never meet."""
+"""A small builder of ONNX graphs: nodes and constants in order, with unique names."""
 
 import hashlib
 from collections.abc import Sequence

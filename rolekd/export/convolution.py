@@ -2,7 +2,9 @@
 
 Three forms: `fitted`, a QLinearConv that rounds to levels itself; `matmul`, patches times an
 integer matrix, scaled to floats; `floats`, float32 convolutions or products whose weights are
-split into digits, so that every sum stays below 2^24.
+split into digits, so that every sum stays below 2^24. They are tried in this order, the fastest
+first. Of a W2A2 ResNet18's 20 convolutions 12 are fitted, 7 are products and 1 is float; on one
+thread of a Xeon the file runs 3.6 to 4.0 times as fast as float32 (results/deploy.md).
 """
 
 from collections.abc import Sequence

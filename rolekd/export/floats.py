@@ -105,7 +105,7 @@ def quantize_statically(source: Path | str, path: Path | str, images: NDArray[np
 
 
 def _without_sources(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the exporter's stack traces: a file does not tell where its project lies."""
+    """Drop the exporter's stack traces, which contain the project's path."""
     for graph in (proto.graph, *proto.functions):
         for node in graph.node:
             node.ClearField("doc_string")

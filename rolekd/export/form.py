@@ -1,7 +1,7 @@
 """The form of a deployed network: an input of images, two outputs, metadata that fits them.
 
-A file may be whole, and still no network that we can feed: every caller relies on what is checked
-here, once, when the file is opened.
+A file may be intact and still not be a network that we can run: every caller relies on these
+checks, made once when the file is opened.
 """
 
 import json
@@ -26,7 +26,7 @@ class Form:
     Attributes:
         accepted: (height, width, channels) of the images that it takes; None: of any size.
         image: (height, width, channels) for which it was trained.
-        classes: their names; None: the file does not tell them.
+        classes: their names; None: the file does not have them.
     """
 
     accepted: tuple[int | None, ...]
@@ -35,7 +35,7 @@ class Form:
 
 
 def form(runtime: onnxruntime.InferenceSession, metadata: Mapping[str, str], origin: str) -> Form:
-    """Return the form of a network; what we cannot feed is an `InputError` that names `origin`."""
+    """Return the form of a network; one that we cannot run is an `InputError` with `origin`."""
     inputs, outputs = runtime.get_inputs(), {one.name: one.shape for one in runtime.get_outputs()}
     if [one.name for one in inputs] != [INPUT] or not set(OUTPUTS) <= outputs.keys():
         raise InputError(
@@ -68,7 +68,7 @@ def _classes(
     count = outputs[OUTPUTS[0]][-1] if outputs[OUTPUTS[0]] else None
     if isinstance(count, int) and count != len(names):
         raise InputError(
-            f"{origin}: names {len(names)} classes and tells {count} apart; export it again"
+            f"{origin}: names {len(names)} classes but has {count} outputs; export it again"
         )
     return tuple(names)
 

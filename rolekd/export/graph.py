@@ -25,7 +25,7 @@ from rolekd.quantize.operations import IntegerOperation
 
 _IR_VERSIONS = {21: 10, 25: 12}  # opset -> the IR version that came with it
 _UINT8_MAX = 255
-_AMX_CHANNELS = 128  # from here on a product on AMX makes up for the patches that it needs
+_AMX_CHANNELS = 128  # from here on a product on AMX is fast enough to make up for gathering patches
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Writer:
                 zero = operation.zero
                 self._stored[operation.name] = Stored(-zero, operations.WHITE - zero, 1, zero)
             case operations.Convolution() | operations.IntegerLinear():
-                made = ""  # written where its sums are used
+                made = ""  # written with the operation that uses its sums
             case operations.Requantize():
                 made = self._requantize(operation)
             case operations.Affine():

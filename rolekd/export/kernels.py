@@ -1,12 +1,12 @@
-"""Are this machine's 8-bit products exact? Asked of onnxruntime itself, once for each of its kind.
+"""Are this machine's 8-bit products exact? onnxruntime is tested, once per version and processor.
 
 Two things go wrong. x86 processors without VNNI add two products of uint8 and int8 in 16 bits,
 which cut off at 32767 (Intel, oneDNN's developer guide, "Nuances of int8 computations"): files
 whose products are larger say so. And kernels have had faults: until March 2026 onnxruntime summed
 wrongly on processors with AVX-VNNI, AVX512-VNNI and AMX, from 5 or from 32 rows on
-(https://github.com/microsoft/onnxruntime/pull/27671). Which instructions are taken depends on
-processor, system and version, so no list of them is kept here: random products of every operator
-that we write are compared with numpy's.
+(https://github.com/microsoft/onnxruntime/pull/27671). Which instructions are used depends on
+processor, system and version, so instead of keeping a list we compare random products of every
+operator that we write with numpy's.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from rolekd.export.builder import MICROSOFT, Builder
 LARGEST_EXACT_PAIR = 2**15 - 1  # sum of two products that every processor adds exactly
 OPERATORS = frozenset({"QLinearConv", "MatMulInteger", "MatMulIntegerToFloat"})
 
-_VERSION = 2  # of the cases below: another one asks anew
+_VERSION = 2  # of the cases below: a new version tests again
 _NARROW = LARGEST_EXACT_PAIR // (2 * 255)  # the largest weight whose pairs fit
 _WIDE = 127
 _OUTPUTS = 25  # columns: of each sign a third, and a rest that fills no register
@@ -64,14 +64,14 @@ class KernelFault:
 
 @cache
 def probe() -> KernelFault:
-    """Return what is wrong here, from this user's cache where it was asked before."""
+    """Return what is wrong here, from this user's cache if it was tested before."""
     place, key = _cache_file(), _key()
     known = _read(place) if place else {}
     if key in known:
         return known[key]
     found = _asked()
     kept = {name: [one.wide, one.narrow] for name, one in (known | {key: found}).items()}
-    # in a home that cannot be written it is asked every time
+    # if the home cannot be written, it is tested every time
     with contextlib.suppress(OSError, RolekdError):
         if place:
             files.write_json(place, kept, lasting=False)
@@ -250,17 +250,17 @@ def _asked() -> KernelFault:
 
 
 def _cache_file() -> Path | None:
-    if Path("dvc.yaml").is_file():  # nothing of a project's run is kept outside of it
+    if Path("dvc.yaml").is_file():  # runs in a project do not keep anything outside of it
         return Path(".rolekd", "kernels.json")
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a name has none
+    except RuntimeError:  # a user without a name does not have one
         return None
     return home / "rolekd" / "kernels.json"
 
 
 def _key() -> str:
-    """Return what says which kernels are taken: the library's build and the processor."""
+    """Return what decides which kernels are used: the library's build and the processor."""
     from onnxruntime.capi import onnxruntime_pybind11_state as library
 
     processor = ""
@@ -289,7 +289,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read(place: Path) -> dict[str, KernelFault]:
-    """Return what the cache holds; what is none of ours counts for nothing."""
+    """Return the contents of the cache, without entries that are not ours."""
     try:
         return {
             str(key): KernelFault(tuple(map(str, wide)), tuple(map(str, narrow)))

@@ -55,7 +55,7 @@ def latencies(
         call()
     for _ in range(rounds):
         for name, call in calls.items():
-            call()  # caches still hold what the call before used
+            call()  # caches still hold data of the previous call
             end = time.perf_counter() + seconds / rounds
             while True:
                 began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 QLinearConv adds an int32 bias to a convolution's sum, multiplies by one float32 per channel and
 rounds. A folded BatchNorm's bias is not a whole number of sums, and for low-bit integers one sum is
-a large part of a level, so plain rounding of the bias gives wrong levels. Here each channel's
+a large part of a level, so simply rounding the bias gives wrong levels. Here each channel's
 weights are multiplied by a small integer, which refines the bias; then bias and scale are searched
 so that all levels change exactly where they should.
 """
@@ -21,7 +21,7 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class Rounding:
-    """What a convolution's sums become, per channel: clip(round(sum * scale + bias), low, high).
+    """The levels of a convolution's sums, per channel: clip(round(sum * scale + bias), low, high).
 
     Attributes:
         scale: float32 [O], applied first; each operation is rounded to float32.

@@ -1,4 +1,4 @@
-"""Patches of feature maps: what a convolution becomes when it is written as a product."""
+"""Patches of feature maps, with which a convolution is written as a product."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ def patches(
 ) -> str:
     """Gather what each output position sees: [N, H, W, C] -> [N, H', W', kernel * C].
 
-    `zero` is what stands for zero in the map. One gather copies four times as fast as a slice for
+    `zero` represents zero in the map. One gather copies four times as fast as a slice for
     each tap and their concatenation.
     """
     inputs, *kernel = operation.weight.shape[1:]

@@ -1,4 +1,4 @@
-"""Predictions for image files by an exported network: what `rolekd predict` does."""
+"""Predictions for image files by an exported network, for `rolekd predict`."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image; where it could not be read, only `error` says something.
+    """The answer for one image; if it could not be read, only `error` is set.
 
     Attributes:
         image: its path, or "-".
@@ -56,7 +56,7 @@ def classify(
             (`rolekd.sources.images`), instead of reporting them.
 
     Raises:
-        InputError: the network does not name its classes, or takes no square images.
+        InputError: the network does not name its classes, or does not take square images.
     """
     side, channels = image_form(network)
     pending = iter(sources)
@@ -76,7 +76,7 @@ def image_form(network: Session) -> tuple[int, int]:
     """Return the side in pixels and the channels of the images that a network takes.
 
     Raises:
-        InputError: it does not name its classes, or takes no square images.
+        InputError: it does not name its classes, or does not take square images.
     """
     height, width, channels = network.image_shape
     if height != width:
@@ -99,7 +99,7 @@ def answer(image: str, shares: NDArray[np.float32], classes: Sequence[str]) -> P
 def expand(paths: Iterable[str]) -> Iterator[str]:
     """Yield the images behind files and folders; a folder gives its image files, sorted."""
     for path in paths:
-        # os.path, unlike Path, answers for names that no file can have
+        # os.path, unlike Path, accepts names that a file cannot have
         if path != STDIN and os.path.isdir(path):  # noqa: PTH112
             found = image_files(Path(path)).images
             yield from map(str, found) if found else [path]
@@ -110,7 +110,7 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
 def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
     """Return an image uint8 [side, side, channels], or what is wrong with it."""
     if source != STDIN and os.path.isdir(source):  # noqa: PTH112
-        return f"holds no {KINDS} image"
+        return f"contains no {KINDS} image"
     try:
         file = sys.stdin.buffer if source == STDIN else Path(source)
         return files.read(file, side, channels, resize=resize)

@@ -37,14 +37,14 @@ class Session:
     """An exported network, loaded.
 
     Attributes:
-        origin: what errors call the file.
+        origin: name of the file in errors.
         metadata: class names, bits, hashes and accuracy, as `export` wrote them.
         runtime: the onnxruntime session.
         accepted_shape: (height, width, channels) of the images that it takes; None: of any size.
         image_shape: (height, width, channels) for which the network was trained.
 
     Raises:
-        InputError: It takes no images, or its metadata do not fit it.
+        InputError: It does not take images, or its metadata do not fit it.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Session:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; a file that does not tell them is an `InputError`."""
+        """Names of the classes; a file without them is an `InputError`."""
         if self._classes is None:
             raise InputError(f"{self.origin}: does not name its classes; export it again")
         return self._classes
@@ -73,7 +73,9 @@ class Session:
             InputError: they are not such images, or the graph does not fit together.
         """
         images = self._checked(images)
-        if len(images) == 0:  # kernels are not made for none; and only a run tells the classes
+        if (
+            len(images) == 0
+        ):  # kernels are not made for no images, and only a run shows the number of classes
             logits, probabilities = self(np.zeros((1, *self.image_shape), np.uint8))
             return logits[:0], probabilities[:0]
         try:
@@ -116,7 +118,7 @@ def load(
         path: the ONNX file.
         sha256: hash that the whole file must have, if it is known.
         threads: of one run.
-        name: what errors call the file; None: its path.
+        name: of the file in errors; None: its path.
 
     Raises:
         InputError: the file is missing, damaged, changed or foreign, onnxruntime is too old, or

@@ -61,7 +61,7 @@ def verify(
         model: from `rolekd.quantize.lower`.
         images: uint8 [N, H, W, C].
         layers: compare every map of levels as well, not only the logits.
-        name: what errors call the file; None: its path.
+        name: of the file in errors; None: its path.
 
     Raises:
         InputError: the file cannot be loaded, see `session.load`.

@@ -48,7 +48,7 @@ def export(
         path: of the file.
         classes: names, in the order of the logits.
         metadata: further entries for the file's metadata, such as bits, hashes and accuracy.
-        target: what the file should be fast on, see `rolekd.export.graph.build`.
+        target: processors for which the file is made, see `rolekd.export.graph.build`.
         resize: let the file take images of any size, see `rolekd.export.resize`.
 
     Raises:

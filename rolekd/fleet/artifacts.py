@@ -80,7 +80,7 @@ class Artifacts:
         self._get(_state_name(slot, trial), checksum, path)
 
     def has_state(self, slot: Slot, trial: int) -> bool:
-        """Tell whether the training state of a task is there."""
+        """Return whether the training state of a task is there."""
         try:
             self._store.open_reader(f"{self._prefix}.{_state_name(slot, trial)}").close()
         except self._missing:

@@ -20,7 +20,7 @@ def identity(pid: int | None = None) -> str:
 
 
 def is_dead(worker: str) -> bool:
-    """Tell whether `worker` was a process of this very machine, and is no more."""
+    """Return whether `worker` was a process of this very machine, and is no more."""
     place, pid, started = worker.rsplit(":", 2)
     if place != _place() or not started:
         return False

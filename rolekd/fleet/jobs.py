@@ -97,7 +97,7 @@ class Job(Protocol):
         ...
 
     def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """Tell whether no task will follow those of the complete generations."""
+        """Return whether no task will follow those of the complete generations."""
         ...
 
     def preload(self) -> None:

@@ -106,7 +106,7 @@ def run(
 
 
 def _forgotten(snapshot: Snapshot, store: Artifacts) -> bool:
-    """Tell whether a job is finished, but something that its trainings left is not there."""
+    """Return whether a job is finished, but something that its trainings left is not there."""
     return snapshot.finished and not all(
         store.has_state(result.task.slot, result.trial)
         for results in snapshot.history

@@ -277,7 +277,7 @@ class JobStudy:
             return outcome is not None and self._patiently(lambda: self._stands(trial, outcome))
 
     def _stands(self, trial: Trial, outcome: dict[str, Any]) -> bool:
-        """Tell whether a trial that has ended ended with this outcome."""
+        """Return whether a trial that has ended ended with this outcome."""
         found = database.attributes(self.engine, [self._id(trial)])[self._id(trial)]
         return found.get("outcome") == json.loads(json.dumps(outcome)) and any(
             number == trial.number and state in _DONE

@@ -1,4 +1,4 @@
-"""The networks that there are: ours, the user's, torchvision's."""
+"""All networks: ours, yours, torchvision's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class CatalogueRow:
         width: Whether it takes a width.
         parameters: Their number: of torchvision's with 1000 classes, of others with 10 and, where
             they have it, width 16; None: it cannot be built.
-        student: Whether it can be one; of a user's, whether it can be traced, at least.
+        student: Whether it can be one; for yours, whether it can be traced.
         weights: Names of torchvision's weights.
     """
 
@@ -54,7 +54,7 @@ def _built(name: str, origin: Literal["rolekd", "yours"]) -> CatalogueRow:
     try:
         network = zoo.build(name, classes=_CLASSES, channels=3, image_size=_SIZE, seed=0)
         width = zoo.has_width(name)
-    except Exception:  # whatever somebody's code raises
+    except Exception:  # whatever other people's code raises
         return CatalogueRow(name, origin, False, None, False)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     try:

@@ -1,6 +1,6 @@
-"""Networks that others wrote: torchvision's by name, the user's own by entry point.
+"""Networks from elsewhere: torchvision's by name, your own by entry point.
 
-A package of the user declares, under the entry point group `rolekd.models`, a function
+Your package declares, in the entry point group `rolekd.models`, a function
 
     def my_network(*, classes: int, channels: int, image_size: tuple[int, int], width: int)
 

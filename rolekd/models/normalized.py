@@ -1,4 +1,4 @@
-"""Networks that were trained on images of another normalisation than the data's."""
+"""Networks that were trained with another normalisation than the data's."""
 
 from typing import TypedDict
 
@@ -23,9 +23,10 @@ def between(ours: Normalization, theirs: Normalization) -> tuple[Tensor, Tensor]
 
 
 class NormalizedConv2d(nn.Conv2d):
-    """A first convolution that normalises its images anew before it pads them.
+    """A first convolution that normalises its images again before it pads them.
 
-    It takes over the parameters of another; scale and shift, float32 [C], are not in the state.
+    It takes over the parameters of another; scale and shift, float32 [C], are not part of the
+    state.
     """
 
     def __init__(self, source: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 def as_products(network: nn.Module) -> None:
-    """Have the convolutions of a network run as products where that is the faster form.
+    """Make the convolutions of a network run as products where this is faster.
 
     Only on the CPU. Strided 1x1 convolutions, as those of shortcuts: a product of the pixels that
     the stride meets takes a quarter to a half of the time, forward and backward, and leaves maps
     in channels-last order, which what follows adds to. Convolutions whose output is one pixel, as
     those of the last stage on small images: most of their weights meet padding alone.
 
-    oneDNN's own is wrong besides for strided 1x1: the gradient of such weights, of fewer input
+    Besides, oneDNN's own is wrong for strided 1x1: the gradient of such weights, of fewer input
     channels than a block holds (16 under AVX-512), on channels-last maps, which our batches and
     what comes of them are, is written past its buffer: wrong numbers, or a crash. Source: oneDNN
     issue 6035; oneDNN 3.13.3 of torch 2.15 has it.
@@ -32,7 +32,7 @@ _Form = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def _form(module: nn.Conv2d) -> _Form | None:
-    """Return what computes a convolution, where that is not torch's function alone."""
+    """Return the function that computes a convolution, if it is not simply torch's."""
     if isinstance(module.padding, str) or module.padding_mode != "zeros":
         return None
     padding = tuple(module.padding)
@@ -54,7 +54,7 @@ def _product(stride: Sequence[int], x: Tensor, weight: Tensor, bias: Tensor | No
 def _of_one_pixel(
     stride: Sequence[int], padding: Sequence[int], x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Convolve; where the kernel has one place alone, multiply what it meets of the map there."""
+    """Convolve; a kernel with only one position is multiplied with its part of the map."""
     kernel, sides = weight.shape[2:], x.shape[2:]
     places = [
         (side + 2 * pad - size) // step + 1

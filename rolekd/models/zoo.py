@@ -103,7 +103,7 @@ def default_taps(
         ):
             last[size] = path
     if not last:
-        raise InputError(f"model {name}: has no default taps; name module paths instead")
+        raise InputError(f"model {name}: does not have default taps; name module paths instead")
     return tuple(last.values())[-_MOST_TAPS:]
 
 

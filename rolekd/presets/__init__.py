@@ -25,7 +25,7 @@ __all__ = ["Preset", "find", "presets", "use"]
 _DEFAULT = "digits"
 _COLUMN = 31  # of the comments in the default
 _SUFFIX = ".yaml"
-# mappings whose keys are the user's own: an overlay has them whole
+# mappings whose keys are your own: an overlay has them whole
 _WHOLE = {"arms", "overrides"}
 _HOW = "# `rolekd preset use {names}` wrote this; `rolekd params --schema` explains every key."
 

@@ -154,7 +154,7 @@ def _by_bits(
 
 
 def _refuse_unusual(path: str, module: nn.Module) -> None:
-    """Refuse a layer that computes something else than its class and its weights say.
+    """Refuse a layer that does not compute what its class and its weights say.
 
     Its copy in low bits, and the exported graph, would do what the class says.
     """
@@ -175,7 +175,7 @@ def _refuse_unusual(path: str, module: nn.Module) -> None:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Tell whether torch.fx takes a module as it is, without a look into its forward pass."""
+    """Return whether torch.fx treats a module as a leaf, without tracing its forward pass."""
     return type(module).__module__.startswith("torch.nn")
 
 

@@ -1,4 +1,4 @@
-"""Quantisers that pass nothing on: all their values are on one level."""
+"""Dead quantisers: all their values are on one level, so nothing passes them."""
 
 import copy
 
@@ -19,7 +19,7 @@ def dead(network: nn.Module, images: Tensor) -> list[str]:
     kinds = (WeightQuantizer, ActivationQuantizer)
     if not any(isinstance(module, kinds) for module in network.modules()):
         return []
-    watched = copy.deepcopy(network).eval()  # without what compiled it, which hooks would spoil
+    watched = copy.deepcopy(network).eval()  # without its compiled form, which hooks would break
     found: dict[str, bool] = {}
 
     def look_at(path: str, module: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """Exact evaluation of integer networks: the reference for every exported graph.
 
-Each rounding to levels comes out the same everywhere. Only the end of the network, after the last
-rounding, sums floats.
+Each rounding to levels gives the same result everywhere. Only the end of the network, after the
+last rounding, sums floats.
 """
 
 from collections.abc import Sequence

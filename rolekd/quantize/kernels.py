@@ -2,7 +2,8 @@
 
 The torch form in `rolekd.quantize.lsq` is the reference. Values and their gradients are the same,
 bit by bit; the step's gradient is the same sum in another order. Of a map [64, 8, 8, 8] both ways
-together took about 200 us in torch and 24 here (one core of a Xeon with AVX-512).
+together took about 200 us in torch and 24 here (one core of a Xeon with AVX-512). It is the largest
+part of the 1.5 times faster step of a small LSQ student (results/step.md).
 """
 
 from typing import Any
@@ -42,7 +43,7 @@ def gradients(
 @entry(numba.void(_VALUES, _NUMBER, _NUMBER, _NUMBER, _VALUES), **flat.OPTIONS)
 def _round(v: Any, step: Any, low: Any, high: Any, out: Any) -> None:
     for i in range(v.size):
-        # in this form NaN passes, and is seen in the loss
+        # in this form NaN passes and shows in the loss
         x = v[i] / step
         x = low if x < low else x
         x = high if x > high else x

@@ -127,7 +127,9 @@ def _quantize(walk: "Walk", node: fx.Node, module: ActivationQuantizer) -> Symbo
     if isinstance(value, Vector):
         value = real(value.name, 1)  # one scale for all its features
     if not isinstance(value, Combination):
-        raise InputError(f"layer {node.target}: quantises no feature map; keep the next one float")
+        raise InputError(
+            f"layer {node.target}: does not quantise a feature map; keep the next layer float"
+        )
     if value.waiting and len(source.users) > 1:  # the others need the value before rounding
         value = walk.settled(source, value)
     return walk.writer.requantize(value, walk.name(node), module.levels())
@@ -135,7 +137,7 @@ def _quantize(walk: "Walk", node: fx.Node, module: ActivationQuantizer) -> Symbo
 
 def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
     if module.running_mean is None or module.running_var is None:
-        raise InputError(f"layer {node.target}: keeps no running statistics; turn them on")
+        raise InputError(f"layer {node.target}: does not keep running statistics; turn them on")
     scale = (module.running_var.double() + module.eps).rsqrt()
     if module.affine:
         scale = scale * module.weight.double()
@@ -163,18 +165,18 @@ def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
         return replace(value, name=name)
     if isinstance(value, Combination):
         return value.then(pool)
-    raise InputError(f"layer {path}: pools no feature map; use it between convolutions")
+    raise InputError(f"layer {path}: does not pool a feature map; use it between convolutions")
 
 
 def _average_pool(walk: "Walk", node: fx.Node, module: nn.AdaptiveAvgPool2d) -> Symbol:
     if module.output_size not in (1, (1, 1)):
-        raise InputError(f"layer {node.target}: has no integer form but to 1x1")
+        raise InputError(f"layer {node.target}: has an integer form only for output 1x1")
     return _mean(walk, node)
 
 
 def _pooled(walk: "Walk", node: fx.Node) -> Symbol:
     if len(node.args) != 2 or node.args[1] not in (1, (1, 1)):
-        raise InputError(f"layer {node.name}: has no integer form but to 1x1")
+        raise InputError(f"layer {node.name}: has an integer form only for output 1x1")
     return _mean(walk, node)
 
 
@@ -182,7 +184,7 @@ def _mean_call(walk: "Walk", node: fx.Node) -> Symbol:
     """Lower x.mean([2, 3]), which is flat, or x.mean([2, 3], keepdim=True)."""
     axes, keeps = node.args[1:], node.kwargs.get("keepdim", False)
     if node.kwargs.keys() - {"keepdim"} or axes not in (((2, 3),), ([2, 3],)):
-        raise InputError(f"layer {node.name}: has no integer form but as a mean over [2, 3]")
+        raise InputError(f"layer {node.name}: has an integer form only as a mean over [2, 3]")
     pooled = _mean(walk, node)
     if keeps:
         return pooled
@@ -210,7 +212,7 @@ def _flatten(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> S
 def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
     value = walk.symbol(node)
     if not isinstance(value, Vector):
-        raise InputError(f"layer {node.target}: takes no feature map; flatten it before")
+        raise InputError(f"layer {node.target}: does not take a feature map; flatten it before")
     weight = module.weight.float()
     bias = torch.zeros(len(weight)) if module.bias is None else module.bias.float()
     return Vector(walk.writer.emit(operations.Linear(walk.name(node), (value.name,), weight, bias)))
@@ -263,7 +265,7 @@ def _bias(module: nn.Conv2d | nn.Linear) -> Tensor:
 
 def _geometry(module: nn.Conv2d, path: str) -> dict[str, Any]:
     if module.padding_mode != "zeros":
-        raise InputError(f"layer {path}: pads with {module.padding_mode}; only zeros are known")
+        raise InputError(f"layer {path}: pads with {module.padding_mode}; only zeros are supported")
     return {
         "stride": _pair(module.stride, path),
         "padding": _padding(module, path),

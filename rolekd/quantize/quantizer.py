@@ -1,4 +1,4 @@
-"""What every quantiser offers: fake quantisation for training, integers for deployment."""
+"""The interface of quantisers: fake quantisation for training, integers for deployment."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class WeightQuantizer(nn.Module, ABC):
         """Return (int32 weights of the same shape, float64 step): their product is `forward`."""
 
     def levels(self, weight: Tensor) -> Tensor:
-        """Return the integers alone, also where no batch has passed yet."""
+        """Return the integers alone, even before the first batch."""
         return self.integers(weight)[0]
 
     @abstractmethod

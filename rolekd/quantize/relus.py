@@ -6,17 +6,17 @@ from rolekd.quantize.quantizer import ActivationQuantizer
 
 
 class LeadingReLU(nn.ReLU):
-    """A ReLU whose value only quantisers take that clip at zero: it passes what it gets.
+    """A ReLU that is followed only by quantisers that clip at zero: it passes its input on.
 
-    Forward it would change nothing that they see, and backward it would stop what they stop. With
-    a hook that looks at its value, as a tap does, or before quantisers that are turned off, it is
-    an ordinary one.
+    Forward it would not change their results, and backward it would stop what they stop, so it only
+    costs time. With a hook that reads its value, as a tap does, or before quantisers that are off,
+    it is an ordinary ReLU.
     """
 
     active: bool = True
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Map x to max(x, 0), or leave that to the quantisers."""
+        """Map x to max(x, 0), or leave this to the quantisers."""
         return super().forward(input) if self._forward_hooks or not self.active else input
 
 

@@ -32,7 +32,7 @@ _COMBINING = (
 
 
 def never_negative(node: fx.Node, graph_module: fx.GraphModule) -> bool:
-    """Return whether a value is surely not negative, by what it was computed from."""
+    """Return whether a value cannot be negative, judging by its inputs."""
     if node.op == "call_module":
         module = graph_module.get_submodule(str(node.target))
         sure, keeps = isinstance(module, _MODULES), isinstance(module, _KEEPING_MODULES)

@@ -67,7 +67,7 @@ def network_size(model: nn.Module, image_shape: tuple[int, int, int]) -> Size:
 def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
     """Return the convolutions and linear layers, in the order in which they run.
 
-    What is in none of them (BatchNorm, learned steps) is the rest of `network_size`.
+    Anything else (BatchNorm, learned steps) is the rest of `network_size`.
     """
     inputs = _activation_bits(model)
     found = []

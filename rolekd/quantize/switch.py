@@ -7,10 +7,10 @@ from rolekd.quantize.relus import LeadingReLU
 
 
 def quantise(network: nn.Module, active: bool) -> None:
-    """Have a network quantise, or pass weights and activations as they are.
+    """Turn a network's quantisation on, or off: weights and activations then pass unchanged.
 
-    Off, it computes what the float network of its weights does, but for the padding of a first
-    convolution of 8 bits. The state dict is the same, and learned steps do not start.
+    Off, it computes what a float network with its weights computes, except for the padding of an
+    8-bit first convolution. The state dict is the same, and learned steps do not start.
     """
     for module in network.modules():
         if isinstance(module, (WeightQuantizer, ActivationQuantizer, LeadingReLU)):

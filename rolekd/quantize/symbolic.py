@@ -2,7 +2,7 @@
 
 A value is an affine combination of tensors, so BatchNorm and residual additions only change its
 coefficients; a ReLU or a maximum waits, and the quantiser that follows takes it into its
-rounding. What no quantiser takes is written out as float operations.
+rounding. Values without a quantiser are written as float operations.
 """
 
 from dataclasses import dataclass, replace

@@ -189,7 +189,7 @@ def plan(
 
 
 def over(settings: "SearchParams", rungs: Sequence[Generation]) -> bool:
-    """Tell whether the complete rungs are all, or say enough: a clear gain needs no more seeds.
+    """Return whether the complete rungs are all, or say enough: a clear gain needs no more seeds.
 
     Only a gain ends a final early. That a candidate harms is known soon, too, but then another may
     help, and none is what stays in doubt.

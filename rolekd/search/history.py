@@ -18,7 +18,7 @@ from rolekd.search.population import SearchResult
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         search: Its parameters.

@@ -179,7 +179,7 @@ class Member:
     def _anew(self) -> bool:
         """Whether a student's teacher is trained on the images of its split alone.
 
-        Validation images of the user's own are none that the teacher has learned.
+        Validation images of your own are none that the teacher has learned.
         """
         trains = self._spec.role == "student" and "teacher" in self._spec.training
         return trains and not self._dataset.own_validation

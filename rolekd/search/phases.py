@@ -26,7 +26,7 @@ def rungs(history: Sequence[Generation]) -> list[Generation]:
 
 
 def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> bool:
-    """Tell whether the algorithm has come to its end.
+    """Return whether the algorithm has come to its end.
 
     A search of a constant policy can end some generations early, when no candidate is left and
     none could be trained to its end.
@@ -43,7 +43,7 @@ def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> boo
 
 
 def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
-    """Tell whether no task will follow those of the complete generations."""
+    """Return whether no task will follow those of the complete generations."""
     if not all_proposed(settings, history):
         return False
     return settings.confirm is None or final.over(settings, rungs(history))

@@ -74,7 +74,7 @@ class SearchSpec:
 
     @property
     def device(self) -> str:
-        """What it trains on, cpu or cuda; trainers of others' making may not say it."""
+        """What it trains on, cpu or cuda; trainers from elsewhere may not say it."""
         return str(self.training.get("device", "cpu"))
 
     @property

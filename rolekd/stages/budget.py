@@ -42,7 +42,7 @@ def budget_of(
         role: Whose schedule is searched.
         sizes: Number of images of search_train, which the algorithm trains on, and of search_val.
             The final divides both anew.
-        own_validation: Those are the user's own, and nothing is divided anew.
+        own_validation: Those are your own, and nothing is divided anew.
     """
     settings, train = params.search, sizes["search_train"]
     proposed = 0

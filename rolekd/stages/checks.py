@@ -1,6 +1,6 @@
 """Do the names in the parameters exist, and can the student be deployed? Asked before any work.
 
-Names are of augmentations, sources, networks, losses and modules; a network of others' making must
+Names are of augmentations, sources, networks, losses and modules; a network from elsewhere must
 take the images, and a student of theirs have an integer form.
 """
 
@@ -98,7 +98,7 @@ def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channe
     try:
         with torch.no_grad():
             outputs = [network.train(mode)(images) for mode in (True, False)]
-    except Exception as error:  # whatever somebody's code raises
+    except Exception as error:  # whatever other people's code raises
         raise InputError(
             f"{role}.model {model.name}: does not take images of {size[0]}x{size[1]} "
             f"({one_line(error, 100)}); choose another network, or another data.image_size"
@@ -114,7 +114,7 @@ def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channe
 
 
 def _check_student(params: Params, size: tuple[int, int], channels: int) -> None:
-    """Build a student of others' making and its graph: what cannot be exported is told now."""
+    """Build a student from elsewhere and its graph: what cannot be exported is told now."""
     shape = {"classes": 2, "channels": channels, "image_size": [*size]}
     middle = [0.5] * channels
     try:

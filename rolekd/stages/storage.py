@@ -21,7 +21,7 @@ def of_project(name: str) -> Storage:
 
 
 def is_shared() -> bool:
-    """Tell whether workers elsewhere reach the storage."""
+    """Return whether workers elsewhere reach the storage."""
     return bool(os.environ.get(DATABASE))
 
 

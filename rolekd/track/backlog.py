@@ -1,4 +1,4 @@
-"""The thread that sends what earlier runs could not, while a run continues."""
+"""The thread that sends records of earlier runs during a run."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 from rolekd.secrets import redact
 
 _SECONDS_TO_SEND = 300.0
-_SECONDS_OF_GRACE = 10.0  # a run that ends waits so long for it
+_SECONDS_OF_GRACE = 10.0  # how long a run that ends waits for it
 
 _log = logging.getLogger("rolekd.track")
 

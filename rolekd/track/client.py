@@ -1,4 +1,4 @@
-"""MLflow's store for those who ask it something: its address for flavours, its errors in a line."""
+"""Access to MLflow's store: its address for flavours, its errors in one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ _REFUSALS = {
 
 
 def remedy_of_refusal(error: BaseException) -> str | None:
-    """Return what to do about rights or room that MLflow misses; None: it is no such error."""
+    """Return the remedy for missing rights or space in MLflow; None: it is another error."""
     return _REFUSALS.get(getattr(error, "error_code", ""))
 
 

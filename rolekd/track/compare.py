@@ -1,4 +1,4 @@
-"""Runs side by side: their numbers, and what differs between them."""
+"""Runs side by side: their numbers and differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class RunComparison:
 
 
 def compare(references: Sequence[str], experiment: str, uri: str) -> RunComparison:
-    """Look up runs and put them side by side.
+    """Look up runs and compare them.
 
     Args:
         references: id of a run, the beginning of one, a run's name or the name of a DVC

@@ -1,6 +1,6 @@
 """From the spool to MLflow: one delivery, used by the sender's thread and by `sync`.
 
-Sending the same record twice does no harm: a run is found again by the tag `rolekd.key`, and
+Sending the same record twice is harmless: a run is found again by the tag `rolekd.key`, and
 MLflow ignores a metric that it has with the same step and time. So a delivery that is cut off
 anywhere is simply begun again.
 """
@@ -41,11 +41,11 @@ _log = logging.getLogger("rolekd.track")
 
 
 class StoreUnreachable(RunError):  # noqa: N818
-    """The MLflow store does not answer, or takes no runs; the records stay in the spool."""
+    """The MLflow store does not answer, or does not accept runs; the records stay in the spool."""
 
 
 class StoreRefuses(RunError):  # noqa: N818
-    """The store answers, and takes nothing from us now; the records stay in the spool."""
+    """The store answers but does not accept records now; they stay in the spool."""
 
 
 class RunRefused(RunError):  # noqa: N818
@@ -72,7 +72,8 @@ class Delivery:
         Raises:
             StoreUnreachable: the store did not answer; nothing is lost.
             RunRefused: MLflow will not take the run; nothing is lost.
-            StoreRefuses: it takes nothing from us now, for want of rights or room; nothing is lost.
+            StoreRefuses: it takes nothing from us now, for lack of rights or space; nothing is
+                lost.
             DamagedSpoolError: what follows is not a record; it is kept.
         """
         events, end = read(self.folder, self.progress.offset, limit)

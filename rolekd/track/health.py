@@ -1,4 +1,4 @@
-"""Whether the MLflow store answers, and has the tables that this MLflow wants."""
+"""Whether the MLflow store answers, and has the tables of this MLflow version."""
 
 from rolekd.track.client import reachable
 

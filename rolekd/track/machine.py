@@ -1,6 +1,6 @@
 """System metrics of a run: processor, memory, disk, network and GPU, as MLflow measures them.
 
-MLflow's own monitor writes to its server and gives up where that does not answer. This one uses
+MLflow's own monitor writes to its server and gives up if it does not answer. This one uses
 the same meters and the same names, which the user interface shows on a page of their own, but
 records through the run, and so through the spool.
 """

@@ -1,4 +1,4 @@
-"""What trainings and searches tell their MLflow runs, in names that mean the same everywhere."""
+"""Records of trainings and searches in MLflow, with the same names everywhere."""
 
 import statistics
 from collections.abc import Mapping, Sequence

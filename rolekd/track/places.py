@@ -1,6 +1,6 @@
-"""Artifacts of an SQLite store beside it, also where its folder was moved or copied.
+"""Artifacts beside an SQLite store, even if its folder was moved or copied.
 
-MLflow keeps whole paths, in four places. What `store.artifact_location` names lies beside the
+MLflow stores absolute paths, in four places. What `store.artifact_location` names lies beside the
 database; so a location that ends like ours and begins with another folder tells where the database
 was before. Standard library only.
 """
@@ -86,7 +86,7 @@ def missing(database: Path) -> list[Path]:
 
 
 def settle(database: Path) -> list[Move]:
-    """Let a database name its own folder where it names one that it was in before.
+    """Update a database that names a folder in which it was before.
 
     New artifacts go beside it. Those of before are looked for beside it as well, unless they did
     not come along, and are still where they were.

@@ -1,4 +1,4 @@
-"""Runs: what a stage says about itself while it works, recorded by MLflow.
+"""Runs: records of a stage while it works, in MLflow.
 
 A stage opens one run and may open children (the members of a search, the seeds of an arm):
 
@@ -7,7 +7,7 @@ A stage opens one run and may open children (the members of a search, the seeds 
             child.epoch({"train_loss": 0.3}, step=1)
         write_metrics(run_id=run.run_id())
 
-Nothing here waits for MLflow but `run_id` and `close`, and nothing here raises because of it.
+Only `run_id` and `close` wait for MLflow, and its failures do not raise here.
 """
 
 import itertools

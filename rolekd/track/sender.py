@@ -1,4 +1,4 @@
-"""The thread that delivers a run's spool to MLflow while the run continues."""
+"""The thread that delivers a run's spool to MLflow during the run."""
 
 import logging
 import threading
@@ -17,11 +17,11 @@ _log = logging.getLogger("rolekd.track")
 
 
 class Sender(threading.Thread):
-    """Delivers a spool while its run continues; this thread imports mlflow, not the run's.
+    """Delivers a spool during its run. mlflow is imported in this thread, not in the run's.
 
     Records are sent at most once a second, all together, so that a fast training loop does not
-    share the interpreter with one call per epoch. Where somebody waits, it hurries. When the store
-    has answered, the records of earlier runs are sent, too, beside this one's.
+    share the interpreter with one call per epoch. If somebody waits, it sends at once. When the
+    store has answered, the records of earlier runs are sent, too, beside this one's.
     """
 
     def __init__(self, spool: Spool, uri: str) -> None:
@@ -35,7 +35,7 @@ class Sender(threading.Thread):
         self._deadline: float | None = None  # of closing
 
     def wake(self) -> None:
-        """Say that there is something new to send."""
+        """Report that there is something new to send."""
         with self._changed:
             self._pending = True
             self._changed.notify_all()

@@ -237,7 +237,7 @@ def waiting(folder: Path) -> int:
 
 
 def is_written(folder: Path) -> bool:
-    """Tell whether a living process writes to this spool, and sends it by itself."""
+    """Return whether a living process writes to this spool, and sends it by itself."""
     return processes.is_held(folder / "lock")
 
 

@@ -24,7 +24,7 @@ _WAL_HEADER_BYTES = 32
 
 
 def has_tables(path: Path) -> bool:
-    """Tell whether the file holds MLflow's tables; False: it is missing or has no bytes.
+    """Return whether the file holds MLflow's tables; False: it is missing or has no bytes.
 
     Raises:
         RunError: It is locked, damaged, unreadable, or not MLflow's.
@@ -113,7 +113,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def _holds_pages(log: Path) -> bool:
-    """Tell whether a journal or write-ahead log holds pages of its database."""
+    """Return whether a journal or write-ahead log holds pages of its database."""
     try:
         with log.open("rb") as file:
             header = file.read(_WAL_HEADER_BYTES + 1)
@@ -161,6 +161,6 @@ def _speaking_of(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, reason: str) -> RunError:
     return RunError(
-        f"{path}: is damaged ({reason}); nothing was changed: put a copy of it in its place, or "
+        f"{path}: is damaged ({reason}); nothing was changed: restore it from a copy, or "
         f"move it away to begin a new one (`sqlite3 {path.name} .recover` saves what can be read)"
     )

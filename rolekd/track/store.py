@@ -87,7 +87,7 @@ def known_as(uri: str, root: Path | None = None) -> str:
 
 
 def is_known_as(name: str, uri: str, root: Path | None = None) -> bool:
-    """Tell whether records that `known_as` gave this name are meant for the store at `uri`."""
+    """Return whether records that `known_as` gave this name are meant for the store at `uri`."""
     root = root or project_root()
     return known_as(addresses.absolute(name, root), root) == known_as(uri, root)
 

@@ -1,4 +1,4 @@
-"""Sending later what MLflow did not take while the runs continued."""
+"""Sending later the records that MLflow did not accept during the runs."""
 
 import time
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def _outcomes(folders: list[Path], uri: str, deadline: float | None) -> Iterator
         except (spool.DamagedSpoolError, RunRefused, StoreRefuses) as error:
             yield _outcome(one, problem=str(error))
         except (OSError, RunError) as error:
-            yield _outcome(one, problem=f"{one}: cannot be sent ({error}); see to that folder")
+            yield _outcome(one, problem=f"{one}: cannot be sent ({error}); check that folder")
         if _is_over(deadline):
             return
 

@@ -17,7 +17,7 @@ def experiments(server: str) -> str:
 
 def model(server: str, name: str) -> str:
     """Return the page of a registered model."""
-    return f"{server}/#/models/{quote(name)}"
+    return f"{server}/#/models/{quote(name)}?{urlencode(_TRAINING)}"
 
 
 def runs(server: str, experiment: str) -> str:

@@ -1,4 +1,4 @@
-"""What a weights file says of its network: checked as a schema before a network is built of it.
+"""The description of a network in a weights file, checked as a schema before it is used.
 
 A key that is lost, misspelt or of another version would build another network, into which the
 weights may well fit.
@@ -35,7 +35,7 @@ class _Network(BaseModel):
     classes: Classes
     channels: Channels
     image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
-    # told of the data; absent in files of before
+    # about the data; absent in older files
     class_names: list[str] | None = None
     data_digest: str | None = None
 
@@ -58,7 +58,7 @@ class _Normalization(BaseModel):
 
 class _Teacher(_Network):
     role: Literal["teacher"]
-    normalization: _Normalization | None = None  # absent: as the data's, in all files before it
+    normalization: _Normalization | None = None  # absent, in older files: as the data's
 
 
 class _Student(_Network):
@@ -68,8 +68,8 @@ class _Student(_Network):
     activation_bits: Bits
     residual: Literal["quantized", "float"]
     overrides: dict[str, Bits | Literal["float"]]
-    ends: Literal[8] | None = None  # absent: float, as in all files before it
-    # told of the training; they decide nothing
+    ends: Literal[8] | None = None  # absent, in older files: float
+    # about the training; they do not decide anything
     copied_from_teacher: Fraction | None = None
     copied_from_weights: Fraction | None = None
     arm: str | None = None
@@ -82,7 +82,7 @@ _SCHEMA: TypeAdapter[_Teacher | _Student] = TypeAdapter(
 
 
 def check(about: Any, path: Path) -> None:
-    """Raise `InputError` where `about`, from the file `path`, describes no network of ours."""
+    """Raise `InputError` if `about`, from the file `path`, does not describe a network of ours."""
     try:
         _SCHEMA.validate_python(about)
     except ValidationError as error:

@@ -25,7 +25,7 @@ def resolve(name: str) -> torch.device:
     Raises:
         InputError: There is no GPU, or fewer than processes.
     """
-    # asks the driver's management library, which does not open the GPU
+    # queries the driver's management library, which does not open the GPU
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     there = torch.cuda.is_available()
     if not there:
@@ -80,7 +80,7 @@ def keep_memory() -> None:
 
 
 def make_reproducible(device: torch.device) -> None:
-    """Have a GPU compute the same bits in every run; a CPU does so by itself."""
+    """Make a GPU compute the same bits in every run; a CPU does so anyway."""
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
@@ -92,14 +92,14 @@ def make_reproducible(device: torch.device) -> None:
 
 @contextlib.contextmanager
 def explained(what: str, batch_size: int) -> Iterator[None]:
-    """Say in one line what a GPU fails with while the block trains.
+    """Turn failures of a GPU while the block trains into one line.
 
     Args:
-        what: Is trained.
+        what: The network that is trained.
         batch_size: Of the training.
 
     Raises:
-        RunError: Its memory is full, or it is gone.
+        RunError: Its memory is full, or it has failed.
     """
     try:
         yield

@@ -31,8 +31,8 @@ def predict(network: nn.Module, images: Images, normalize: Normalize) -> Logits:
 def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Logits:
     """Return the logits of a low-bit student in integers, exactly as the exported graph has them.
 
-    In float, a value that lies on the edge between two levels is rounded this way or that by the
-    order of summation; the integers have no such freedom.
+    In float, the order of summation decides how a value on the edge between two levels is rounded;
+    in integers it does not matter.
     """
     network = lower(
         student.eval(), mean=dataset.mean, std=dataset.std, image_size=dataset.image_size
@@ -50,10 +50,10 @@ def predict_as_deployed(network: nn.Module, images: Images, dataset: Dataset) ->
 
 
 def log_loss(logits: Logits, labels: Labels) -> float:
-    """Return the mean log loss, in nats, at the one temperature that makes it least.
+    """Return the mean log loss, in nats, at the temperature that minimises it.
 
-    It says of every image how near it is to being right, where accuracy says whether it is, so that
-    few images tell more. The temperature (Guo et al. 2017, section 4.2) takes out how sure the
+    It says how near every image is to being right, where accuracy says only whether it is, so it
+    says more with few images. The temperature (Guo et al. 2017, section 4.2) takes out how sure the
     network is of all of them: augmentation makes networks less sure without making them better.
     """
     wide = logits.astype(np.float64)

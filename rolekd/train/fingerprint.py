@@ -1,4 +1,4 @@
-"""What a training is, as digests: a state of another one cannot be continued."""
+"""The identity of a training, as digests: states of other trainings are not continued."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ def of(
     batches: Batches,
     params: TrainingParams,
 ) -> dict[str, str]:
-    """Return what tells a training from others, by part; taken before the training begins.
+    """Return what distinguishes a training from others, by part, before the training begins.
 
     The images of an epoch are distinguished from the seed of their order: a member of a search
     continues from another member's state, with a seed of its own.

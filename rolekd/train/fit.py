@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
-    """Hears the numbers of every epoch: a progress bar, the MLflow run."""
+    """Receives the numbers of every epoch: a progress bar, the MLflow run."""
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
         """Take the metrics of epoch number `step`; those of an earlier call have no speed."""
@@ -29,7 +29,7 @@ class Monitor(Protocol):
     """Shows trainings, several at once."""
 
     def begin(self, name: str, epochs: int) -> Reporter:
-        """Return who hears of the training `name`, from its beginning to the last of its epochs."""
+        """Return the reporter of the training `name`, from its first epoch to its last."""
         ...
 
 
@@ -89,7 +89,7 @@ def _fit(
 
 
 def _warn_of_dead(paths: Sequence[str], name: str) -> None:
-    """Say which layers of a low-bit network pass nothing on."""
+    """Warn of layers of a low-bit network that pass nothing on."""
     if not paths:
         return
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
@@ -104,7 +104,7 @@ def _warn_of_dead(paths: Sequence[str], name: str) -> None:
 
 
 def _resume(training: Training, path: Path) -> None:
-    """Put the training where the state is; set aside one that is none to continue from."""
+    """Restore the training from its state; set aside a state that cannot be continued."""
     fault = None
     try:
         training.resume(path)
@@ -121,7 +121,7 @@ def _resume(training: Training, path: Path) -> None:
 
 
 def _set_aside(path: Path, reason: str) -> None:
-    """Give a state another name, and say so."""
+    """Rename a state, with a warning."""
     names = (path.with_name(f"{path.stem}.bad-{n}{path.suffix}") for n in itertools.count(1))
     target = next(name for name in names if not name.exists())
     try:

@@ -9,7 +9,7 @@ from rolekd.params import TrainingParams
 def make_optimizer(
     network: nn.Module, objective: nn.Module, params: TrainingParams
 ) -> torch.optim.Optimizer:
-    """Build the named optimiser of what the network and the objective have to learn.
+    """Build the named optimiser for the parameters of the network and the objective.
 
     Weight decay acts on weights, not on biases and BatchNorm.
     """

@@ -1,4 +1,4 @@
-"""Weights that networks begin with: their files, and what they say of themselves.
+"""Weights that networks start from: their files and descriptions.
 
 A name of params.yaml is `weights/FILE.safetensors`, or `torchvision:` and a name of torchvision's
 weights, whose file is in torch's cache. The stage plan checks it and leaves the tensors in a folder
@@ -102,7 +102,7 @@ def check_and_write(params: Params, role: Role, target: Path | None = None) -> N
     Classes and channels of the data may not be known yet, so only what depends on neither must fit.
 
     Raises:
-        InputError: There is no such file, it is damaged, or is another network's.
+        InputError: The file does not exist, is damaged, or is another network's.
     """
     settings = getattr(params, role)
     try:
@@ -162,14 +162,14 @@ def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str,
     """Return the tensors of torchvision's weights, from torch's cache."""
     if not model.startswith(PREFIX):
         raise InputError(
-            f"{name}: {model} is not a network of torchvision's; name one as the model"
+            f"{name}: {model} is not one of torchvision's networks; name one as the model"
         )
     from torchvision import models
 
     kind = models.get_model_weights(model.removeprefix(PREFIX))
     if (label := name.removeprefix(PREFIX)) not in kind.__members__:
         hint = did_you_mean(label, kind.__members__)
-        raise InputError(f"{name}: {model} has no such weights; {hint}")
+        raise InputError(f"{name}: {model} does not have these weights; {hint}")
     weights = kind[label]
     path = cached(weights.url)
     if not path.exists():
@@ -222,13 +222,14 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the unpickler's, zip's, torch's own kinds
         raise InputError(
-            f"{path}: not read as weights alone ({one_line(error, 120)}); save it with "
+            f"{path}: cannot be read as weights only ({one_line(error, 120)}); save it with "
             "torch.save(network.state_dict(), FILE)"
         ) from error
     tensors = _state_dict(content)
     if tensors is None:
         raise InputError(
-            f"{path}: holds no state dict; save it with torch.save(network.state_dict(), FILE)"
+            f"{path}: does not contain a state dict; save it with "
+            f"torch.save(network.state_dict(), FILE)"
         )
     if all(name.startswith(_MODULE) for name in tensors):
         tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
@@ -271,7 +272,7 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         The number of tensors.
 
     Raises:
-        InputError: The source is neither, or the target no safetensors file.
+        InputError: The source is neither, or the target is not named as a safetensors file.
     """
     if target.suffix != SUFFIX:
         raise InputError(f"{target}: name it *{SUFFIX}")

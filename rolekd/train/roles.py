@@ -62,7 +62,7 @@ def student(
     damping.damp(network, params.damping)
     if teacher is not None and params.weights is None:
         copied = set(copy_matching(network, teacher))
-    # told, since with other widths next to nothing agrees
+    # reported, since with other widths almost nothing agrees
     about["copied_from_teacher"] = _share(network, copied)
     if adopted:
         about["copied_from_weights"] = _share(network, adopted)
@@ -72,7 +72,7 @@ def student(
 def told_of_weights(
     params: TeacherParams | StudentParams, dataset: Dataset, role: Role
 ) -> str | None:
-    """Return in words what a role's network takes of the weights that it begins with, if any."""
+    """Describe which of its initial weights a role's network uses, if any."""
     if params.weights is None:
         return None
     path = pretrained.beside(dataset, role)
@@ -81,7 +81,7 @@ def told_of_weights(
 
 
 def _share(network: nn.Module, names: Set[str]) -> float:
-    """Return which part of a network's parameters are those of these names."""
+    """Return the share of a network's parameters with these names."""
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     return round(sum(sizes[n] for n in sizes.keys() & names) / sum(sizes.values()), 4)
 
@@ -90,7 +90,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
     """Build the network that a weights file describes, with its weights, for evaluation.
 
     Raises:
-        InputError: The file is none of ours, does not say all of its network, or the network was
+        InputError: The file is not ours, does not fully describe its network, or the network was
             trained for other images or classes.
     """
     from rolekd.train import description  # not where networks are only trained: needs pydantic

@@ -1,7 +1,7 @@
-"""Where the worker processes of this machine sit: one on a core, or on its share of a GPU.
+"""The seats of worker processes on this machine: each a core, or a share of a GPU.
 
-A seat is what a worker's environment says besides the parent's. Workers take it before they touch
-a GPU, so each sees the one it was given, as the first: the trainings know nothing of the others.
+A seat is a worker's environment, beyond the parent's. Workers take it before they touch a GPU, so
+each sees only the one that it was given: trainings do not know about the others.
 """
 
 import itertools
@@ -28,7 +28,7 @@ def seats(
             it has none yet.
 
     Raises:
-        InputError: There is no GPU where one is asked for.
+        InputError: A GPU is required, but there is none.
     """
     places: list[Seat] = [{}]
     most: float = math.inf if threads == 1 else max(processes.cores() // threads, 1)

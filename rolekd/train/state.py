@@ -1,7 +1,7 @@
 """Files of a training: its whole state, and the weights that it ends with.
 
-Both are safetensors files, written atomically. A state is believed only if it is whole, by its
-checksum, and of the very training that is to continue with it, by the fingerprint of that.
+Both are safetensors files, written atomically. A state is used only if its checksum is right
+and its fingerprint is that of the training that continues it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _OPTIMIZER = "optimizer."
 
 
 class StateError(InputError):
-    """A training state that no training can continue from: damaged, or of another training.
+    """A training state that cannot be continued: damaged, or of another training.
 
     Attributes:
         reason: What is wrong with the file.
@@ -46,7 +46,7 @@ def save(
     Args:
         path: The file.
         modules: All that has weights or statistics, by the prefix of their names in the file.
-        optimizer: Its moments go along; its options do not, the parameters decide them.
+        optimizer: Its moments are saved; its options are not, the parameters decide them.
         owner: What the training is, by part; see `rolekd.train.fingerprint`.
         history: A row of metrics for each finished epoch.
     """
@@ -80,7 +80,7 @@ def load(
         epochs: Length of the training.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         RunError: It cannot be read.
         StateError: It is damaged, or the state of another training.
     """
@@ -97,7 +97,7 @@ def load(
             if misfits := _misfits(module.state_dict(), weights[prefix]):
                 raise ValueError(f"its {prefix}{misfits[0]} does not fit")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StateError(path, f"not a state to continue from ({error})") from error
+        raise StateError(path, f"not a state that can be continued ({error})") from error
     for prefix, module in modules.items():
         module.load_state_dict(weights[prefix])
     groups = optimizer.state_dict()["param_groups"]
@@ -119,7 +119,7 @@ def _verified(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except SafetensorError as error:
         raise StateError(path, f"damaged ({error})") from error
     except OSError as error:
-        # no fault of the state's: what cannot be read now may well be right
+        # not the state's fault: what cannot be read now may be right
         raise RunError(
             f"{path}: cannot be read ({error.strerror or error}); check its permissions and the "
             "disk, then run again"
@@ -232,7 +232,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import safe_open
 
     if path.exists() and not path.is_file():
-        raise OSError("not a regular file")  # a pipe would never end
+        raise OSError("not a regular file")  # reading a pipe would never end
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return tensors, file.metadata() or {}

@@ -1,4 +1,4 @@
-"""How sure the network in training is of each image, which says how strongly to augment it.
+"""How sure the network in training is of each image, which decides how strongly to augment it.
 
 An image's strength is 1 - H(p) / log(classes), where H is the entropy of p, the network's softmax
 output for it in training: 0 where all classes seem equally likely, 1 where one is certain. Images

@@ -47,7 +47,7 @@ class Training:
             training.save(path)
 
     All random streams are functions of the epoch: stopped and resumed, a training ends in the same
-    weights, bit by bit. It reports to nobody: what there is to know, `run_epoch` returns.
+    weights, bit by bit. It does not report: `run_epoch` returns all results.
 
     Args:
         network: Trained in place, on its device.
@@ -114,7 +114,7 @@ class Training:
         return self.epoch == self.params.epochs
 
     def resume(self, path: Path, *, any_seed: bool = False) -> bool:
-        """Continue where `save` wrote `path`; False: there is no such file.
+        """Continue where `save` wrote `path`; False: the file does not exist.
 
         Args:
             path: The state; it is restored whole, or nothing changes.
@@ -138,12 +138,12 @@ class Training:
         state.save(path, self._modules(), self.optimizer, self._owner, self.history)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Say in one line what a GPU fails with in this training; see `devices.explained`."""
+        """Turn failures of a GPU in this training into one line; see `devices.explained`."""
         weights = sum(parameter.numel() for parameter in self.network.parameters())
         return devices.explained(f"a network of {weights:,} weights", self.params.batch_size)
 
     def prepare(self) -> None:
-        """Have the objective learn what it needs before the first epoch; later do nothing."""
+        """Let the objective learn what it needs before the first epoch; later do nothing."""
         if not self.history:
             augment = self._augment_at(0)
             self.objective.prepare(
@@ -321,6 +321,6 @@ def _parts(count: int, number: int) -> list[slice]:
 
 
 def _check_processes(params: TrainingParams) -> None:
-    """Refuse what torchrun's processes cannot do together."""
+    """Refuse options that torchrun's processes cannot share."""
     if parallel.world_size() > 1 and params.compile:
         raise InputError("training.compile: does not go with torchrun; set it to false")

@@ -73,5 +73,5 @@ def test_strength_zero_is_no_policy():
 
 @pytest.mark.parametrize("name", ["all-11", "all--1", "shape-3", "all", "all-3.5", "", "all-100"])
 def test_what_is_no_rung_is_refused(name):
-    with pytest.raises(InputError, match="no rung of the ladder"):
+    with pytest.raises(InputError, match="not a rung of the ladder"):
         ladder.policy(name)

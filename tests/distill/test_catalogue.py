@@ -75,11 +75,11 @@ def test_kdsvd_and_mhgd_are_clipped_however_they_are_named(loss):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("sotf", "distill.loss: no such loss sotf; did you mean soft"),
-        ({"soft": 0.0, "sotf": 0.0}, "distill.loss.sotf: no such loss sotf; did you mean soft"),
+        ("sotf", "distill.loss: unknown loss sotf; did you mean soft"),
+        ({"soft": 0.0, "sotf": 0.0}, "distill.loss.sotf: unknown loss sotf; did you mean soft"),
         (
             {"ii": 0.5, "soft": 1.0},
-            "distill.loss.ii: stands for {mhgd: 1, rkd: 1, kdsvd: 1}; name these instead",
+            "distill.loss.ii: means {mhgd: 1, rkd: 1, kdsvd: 1}; name these instead",
         ),
         ({"rkd": 0.0}, "distill.loss: every weight is 0"),
     ],
@@ -102,7 +102,7 @@ def test_a_package_of_the_user_declares_a_loss(installed):
     assert set(losses.parts) == {"cross_entropy", "l1", "soft"}
     expected = 0.4 * (3 * losses.parts["l1"] + 0.5 * losses.parts["soft"])
     assert math.isclose(float(losses.transfer.detach()), float(expected), rel_tol=1e-6)
-    with pytest.raises(InputError, match="no such loss l11; did you mean l1"):
+    with pytest.raises(InputError, match="unknown loss l11; did you mean l1"):
         catalogue.find("l11")
 
 

@@ -289,8 +289,8 @@ def test_without_a_teacher_there_is_nothing_to_prepare():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"loss": "iii"}, r"distill\.loss: no such loss iii; did you mean ii"),
-        ({"loss": {"sotf": 1.0}}, r"distill\.loss\.sotf: no such loss sotf; did you mean soft"),
+        ({"loss": "iii"}, r"distill\.loss: unknown loss iii; did you mean ii"),
+        ({"loss": {"sotf": 1.0}}, r"distill\.loss\.sotf: unknown loss sotf; did you mean soft"),
         ({"loss": {"zzz": 1.0}}, r"choose one of soft, rkd"),
         ({"loss": {"soft": 0.0, "at": 0.0}}, "every weight is 0"),
         ({"loss": {}}, "every weight is 0"),
@@ -319,5 +319,5 @@ def test_wrong_parameters_are_told_in_one_line(values, message):
 
 
 def test_class_counts_must_agree():
-    with pytest.raises(InputError, match="student tells 5 classes apart, its teacher 7"):
+    with pytest.raises(InputError, match="student has 5 classes, its teacher 7"):
         Distillation(_network(), _network(classes=7), DistillParams(), seed=0)

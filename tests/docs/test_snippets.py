@@ -67,6 +67,12 @@ def newcomer(tmp_path: Path, fresh_store: Path) -> Project:
     return project
 
 
+def test_the_page_is_short_and_its_picture_is_for_light_and_dark():
+    assert len(README.splitlines()) < 150
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+\.svg)\)", README)
+    assert "prefers-color-scheme: dark" in (ROOT / picture).read_text()
+
+
 def test_snippets_are_as_short_as_the_page_says():
     assert len(OWN_IMAGES.splitlines()) == 5
     assert len([line for line in PYTHON.splitlines() if line]) == 10

@@ -144,7 +144,7 @@ def test_a_folder_without_images_is_told(folder: Path) -> None:
     (folder / "none" / "notes.txt").write_text("no image")
     (folder / "none" / ".hidden.png").write_text("no image")
     result = call(str(folder / "none"))
-    assert rows(result)[0]["error"] == f"holds no {KINDS} image"
+    assert rows(result)[0]["error"] == f"contains no {KINDS} image"
     assert result.exit_code == 1
 
 

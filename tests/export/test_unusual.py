@@ -1,4 +1,4 @@
-"""Networks of others' making: what training accepts is exported as it was trained, or refused."""
+"""Networks from elsewhere: what training accepts is exported as it was trained, or refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -131,7 +131,9 @@ def test_padding_is_kept_in_low_bits_and_refused_where_it_is_not_exported(mode: 
     whole = network.get_submodule("conv")(x)
     padded = nn.functional.pad(x, (1, 1, 1, 1), mode=mode)
     assert torch.equal(whole, network.get_submodule("conv")(padded)[..., 1:-1, 1:-1])
-    with pytest.raises(InputError, match=rf"layer conv: pads with {mode}; only zeros are known"):
+    with pytest.raises(
+        InputError, match=rf"layer conv: pads with {mode}; only zeros are supported"
+    ):
         lower(network, mean=[0.5], std=[0.25], image_size=(16, 16))
 
 

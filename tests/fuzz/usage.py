@@ -53,7 +53,7 @@ def _field(process: object, name: str) -> int:
 
 
 def _is_active(pid: int) -> bool:
-    """Tell whether a thread of a process uses, or waits for, a processor or a disk."""
+    """Return whether a thread of a process uses, or waits for, a processor or a disk."""
     with contextlib.suppress(OSError):
         return any(
             (thread / "stat").read_text().rpartition(")")[2].split()[0] in "RD"

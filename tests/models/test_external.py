@@ -1,4 +1,4 @@
-"""torchvision's networks and the user's own, by name."""
+"""torchvision's networks and your own, by name."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_small_and_oblong_images_have_fewer_taps() -> None:
 
 def test_networks_without_default_taps() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3))
-    with pytest.raises(InputError, match="own: has no default taps; name module paths"):
+    with pytest.raises(InputError, match="own: does not have default taps; name module paths"):
         default_taps(model, "own", (8, 8))
     with pytest.raises(InputError, match="does not take images of 9x9"):
         default_taps(model, "own", (9, 9))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
         ),
         (
             {"distill": {"loss": {"sft": 1.0}}},
-            "distill.loss.sft: no such loss sft; did you mean soft",
+            "distill.loss.sft: unknown loss sft; did you mean soft",
         ),
         ({"search": {"interval_epochs": 99}}, "longer than epochs 2"),
         ({"data": {"source": "digits", "path": "rolekd/train"}}, "data.path: the source digits"),

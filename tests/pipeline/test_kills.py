@@ -203,7 +203,7 @@ class Killing:
         return kill.victim != "worker"
 
     def _has_begun(self, kill: Kill, began: float) -> bool:
-        """Tell whether the phase of a kill has begun in the stage process that began then."""
+        """Return whether the phase of a kill has begun in the stage process that began then."""
         root, (stage, *variant) = self.folder, kill.place.split(" ")
         name = "_".join([stage, *variant]) if stage == "search" else "-".join([stage, *variant])
         folder = root / "outputs" / ("data" if stage == "prepare" else name.replace("-", "/", 1))

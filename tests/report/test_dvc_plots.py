@@ -69,9 +69,9 @@ ROWS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
 }
 
 
-def renderer(name: str) -> VegaRenderer:
+def renderer(name: str, revisions: tuple[str, ...] = ("workspace",)) -> VegaRenderer:
     x, y, rows = ROWS[name]
-    points = [{**row, "rev": "workspace"} for row in rows]
+    points = [{**row, "rev": revision} for revision in revisions for row in rows]
     return VegaRenderer(
         points, name, template=name, template_dir=str(FOLDER), x=x, y=y, title=f"title of {name}"
     )
@@ -131,10 +131,16 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-def drawn(folder: Path, *, template: Path = PAGE, dark: bool = False) -> str:
+def drawn(
+    folder: Path,
+    *,
+    template: Path = PAGE,
+    dark: bool = False,
+    revisions: tuple[str, ...] = ("workspace",),
+) -> str:
     """Return the page of all plots as a browser without a network has made it."""
     page = folder / "plots.html"
-    render_html([renderer(name) for name in ROWS], page, template)
+    render_html([renderer(name, revisions) for name in ROWS], page, template)
     done = subprocess.run(
         [
             "chromium",
@@ -159,20 +165,24 @@ def test_browser_without_a_network_draws_every_plot(tmp_path: Path) -> None:
     assert len(re.findall("<canvas", drawn(tmp_path))) == len(ROWS)
 
 
+def shapes(folder: Path, **how: Any) -> dict[str, str]:
+    """Return name -> its figure, as shapes and texts that can be read, in place of pixels."""
+    template = folder / "page.html"
+    page = PAGE.read_text(encoding="utf-8")
+    template.write_text(page.replace("const options = {", 'const options = { renderer: "svg",'))
+    written = drawn(folder, template=template, **how)
+    figures = re.findall(r'<svg[^>]*class="marks".*?</svg>', written, re.DOTALL)
+    return dict(zip(ROWS, figures, strict=True))
+
+
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
 def test_arms_have_the_colours_of_their_rows_and_text_that_of_the_page(
     tmp_path: Path, dark: bool
 ) -> None:
-    template = tmp_path / "page.html"
-    page = PAGE.read_text(encoding="utf-8")
-    # shapes with colours that can be read, in place of pixels
-    template.write_text(page.replace("const options = {", 'const options = { renderer: "svg",'))
-    written = drawn(tmp_path, template=template, dark=dark)
-    figures = re.findall(r'<svg[^>]*class="marks".*?</svg>', written, re.DOTALL)
-    assert len(figures) == len(ROWS)
+    figures = shapes(tmp_path, dark=dark)
     ink, paper = (style.DARK_INK, style.DARK_PAGE) if dark else (style.INK, "#fcfcfb")
-    for name, figure in zip(ROWS, figures, strict=True):
+    for name, figure in figures.items():
         assert set(re.findall(r'<text[^>]*fill="([^"]*)"', figure)) == {ink}, name
         shaded = name in ("arms", "curves", "reliability")
         assert [one in figure for one in SHADES.values()] == [shaded] * len(SHADES), name
@@ -180,4 +190,16 @@ def test_arms_have_the_colours_of_their_rows_and_text_that_of_the_page(
         named = [one for one in re.findall(r"<text[^>]*>([^<]*)", figure) if one in SHADES]
         assert named == ([] if name == "population" else list(SHADES)), name
     red, green, blue = bytes.fromhex(paper[1:])  # where there is nothing to count
-    assert f"rgb({red}, {green}, {blue})" in figures[[*ROWS].index("counts")]
+    assert f"rgb({red}, {green}, {blue})" in figures["counts"]
+
+
+@needs_chromium
+def test_two_revisions_are_told_apart(tmp_path: Path) -> None:
+    figures = shapes(tmp_path, revisions=("HEAD", "two"))
+    for name in ("arms", "curves", "reliability", "population"):
+        texts = re.findall(r"<text[^>]*>([^<]*)", figures[name])
+        assert [text for text in texts if text in ("HEAD", "two")] == ["HEAD", "two"], name
+    panels = re.findall(r"<text[^>]*>([^<]*, (?:HEAD|two))", figures["counts"])
+    assert panels == [f"{arm}, {revision}" for revision in ("HEAD", "two") for arm in SHADES]
+    for name in ("curves", "reliability"):  # lines, and in the legend
+        assert len(re.findall(r'stroke-dasharray="[1-9]', figures[name])) > len(SHADES), name

@@ -208,7 +208,7 @@ def test_log_loss_decides_where_all_trainings_tell_it():
     assert found.winner.gain == pytest.approx(0.1)
     assert found.winner.accuracy_gain == pytest.approx(-0.005)
     assert "nats of log loss" in found.winner.told
-    # a trainer of others' making that tells it of some, or of none
+    # a trainer from elsewhere that tells it of some, or of none
     for extras in ({}, {"other": 0.1}):
         found = final.verdict(settings, play(**extras))
         assert found.winner.name == "none"

@@ -131,7 +131,7 @@ _TRACE = (
 
 @functools.cache
 def can_trace() -> bool:
-    """Tell whether connections of native code can be seen here."""
+    """Return whether connections of native code can be seen here."""
     try:
         return subprocess.run([*_TRACE, "/dev/null", "true"], capture_output=True).returncode == 0
     except OSError:
@@ -139,7 +139,7 @@ def can_trace() -> bool:
 
 
 def _leaves(line: str) -> bool:
-    """Tell whether a line of strace is a connection to another host, or asks a name server."""
+    """Return whether a line of strace is a connection to another host, or asks a name server."""
     address = re.search(r'sin6?_port=htons\((\d+)\).*?"([\da-f.:]+)"', line)
     return address is not None and (
         address[1] == "53" or not address[2].startswith(("127.", "::1", "0.0.0.0"))

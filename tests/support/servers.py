@@ -58,7 +58,7 @@ class Server:
         return np.asarray(json.loads(answer)["predictions"]["logits"]).argmax(1)
 
     def is_up(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether it answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("GET", "/ping")

@@ -208,11 +208,14 @@ def test_the_teacher_sees_every_batch_once(digits):
     ("changed", "message"),
     [
         ({"lr_schedule": "one-cycle", "warmup_epochs": 1}, "one-cycle has its own warm-up"),
-        ({"lr_schedule": "step", "warmup_epochs": 40}, "leaves none of 40 epochs"),
+        ({"lr_schedule": "step", "warmup_epochs": 40}, "leaves none of the 40 epochs"),
         ({"batch_size": 8, "accumulate": 5}, "make it at most 4"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"precision": "float16"}, "bfloat16"),
-        ({"float_epochs": 40}, "float_epochs 40 leaves none of 40 epochs quantised; .* at most 39"),
+        (
+            {"float_epochs": 40},
+            "float_epochs 40 leaves none of the 40 epochs quantised; .* at most 39",
+        ),
         ({"reestimate_batchnorm": 31}, "less than a batch of 32 images; make it at least 32, or 0"),
     ],
 )

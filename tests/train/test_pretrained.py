@@ -114,15 +114,17 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
     path = pretrained.cached(_cache(_network()))
     params = _params(weights="torchvision:IMAGENET1K_V1")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match=r"teacher\.weights: .*SHA-256 begins with .*fetch it"):
+    with pytest.raises(InputError, match=r"teacher\.weights: .*SHA-256 begins with .*download it"):
         pretrained.check_and_write(params, "teacher")
     path.unlink()
     with pytest.raises(InputError, match=r"is not there; put https://x/.* into this folder"):
         pretrained.check_and_write(params, "teacher")
-    with pytest.raises(InputError, match="has no such weights; choose one of IMAGENET1K_V1"):
+    with pytest.raises(
+        InputError, match="does not have these weights; choose one of IMAGENET1K_V1"
+    ):
         pretrained.check_and_write(_params(weights="torchvision:BEST"), "teacher")
     ours = _params(weights="torchvision:IMAGENET1K_V1", model={"name": "resnet8"})
-    with pytest.raises(InputError, match="resnet8 is not a network of torchvision's"):
+    with pytest.raises(InputError, match="resnet8 is not one of torchvision's networks"):
         pretrained.check_and_write(ours, "teacher")
 
 
@@ -145,10 +147,10 @@ class _Runs:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"weight": _Runs()}, "not read as weights alone"),
-        ([torch.zeros(1)], "holds no state dict"),
-        ({}, "holds no state dict"),
-        ({"epoch": 1}, "holds no state dict"),
+        ({"weight": _Runs()}, "cannot be read as weights only"),
+        ([torch.zeros(1)], "does not contain a state dict"),
+        ({}, "does not contain a state dict"),
+        ({"epoch": 1}, "does not contain a state dict"),
     ],
 )
 def test_what_is_no_state_dict_is_refused(content, message, tmp_path, monkeypatch):
@@ -162,7 +164,7 @@ def test_what_is_no_state_dict_is_refused(content, message, tmp_path, monkeypatc
 def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 not whole")
     target = tmp_path / "a.safetensors"
-    with pytest.raises(InputError, match="not read as weights alone") as raised:
+    with pytest.raises(InputError, match="cannot be read as weights only") as raised:
         pretrained.import_weights(tmp_path / "a.pth", target)
     assert "\n" not in str(raised.value)
     with pytest.raises(InputError, match=r"none\.pth: no such file"):
