@@ -46,5 +46,9 @@ def test_all_colours_are_seen_on_a_light_and_on_a_dark_page(page: str, ink: str)
     assert contrast(ink, page) > 7
     # for lines and dots; more of it on both pages would make all of them equally bright, which
     # is what colour-blind people tell them apart by
-    for colour in (*style.PALETTE, *style.TEACHERS.values(), *style.colours(COMPARE).values()):
+    for colour in (
+        *style.PALETTE,
+        *style.TEACHER_COLOURS.values(),
+        *style.colours(COMPARE).values(),
+    ):
         assert contrast(colour, page) > 2.1, colour
