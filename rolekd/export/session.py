@@ -22,7 +22,6 @@ MOST_BYTES = 2**31 - 1  # of an ONNX file in one piece
 HASH_KEY = "rolekd.sha256"
 PAIR_KEY = "rolekd.largest_pair"
 RUNTIME_KEY = "rolekd.onnxruntime"
-_GRAPH_KEY = "rolekd.graph_sha256"  # in files of older exports: the graph's hash alone
 _REFUSALS = (
     states.Fail,
     states.InvalidArgument,
@@ -166,17 +165,11 @@ def parse(content: bytes, origin: str) -> onnx.ModelProto:
 
 
 def _is_whole(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bool:
-    if HASH_KEY in metadata:
-        return metadata[HASH_KEY] == _hash(model)
-    return metadata.get(_GRAPH_KEY) == _digest(model.graph)
+    return metadata.get(HASH_KEY) == _hash(model)
 
 
 def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: str) -> None:
-    """Refuse a file for which this machine's 8-bit products are not exact.
-
-    Files of older exports do not say how large their pairs of products are; those with
-    convolutions in 8 bits are taken for the larger kind.
-    """
+    """Refuse a file for which this machine's 8-bit products are not exact."""
     used = kernels.OPERATORS.intersection(node.op_type for node in model.graph.node)
     if (
         wrong := [kind for kind in kernels.faulty_kinds() if kind.split()[0] in used]
@@ -189,19 +182,14 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
         raise InputError(
             f"{origin}: onnxruntime {present} sums {wrong[0]} wrongly on this processor; {remedy}"
         )
-    if PAIR_KEY in metadata:
-        if not re.fullmatch(r"\d{1,18}", metadata[PAIR_KEY]):
-            raise InputError(f"{origin}: its metadata {PAIR_KEY} is not a number; export it again")
-        needed, will, made = int(metadata[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
-    else:
-        needed = any(node.op_type == "QLinearConv" for node in model.graph.node)
-        will, made = "may give", "may be"
-    if not needed or kernels.exact():
-        return
-    raise InputError(
-        f"{origin}: {will} wrong classes on this processor, since it {made} for those with VNNI; "
-        "export it again with export.target: cpu"
-    )
+    pair = metadata.get(PAIR_KEY, "0")  # a file of floats has none
+    if not re.fullmatch(r"\d{1,18}", pair):
+        raise InputError(f"{origin}: its metadata {PAIR_KEY} is not a number; export it again")
+    if int(pair) > kernels.LARGEST_EXACT_PAIR and not kernels.exact():
+        raise InputError(
+            f"{origin}: gives wrong classes on this processor, since it is for those with VNNI; "
+            "export it again with export.target: cpu"
+        )
 
 
 def start_session(content: bytes, origin: str, *, threads: int = 1) -> onnxruntime.InferenceSession:

@@ -1,6 +1,5 @@
 """Faults of exported files: each is one clear line."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -213,22 +212,6 @@ def test_kernels_that_sum_wrongly(
     monkeypatch.undo()
     monkeypatch.setattr(kernels, "faulty_kinds", lambda: pytest.fail("asked for a file of floats"))
     assert load(exported)
-
-
-def test_files_of_older_exports(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They carry the hash of their graph alone, and do not say how large their sums are."""
-
-    def change(model: onnx.ModelProto) -> None:
-        graph = model.graph.SerializeToString(deterministic=True)
-        entries = {"rolekd.graph_sha256": hashlib.sha256(graph).hexdigest()}
-        onnx.helper.set_model_props(model, entries)
-
-    _edit(exported, change)
-    monkeypatch.setattr(kernels, "exact", lambda: True)
-    assert load(exported)
-    monkeypatch.setattr(kernels, "exact", lambda: False)
-    with pytest.raises(InputError, match="may give wrong classes on this processor"):
-        load(exported)
 
 
 def test_verify_names_the_first_layer_that_differs(exported: Path) -> None:
