@@ -53,11 +53,12 @@ repro: setup  ## run the whole pipeline, print the comparison
 	  >/dev/null 2>&1 || echo "keep this run, so that dvc metrics diff compares the next with it:" \
 	  "git add dvc.lock && git commit -m 'First run'"
 
-check: setup  ## ruff, mypy, import-linter
+check: setup  ## ruff, mypy, import-linter, the project's list of words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m docs.words
 
 fix: setup  ## what ruff can mend by itself: faults, imports, layout
 	$(BIN)/ruff check --fix .

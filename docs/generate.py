@@ -214,7 +214,7 @@ def _help(command: click.Command) -> str:
 def _losses_page() -> str:
     intro = (
         "Names for `distill.loss`. [distill.md](../distill.md) says how they combine, when each "
-        "acts, and how to add one. The formula of each stands in its class."
+        "acts, and how to add one. The formula of each is in its class."
     )
     rows = (
         (

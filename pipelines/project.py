@@ -51,7 +51,9 @@ def _check(values: dict[str, str]) -> None:
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise InputError(f"{key}: {section} is no section; `rolekd params` lists the keys")
+                raise InputError(
+                    f"{key}: {section} is not a section; `rolekd params` lists the keys"
+                )
         place[last] = yamlfiles.parse(value, key)
     params.parse(content, "parameters")
 

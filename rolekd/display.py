@@ -28,7 +28,7 @@ def shown(text: object, limit: int | None = None) -> str:
     r"""Return foreign text as one harmless line.
 
     Secrets are blanked; line breaks, control characters, marks that turn the direction of
-    writing, and bytes that are no text become \n, \x1b, \u202e, \udcff.
+    writing, and bytes that are not text become \n, \x1b, \u202e, \udcff.
 
     Args:
         text: its `str` is shown.

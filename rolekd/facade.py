@@ -300,7 +300,7 @@ class Network:
             What was measured: bytes, accuracy, on how many images it equals the integers.
 
         Raises:
-            InputError: It is no student.
+            InputError: It is not a student.
         """
         if self.role != "student":
             raise InputError("export: a teacher does not have an integer form; export the student")
@@ -372,7 +372,7 @@ def train_teacher(
         data: See `load_data`.
         params: `teacher` and `augment`.
         augmentation: A schedule, or the name of a hand-made augmentation.
-        folder: Where the training is kept, for it to go on after an interruption; None: nowhere.
+        folder: Where the training is kept, for it to continue after an interruption; None: nowhere.
     """
     _check(params, data)
     device = devices.set_up(params.machine.device, params.threads)

@@ -627,7 +627,7 @@ class SearchParams(Section):
 
 
 def _default_arms() -> "dict[str, ArmParams]":
-    """Return the arms of the default run, which stand in its params file and nowhere else."""
+    """Return the arms of the default run, which are in its params file and nowhere else."""
     text = resources("rolekd.presets").joinpath("digits.yaml").read_text(encoding="utf-8")
     rows = yamlfiles.parse(text, "digits.yaml")["compare"]["arms"]
     return {name: ArmParams.model_validate(row) for name, row in rows.items()}

@@ -198,7 +198,7 @@ def is_at(path: Path, file: TextIO) -> bool:
 def die_with_parent() -> None:
     """End this process, by SIGKILL, as soon as its parent has ended (Linux; elsewhere no effect).
 
-    DVC leaves a stage running when it is killed itself, and a stage that goes on writing could
+    DVC leaves a stage running when it is killed itself, and a stage that continues writing could
     meet its own successor. Where the parent is a shell that only waits for this process, the
     shell's parent is watched too; only that takes a thread.
     """

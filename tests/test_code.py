@@ -1,4 +1,4 @@
-"""What decides numbers stands in rolekd/code.py; dvc.yaml and the imports agree with it."""
+"""What decides numbers is in rolekd/code.py; dvc.yaml and the imports agree with it."""
 
 import ast
 from pathlib import Path

@@ -19,7 +19,7 @@ from rolekd.display import clean, shown
 ROOT = Path(__file__).parents[1]
 PASSWORD = "s3cr3t-Pa55"
 ADDRESS = f"postgresql://ann:{PASSWORD}@host/db"
-# sets the window's title, clears, breaks the line, turns the direction, is no text
+# sets the window's title, clears, breaks the line, turns the direction, is not a text
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202eexe.\u2066\x9b31m\udcff\u2028end"
 
 

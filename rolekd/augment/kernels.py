@@ -85,7 +85,7 @@ def _make_table(
 def _change(
     code: Any, buffers: Any, now: Any, shape: Any, numbers: Any, factor: Any, centre: Any, fill: Any
 ) -> Any:
-    """Apply an operation that is no lookup; return which buffer has the result."""
+    """Apply an operation that is not a lookup; return which buffer has the result."""
     height, width = shape[0], shape[1]
     size = height * width
     if code == GEOMETRY:

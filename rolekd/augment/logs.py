@@ -2,7 +2,7 @@
 
 A line is a list `[target, clone, target epoch, clone epoch, old config, new config]`, as JSON or
 as a Python literal; the policies are the configs' `hp_policy`. The line says that the member
-`target` became a copy of `clone` at the clone's epoch and went on with the new policy.
+`target` became a copy of `clone` at the clone's epoch and continued with the new policy.
 Standard library only.
 """
 

@@ -144,7 +144,7 @@ def _check_keys(content: Any) -> None:
         raise InputError(f"{key}: is missing; write the file with `rolekd schedule import`")
     for key in sorted(content.keys() - keys):
         raise InputError(f"{key!s:.40}: unknown key; remove it")
-    # 1.0 and true are equal to 1, and are no version
+    # 1.0 and true are equal to 1, and are not the version
     if type(content["version"]) is not int or content["version"] != VERSION:
         raise InputError(
             f"version: is {brief(content['version'])}, this program reads {VERSION}; "
@@ -181,7 +181,9 @@ def _check_starts(epochs: object, starts: list[int]) -> None:
         raise InputError("segments: there is none; give at least one that starts at epoch 0")
     for index, start in enumerate(starts):
         if isinstance(start, bool) or not isinstance(start, int):
-            raise InputError(f"segment {index}: start {brief(start)} is no integer; give an epoch")
+            raise InputError(
+                f"segment {index}: start {brief(start)} is not an integer; give an epoch"
+            )
         if index == 0 and start != 0:
             raise InputError(f"segment 0: starts at epoch {start}; the first must start at 0")
         if index and start <= starts[index - 1]:

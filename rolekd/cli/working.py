@@ -88,7 +88,7 @@ def _is_over(storage: str, name: str) -> bool:
 
 
 def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
-    """Return the first study to work on; why others are left to others stands in `left`."""
+    """Return the first study to work on; why others are left to others is in `left`."""
     for study, _ in studies.each_open(storage):
         if study is None or study.read().finished:
             continue

@@ -108,8 +108,8 @@ class Batches:
     def _balanced(self, epoch: int) -> Indices:
         """Return places in the split, the same number of each class, give or take one.
 
-        Each class is dealt out pass after pass, each pass in an order of its own; an epoch goes
-        on where the one before it ended.
+        Each class is dealt out pass after pass, each pass in an order of its own; an epoch
+        continues where the one before it ended.
         """
         classes = np.unique(self._labels).tolist()
         images = len(self._labels)

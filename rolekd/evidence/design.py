@@ -101,7 +101,7 @@ def _check_handmade(key: str, name: str, schedules: tuple[str, ...]) -> None:
     if name in known or ladder.is_rung(name):
         return
     hint = did_you_mean(name, known, f"choose {', '.join(known)}, or a rung of the ladder")
-    raise ValueError(f"{key} {name!r} is no augmentation; {hint}")
+    raise ValueError(f"{key} {name!r} is not an augmentation; {hint}")
 
 
 class StudyData(Section):

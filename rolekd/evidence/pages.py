@@ -136,7 +136,7 @@ def verdicts(answers: Answers) -> list[str]:
             lines.append(f"- **{label}**: {arm} {verb} {against} by {size}.")
         else:
             lines.append(
-                f"- **{label}**: {arm} and {against} are not told apart: {size}. "
+                f"- **{label}**: {arm} and {against} are not distinguished: {size}. "
                 + _needed(one, study.primary.points)
             )
     return lines

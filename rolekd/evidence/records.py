@@ -4,7 +4,7 @@
 `cells.csv` has a row for each cell that is done and names its training, `trainings.csv` what each
 training was measured to do, `right.csv` which test images it gets right, `searches.csv` what
 searches found, beside their schedules in `schedules/`. What stands there
-is not done again, on whatever machine the study goes on.
+is not done again, on whatever machine the study continues.
 """
 
 import base64
@@ -47,7 +47,7 @@ class CellRow:
         cell: Which.
         training: Key of the training that it came to; cells may share one. Empty: it cannot be
             trained.
-        measured: What was measured; its `right` stands in a file of its own.
+        measured: What was measured; its `right` is in a file of its own.
         provenance: Digests and versions, by name.
     """
 
@@ -137,7 +137,7 @@ class Records:
         """Open the records of a study file, or begin them.
 
         Raises:
-            InputError: The file is no study, or another than the one that began.
+            InputError: The file is not a study, or another than the one that began.
         """
         study = design.load(file)
         folder = find(study.name, parent)

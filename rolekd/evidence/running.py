@@ -1,7 +1,7 @@
 """A study from its file to its records: searches, teachers, students, data set by data set.
 
 What is on record is not done again. Killed at any instant and started again, with any number of
-workers here and elsewhere, it goes on, and its rows are the same.
+workers here and elsewhere, it continues, and its rows are the same.
 """
 
 import shutil
@@ -79,7 +79,7 @@ def run(
 
     Raises:
         InputError: Data or parameters are not usable.
-        RunError: The machine failed: memory, disk, database. Started again, the study goes on.
+        RunError: The machine failed: memory, disk, database. Started again, the study continues.
     """
     state = store.project_root() / ".rolekd" / "studies" / records.folder.name
     state.mkdir(parents=True, exist_ok=True)
@@ -363,7 +363,7 @@ class _OfData:
     def _planned(self, what: str, trainings: list[TrainingSpec]) -> list[TrainingSpec]:
         """Return the trainings of a call that was ended, where these are what is left of them.
 
-        The job is then the same, and its trainings go on where they were.
+        The job is then the same, and its trainings continue where they were.
         """
         path = self._plan_file(what)
         if not path.exists():
@@ -405,7 +405,7 @@ class _OfData:
             self._records.add(cells, training, measured, own)
 
     def _on_machine(self, params: Params) -> Params:
-        # decided here: a worker whose GPU has gone must not go on with the CPU
+        # decided here: a worker whose GPU has gone must not continue with the CPU
         device = devices.resolve(self._fleet.machine.device).type
         machine = self._fleet.machine.model_copy(update={"device": device})
         return params.model_copy(update={"machine": machine})

@@ -12,7 +12,7 @@ from rolekd.quantize.operations import SIXTH, WHITE, GlobalAveragePool, MaxPool,
 
 @dataclass(frozen=True)
 class Stored:
-    """How levels low .. high stand in a uint8 map: unit * level + zero."""
+    """How levels low .. high are in a uint8 map: unit * level + zero."""
 
     low: int
     high: int

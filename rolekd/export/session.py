@@ -191,7 +191,7 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
         )
     if PAIR_KEY in metadata:
         if not re.fullmatch(r"\d{1,18}", metadata[PAIR_KEY]):
-            raise InputError(f"{origin}: its metadata {PAIR_KEY} is no number; export it again")
+            raise InputError(f"{origin}: its metadata {PAIR_KEY} is not a number; export it again")
         needed, will, made = int(metadata[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR, "gives", "is"
     else:
         needed = any(node.op_type == "QLinearConv" for node in model.graph.node)

@@ -90,7 +90,7 @@ class Artifacts:
         return True
 
     def remove_state(self, slot: Slot, trial: int) -> None:
-        """Remove a training state; one that is gone already is no error."""
+        """Remove a training state; one that is gone already is not an error."""
         try:
             self._store.remove(f"{self._prefix}.{_state_name(slot, trial)}")
         except self._missing:

@@ -1,6 +1,6 @@
 """What is shared out among workers: one protocol, and the kinds of work that implement it.
 
-A job is all that a worker on another machine is told: everything that decides its result stands in
+A job is all that a worker on another machine is told: everything that decides its result is in
 its JSON, and its inputs are files with their SHA-256. A new kind is a row of `_KINDS`.
 """
 

@@ -69,7 +69,7 @@ def shapes(model: nn.Module, image_size: tuple[int, int]) -> dict[str, tuple[int
     """Return the shape of every tappable output for one image, by path, in order of execution.
 
     A module that runs several times has the place and shape of its last call, as its tap has.
-    Outputs that are no tensor are left out. The model is left as it was.
+    Outputs that are not tensors are left out. The model is left as it was.
 
     Raises:
         InputError: the model does not take images of this (height, width).

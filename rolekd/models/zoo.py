@@ -108,7 +108,7 @@ def default_taps(
 
 
 def _is_of(module: nn.Module, *homes: str) -> bool:
-    """Return whether the class of a module, or one that it derives from, stands in a file."""
+    """Return whether the class of a module, or one that it derives from, is in a file."""
     return any(kind.__module__ in homes for kind in type(module).__mro__)
 
 

@@ -60,7 +60,7 @@ class IntegerModel:
         return self._run(images, keep=False)[self.output]
 
     def values(self, images: Tensor | NDArray[np.uint8]) -> dict[str, Tensor]:
-        """Return the output of every operation by name; integers stand in float tensors."""
+        """Return the output of every operation by name; integers are in float tensors."""
         return self._run(images, keep=True)
 
     @torch.no_grad()

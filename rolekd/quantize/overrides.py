@@ -31,7 +31,9 @@ def resolve(
     found: dict[str, tuple[str, LayerBits]] = {}
     for key, bits in sorted(overrides.items(), key=lambda item: _is_pattern(item[0])):
         if bits != "float" and bits not in range(1, 9):
-            raise InputError(f"overrides.{key}: {bits} are no bits; choose 1 to 8, or float")
+            raise InputError(
+                f"overrides.{key}: {bits} is not a number of bits; choose 1 to 8, or float"
+            )
         if key == first and bits != "float":
             raise InputError(f"overrides.{key}: the first convolution stays float; remove this")
         for path in _matches(key, paths):

@@ -12,7 +12,9 @@ from rolekd.registry.evidence import Evidence
 from rolekd.secrets import blanked
 
 # facts that stand among the figures
-_TOLD_APART = ("data_digest", "test_accuracy", "bytes", "latency_ms", "machine", "failures", "task")
+_OTHERWISE_SHOWN = (
+    *("data_digest", "test_accuracy", "bytes", "latency_ms", "machine", "failures", "task"),
+)
 
 # to Markdown, and to what renderers add: tables, strikethrough, formulas; lists at a line's start
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()~|$#!]|^\s*(?:[-+=]|\d+[.])")
@@ -94,7 +96,7 @@ def _facts(about: Mapping[str, object]) -> str:
     return "\n".join(
         f"- {_text(key)}: {_text(value)}"
         for key, value in blanked(about).items()
-        if key not in _TOLD_APART
+        if key not in _OTHERWISE_SHOWN
     )
 
 

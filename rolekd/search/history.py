@@ -1,6 +1,6 @@
 """A finished search: what it found, and that as rows for tables, plots and `dvc plots`.
 
-Nothing that differs between two runs of the same search stands in the rows: not the seconds, not
+Nothing that differs between two runs of the same search is in the rows: not the seconds, not
 the trial numbers; MLflow and the study have those.
 """
 

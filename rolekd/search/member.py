@@ -165,7 +165,7 @@ class Member:
                 worst = {LOG_LOSS: math.log(len(dataset.classes))}
                 return Outcome(float("nan"), seen, time.perf_counter() - began, worst)
         if out is not None:
-            training.save(out)  # before the statistics change: children go on with these
+            training.save(out)  # before the statistics change: children continue with these
         network, final = training.network, training.conclude()
         if final is not network:  # a student learns from what would be saved
             network.load_state_dict(final.state_dict())
@@ -241,8 +241,8 @@ def training(params: Params, role: Role, taught: Mapping[str, Any] | None = None
     """Return what `SearchSpec.training` holds for a role, from all parameters.
 
     These are the sections augment, those of the roles that are trained, where students are trained
-    distill, and the kind of device: a search that began on a GPU goes on nowhere else. For `taught`
-    see `make_spec`.
+    distill, and the kind of device: a search that began on a GPU continues nowhere else. For
+    `taught` see `make_spec`.
     """
     networks = params.trained_by_search(role)
     sections = {"augment", *networks} | ({"distill"} if "student" in networks else set())

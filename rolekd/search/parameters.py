@@ -4,8 +4,8 @@ The two copies that a policy has of each operation are shown as one: an image ge
 in a random order, so that no copy comes first. The probability is the mean of both. The magnitude
 is their mean, weighted by their probabilities, since one of a copy that is never applied does
 nothing; 0 where neither is. Of an operation whose magnitude 5 is the identity (brightness, colour,
-contrast, sharpness) it is the distance from that, for one copy above it and one below are no
-identity.
+contrast, sharpness) it is the distance from that, for one copy above it and one below
+together are not the identity.
 """
 
 import math
@@ -93,7 +93,7 @@ def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.Fr
 
     Accuracies of a search are not comparable: a later generation was trained for longer, and the
     first has no augmentation. In PBT a trial's gain is what it has above its parent, whose weights
-    it went on from; of a constant policy, whose parent is itself, its accuracy. Of that the mean
+    it continued from; of a constant policy, whose parent is itself, its accuracy. Of that the mean
     over all that were trained for the same epochs is taken off.
 
         better = gain(study)

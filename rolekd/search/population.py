@@ -37,7 +37,7 @@ IDLE_POLICY: PolicyIntegers = (0,) * LENGTH
 
 @dataclass(frozen=True)
 class Candidate:
-    """A schedule over the epochs of the search that stands in its final, and its name."""
+    """A schedule over the epochs of the search that is in its final, and its name."""
 
     name: str
     schedule: Schedule

@@ -66,7 +66,7 @@ def _images(images: ArrayLike, labels: ArrayLike, what: str) -> tuple[NDArray[An
     try:
         pixels, marks = np.asarray(images), np.asarray(labels)
     except ValueError as error:  # of lists whose parts differ in length
-        raise InputError(f"data: {what} are no array ({one_line(error, 80)})") from error
+        raise InputError(f"data: {what} are not an array ({one_line(error, 80)})") from error
     if marks.dtype == object and all(isinstance(mark, str) for mark in marks):
         marks = marks.astype(str)  # as pandas has them
     if pixels.dtype != np.uint8:

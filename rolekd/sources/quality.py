@@ -49,7 +49,7 @@ class Quality:
         small_classes: Those with fewer than `FEW` images to train on.
         duplicates: Images whose pixels equal an earlier image's.
         conflicts: Groups of equal images whose labels differ.
-        left_out: Images that also stand in one of the source's own splits that decides less.
+        left_out: Images that also are in one of the source's own splits that decides less.
         duplicate_examples: Names of the images of the first groups of equal ones.
         unreadable: Name of a file -> why it could not be read; they were left out.
         ignored: Suffix -> files among the images that are none by name, or in no class's folder.
@@ -129,7 +129,7 @@ class Quality:
             "test takes the validation images instead": (
                 set(self.became) == {"train", "val"} and self.became["val"]["search_val"]
             ),
-            f"{self.left_out} images also stand in the test split, or in the validation split, and "
+            f"{self.left_out} images also are in the test split, or in the validation split, and "
             "were left out": self.left_out,
             f"{len(self.linked)} linked folders were not followed ({few(self.linked, 3)}); put the "
             "images themselves there": self.linked,

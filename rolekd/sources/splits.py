@@ -24,7 +24,7 @@ def stratified(
     Args:
         indices: Of the images to divide.
         groups: int64 [N]; images with equal pixels have equal numbers. A group is never divided,
-            so that no image of one part stands in the other. It counts for the class of the
+            so that no image of one part is in the other. It counts for the class of the
             image of it that is drawn first.
         labels: int64 [N].
         fraction: Of each class.
@@ -57,7 +57,7 @@ def all_splits(
 ) -> dict[str, Indices]:
     """Return the four splits of a data set.
 
-    An image that stands in several of the source's own splits stays where it decides least: in
+    An image that is in several of the source's own splits stays where it decides least: in
     the test split, else among the validation images.
 
     Args:

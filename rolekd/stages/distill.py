@@ -158,7 +158,7 @@ def distill(
         monitors: Show the epochs of the trainings, where they are this machine's own.
         watch: Called with every snapshot of the fleet's study, where it has them.
     """
-    # decided here: a worker whose GPU has gone must not go on with the CPU
+    # decided here: a worker whose GPU has gone must not continue with the CPU
     device = devices.resolve(stage.params.machine.device).type
     machine = stage.params.machine.model_copy(update={"device": device})
     params = stage.params.model_copy(update={"machine": machine})

@@ -14,7 +14,7 @@ from rolekd.stages.stage import Stage
 from rolekd.track import provenance, runs
 
 _EXAMPLES = 4
-_TELLING = ("student.", "distill.", "teacher.model.")
+_REPORTED = ("student.", "distill.", "teacher.model.")
 
 
 def register(stage: Stage) -> None:
@@ -83,4 +83,4 @@ def register(stage: Stage) -> None:
 
 def _settings(params: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that say what the student is and how it was trained."""
-    return {key: value for key, value in params.items() if key.startswith(_TELLING)}
+    return {key: value for key, value in params.items() if key.startswith(_REPORTED)}

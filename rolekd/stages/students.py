@@ -114,7 +114,7 @@ class Students(OneGeneration):
         # a student has nothing to do with the search, which must go with it all the same
         values["search"] = {"algorithm": "ladder"}
         values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
-        # a job that began on a GPU goes on nowhere else
+        # a job that began on a GPU continues nowhere else
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
         return cls(arm, params.compare.seeds, values, hash_inputs(inputs), installed_versions())
 

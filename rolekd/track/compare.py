@@ -82,7 +82,7 @@ def _runs(client: "MlflowClient", experiment: str) -> list["MlflowRun"]:
 
 
 def _find(runs: Sequence["MlflowRun"], reference: str, experiment: str) -> "MlflowRun":
-    """Return the latest run that a reference names; of an experiment's, one that is no child."""
+    """Return the latest run that a reference names; of an experiment's, one that is not a child."""
     for run in runs:
         begins = len(reference) >= _SHORTEST_PREFIX and run.info.run_id.startswith(reference)
         if begins or reference == run.info.run_name:

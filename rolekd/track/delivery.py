@@ -73,7 +73,7 @@ class Delivery:
             StoreUnreachable: the store did not answer; nothing is lost.
             RunRefused: MLflow will not take the run; nothing is lost.
             StoreRefuses: it takes nothing from us now, for lack of rights or space; nothing is
-            lost. DamagedSpoolError: what follows is no record; it is kept.
+            lost. DamagedSpoolError: what follows is not a record; it is kept.
         """
         events, end = read(self.folder, self.progress.offset, limit)
         if not events:
@@ -139,7 +139,7 @@ class Delivery:
         look = self._resumed or event.get("shared", False)
         run = self._known(experiment, event["run"]) if look else None
         if run is not None and event.get("shared") and 0 < (run.info.end_time or 0) < event["time"]:
-            client.update_run(run.info.run_id, "RUNNING")  # it goes on
+            client.update_run(run.info.run_id, "RUNNING")  # it continues
         if run is None:
             tags = {**event["tags"], _KEY_TAG: event["run"]}
             if event["parent"] is not None:
@@ -206,7 +206,7 @@ class Delivery:
 
 
 def _ended(client: "MlflowClient", run_id: str) -> int:
-    """Return when a run ended, in milliseconds; 0: it goes on."""
+    """Return when a run ended, in milliseconds; 0: it continues."""
     return client.get_run(run_id).info.end_time or 0
 
 

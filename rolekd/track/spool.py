@@ -118,7 +118,7 @@ class Delivered:
         runs: key of each run that was started in them -> its MLflow id.
     """
 
-    offset: Annotated[int, Field(ge=0, le=2**62)] = 0  # more is no place in a file
+    offset: Annotated[int, Field(ge=0, le=2**62)] = 0  # more is not a place in a file
     runs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -194,7 +194,7 @@ def inspect(folder: Path) -> tuple[list[Event], Delivered]:
         file.seek(end)
         rest = file.read()
     if not (rest.startswith(b'{"event"') or b'{"event"'.startswith(rest)):
-        raise _damaged(path, f"what follows byte {end} is no record that a kill cut short")
+        raise _damaged(path, f"what follows byte {end} is not a record that a kill cut short")
     if not found and (folder / "artifacts").exists():
         raise _damaged(path, "is empty, but there are files to send")
     sent = len(found) - len(read(folder, progress.offset)[0])

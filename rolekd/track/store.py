@@ -72,8 +72,8 @@ def resolve(uri: str | None = None, root: Path | None = None) -> str:
     remember(uri)
     if uri.partition(":")[0].partition("+")[0] not in _SCHEMES:
         raise InputError(
-            f"track.uri: {redact(uri)} is no tracking URI; write sqlite:///FILE, postgresql://..., "
-            "https://HOST or null for mlflow.db in the project"
+            f"track.uri: {redact(uri)} is not a tracking URI; write sqlite:///FILE, "
+            "postgresql://..., https://HOST or null for mlflow.db in the project"
         )
     return addresses.absolute(uri, root)
 

@@ -21,7 +21,7 @@ class SpoolOutcome:
 
     Attributes:
         run: name of the run, the folder's where no record tells it.
-        run_id: its id in MLflow; None where MLflow does not have it, or it goes on.
+        run_id: its id in MLflow; None where MLflow does not have it, or it continues.
         records: how many were sent now.
         refused: how many MLflow refused, now or before; they stay in the folder.
         running: its process is alive and sends by itself.

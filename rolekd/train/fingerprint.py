@@ -25,8 +25,8 @@ def of(
 ) -> dict[str, str]:
     """Return what distinguishes a training from others, by part, before the training begins.
 
-    The images of an epoch are told apart from the seed of their order: a member of a search goes
-    on from another member's state, with a seed of its own.
+    The images of an epoch are distinguished from the seed of their order: a member of a search
+    continues from another member's state, with a seed of its own.
     """
     return {
         "network": _digest(_described(network)),

@@ -94,7 +94,7 @@ def _channels(values: Any, owner: str) -> list[float]:
     if not fine or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
         raise InputError(f"{owner}: is not one or three numbers in 0..1")
     if owner.endswith("std") and min(values) < 1e-3:
-        raise InputError(f"{owner}: {min(values):g} is no deviation of pixels in 0..1")
+        raise InputError(f"{owner}: {min(values):g} is not a deviation of pixels in 0..1")
     return [float(value) for value in values]
 
 

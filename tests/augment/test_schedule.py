@@ -101,7 +101,7 @@ ZEROS = [0] * 60
         (changed(segments=[[0]]), "segment 0: is not"),
         (changed(segments=[[0, ZEROS[1:]]]), "segment 0: policy: has 59 integers"),
         (changed(segments=[[0, [11, *ZEROS[1:]]]]), "segment 0: policy: integer 0 .* is 11"),
-        (changed(segments=[[0, ZEROS], [0.5, ZEROS]]), "segment 1: start 0.5 is no integer"),
+        (changed(segments=[[0, ZEROS], [0.5, ZEROS]]), "segment 1: start 0.5 is not an integer"),
         (changed(segments=[[1, ZEROS]]), "segment 0: starts at epoch 1; the first must start"),
         (changed(segments=[[0, ZEROS], [5, ZEROS], [5, ZEROS]]), "segment 2: starts at epoch 5"),
     ],

@@ -219,7 +219,7 @@ def test_peers_of_dml_start_from_the_teacher_and_learn():
         torch.equal(a, b) for a, b in zip(peer.parameters(), teacher.parameters(), strict=True)
     )
     losses = objective(student, *_batch(), START)
-    # what the peer minimises is no part of the student's loss
+    # what the peer minimises is not a part of the student's loss
     expected = losses.parts["cross_entropy"] + 0.4 * losses.parts["dml"]
     assert float(losses.total.detach()) == pytest.approx(float(expected))
     objective.backward(losses, student, START)

@@ -58,7 +58,7 @@ def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monk
     rows, right = rows_of(records.folder)
     assert len(rows) == len(records.cells) == 2 * (2 + 1 + 1 + 2 + 1)
     assert not records.missing()
-    # a cell that fails is recorded with its reason, and the rest goes on
+    # a cell that fails is recorded with its reason, and the rest continues
     faults = {row["arm"]: row["fault"] for row in rows if row["fault"]}
     assert list(faults) == ["broken"]
     assert faults["broken"] == "the loss is nan"
@@ -96,7 +96,7 @@ def test_a_study_that_changed_is_refused_with_the_difference(project):
     file.write_text(yamlfiles.dump({**STUDY, "seeds": 3}))
     with pytest.raises(InputError, match="seeds: 2 when it began, 3 now"):
         Records.open(file, project / "records")
-    # the one that began is kept, and goes on
+    # the one that began is kept, and continues
     assert Records.open(records.folder / "study.yaml", project / "records").study.seeds == 2
 
 
@@ -124,7 +124,7 @@ def test_a_cell_whose_images_are_not_on_record_is_not_done(project):
 def test_records_that_are_none_are_told_with_their_line(project):
     records = Records.open(project / "study.yaml", project / "records")
     (records.folder / CELLS).write_text("data set,arm\ndigits,plain\n")
-    with pytest.raises(InputError, match=r"cells.csv: line 2 is no cell"):
+    with pytest.raises(InputError, match=r"cells.csv: line 2 is not a cell"):
         Records.open(project / "study.yaml", project / "records")
 
 

@@ -332,7 +332,7 @@ def test_killed_at_random_instants(fresh_store, undisturbed):
 
 
 def killed_project(store: Path, done: int) -> tuple[Path, dict[str, str]]:
-    """Make the project of a round, or go on in that of one that was interrupted.
+    """Make the project of a round, or continue in that of one that was interrupted.
 
     Returns:
         Its folder, and the environment of its commands.

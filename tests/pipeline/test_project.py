@@ -51,7 +51,7 @@ def test_only_what_is_given_is_set(called, words, command):
         ("prepare --student.bots 4", "student.bots: unknown key; did you mean bits?"),
         ("--bits", "not a list of --KEY VALUE"),
         ("prepare bits 4", "not a list of --KEY VALUE"),
-        ("--seed.number 4", "seed.number: seed is no section"),
+        ("--seed.number 4", "seed.number: seed is not a section"),
     ],
 )
 def test_what_params_yaml_would_not_take_never_reaches_dvc(called, words, message):

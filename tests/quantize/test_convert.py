@@ -147,7 +147,7 @@ def test_the_residual_addition_takes_the_finest_levels() -> None:
         ({"features.*": 2}, "no such layer; choose one of conv1, stage1"),
         ({"*.conv1": 2, "stage1.*": 4}, "other bits than.*name the path"),
         ({"conv1": 2}, "first convolution stays float"),
-        ({"stage1.0.conv1": 9}, "9 are no bits"),
+        ({"stage1.0.conv1": 9}, "9 is not a number of bits"),
     ],
 )
 def test_overrides_that_mean_nothing_are_refused(

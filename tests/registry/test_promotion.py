@@ -100,7 +100,7 @@ def test_each_gate_refuses_alone(candidate: Evidence, ratio: float, gate: str) -
 
 
 def test_paired_test_sees_what_the_difference_hides() -> None:
-    """12 images lost and none won is no chance; 22 lost and 12 won may be."""
+    """12 images lost and none won is not a chance; 22 lost and 12 won may be."""
     limits = PromoteParams(accuracy_points_lost=100.0)
     gate = "paired test on the same images"
     worse = judge(measured(22), measured(10), 1.0, limits)

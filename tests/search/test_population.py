@@ -146,7 +146,7 @@ def test_a_restart_has_fresh_weights_the_old_policies_and_a_longer_interval():
     assert [task.parent for task in tasks] == [
         None, Slot(0, 0), Slot(1, 0), None, Slot(3, 0), None,
     ]  # fmt: skip
-    assert tasks[3].policy == tasks[2].policy  # the best goes on with its own
+    assert tasks[3].policy == tasks[2].policy  # the best continues with its own
     assert history[3][1].task.policy != history[2][1].task.policy  # the worst explores
     history[-1] = finished(plan(settings, 0, history[:-1]), [0.1, 0.9])
     # the last round's member was trained from fresh: its line is the whole schedule

@@ -211,7 +211,7 @@ def test_a_class_that_a_held_out_split_lacks_is_noted(tmp_path):
 @pytest.mark.parametrize("names", [("test", "val"), ("valid", "Testing")])
 def test_folders_of_splits_are_no_classes(tmp_path, names):
     data_files.divided(tmp_path, names)
-    _fails(_folder(tmp_path), "which are no classes; name them train, test and val")
+    _fails(_folder(tmp_path), "which are not classes; name them train, test and val")
 
 
 def test_what_lies_beside_the_splits_is_not_lost_in_silence(tmp_path):

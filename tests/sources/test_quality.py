@@ -69,7 +69,7 @@ def test_training_images_that_are_in_the_test_split_are_left_out(tmp_path):
     assert quality.left_out == 1
     assert len(held.splits["test"]) == 2 * data_files.PER_CLASS
     assert len(held.splits["train"]) == 2 * data_files.PER_CLASS
-    assert any("also stand in the test split, or in" in line for line in quality.warnings())
+    assert any("also are in the test split, or in" in line for line in quality.warnings())
 
 
 @pytest.mark.parametrize("image", ["cat/1.png", "dog/3.bmp"])

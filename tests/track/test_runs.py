@@ -355,7 +355,7 @@ def test_unwritable_spool_stops_the_records_only(
 
 
 def test_no_call_waits_for_mlflow(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recording goes on while a send hangs."""
+    """Recording continues while a send hangs."""
     hang = threading.Event()
     real = delivery.Delivery.drain
 

@@ -1,4 +1,4 @@
-"""Spools that contradict themselves are kept and named, and the others go on."""
+"""Spools that contradict themselves are kept and named, and the others continue."""
 
 import contextlib
 import json

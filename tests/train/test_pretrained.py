@@ -184,7 +184,7 @@ def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
         ("weights/damaged.safetensors", "not a safetensors file"),
         ("weights/other.safetensors", r"weights of another network \(bn1\.weight: not there"),
         ("weights/endless.safetensors", "features.3.squeeze.weight is not all finite"),
-        ("weights/lying.safetensors", "normalization.std: 0 is no deviation"),
+        ("weights/lying.safetensors", "normalization.std: 0 is not a deviation"),
     ],
 )
 def test_weights_that_no_network_can_begin_with(weights, message, prepared):
