@@ -72,8 +72,8 @@ class Delivery:
         Raises:
             StoreUnreachable: the store did not answer; nothing is lost.
             RunRefused: MLflow will not take the run; nothing is lost.
-            StoreRefuses: it takes nothing from us now, for lack of rights or space; nothing is
-            lost. DamagedSpoolError: what follows is not a record; it is kept.
+            StoreRefuses: it takes nothing from us now, for lack of rights or space; all is kept.
+            DamagedSpoolError: what follows is not a record; it is kept.
         """
         events, end = read(self.folder, self.progress.offset, limit)
         if not events:
