@@ -1,8 +1,8 @@
-"""The addresses of MLflow's pages."""
+"""The addresses of MLflow's urls."""
 
 import pytest
 
-from rolekd.track import pages
+from rolekd.track import urls
 
 SERVER = "http://127.0.0.1:5000"
 
@@ -10,11 +10,11 @@ SERVER = "http://127.0.0.1:5000"
 @pytest.mark.parametrize(
     ("address", "place"),
     [
-        (pages.experiments(SERVER), "experiments"),
-        (pages.model(SERVER, "my model"), "models/my%20model"),
-        (pages.runs(SERVER, "7"), "experiments/7/runs"),
-        (pages.view(SERVER, "7", "arms"), "experiments/7/runs"),
-        (pages.comparison(SERVER, "7", ["a", "b"]), "compare-runs"),
+        (urls.experiments(SERVER), "experiments"),
+        (urls.model(SERVER, "my model"), "models/my%20model"),
+        (urls.runs(SERVER, "7"), "experiments/7/runs"),
+        (urls.view(SERVER, "7", "arms"), "experiments/7/runs"),
+        (urls.comparison(SERVER, "7", ["a", "b"]), "compare-runs"),
     ],
 )
 def test_every_page_is_beside_those_of_training_not_of_language_models(
