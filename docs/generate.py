@@ -183,7 +183,8 @@ def _commands_page() -> str:
 
 
 def _commands(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=_WIDTH)
+    settings = {**command.context_settings, "terminal_width": _WIDTH}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     usage = command.get_usage(context).removeprefix("Usage: ")
     if parent is not None:
         yield f"## `{context.command_path}`\n\n{_help(command)}\n\n```text\n{usage}\n```"

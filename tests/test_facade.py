@@ -135,7 +135,7 @@ def test_arrays_become_a_data_set():
         ((np.zeros((4, 8, 8), np.uint8), np.zeros(3, int)), "4 images, and labels of the shape"),
         ((np.zeros((4, 8, 8), np.uint8), np.full(4, -1)), "count from 0"),
         ((np.zeros((4, 8, 8), np.uint8), np.zeros(4)), "labels are float64"),
-        (([np.zeros((8, 8)), np.zeros((9, 8))], np.zeros(2, int)), "images are not array"),
+        (([np.zeros((8, 8)), np.zeros((9, 8))], np.zeros(2, int)), "images are not an array"),
         ((np.zeros((4, 8, 8), np.uint8),), "1 things; give a pair"),
         ("digit", "did you mean digits"),
         ("/nowhere/at/all", "is neither a folder nor a source"),

@@ -327,7 +327,7 @@ def _read_rows(path: Path, what: str, parse: Callable[[dict[str, str]], _Row]) -
             yield parse(row)
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
-                f"{path}: line {number} is no {what} ({error}); take the file from git again"
+                f"{path}: line {number} is not a {what} ({error}); take the file from git again"
             ) from error
 
 

@@ -10,7 +10,7 @@ from rolekd.cli import root
 
 def _numbers(command: click.Command, name: str) -> Iterator[tuple[str, click.ParamType]]:
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         for each in command.list_commands(context):
             if each == "bench":  # of benchmarks/, for those who work on rolekd
                 continue

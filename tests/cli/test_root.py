@@ -14,7 +14,7 @@ from rolekd.cli import groups
 from rolekd.console import Table, console
 from rolekd.errors import InputError
 
-NAMES = cli.root.list_commands(click.Context(cli.root))
+NAMES = cli.root.list_commands(click.Context(cli.root, **cli.root.context_settings))
 _TRACED = """
 import sys
 from rolekd.cli import main
@@ -92,7 +92,7 @@ def test_what_is_wrong_gets_a_remedy_and_exit_code_2(monkeypatch, capsys, argume
 
 
 def test_completion_knows_commands_and_presets():
-    context = click.Context(cli.root)
+    context = click.Context(cli.root, **cli.root.context_settings)
     assert {one.value for one in cli.root.shell_complete(context, "s")} == {
         name for name in NAMES if name.startswith("s")
     }

@@ -69,7 +69,7 @@ def fault_of(words: list[str], whole: bool = True) -> str:
 
 
 def fault_of_rolekd(args: list[str], whole: bool) -> str:
-    command, context = root, click.Context(root, info_name="rolekd")
+    command, context = root, click.Context(root, info_name="rolekd", **root.context_settings)
     args = [arg.strip("[]") for arg in args]  # what may be left out
     while True:
         try:

@@ -102,7 +102,7 @@ COMMANDS = {
 def test_no_command_reaches_another_host_or_writes_outside_the_project(project):
     # `search` is the stage that has run
     assert {*COMMANDS, "search", "serve", "ui"} == set(
-        cli.root.list_commands(click.Context(cli.root))
+        cli.root.list_commands(click.Context(cli.root, **cli.root.context_settings))
     )
     image = np.load(project.folder / "outputs/data/images.npy", mmap_mode="r")[0, :, :, 0]
     Image.fromarray(image).save(project.folder / "raw.png")

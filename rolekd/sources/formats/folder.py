@@ -84,7 +84,7 @@ def _parts(root: Path) -> dict[str, Path]:
     if "train" not in named or not _subfolders(named["train"]):
         if named and not others:
             raise InputError(
-                f"{root}: holds {', '.join(sorted(p.name for p in named.values()))}, which are no "
+                f"{root}: holds {', '.join(sorted(p.name for p in named.values()))}, which are not "
                 "classes; name them train, test and val, and put the images of each class into "
                 "one folder in each of them"
             )
