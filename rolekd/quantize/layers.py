@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from rolekd.errors import InputError
 from rolekd.quantize import elementwise, operations
-from rolekd.quantize.first import Filters
+from rolekd.quantize.first_convolution import Filters
 from rolekd.quantize.modules import PixelConv2d, QuantConv2d, QuantLinear
 from rolekd.quantize.quantizer import ActivationQuantizer, Levels
 from rolekd.quantize.symbolic import (

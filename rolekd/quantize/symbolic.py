@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rolekd.quantize import operations
-from rolekd.quantize.first import Filters
+from rolekd.quantize.first_convolution import Filters
 from rolekd.quantize.quantizer import Levels
 
 _INT8_MIN, _INT8_MAX, _UINT8_MAX = -128, 127, 255

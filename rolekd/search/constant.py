@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rolekd.fleet.tasks import Slot
-from rolekd.search.population import Generation, PolicyIntegers, SearchResult, SearchTask
+from rolekd.search.explore import PolicyIntegers
+from rolekd.search.population import Generation, SearchResult, SearchTask
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams

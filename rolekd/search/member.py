@@ -34,8 +34,8 @@ from rolekd.params import (
     TeacherParams,
     TrainingParams,
 )
+from rolekd.search.explore import PolicyIntegers
 from rolekd.search.final import LOG_LOSS
-from rolekd.search.population import PolicyIntegers
 from rolekd.search.spec import SearchSpec
 from rolekd.sources import splits
 from rolekd.train import devices, roles

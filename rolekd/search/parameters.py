@@ -21,9 +21,10 @@ from rolekd.augment import ladder
 from rolekd.augment.ops import TABLE
 from rolekd.augment.policy import MAX_MAGNITUDE, MAX_PROBABILITY, OPERATIONS, Policy, describe
 from rolekd.fleet.tasks import GAIN
+from rolekd.search.explore import LARGEST
 from rolekd.search.final import NONE_CANDIDATE
 from rolekd.search.phases import CONFIRM, PROPOSE
-from rolekd.search.population import LARGEST, Candidate, SearchTask
+from rolekd.search.population import Candidate, SearchTask
 
 # what samplers draw from: name -> distribution, of the 60 integers in their order
 SPACE: Mapping[str, IntDistribution] = {

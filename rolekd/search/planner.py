@@ -10,8 +10,9 @@ from rolekd.errors import InputError
 from rolekd.params import SearchParams
 from rolekd.search import final, phases
 from rolekd.search.constant import ConstantPlanner
+from rolekd.search.explore import PolicyIntegers
 from rolekd.search.parameters import SPACE
-from rolekd.search.population import Generation, PolicyIntegers, SearchTask, plan
+from rolekd.search.population import Generation, SearchTask, plan
 from rolekd.search.spec import SearchSpec
 from rolekd.seeds import derive
 

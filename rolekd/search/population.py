@@ -18,20 +18,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolekd.augment import ladder
-from rolekd.augment.policy import LENGTH, MAX_MAGNITUDE, MAX_PROBABILITY
+from rolekd.augment.policy import LENGTH
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.fleet import tasks
 from rolekd.fleet.tasks import Slot
+from rolekd.search.explore import PolicyIntegers, explore
 from rolekd.seeds import derive
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
 
-PolicyIntegers = tuple[int, ...]
-
-# The largest value of each of a policy's 60 integers: 30 pairs of probability, magnitude.
-LARGEST: PolicyIntegers = (MAX_PROBABILITY, MAX_MAGNITUDE) * (LENGTH // 2)
 IDLE_POLICY: PolicyIntegers = (0,) * LENGTH
 
 
@@ -136,24 +133,6 @@ def exploit_pairs(settings: "SearchParams", seed: int, generation: Generation) -
         stream = random.Random(derive(seed, "exploit", slot.generation + 1, slot.member))
         pairs[slot.member] = best[stream.randrange(len(best))].task.slot.member
     return pairs
-
-
-def explore(
-    settings: "SearchParams", policy: PolicyIntegers, stream: random.Random
-) -> PolicyIntegers:
-    """Move a copied policy: each integer is drawn anew, or takes a step, within its range."""
-    return tuple(
-        _explored(settings, value, largest, stream)
-        for value, largest in zip(policy, LARGEST, strict=True)
-    )
-
-
-def _explored(settings: "SearchParams", value: int, largest: int, stream: random.Random) -> int:
-    if stream.random() < settings.resample_probability:
-        return stream.randrange(largest + 1)
-    step = stream.randrange(settings.max_step + 1)
-    moved = value + step if stream.random() < 0.5 else value - step
-    return min(max(moved, 0), largest)
 
 
 def _task(

@@ -9,7 +9,8 @@ from rolekd import plugins
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.fleet.tasks import Outcome, Slot
-from rolekd.search.population import PolicyIntegers, SearchTask
+from rolekd.search.explore import PolicyIntegers
+from rolekd.search.population import SearchTask
 from rolekd.search.spec import SearchSpec
 
 _GROUP = "rolekd.trainers"

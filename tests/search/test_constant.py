@@ -3,8 +3,9 @@ import pytest
 from rolekd.errors import InputError
 from rolekd.params import SearchParams
 from rolekd.search.constant import ConstantPlanner
+from rolekd.search.explore import LARGEST
 from rolekd.search.planner import OptunaAdvisor
-from rolekd.search.population import LARGEST, SearchResult
+from rolekd.search.population import SearchResult
 from rolekd.search.runner import run
 
 

@@ -10,15 +10,8 @@ from rolekd.errors import RunError
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import lineage
-from rolekd.search.population import (
-    IDLE_POLICY,
-    LARGEST,
-    SearchResult,
-    exploit_pairs,
-    explore,
-    plan,
-    rank,
-)
+from rolekd.search.explore import LARGEST, explore
+from rolekd.search.population import IDLE_POLICY, SearchResult, exploit_pairs, plan, rank
 
 accuracies = st.lists(
     st.none() | st.sampled_from([0.1, 0.2, 0.5, 0.9]), min_size=2, max_size=16

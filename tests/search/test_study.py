@@ -24,9 +24,11 @@ def claim_all(url, number, answers, together):
     study = JobStudy.open(url, "study")
     waiting = study.read().waiting()
     together.wait()
-    # each begins elsewhere, or the first to hold the lock could have them all
     turned = waiting[10 * number :] + waiting[: 10 * number]
-    answers.put([trial.number for trial in turned if study.claim(trial, f"worker {number}")])
+    claimed = [turned.pop(0).number] if study.claim(turned[0], f"worker {number}") else []
+    together.wait()  # the first to run could have them all
+    claimed += [trial.number for trial in turned if study.claim(trial, f"worker {number}")]
+    answers.put(claimed)
 
 
 def test_tables_of_another_optuna(url, make_spec):
@@ -51,7 +53,7 @@ def test_no_entry_is_claimed_twice(url, study):
     for claimer in claimers:
         claimer.join()
     assert sorted(number for numbers in claimed for number in numbers) == list(range(40))
-    assert sum(bool(numbers) for numbers in claimed) > 1
+    assert all(claimed)
 
 
 def test_a_result_whose_answer_was_lost_counts(study):
