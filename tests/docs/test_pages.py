@@ -78,7 +78,8 @@ def fault_of_rolekd(args: list[str], whole: bool) -> str:
             return f"{context.command_path}: {error.format_message()}"
         for param in command.get_params(context):
             value = given.get(param.name)
-            known = param.type.choices if isinstance(param.type, click.Choice) else [value]
+            choices = param.type.choices if isinstance(param.type, click.Choice) else [value]
+            known = [str(choice) for choice in choices]
             if isinstance(value, str) and value not in known and not value.isupper():
                 return f"{context.command_path}: {param.name} {value}"
             if whole and param.required and not (isinstance(value, str | tuple) and value):
