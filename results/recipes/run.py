@@ -14,6 +14,7 @@ thread for each, two at a time.
 """
 
 import csv
+import fcntl
 import math
 import multiprocessing
 import os
@@ -88,8 +89,6 @@ def train_one(
     place: str, content: dict[str, Any], name: str, seed: int, folder: str
 ) -> dict[str, Any]:
     """Train one recipe with one seed, its teacher first where it has none yet; return the row."""
-    import torch
-
     from rolekd.augment.named import NamedAugmentation
     from rolekd.data.batches import Batches, Normalize
     from rolekd.distill.distillation import Distillation
@@ -101,20 +100,20 @@ def train_one(
     from rolekd.train.state import save_weights
     from rolekd.train.training import Training
 
-    torch.set_num_threads(1)
-    devices.keep_memory()
+    device = devices.set_up("auto", 1)
     changes = content["recipes"][name] or {}
     special = {key: changes[key] for key in SPECIAL if key in changes}
     params = params_of(
         content.get("base", {}), {k: v for k, v in changes.items() if k not in special}
     )
     data = dataset_of(place, content["train"], content["validation"])
-    normalize = Normalize(data)
+    normalize = Normalize(data, device)
     engine = make_engine(params.augment, data, 1)
 
     def trained(
         network: Any, objective: Any, training: Any, augmentation: str
     ) -> tuple[float, float]:
+        network.to(device)
         began = time.process_time()
         batches = Batches(data, "search_train", training.batch_size, seed, normalize)
         with tempfile.TemporaryDirectory() as state:
@@ -150,10 +149,12 @@ def train_one(
             return row(network, share, seconds, integers=False)
         save_weights(teacher_file, network, about)
     teacher = roles.load(teacher_file, data)
+    teacher[0].to(device)
     start = teacher[0] if special.get("starts_from") == "teacher" else None
     student = roles.student(params.student, data, seed, start)
     objective = Objective()
     if special.get("distilled", True):
+        student[0].to(device)
         objective = Distillation(student, teacher, params.distill, seed)
     share, seconds = trained(student[0], objective, params.student.training, augmentation)
     return row(student[0], share, seconds, params.student.overrides != {"*": "float"})
@@ -189,10 +190,11 @@ def main(place: str, file: Path, workers: int, only: str) -> None:
 
 def append(file: Path, row: dict[str, Any]) -> None:
     """Add a row to a CSV file, which the first one makes, with its keys as the header."""
-    fresh = not file.exists()
     with file.open("a", newline="") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)
+        out.seek(0, os.SEEK_END)
         writer = csv.DictWriter(out, [*row], lineterminator="\n")
-        if fresh:
+        if out.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
 

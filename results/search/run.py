@@ -5,16 +5,17 @@
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar
     python -m results.search.run /tmp/cifar results/search/cifar10.yaml
 
-For each search seed: the teacher's schedule is searched, teachers are trained with it and with none
-on all training images, over fresh seeds; then the student's schedule is searched under the first
-of the teachers with the winner, and students are trained likewise. Searches see training images
-only. A file of searches has `searches` and `seeds` (numbers of each), `preset` and in `base`
+For each search seed the teacher's schedule is searched, and teachers are trained with it and with
+none on all training images, over fresh seeds; then the student's schedule is searched under the
+first of the teachers with the winner, and students are trained likewise. Searches see training
+images only. A file of searches has `searches` and `seeds` (numbers of each), `preset` and in `base`
 parameters that differ from it, by dotted keys; `compare` names what is trained beside: hand-made
 augmentations, and `plain` for a student without a teacher. With `data_seed` all searches have the
 same training images, else each its own. `NAME.searches.csv` has a row for each search,
 `NAME.trainings.csv` one for each training, written as soon as it is there: call it again to
 continue. What is trained once, such as two searches' common winner, is not trained again. One
-thread for each, two at a time.
+thread for each training, and as many trainings and searches at a time as `--workers` and
+`--at-once` say, on a GPU where there is one.
 """
 
 import csv
@@ -27,8 +28,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,8 @@ def _prepared(seed: int, source: str) -> Any:
     return prepare(DataParams.model_validate_json(source), seed)
 
 
-def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
-    """Search one role's schedule in a process of its own, which it leaves clean."""
+def search(searches: Searches, number: int, role: str, teacher: Run, workers: int) -> None:
+    """Search one role's schedule; call it in a process of its own."""
     from rolekd.data import dataset as datasets
     from rolekd.search import runner
     from rolekd.search.member import DATA, TEACHER_FILE, make_spec
@@ -126,7 +127,7 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
     params = searches.params.model_copy(update={"seed": number})
     spec = make_spec(params, role, inputs, given)
     began = time.time()
-    found = runner.run(spec, inputs, folder / f"search-{role}", workers=2)
+    found = runner.run(spec, inputs, folder / f"search-{role}", workers=workers)
     verdict = found.verdict
     assert verdict is not None
     row = {
@@ -147,8 +148,6 @@ def search(searches: Searches, number: int, role: str, teacher: Run) -> None:
 
 def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, Any]:
     """Train one network on all training images of a search; return its row."""
-    import torch
-
     from rolekd.augment.named import NamedAugmentation
     from rolekd.data.batches import Batches, Normalize
     from rolekd.distill.distillation import Distillation
@@ -160,24 +159,27 @@ def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, 
     from rolekd.train.state import save_weights
     from rolekd.train.training import Training
 
-    torch.set_num_threads(1)
-    devices.keep_memory()
     params, data = searches.params, searches.data(run.data)
-    normalize, own = Normalize(data), seeds.derive(run.data, f"fresh {run.role}", run.seed)
+    device = devices.set_up(params.machine.device, 1)
+    normalize = Normalize(data, device)
+    own = seeds.derive(run.data, f"fresh {run.role}", run.seed)
     objective: Any = Objective()
     training = getattr(params, run.role).training
     if run.role == "teacher":
         network, about = roles.teacher(params.teacher, data, own)
+        network.to(device)
     elif run.what == PLAIN:
         network, about = roles.student(params.student, data, own, None)
+        network.to(device)
     else:
         teacher = roles.load(searches.teacher(run), data)
-        network, about = roles.student(params.student, data, own, teacher[0])
-        objective = Distillation((network, about), teacher, params.distill, own)
+        network, about = roles.student(params.student, data, own, teacher[0].to(device))
+        objective = Distillation((network.to(device), about), teacher, params.distill, own)
     augmentation = NamedAugmentation(NONE if run.what == PLAIN else run.what)
     if schedule is not None:
         augmentation = NamedAugmentation(run.what, schedules.load(schedule))
-    began = time.process_time()
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    began = clock()
     batches = Batches(data, "train", training.batch_size, own, normalize)
     at = applied(make_engine(params.augment, data, 1), augmentation.over(training.epochs))
     with tempfile.TemporaryDirectory() as state:
@@ -186,7 +188,7 @@ def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, 
         save_weights(searches.teacher(Run(run.data, "student", run.what, "", 0)), network, about)
     images, labels = data.split("test")
     found = accuracy(predict(network, images, normalize), labels)
-    seconds = round(time.process_time() - began, 1)
+    seconds = round(clock() - began, 1)
     return {**asdict(run), "test": round(found, 5), "seconds": seconds}
 
 
@@ -203,48 +205,79 @@ def label(number: int, winner: str, teacher: str) -> str:
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option("--only", type=int, multiple=True, help="Search seeds; default: all.")
 @click.option("--role", type=click.Choice(ROLES), help="No further than this one.")
+@click.option("--workers", default=2, show_default=True, help="Trainings at a time.")
+@click.option("--at-once", default=1, show_default=True, help="Searches that share the workers.")
 @click.option("--show", is_flag=True, help="Only print the table of what is there.")
-def main(place: str, file: Path, only: tuple[int, ...], role: str | None, show: bool) -> None:
+def main(
+    place: str,
+    file: Path,
+    only: tuple[int, ...],
+    role: str | None,
+    workers: int,
+    at_once: int,
+    show: bool,
+) -> None:
     """Search and train what is not in the files of rows yet, then print the table."""
     searches = Searches(file, place, yamlfiles.load(file))
+    numbers = only or tuple(range(searches.content["searches"]))
     if not show:
         os.nice(10)
-        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-            for number in only or range(searches.content["searches"]):
-                _fill(searches, number, ROLES[: ROLES.index(role or ROLES[-1]) + 1], pool)
+        for one in ROLES[: ROLES.index(role or ROLES[-1]) + 1]:
+            _search_all(searches, numbers, one, at_once, max(1, workers // at_once))
+            _train_all(searches, numbers, one, workers)
     sys.stdout.write(table(searches))
 
 
-def _fill(
-    searches: Searches, number: int, roles: tuple[str, ...], pool: ProcessPoolExecutor
+def _search_all(
+    searches: Searches, numbers: tuple[int, ...], role: str, at_once: int, workers: int
 ) -> None:
-    """Search and train for one search seed what is not there yet."""
-    folder = searches.folder(number)
-    folder.mkdir(parents=True, exist_ok=True)
-    teacher = ""
-    for role in roles:
-        known = any(_is(row, number, role) for row in _rows(searches, "searches"))
-        if not known or not (folder / f"{role}.json").exists():
-            learns = Run(searches.data_seed(number), "student", teacher, "", 0)
-            spawn = multiprocessing.get_context("spawn")
-            one = spawn.Process(target=search, args=(searches, number, role, learns))
-            one.start()
-            one.join()
-            if one.exitcode:
-                sys.exit(one.exitcode)
-        found = next(row for row in _rows(searches, "searches") if _is(row, number, role))
-        winner = label(number, found["winner"], teacher)
-        done = [_run(row) for row in _rows(searches, "trainings")]
-        tasks = [
-            pool.submit(train_one, searches, run, _schedule(folder, role, run, winner))
-            for run in _wanted(searches, number, role, teacher, winner)
-            if run not in done or _is_missed(searches, run)
-        ]
-        for task in as_completed(tasks):
+    """Search one role's schedules that are not there yet, several at once."""
+    spawn = multiprocessing.get_context("spawn")
+
+    def one(number: int) -> int | None:
+        learns = Run(searches.data_seed(number), "student", "", "", 0)
+        if role == "student":
+            learns = replace(learns, teacher=_winner(searches, number, "teacher"))
+        process = spawn.Process(target=search, args=(searches, number, role, learns, workers))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    wanted = [
+        number
+        for number in numbers
+        if not any(_is(row, number, role) for row in _rows(searches, "searches"))
+        or not (searches.folder(number) / f"{role}.json").exists()
+    ]
+    with ThreadPoolExecutor(at_once) as pool:
+        if any(list(pool.map(one, wanted))):
+            sys.exit(1)
+
+
+def _train_all(searches: Searches, numbers: tuple[int, ...], role: str, workers: int) -> None:
+    """Train for all searches of a role what has no row yet, the first seeds first."""
+    done = [_run(row) for row in _rows(searches, "trainings")]
+    wanted: dict[Run, Path | None] = {}
+    for number in numbers:
+        winner = _winner(searches, number, role)
+        for run in _wanted(searches, number, role):
+            if run not in done or _is_missed(searches, run):
+                wanted[run] = _schedule(searches.folder(number), role, run, winner)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        ordered = sorted(wanted, key=lambda run: run.seed)
+        for task in as_completed(
+            [pool.submit(train_one, searches, run, wanted[run]) for run in ordered]
+        ):
             row = task.result()
             if _run({key: str(value) for key, value in row.items()}) not in done:
                 append(searches.records("trainings"), row)
-        teacher = winner
+
+
+def _winner(searches: Searches, number: int, role: str) -> str:
+    """Return the label of what won a search."""
+    found = next(row for row in _rows(searches, "searches") if _is(row, number, role))
+    teacher = _winner(searches, number, "teacher") if role == "student" else ""
+    return label(number, found["winner"], teacher)
 
 
 def _is_missed(searches: Searches, run: Run) -> bool:
@@ -257,11 +290,12 @@ def _schedule(folder: Path, role: str, run: Run, winner: str) -> Path | None:
     return folder / f"{role}.json" if run.what == winner != NONE else None
 
 
-def _wanted(searches: Searches, number: int, role: str, teacher: str, winner: str) -> Iterator[Run]:
-    """Yield the trainings of a role in a search, seed by seed: pairs are complete soon."""
+def _wanted(searches: Searches, number: int, role: str) -> Iterator[Run]:
+    """Yield the trainings of a role in a search, seed by seed."""
+    teacher = _winner(searches, number, "teacher") if role == "student" else ""
     beside = (searches.content.get("compare") or {}).get(role, [])
     for seed in range(searches.content["seeds"]):
-        for what in dict.fromkeys([winner, NONE, *beside]):
+        for what in dict.fromkeys([_winner(searches, number, role), NONE, *beside]):
             learns = "" if what == PLAIN else teacher
             yield Run(searches.data_seed(number), role, learns, what, seed)
 
@@ -290,12 +324,9 @@ def table(searches: Searches) -> str:
     worth: dict[str, dict[str, list[float]]] = {role: {} for role in ROLES}
     found = {(int(row["search"]), row["role"]): row for row in _rows(searches, "searches")}
     for (number, role), row in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
-        teacher = ""
-        if role == "student":
-            teacher = label(number, found[number, "teacher"]["winner"], "")
-        winner = label(number, row["winner"], teacher)
+        winner = _winner(searches, number, role)
         values: dict[str, list[float]] = {}
-        for run in _wanted(searches, number, role, teacher, winner):
+        for run in _wanted(searches, number, role):
             if run in test:
                 values.setdefault(run.what, []).append(test[run])
         if len(values.get(NONE, [])) < searches.content["seeds"]:
