@@ -25,7 +25,7 @@ __all__ = ["Preset", "find", "presets", "use"]
 _DEFAULT = "digits"
 _COLUMN = 31  # of the comments in the default
 _SUFFIX = ".yaml"
-# mappings whose keys are your own: an overlay has them whole
+# mappings whose keys are your own: an overlay has them whole, or names with null those to leave out
 _WHOLE = {"arms", "overrides"}
 _HOW = "# `rolekd preset use {names}` wrote this; `rolekd params --schema` explains every key."
 
@@ -134,6 +134,10 @@ def _overlay(place: str, base: CommentedMap, changes: CommentedMap) -> None:
     for key, value in changes.items():
         if key not in base:
             raise InputError(f"preset {place}: {key}: no such key; remove it")
+        if key in _WHOLE and value and not any(value.values()):
+            for name in value:
+                del base[key][name]
+            continue
         sections = isinstance(value, CommentedMap) and isinstance(base[key], CommentedMap) and value
         if sections and key not in _WHOLE:
             _overlay(f"{place}: {key}", base[key], value)
