@@ -1,6 +1,6 @@
 """Steps of the small students against those of an earlier commit, in interleaved rounds.
 
-A process for each of the two trees, with the same packages and the same script,
+Each of the two trees has a process, with the same packages and the same script,
 `benchmarks/students.py`; only one of them works at a time.
 """
 

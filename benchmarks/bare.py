@@ -1,7 +1,7 @@
 """Import this first where pydantic may be missing, as on most borrowed GPU machines.
 
-The core needs `rolekd.params` for the types of sections alone. A benchmark that makes its sections
-itself can do without the schema: here a module of names takes its place.
+The core needs `rolekd.params` only for the types of sections. A benchmark that makes its own
+sections does not need the schema: here a module of names takes its place.
 """
 
 import importlib.util

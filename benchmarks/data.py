@@ -2,7 +2,7 @@
 
 The peer is torchvision's `ImageFolder` under a `DataLoader` with one process per core, Pillow
 resizing and cropping: how a training loop usually reads a folder. It only gathers the pixels in
-memory. Ours writes them to the disk besides, hashes them, finds the duplicates and splits.
+memory. Ours also writes them to disk, hashes them, finds duplicates and makes the splits.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""`rolekd bench fleet`: what the study costs where many workers share it.
+"""`rolekd bench fleet`: what a study costs when many workers share it.
 
 Simulated workers, whose trainings only sleep, take the tasks of one job; some are killed at random
 instants and replaced. The overhead of a task is the time from the end of a worker's training to the
-beginning of its next: storing the result, reading the study, claiming.
+beginning of its next one: storing the result, reading the study, claiming a task.
 """
 
 import os

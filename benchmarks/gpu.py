@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu --out gpu.json
 
-It installs nothing and needs nothing but Python, torch and numpy: the training core imports with
-these alone. Parts are written as they are done; called again with the same file it does the others.
+It installs nothing and needs only Python, torch and numpy: with these the training core can be
+imported. Each part is written when it is done; run again with the same file it does the others.
 `--device cpu --small` tries the script itself where there is no GPU.
 
 | part | what it answers |
@@ -13,7 +13,7 @@ these alone. Parts are written as they are done; called again with the same file
 | compiled | The same with torch.compile, where there is time |
 | paper | Two epochs of the preset cifar100-paper; both stages in hours and money |
 | resumed | Does a training that is stopped and resumed end in the same bytes? |
-| population | Is a search of 8 members the same with 1 process and with 4 on the GPU? |
+| population | Does a search of 8 members give the same with 1 process and with 4 on the GPU? |
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Peers of the integer graph, all on the same raw images and in the same run: the same network in
 float32 on onnxruntime, onnxruntime's own static 8-bit form of that, the same form on OpenVINO, and
-PyTorch as it is. With as many processes as threads, too: two of one thread each serve more than one
-of two.
+plain PyTorch. All also run with as many processes as threads: two with one thread each serve more
+than one with two.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""What a measurement was taken on: machine and versions."""
+"""What a measurement was made on: machine and versions."""
 
 import importlib.metadata
 import os

@@ -1,8 +1,8 @@
 """The peers of `rolekd bench augment`, one process per core.
 
 Each process makes its own share of the images and augments it, image by image, over and over;
-the rates of all processes are added. Nothing is sent between processes, in the peers' favour: a
-data loader would have to hand every image over.
+the rates of all processes are added. Nothing is sent between processes, which favours the peers: a
+data loader would have to pass every image on.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The runtimes of `rolekd bench infer`: a file opened by each, as a function of images."""
+"""The runtimes of `rolekd bench infer`: each opens a file as a function of images."""
 
 import ctypes
 import importlib.util

@@ -1,9 +1,9 @@
 """`rolekd bench search`: where a search's time goes, and what its validation costs.
 
 Whole searches with the real trainer, recorded in MLflow, each in a fresh process that has imported
-the trainer: the digits default with one worker and with two, and one at the size of CIFAR with
-ResNet8, whose epochs are far shorter than those of a real search. The cost against the authors'
-loop is counted, not timed.
+the trainer: the digits default with one worker and with two, and one at CIFAR's size with ResNet8,
+whose epochs are far shorter than those of a real search. The cost compared with the authors' loop
+is counted, not timed.
 """
 
 import multiprocessing

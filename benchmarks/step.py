@@ -1,9 +1,9 @@
 """`rolekd bench step`: what quantisation, distillation and batches cost in a training step.
 
-All kinds of steps in one process, in interleaved rounds on the same images; 1 is the step of a
-CIFAR ResNet18 in float32 without a teacher. With one thread seconds are the processor's, which
-other work on the machine does not stretch as it does the clock's: beside two trainings `ii` took
-2.1 or 7.1 times the base.
+All kinds of steps run in one process, in interleaved rounds on the same images; ratio 1 is the step
+of a CIFAR ResNet18 in float32 without a teacher. With one thread seconds are processor time, which
+other work on the machine does not stretch as it does wall time: beside two trainings `ii` took 2.1
+or 7.1 times the base.
 """
 
 import statistics

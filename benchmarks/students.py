@@ -1,11 +1,11 @@
-"""Times steps of the small students with whatever rolekd is on the path: `--against` runs it twice.
+"""Time steps of the small students with whatever rolekd is on the path; `--against` runs it twice.
 
 `python benchmarks/students.py THREADS`, with PYTHONPATH set to a checkout, reads lines "NAME STEPS"
 and answers each with a line: the median of so many steps of `STUDENTS[NAME]`, in milliseconds of
 processor time.
 
-All that decides a step's work is written here, as presets change; what earlier commits call by
-another name is asked for.
+Everything that determines a step's work is written here, since presets change; names that
+differ in earlier commits are looked up.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Processes that measure the same thing at the same time, each on a core of its own."""
+"""Processes that measure the same thing at the same time, each on its own core."""
 
 import time
 from collections.abc import Callable, Iterator

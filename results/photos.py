@@ -5,11 +5,11 @@
     python -m results.photos folder /tmp/cifar10 data/raw/photos --side 96
     python -m results.photos pretrain /tmp/cifar100 weights/cifar100.safetensors --preset photos-96
 
-`folder` writes JPEGs in class folders, `train/` and `test/`, as a camera's would be after a photo
-manager reduced them: small photos of ten classes, enlarged to the side that the preset works at. A
-side costs what it costs whatever is on the photos; the accuracies are those of photos that were
-once 32 pixels wide. `pretrain` trains the preset's teacher on the photos of CIFAR-100, of which
-none is in CIFAR-10, enlarged likewise, without a policy.
+`folder` writes JPEGs in class folders, `train/` and `test/`, like a camera's photos reduced by a
+photo manager: small photos of ten classes, enlarged to the side that the preset works at. The cost
+of a side does not depend on what is in the photos; the accuracies are those of photos that were
+once 32 pixels wide. `pretrain` trains the preset's teacher on the photos of CIFAR-100, none of
+which is in CIFAR-10, also enlarged, without a policy.
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""What a population of a thousand costs its ledger and MLflow, where nothing is trained.
+"""What a population of a thousand costs the study and MLflow if nothing is trained.
 
     python -m results.scale                  # SQLite
     python -m results.scale --storage URL    # PostgreSQL
 
-For docs/scale-out.md. A generation is planned, entered, read by a worker that comes new, and read
-again when one task has moved; a member's run is opened and told of one generation.
+For docs/scale-out.md. A generation is planned, entered, read by a new worker, and read again when
+one task has moved; a member's run is opened and one generation is logged to it.
 """
 
 import tempfile

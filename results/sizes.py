@@ -1,10 +1,10 @@
-"""What a side costs: work, time and memory of the networks, float and low-bit, side by side.
+"""What an image side costs: work, time and memory of the networks, float and low-bit, compared.
 
     python results/sizes.py [--fast]          # Markdown; --fast: the work alone, which is exact
     python results/sizes.py --json sizes.json # the raw rows, too
 
-Seconds are of 1,000 images on one thread: of a float network in evaluation, of its training, in
-batches of 32, and of the exported W4A4 student; memory is the largest of the process.
+Seconds are for 1,000 images on one thread: a float network's evaluation, its training in batches of
+32, and the exported W4A4 student; memory is the peak of the process.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     python -m results.twice
 
-The rows of both stood in the study's cells as commit 7c8acbd has them; since then the first stands.
+At commit 7c8acbd the study's cells had the rows of both; since then only the first is kept.
 """
 
 import csv

@@ -3,8 +3,8 @@
     python -m results.vmap
 
 `torch.func.vmap` over stacked weights of ResNet8s, forward and back, against a loop over the
-members, on the same images, one thread. BatchNorm takes the statistics of the batch and keeps none,
-since vmap writes to no buffer: a real training would have to average them by hand.
+members, on the same images, one thread. BatchNorm uses the batch's statistics and keeps none, since
+vmap does not write to buffers: a real training would have to average them by hand.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Students of digits for `without_vnni.py`: a few seconds of training, both targets each.
+"""Students of digits for `without_vnni.py`: a few seconds of training, exported for both targets.
 
 python results/deploy/digits.py OUTPUT
 """

@@ -2,8 +2,9 @@
 
     python results/deploy/exact.py NETWORKS OUTPUT
 
-NETWORKS is what `train.py` beside this file wrote. Exports both students for every target of 8-bit
-kernels, compares classes and logits on all test images and every map of levels on the first 500.
+NETWORKS is what `train.py` beside this file wrote. It exports both students for every target of
+8-bit kernels, and compares classes and logits on all test images and every map of levels on the
+first 500.
 """
 
 import sys

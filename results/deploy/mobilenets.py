@@ -1,8 +1,8 @@
 """MobileNets as low-bit students: trained briefly on CIFAR-10, exported, and compared exactly.
 
 For each network a float training, then LSQ students of 4 and 2 bits from its weights, as in
-`train.py` beside this file (LSQ, since the blocks' linear ends are negative as well, which DoReFa
-cuts off); each is exported and run on every test image. Minutes on one core.
+`train.py` beside this file (LSQ, since the blocks' linear ends also have negative values, which
+DoReFa cuts off); each is exported and run on every test image. It takes minutes on one core.
 
     python results/deploy/mobilenets.py FOLDER_OF_CIFAR10 OUTPUT [STEPS [NETWORK...]]
 

@@ -1,4 +1,4 @@
-"""Which nodes of a file take the time? The median of each, by kind, on one thread.
+"""Which nodes of a file take the most time? The median of each, by kind, on one thread.
 
 python results/deploy/nodes.py FILE.onnx [BATCH]
 """

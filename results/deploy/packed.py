@@ -1,9 +1,10 @@
-"""Is one file both small and fast? What onnxruntime makes of packed weights when it loads them.
+"""Can a file be both small and fast? What onnxruntime makes of packed weights when it loads them.
 
     python results/deploy/packed.py FILE.onnx
 
-Lets onnxruntime write the graph that it would run, with everything folded, and counts the weights
-of 8-bit kernels in both; then loads both files in turns. Needs onnx, onnxruntime and numpy only.
+It lets onnxruntime write the graph that it would run, with everything folded, and counts the
+weights of 8-bit kernels in both; then it loads both files in turn. It needs only onnx, onnxruntime
+and numpy.
 """
 
 import statistics

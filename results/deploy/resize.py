@@ -1,9 +1,9 @@
-"""How far a graph's resizing is from Pillow's, with which the training images were made.
+"""How far a graph's resizing is from Pillow's, which made the training images.
 
     python results/deploy/resize.py FOLDER_OF_CIFAR10
 
-Photos of CIFAR-10, enlarged and cut to random sizes, and noise; to 32x32 by Pillow
-(`ImageOps.fit`, bicubic), by `rolekd.export.resize`, and by onnxruntime's antialiased Resize on the
+Photos of CIFAR-10, enlarged and cropped to random sizes, and noise are resized to 32x32 by Pillow
+(`ImageOps.fit`, bicubic), by `rolekd.export.resize`, and by onnxruntime's antialiased Resize of the
 centred square of whole pixels.
 """
 

@@ -1,7 +1,8 @@
 """Train the networks of the deployment table briefly on CIFAR-10, on one CPU core.
 
 A float ResNet18, then a W2A2 and a W4A4 student from its weights; bfloat16 autocast, flips and
-shifts. Minutes, not a good accuracy: what matters here are the weights of a trained network.
+shifts. This takes minutes and does not reach a good accuracy: only weights of trained networks
+matter.
 
     python results/deploy/train.py FOLDER_OF_CIFAR10 OUTPUT [STEPS]
 

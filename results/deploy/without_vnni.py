@@ -1,14 +1,14 @@
-"""Does an exported file give the same on a processor with other 8-bit kernels?
+"""Does an exported file give the same results on a processor with other 8-bit kernels?
 
     python results/deploy/without_vnni.py FILE.onnx DATA REFERENCE.npz
 
-DATA is a folder of prepared data. The first call writes the logits of all test images, the next
-ones compare with them. Under QEMU (Debian's qemu-user) onnxruntime finds whatever processor is
-named, here one with AVX2 and neither AVX512 nor VNNI:
+DATA is a folder of prepared data. The first call writes the logits of all test images, later calls
+compare theirs with them. Under QEMU (Debian's qemu-user) onnxruntime sees the processor that is
+named, here one with AVX2 but neither AVX512 nor VNNI:
 
     qemu-x86_64 -cpu Haswell .venv/bin/python results/deploy/without_vnni.py ...
 
-Needs numpy and onnxruntime only.
+It needs only numpy and onnxruntime.
 """
 
 import sys

@@ -1,15 +1,15 @@
-"""Measure how long each loss's gradient is beside the cross-entropy's, over trainings.
+"""Measure how long each loss's gradient is compared with the cross-entropy's, over trainings.
 
     python -m results.methods.gradients digits results/methods/digits.yaml
     python -m results.methods.gradients /tmp/cifar results/methods/cifar10.yaml --only rkd,ab,ii
 
-Trains every method of the file that distils once more, with seed 0, and measures every batch. A row
-of gradients.csv is one loss of a method in one epoch: medians over the batches of the length of its
-gradient to the student's weights, with its weight and with lambda, divided by that of the
-cross-entropy (`ratio`), of the same as it is added, clipped (`added`; of a method's clipped losses
-together), and of the cosine of the two gradients; and the largest ratio of a batch (`largest`).
-Losses that wait for their phase have no row. The rows of a data set that are there are kept: call
-it again to continue. The table goes into results/methods.md, where that has a place for it.
+It trains every distilling method of the file once more, with seed 0, and measures every batch. A
+row of gradients.csv is one loss of a method in one epoch: the medians over the batches of the
+length of its gradient with respect to the student's weights, with its weight and lambda, divided by
+that of the cross-entropy (`ratio`); of the same as it is added, clipped (`added`; of a method's
+clipped losses together); and of the cosine of the two gradients; and the largest ratio of a batch
+(`largest`). Losses that wait for their phase do not have a row. Existing rows of a data set are
+kept: run it again to resume. The table goes into results/methods.md, if that has a place for it.
 """
 
 import csv

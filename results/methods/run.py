@@ -5,14 +5,14 @@
     python -m results.methods.run /tmp/cifar results/methods/cifar10.yaml
     python -m results.methods.run digits results/methods/digits.yaml --seeds 0  # the table alone
 
-A file names parameters that differ from the preset `digits`: `base` those of all, `methods` those
-of each; a method without any is the loss of its name. `for_choices` says that the table is of
-validation images alone. Every (method, seed) is one row of the CSV file beside it, written as soon
-as it is there: call it again to continue. Students learn from one teacher, `teacher.safetensors` in
-the folder `.NAME` beside the file, which is trained first if it is not there. Trainings see a part
-of the official training images; another part, the validation images, is for choices, and the test
-images are the official ones. One thread for each training. The table goes into results/methods.md,
-where that has a place of the file's name for it.
+A file names parameters that differ from the preset `digits`: those of all methods in `base`, those
+of each in `methods`; a method without any is the loss of that name. `for_choices` means that the
+table has only validation images. Every (method, seed) is one row of the CSV file beside it, written
+as soon as it is ready: run it again to resume. Students learn from one teacher,
+`teacher.safetensors` in the folder `.NAME` beside the file, which is trained first if it is not
+there. Trainings see a part of the official training images; another part, the validation images, is
+for choices, and the test images are the official ones. Each training has one thread. The table goes
+into results/methods.md, if that has a place with the file's name.
 """
 
 import csv

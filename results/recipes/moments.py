@@ -2,8 +2,8 @@
 
     python -m results.recipes.moments 1   # the seed of the recipe lsq-24 of digits.yaml
 
-The same before RKD's gradient was bounded: in a worktree of commit 6e2832d with this file and
-digits.yaml copied into it.
+For the same before RKD's gradient was bounded, run it in a worktree of commit 6e2832d with this
+file and digits.yaml copied into it.
 """
 
 import sys

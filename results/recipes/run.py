@@ -4,13 +4,13 @@
     python ../shared/data/unpack_cifar.py cifar10 /tmp/cifar
     python -m results.recipes.run /tmp/cifar results/recipes/cifar10.yaml
 
-A file of recipes names parameters that differ from the preset `digits`: `base` those of all,
-`recipes` those of each, which may also say `role: teacher`, `distilled: false`,
-`starts_from: teacher` and the `augmentation` that acts before the base augmentation; that of the
-teachers that students learn from is `teacher_augmentation`. Every (recipe, seed) is one row of the
-CSV file beside it, written as soon as it is there: call it again to continue. Trainings see a part
-of the official training images and are measured on another part; test images decide nothing. One
-thread for each, two at a time.
+A file of recipes names parameters that differ from the preset `digits`: those of all recipes in
+`base`, those of each in `recipes`, which may also have `role: teacher`, `distilled: false`,
+`starts_from: teacher` and the `augmentation` that acts before the base augmentation; for the
+teachers that students learn from it is `teacher_augmentation`. Every (recipe, seed) is one row of
+the CSV file beside it, written as soon as it is ready: run it again to resume. Trainings see a part
+of the official training images and are measured on another part; test images decide nothing. Each
+has one thread, and two run at a time.
 """
 
 import csv

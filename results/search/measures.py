@@ -1,11 +1,11 @@
-"""What tells more of few validation images? The same final's trainings, measured in three ways.
+"""What shows most with few validation images? The same final's trainings, measured in three ways.
 
     python -m results.search.measures digits results/search/digits-300.yaml
 
 Students of the searches in the file are trained as the final trains them, with none and two rungs
 of the ladder, on splits drawn anew, eight seeds each; a row of NAME.measures.csv for each. The
-teachers are those that `results.search.run` left. `--show` prints how far each measure is above
-its standard error, and what the default's rule makes of it.
+teachers are those that `results.search.run` left. `--show` prints how many standard errors each
+measure is above none, and what the default's rule makes of it.
 """
 
 import csv

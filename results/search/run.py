@@ -1,4 +1,4 @@
-"""Do searches harm, and do they find what is there? Search, then train anew, on test images.
+"""Do searches harm, and do they find what is there? Search, then train anew and test.
 
     python -m results.search.run digits results/search/digits-300.yaml
     python -m results.search.run digits results/search/digits.yaml
@@ -7,15 +7,15 @@
 
 For each search seed the teacher's schedule is searched, and teachers are trained with it and with
 none on all training images, over fresh seeds; then the student's schedule is searched under the
-first of the teachers with the winner, and students are trained likewise. Searches see training
-images only. A file of searches has `searches` and `seeds` (numbers of each), `preset` and in `base`
-parameters that differ from it, by dotted keys; `compare` names what is trained beside: hand-made
-augmentations, and `plain` for a student without a teacher. With `data_seed` all searches have the
-same training images, else each its own. `NAME.searches.csv` has a row for each search,
-`NAME.trainings.csv` one for each training, written as soon as it is there: call it again to
-continue. What is trained once, such as two searches' common winner, is not trained again. One
-thread for each training, and as many trainings and searches at a time as `--workers` and
-`--at-once` say, on a GPU where there is one.
+first of the teachers with the winner, and students are trained in the same way. Searches see only
+training images. A file of searches has `searches` and `seeds` (the number of each), `preset`, and
+in `base` parameters that differ from it, with dotted keys; `compare` names what else is trained:
+hand-made augmentations, and `plain` for a student without a teacher. With `data_seed` all searches
+have the same training images, otherwise each has its own. `NAME.searches.csv` has a row for each
+search, `NAME.trainings.csv` one for each training, written as soon as it is ready: run it again to
+resume. What has been trained once, such as a winner that two searches share, is not trained again.
+Each training has one thread; `--workers` trainings and `--at-once` searches run at a time, on a GPU
+if there is one.
 """
 
 import csv

@@ -54,9 +54,9 @@ def surprises(costs: Sequence[Cost], image_size: tuple[int, int] | None) -> list
     teacher, limit = costs[0], costs[0].milliseconds
     if image_size is not None and max(image_size) <= _SMALL:
         why = (
-            f"At {image_size[0]}x{image_size[1]} pixels the arithmetic, which fewer bits save, is "
-            "little beside the fixed cost of every operator, and a graph of integers has more of "
-            "them (unfolding, scaling, rounding)"
+            f"At {image_size[0]}x{image_size[1]} pixels the arithmetic, where fewer bits help, "
+            "costs little compared with the fixed cost of every operator, and a graph of integers "
+            "has more operators (unfolding, scaling, rounding)"
         )
     else:
         why = "Measure it on the target machine before you choose it for speed: docs/deploy.md"

@@ -123,4 +123,6 @@ def _opened(path: Path) -> "Iterator[NpzFile]":
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no file of predictions ({error}); run evaluate again") from error
+        raise InputError(
+            f"{path}: not a file of predictions ({error}); run evaluate again"
+        ) from error

@@ -83,7 +83,9 @@ def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
             {name: found for name in PREDICTORS if (found := _measured(rows, name))},
         )
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: no final of a search ({error}); run the search again") from error
+        raise InputError(
+            f"{path}: not the final of a search ({error}); run the search again"
+        ) from error
 
 
 def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:

@@ -74,9 +74,7 @@ def _correction(comparisons: int, seeds: int) -> str:
     least = comparisons * 2 ** (1 - seeds)
     if least < 1 - CONFIDENCE:
         return f"{text}."
-    return (
-        f"{text}; with so few seeds it cannot fall below {min(least, 1):.2g}: more seeds tell more."
-    )
+    return f"{text}; with so few seeds it cannot fall below {min(least, 1):.2g}: use more seeds."
 
 
 def collapses(evaluation: Evaluation) -> list[str]:
@@ -160,7 +158,10 @@ def _groups(evaluation: Evaluation, others: list[Arm]) -> list[str]:
     if better:
         lines.append(f"Clearly above the baseline: {_list(better)}.")
     if open_:
-        lines.append(f"These seeds cannot distinguish from it: {_list(open_)}{_power(others)}.")
+        lines.append(
+            "Not distinguishable from the baseline with these seeds: "
+            f"{_list(open_)}{_power(others)}."
+        )
     return lines
 
 
@@ -176,8 +177,8 @@ def _power(others: list[Arm]) -> str:
     if not found:
         return ""
     if max(found) == float("inf"):
-        return "; they are too few to distinguish any among so many"
-    return f"; they find a true difference of {100 * max(found):.1f} points four times in five"
+        return "; the seeds are too few to distinguish any of so many"
+    return f"; the seeds find a true difference of {100 * max(found):.1f} points four times in five"
 
 
 def _twins(evaluation: Evaluation) -> list[str]:
@@ -187,14 +188,14 @@ def _twins(evaluation: Evaluation) -> list[str]:
         key = (arm.accuracies, arm.confusion.tobytes(), arm.calibration_error)
         groups.setdefault(key, []).append(evaluation.label(arm.name))
     return [
-        f"{_sentence(_list(names))} gave the same predictions: they augmented alike."
+        f"{_sentence(_list(names))} gave the same predictions: their augmentation was the same."
         for names in groups.values()
         if len(names) > 1
     ]
 
 
 def _sentence(text: str) -> str:
-    """Return a text with a capital first letter, the others as they are."""
+    """Return a text with a capital first letter and the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 

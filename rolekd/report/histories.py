@@ -62,7 +62,7 @@ def read_search(path: Path) -> list[SearchRow]:
         ]
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"{path}: no history of a search ({error}); run the search again"
+            f"{path}: not the history of a search ({error}); run the search again"
         ) from error
 
 

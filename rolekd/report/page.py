@@ -27,7 +27,7 @@ Rows = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class PageContent:
-    """What the page tells; a part that is empty is left out.
+    """What the page shows; a part that is empty is left out.
 
     Attributes:
         dataset: name of the data.
@@ -116,7 +116,7 @@ def figures(content: PageContent) -> dict[str, Markup]:
         "accuracy": (plots.accuracy_figure(evaluation), "Test accuracy of each arm and seed"),
         "difference": (
             plots.difference_figure(evaluation),
-            f"Difference of each arm to {evaluation.baseline}, with confidence intervals",
+            f"Difference of each arm from {evaluation.baseline}, with confidence intervals",
         ),
         "confusion": (
             plots.confusion_figure(baseline, evaluation.classes),

@@ -101,17 +101,17 @@ def sentence(found: Correlation) -> str:
     )
     if found.p_value >= _LEVEL:
         return (
-            "Within its generations, this search does not tell the teacher's standard deviation "
-            f"from a guess ({numbers})."
+            "Within generations, the teacher's standard deviation predicted the student's "
+            f"accuracy no better than a guess ({numbers})."
         )
     if found.rho < 0:
         return (
-            "Within its generations, a smaller standard deviation of the teacher went with a more "
+            "Within generations, a smaller standard deviation of the teacher went with a more "
             f"accurate student, as Wang et al. predict ({numbers})."
         )
     return (
-        "Within its generations, a larger standard deviation of the teacher went with a more "
-        f"accurate student, against what Wang et al. predict ({numbers})."
+        "Within generations, a larger standard deviation of the teacher went with a more "
+        f"accurate student, contrary to what Wang et al. predict ({numbers})."
     )
 
 

@@ -97,7 +97,7 @@ def test_a_search_without_a_final_has_none(tmp_path: Path) -> None:
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "final.csv").write_text("rung,candidate\n1,none\n")
-    with pytest.raises(InputError, match=r"final\.csv: no final of a search"):
+    with pytest.raises(InputError, match=r"final\.csv: not the final of a search"):
         finals.read(tmp_path / "final.csv", "none", "accuracy")
 
 

@@ -170,7 +170,7 @@ def test_remarks_sort_the_arms() -> None:
     arms = evaluation(**{name: counts * 3 for name, counts in wrong.items()})
     text = " ".join(findings.remarks(arms))
     assert "Clearly below the baseline: the same student without a teacher." in text
-    assert "These seeds cannot distinguish from it" in text
+    assert "Not distinguishable from the baseline" in text
     assert "with so few seeds" not in text
     assert "gave the same predictions" in text
     assert "One test image more or less is 1.25 points." in text
@@ -349,7 +349,7 @@ def test_search_history_is_read(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     assert [slot.teacher_stddev for slot in histories.read_search(path)] == [None] * 3 + [0.25]
     path.write_text("generation\n1\n")
-    with pytest.raises(InputError, match=r"history\.csv: no history of a search"):
+    with pytest.raises(InputError, match=r"history\.csv: not the history of a search"):
         histories.read_search(path)
     with pytest.raises(InputError, match="run the stage that writes it"):
         histories.read_search(tmp_path / "none.csv")
