@@ -65,7 +65,7 @@ fix: setup  ## what ruff can mend by itself: faults, imports, layout
 	$(BIN)/ruff format .
 
 # One thread each: two processes that both use two cores wait for each other. A few tests need no
-# second process, which takes seconds to start; T can hold options of pytest: T="tests/data -k idx"
+# second process, which takes seconds to start; T can hold options of pytest: T="tests/sources -k idx"
 test: $(if $(T),setup,check)  ## check, then all tests not marked slow; T=tests/search: those alone
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not kill" $(or $(T),-n 2 --dist worksteal)
 

@@ -1,10 +1,12 @@
-"""The pages as a site: `make docs` builds it, offline; it opens from a folder.
+"""The pages as a site: `make docs` builds it, offline; it opens from a folder, its search from a
+server (`python -m http.server -d build/docs`).
 
 The site has the layout of the project, so every link between pages is right in both. What pages
 link to beside pages (code, figures) is copied. The menu is that of docs/README.md: its headings
 and its links.
 """
 
+import itertools
 import logging
 import re
 import shutil
@@ -28,9 +30,8 @@ def main() -> None:
     collect(PAGES)
     config = MkDocsConfig()
     config.load_dict(settings())
-    faults, _ = config.validate()
-    if faults:
-        raise InputError(f"docs/site.py: {faults[0][0]}: {faults[0][1]}; mend the settings")
+    for key, fault in itertools.chain(*config.validate()):  # errors and warnings
+        raise InputError(f"docs/site.py: {key}: {fault}; mend the settings")
     build(config)
     say(f"{SITE / 'index.html'}")
 

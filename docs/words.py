@@ -11,15 +11,17 @@ from rolekd import yamlfiles
 
 ROOT = Path(__file__).parents[1]
 _LIST = Path(__file__).with_name("words.yaml")
-_CODE = ("rolekd", "pipelines", "benchmarks", "docs")
+_CODE = ("rolekd", "pipelines", "benchmarks", "docs", "results")
 _PAGES: tuple[str, ...] = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
+    "*.md",
+    ".github/**/*.md",
+    ".dvc/plots/*.md",
     "params.yaml",
     "docs/*.md",
+    "results/*.md",
+    "rolekd/presets/*.yaml",
+    "rolekd/**/*.html",
 )
-_PAGES += ("rolekd/presets/*.yaml",)
 _READ = {tokenize.COMMENT, tokenize.STRING, tokenize.NAME}
 
 

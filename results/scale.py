@@ -30,21 +30,21 @@ def main(members: int, storage: str | None) -> None:
     spec = SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         url = storage or f"sqlite:///{folder}/study.db"
-        ledger = JobStudy.create(url, spec, f"scale-{time.time_ns()}", 10)
+        study = JobStudy.create(url, spec, f"scale-{time.time_ns()}", 10)
         tasks = _timed(f"plan {members} tasks", lambda: plan(settings, 0, []))
-        ledger.read()
-        _timed("enter them", lambda: ledger.enqueue(tasks))
-        _timed("first reading", JobStudy.open(url, ledger.name).read)
-        entry = ledger.read().waiting()[0]
-        _timed("claim one", lambda: ledger.claim(entry, "me"))
+        study.read()
+        _timed("enter them", lambda: study.enqueue(tasks))
+        _timed("first reading", JobStudy.open(url, study.name).read)
+        entry = study.read().waiting()[0]
+        _timed("claim one", lambda: study.claim(entry, "me"))
         outcome = Outcome(0.5, 100, 1.0)
         result = Result(entry.task, entry.number, outcome.accuracy, 100, 1.0, None)
-        _timed("enter its result", lambda: ledger.finish(entry, result))
-        _timed("a later reading", ledger.read)
+        _timed("enter its result", lambda: study.finish(entry, result))
+        _timed("a later reading", study.read)
         results = [Result(task, 0, 0.5, 100, 1.0) for task in tasks]
         _timed("plan the next generation", lambda: plan(settings, 0, [results]))
-        ledger.close()
-        delete(url, ledger.name)
+        study.close()
+        delete(url, study.name)
         uri = f"sqlite:///{folder}/mlflow.db"
         store.initialise(uri)
         began = time.perf_counter()

@@ -161,8 +161,8 @@ class DataParams(Section):
     )
     training_images: Annotated[int, Field(ge=10, le=100_000_000)] | None = Field(
         None,
-        description="at most so many of the training split, drawn with the seed, of each class "
-        "its share; null: all. Sources without a test split test on the others, too",
+        description="most training images, drawn with the seed in proportion to the classes; "
+        "null: all. Sources without a test split test on the others, too",
     )
     validation: Literal["search", "test"] = Field(
         "search",
@@ -487,7 +487,7 @@ class ConfirmParams(Section):
                 )
         if self.rungs[-1][1] < 2:
             raise ValueError(
-                "rungs: the last has one seed, which says nothing of the spread; give it two or "
+                "rungs: the last has one seed, which says nothing about the spread; give it two or "
                 "more"
             )
         return self

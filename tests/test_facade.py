@@ -91,7 +91,9 @@ def test_the_students_are_those_of_the_stage(data, params, teacher, student, tmp
     }
 
 
-def test_a_training_goes_on_in_its_folder_and_another_has_its_own(data, params, teacher, tmp_path):
+def test_a_training_continues_in_its_folder_and_another_has_its_own(
+    data, params, teacher, tmp_path
+):
     first = rolekd.train_teacher(data, params, folder=tmp_path)
     (state,) = tmp_path.iterdir()
     again = rolekd.train_teacher(data, params, folder=tmp_path)
@@ -141,7 +143,7 @@ def test_arrays_become_a_data_set():
         ("/nowhere/at/all", "is neither a folder nor a source"),
     ],
 )
-def test_what_is_no_data_is_one_line(source, text):
+def test_what_is_not_data_is_one_line(source, text):
     with pytest.raises(InputError, match=text) as caught:
         rolekd.load_data(source)
     assert "\n" not in str(caught.value)

@@ -164,7 +164,7 @@ def _link(path, target="/dev/zero"):
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [_pipe, _link], ids=["pipe", "device"])
-def test_what_is_no_regular_file_is_refused_and_never_read(tmp_path, make):
+def test_what_is_not_a_regular_file_is_refused_and_never_read(tmp_path, make):
     path = make(tmp_path / "value.json")
     for read in (files.open_regular, files.sha256, lambda path: files.read_bytes(path, 10)):
         with pytest.raises(OSError, match="is a pipe or a device, not a regular file"):

@@ -54,7 +54,7 @@ def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"mlflow_run_id": 3}', '"abc"'])
-def test_what_is_no_run_id_is_named(tmp_path, text):
+def test_what_is_not_a_run_id_is_named(tmp_path, text):
     outputs = Outputs(tmp_path)
     outputs.run("evaluate").parent.mkdir()
     outputs.run("evaluate").write_text(text)

@@ -100,7 +100,7 @@ def test_many_and_long_faults_are_cut(tmp_path):
     assert len(str(caught.value)) < 2000
 
 
-def test_a_set_has_no_order_and_is_no_list():
+def test_a_set_has_no_order_and_is_not_a_list():
     with pytest.raises(InputError, match="decay_at: input should be a valid tuple"):
         params.parse({"teacher": {"training": {"decay_at": {0.5, 0.75}}}}, "p")
 

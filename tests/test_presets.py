@@ -157,7 +157,7 @@ def test_the_commands(tmp_path, monkeypatch):
 
 
 @pytest.mark.timeout(20)
-def test_what_is_no_file_is_never_replaced(tmp_path):
+def test_what_is_not_a_file_is_never_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     for name, reason in {"pipe.yaml": "is a pipe", ".": "Is a directory"}.items():
         with pytest.raises(InputError, match=f"cannot be replaced .{reason}"):

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _weights(path: Path) -> str:
-    """Say how the weights of 8-bit kernels stand in a file."""
+    """Print how a file holds the weights of 8-bit kernels."""
     graph = onnx.load(path).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kinds = Counter(

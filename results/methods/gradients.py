@@ -53,7 +53,7 @@ class Measured(Distillation):
         return super().forward(network, images, labels, progress)
 
     def backward(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
-        """Measure, then go on as usual."""
+        """Measure, then continue as usual."""
         self._measure(losses, network, progress)
         self._values = {}
         super().backward(losses, network, progress)

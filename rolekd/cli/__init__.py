@@ -43,7 +43,7 @@ _SECTIONS = {
     "Deploy": {
         "register": Lazy("rolekd.cli.registry", "register", "Choose the version to promote."),
         "promote": Lazy(
-            "rolekd.cli.registry", "promote", "Make a version champion, through gates."
+            "rolekd.cli.registry", "promote", "Make a version the champion if it passes the gates."
         ),
         "rollback": Lazy("rolekd.cli.registry", "rollback", "Return to the previous champion."),
         "predict": Lazy("rolekd.cli.predict", "predict", "Classify image files with a model."),

@@ -169,7 +169,7 @@ def _few_validation_images(run: RunFacts) -> Iterator[str]:
         remedy = "add validation images" if own else f"raise {key}, or add images"
         yield (
             f"The searches measured on {images} validation images, {times} each: differences "
-            f"below about {points:.0f} points are chance, and so is their choice; {remedy}, or "
+            f"below about {points:.0f} points are noise, so the choice is arbitrary; {remedy}, or "
             "compare arms without a search."
         )
 

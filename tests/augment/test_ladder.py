@@ -67,11 +67,11 @@ def test_it_reaches_beyond_randaugment(images):
     assert _change(ladder.policy("all-10"), images) > 1.2 * reference
 
 
-def test_strength_zero_is_no_policy():
+def test_strength_zero_is_the_policy_of_nothing():
     assert ladder.policy("all-0") == Policy.zeros()
 
 
 @pytest.mark.parametrize("name", ["all-11", "all--1", "shape-3", "all", "all-3.5", "", "all-100"])
-def test_what_is_no_rung_is_refused(name):
+def test_what_is_not_a_rung_is_refused(name):
     with pytest.raises(InputError, match="not a rung of the ladder"):
         ladder.policy(name)

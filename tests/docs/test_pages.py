@@ -63,6 +63,8 @@ def fault_of(words: list[str], whole: bool = True) -> str:
             path = ROOT / module.replace(".", "/")
             exists = path.with_suffix(".py").exists() or (path / "__main__.py").exists()
             return "" if exists else f"no module {module}"
+        case ["python" | "python3" | "pytest", path, *_] if path.endswith(".py"):
+            return "" if (ROOT / path).exists() or "/" not in path else f"no file {path}"
         case ["dvc", *args]:
             return fault_of_dvc(args)
     return ""
@@ -97,11 +99,13 @@ def fault_of_rolekd(args: list[str], whole: bool) -> str:
 
 def fault_of_make(args: list[str]) -> str:
     for arg in args:
-        name, equals, _ = arg.partition("=")
+        name, equals, value = arg.partition("=")
         if equals and not re.search(rf"\$\([^)]*\b{name}\b|^{name} [?:]?=", MAKEFILE, re.MULTILINE):
             return f"make: no variable {name}"
         if not equals and not arg.startswith("-") and name not in TARGETS:
             return f"make: no target {name}"
+        if name == "T" and value.startswith("tests") and not (ROOT / value.split()[0]).exists():
+            return f"make: no tests {value}"
     return ""
 
 
@@ -168,6 +172,8 @@ def test_keys_that_do_not_exist_are_found():
         ("rolekd summary now", r"rolekd summary: \['now'\] is too much"),
         ("make tests", "make: no target tests"),
         ("make test D=1", "make: no variable D"),
+        ("make test T=tests/nothing", "make: no tests tests/nothing"),
+        ("pytest tests/nothing.py", "no file tests/nothing.py"),
         ("python -m results.nothing", "no module results.nothing"),
         ("dvc repro train", "dvc repro: no stage train"),
         ("dvc exp run -S student.bit=4", "dvc: params.yaml has no student.bit"),

@@ -103,7 +103,7 @@ def test_outputs_and_stages_as_dvc_knows_them(folder):
     assert (cache.found, cache.remedy) == ("lacks outputs/copy", "dvc pull, or dvc repro")
 
 
-def test_dvc_that_fails_is_told_and_the_rest_goes_on(tmp_path):
+def test_dvc_that_fails_is_reported_and_the_rest_continues(tmp_path):
     (tmp_path / "dvc.lock").write_text("{}")
     found = one(run("stages", lambda: project.stages(tmp_path)))
     assert found.verdict == "fault"

@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_study_does_every_cell_once_and_goes_on_from_its_records(project, monkeypatch):
+def test_a_study_does_every_cell_once_and_continues_from_its_records(project, monkeypatch):
     build = roles.student
 
     def student(params, *more):

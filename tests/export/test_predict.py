@@ -75,7 +75,7 @@ def test_names_are_not_blanked_since_others_open_them(folder: Path, form: str) -
 
 
 @pytest.mark.timeout(60)
-def test_pipes_devices_and_long_names_are_told_and_the_rest_goes_on(folder: Path) -> None:
+def test_pipes_devices_and_long_names_are_reported_and_the_rest_continues(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     (folder / "device.png").symlink_to("/dev/zero")
     result = call("x" * 300, str(folder / "pipe.png"), str(folder))
@@ -95,7 +95,7 @@ def test_a_model_that_is_a_pipe_is_refused(folder: Path) -> None:
         session.load(folder / "pipe.onnx")
 
 
-def test_broken_images_are_told_and_the_rest_goes_on(
+def test_broken_images_are_reported_and_the_rest_continues(
     folder: Path, images: NDArray[np.uint8]
 ) -> None:
     good = (folder / "nested/0.png").read_bytes()

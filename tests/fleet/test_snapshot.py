@@ -64,6 +64,6 @@ def test_outgrown_are_all_but_the_last_complete_generation():
     assert [each.number for each in snapshot.outgrown(range(3))] == [0, 1, 2, 3, 6, 7]
     assert [each.number for each in snapshot.outgrown([1])] == [2, 3]
     assert Snapshot(JOB, whole_search(1)).outgrown(range(3)) == []
-    # killed between storing its state and telling so
+    # killed between storing its state and reporting it
     last = [*whole_search(1), trial(2, TASKS[0], State.LOST)]
     assert [each.number for each in Snapshot(JOB, last).outgrown(range(3))] == [2]

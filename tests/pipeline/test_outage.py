@@ -30,7 +30,7 @@ def wait(condition, seconds=300):
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_a_training_goes_on_without_mlflow_and_no_number_is_lost(
+def test_a_training_continues_without_mlflow_and_no_number_is_lost(
     fresh_store, server, tmp_path, comes_back
 ):
     project = make_project(tmp_path / "project", fresh_store)

@@ -64,7 +64,7 @@ def test_what_was_not_evaluated_has_no_evidence(outputs: Outputs, arm: str, seed
         evidence.gather_evidence(outputs, arm, seed)
 
 
-def test_predictions_of_other_weights_are_no_evidence(outputs: Outputs) -> None:
+def test_predictions_of_other_weights_are_not_evidence(outputs: Outputs) -> None:
     with pytest.raises(InputError, match=r"seed 1, are of other weights .*; dvc repro evaluate ex"):
         evidence.gather_evidence(outputs, "kd-rolewise", 1)
     linear_model(outputs.graph, metadata={"weights_sha256": "of another training"})
@@ -75,7 +75,7 @@ def test_predictions_of_other_weights_are_no_evidence(outputs: Outputs) -> None:
         evidence.gather_evidence(outputs, "kd-rolewise", 0)
 
 
-def test_predictions_that_do_not_say_of_which_weights_are_no_evidence(outputs: Outputs) -> None:
+def test_predictions_that_do_not_say_of_which_weights_are_not_evidence(outputs: Outputs) -> None:
     logits, labels = load_predictions(outputs.predictions)
     save_predictions(outputs.predictions, logits, labels)
     with pytest.raises(InputError, match=r"predictions\.npz: does not say which weights"):

@@ -190,7 +190,7 @@ def test_the_story_of_a_champion(project: Path, uri: str) -> None:
         promotion.rollback(NAME, uri=uri)
 
 
-def test_refusals_that_are_no_gate(project: Path, uri: str) -> None:
+def test_refusals_that_are_not_gate(project: Path, uri: str) -> None:
     register(project, None)
     with pytest.raises(InputError, match="version 1 has no evidence"):
         promote(uri)

@@ -320,7 +320,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=line"}
         (b"x" * 20_000_000, PNG, 413, "send fewer or smaller images"),
     ],
 )
-def test_what_is_no_photo_is_the_clients_fault(
+def test_what_is_not_a_photo_is_the_clients_fault(
     served: Served, body: bytes, headers: dict[str, str], status: int, message: str
 ) -> None:
     found, answer = served["rolekd"].post(body, headers, "/classify")

@@ -194,7 +194,7 @@ def test_arms_have_the_colours_of_their_rows_and_text_that_of_the_page(
 
 
 @needs_chromium
-def test_two_revisions_are_told_apart(tmp_path: Path) -> None:
+def test_two_revisions_are_distinguished(tmp_path: Path) -> None:
     figures = shapes(tmp_path, revisions=("HEAD", "two"))
     for name in ("arms", "curves", "reliability", "population"):
         texts = re.findall(r"<text[^>]*>([^<]*)", figures[name])

@@ -356,7 +356,7 @@ def test_search_history_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_what_is_no_table_is_named(tmp_path: Path) -> None:
+def test_what_is_not_a_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "epochs.csv"
     path.write_bytes(b"arm,epoch\n\xff,0\n")
     with pytest.raises(InputError, match=r"epochs\.csv: not a table"):

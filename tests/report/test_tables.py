@@ -192,7 +192,7 @@ def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation)
     assert "0.250" in text
 
 
-def test_a_tie_is_no_place_lost_and_no_signed_zero() -> None:
+def test_a_tie_loses_no_place_and_is_zero_without_a_sign() -> None:
     own = predictions(2)
     shared = own[[1, 2, 0]]  # the same counts of other seeds: their mean differs by rounding
     arms = {"kd-shared": shared, "plain": predictions(1, skill=0.0), "kd-rolewise": own}

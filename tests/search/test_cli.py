@@ -176,7 +176,7 @@ def test_a_worker_takes_all_that_is_unfinished(trainers, inputs, make_spec, tmp_
         CliRunner().invoke(root, [*arguments, "--study", "study 2"], catch_exceptions=False)
 
 
-def test_a_study_that_ends_while_a_worker_joins_it_is_no_fault(
+def test_a_study_that_ends_while_a_worker_joins_it_is_not_a_fault(
     trainers, inputs, make_spec, tmp_path, monkeypatch
 ):
     url, store = f"sqlite:///{tmp_path}/study.db", tmp_path / "store"

@@ -44,7 +44,7 @@ def _member(inputs, training_params=None, **distill):
 
 
 @pytest.mark.parametrize("loss", ["ii", "ft"])
-def test_slots_go_on_from_their_parents_heads(inputs, tmp_path, loss):
+def test_slots_continue_from_their_parents_heads(inputs, tmp_path, loss):
     def two_slots(name):
         first, second = tmp_path / f"{name}-1", tmp_path / f"{name}-2"
         # a member of its own for each, as after a restart or on another machine

@@ -41,7 +41,7 @@ def test_a_final_can_be_all_of_a_search(trainers, inputs, make_spec, tmp_path):
     assert again.schedule == found.schedule
 
 
-def test_a_run_after_the_end_of_the_algorithm_goes_on_with_the_final(
+def test_a_run_after_the_end_of_the_algorithm_continues_with_the_final(
     trainers, inputs, make_spec, digest, start, tmp_path
 ):
     spec = make_spec(seconds=0.05, search=FINAL)

@@ -132,13 +132,13 @@ def test_unusable_class_names_are_refused(tmp_path, name, text):
     _fails(_folder(data_files.photos(tmp_path, (name, "z"))), text)
 
 
-def test_a_class_name_that_is_no_text_is_refused(tmp_path):
+def test_a_class_name_that_is_not_a_text_is_refused(tmp_path):
     data_files.photos(tmp_path)
     (tmp_path / "cat").rename(os.fsdecode(os.fsencode(tmp_path) + b"/c\xe4t"))
     _fails(_folder(tmp_path), "unprintable")
 
 
-def test_a_file_name_that_is_no_text_is_shown_escaped(tmp_path):
+def test_a_file_name_that_is_not_a_text_is_shown_escaped(tmp_path):
     data_files.photos(tmp_path)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/b\xe4d.png")).write_text("")
     _, quality = prepare_folder(_folder(tmp_path, on_error="skip"), 0, tmp_path / "data")
@@ -209,7 +209,7 @@ def test_a_class_that_a_held_out_split_lacks_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("test", "val"), ("valid", "Testing")])
-def test_folders_of_splits_are_no_classes(tmp_path, names):
+def test_folders_of_splits_are_not_classes(tmp_path, names):
     data_files.divided(tmp_path, names)
     _fails(_folder(tmp_path), "which are not classes; name them train, test and val")
 

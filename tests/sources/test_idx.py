@@ -27,7 +27,7 @@ def test_classes_are_the_numbers_that_occur(tmp_path):
     assert found.labels[:3].tolist() == [0, 1, 2]
 
 
-def test_classes_may_stand_in_a_file(tmp_path):
+def test_classes_may_be_in_a_file(tmp_path):
     data_files.idx(tmp_path)
     (tmp_path / "names.txt").write_text("\n".join(f"name {i}" for i in range(10)) + "\n")
     found = open_source(_params(tmp_path, classes="names.txt")).listing()

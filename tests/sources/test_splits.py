@@ -30,7 +30,7 @@ def _sizes(test_fraction, search_validation_fraction, training_images=None):
     st.floats(0.05, 0.95),
     st.integers(0, 2**63 - 1),
 )
-def test_parts_are_disjoint_complete_and_share_no_content(count, distinct, fraction, seed):
+def test_parts_are_disjoint_complete_and_share_not_content(count, distinct, fraction, seed):
     groups = _groups(count, distinct, seed % 1000)
     labels = np.random.default_rng(seed % 1000).integers(0, 3, count).astype(np.int64)
     everything = np.arange(count)
@@ -68,7 +68,7 @@ def test_a_class_with_too_few_images_is_named():
         all_splits(np.arange(20), labels[:20], ("a",), None, _sizes(0.2, 0.5), 0)
 
 
-def test_what_stands_in_the_sources_test_split_is_not_trained_on():
+def test_what_is_in_the_sources_test_split_is_not_trained_on():
     labels = np.tile(np.arange(2), 50).astype(np.int64)
     groups = np.arange(100)
     groups[[3, 4, 50]] = [80, 81, 80]

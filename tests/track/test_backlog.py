@@ -59,7 +59,7 @@ def test_the_next_run_sends_what_a_lost_store_and_a_kill_left(project: Path) -> 
     assert not spools(project)
 
 
-def test_a_run_that_goes_on_is_left_alone(project: Path) -> None:
+def test_a_run_that_continues_is_left_alone(project: Path) -> None:
     with runs.start("first", experiment="e", send=False) as first:
         with runs.start("second", experiment="e"):
             pass

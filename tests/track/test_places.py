@@ -127,6 +127,6 @@ def test_what_others_chose_stays(project: Path, tmp_path: Path) -> None:
     assert places.settle(project / "mlflow.db") == []
 
 
-def test_another_way_to_the_same_folder_is_no_move(first: Path, tmp_path: Path) -> None:
+def test_another_way_to_the_same_folder_is_not_a_move(first: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(first)
     assert places.moves(tmp_path / "link" / "mlflow.db") == []

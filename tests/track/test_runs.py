@@ -228,7 +228,7 @@ def test_lost_store_costs_nothing_and_sync_sends_it_later(
     assert sync(store.spool_folder(project), f"sqlite:///{project}/mlflow.db") == []
 
 
-def test_store_that_comes_back_while_the_run_goes_on(
+def test_store_that_comes_back_while_the_run_continues(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("rolekd.track.sender._SECONDS_BETWEEN_TRIES", 0.05)

@@ -119,7 +119,7 @@ def test_no_secret_survives(secret: str) -> None:
     assert secret not in cleaned.values()
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_what_is_not_a_secret_stays() -> None:
     values = {"data.path": "/data/a@b", "optimizer": "adam", "url": "https://host:5000/a"}
     assert store.cleaned(values, 100) == values
 

@@ -91,7 +91,7 @@ DAMAGES = {
     "counts beyond the end": sent('{"offset": 99999, "runs": {"b": "1"}}'),
     "counts half a record": sent('{"offset": 20, "runs": {}}'),
     "counts backwards": sent('{"offset": -1, "runs": {}}'),
-    "is no JSON": sent("{"),
+    "is not JSON": sent("{"),
     "has another form": sent('{"offset": "many"}'),
     "knows other runs": sent('{"offset": 0, "runs": {"b": "1"}}'),
     "no records": lambda folder: (folder / "events.jsonl").unlink(),
@@ -108,7 +108,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_what_contradicts_itself_is_kept_and_named_and_the_others_go_on(
+def test_what_contradicts_itself_is_kept_and_named_and_the_others_continue(
     root: Path, uri: str, damage: Callable[[Path], None]
 ) -> None:
     leave(root, "a")

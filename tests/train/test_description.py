@@ -88,7 +88,7 @@ def test_a_student_that_lost_its_quantizer_is_not_loaded_as_another_network(
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "null", "{", '"x"', "[" * 5000, "1e999", "NaN"])
-def test_what_is_no_description_is_refused(tmp_path, data, networks, text):
+def test_what_is_not_a_description_is_refused(tmp_path, data, networks, text):
     network = networks["teacher"][0]
     metadata = {} if text is None else {"about": text}
     save_file(dict(network.state_dict()), tmp_path / "w", metadata=metadata)

@@ -245,7 +245,7 @@ def test_epochs_in_float_are_a_students_and_leave_some_of_the_search():
     Params(student=late, search=SearchParams(algorithm="ladder"))
 
 
-def test_a_state_without_average_is_none_to_go_on_from(digits, tmp_path):
+def test_a_state_without_average_is_refused(digits, tmp_path):
     network, _ = roles.teacher(TEACHER, digits, 0)
     training = _training(digits, network)
     training.run_epoch()

@@ -153,7 +153,7 @@ class _Runs:
         ({"epoch": 1}, "does not contain a state dict"),
     ],
 )
-def test_what_is_no_state_dict_is_refused(content, message, tmp_path, monkeypatch):
+def test_what_is_not_a_state_dict_is_refused(content, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "theirs.pt")
     with pytest.raises(InputError, match=rf"theirs\.pt: {message}"):

@@ -63,6 +63,6 @@ def test_gpus_that_the_user_hides_stay_hidden(gpus, monkeypatch):
     assert _gpus(seats(MachineParams(), 1, 9)) == ["5", "GPU-7ab"]
 
 
-def test_under_torchrun_there_are_no_workers(gpus, monkeypatch):
+def test_under_torchrun_there_are_not_workers(gpus, monkeypatch):
     monkeypatch.setattr("rolekd.processes.team_size", lambda: 2)
     assert seats(MachineParams(workers=8), 1, 100) == [{}]
