@@ -19,24 +19,21 @@ for name in sys.argv[1:]:
 """
 
 
+def _import(*names: str) -> subprocess.CompletedProcess[str]:
+    """Import modules where no package is."""
+    command = [sys.executable, "-c", IMPORT, *names]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def test_they_import_alone():
     files = [
         path for path in sorted((ROOT / "rolekd").rglob("*.py")) if PROMISE in path.read_text()
     ]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     assert "rolekd.search.final" in names
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT, *names],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _import(*names)
     assert done.returncode == 0, done.stderr
 
 
 def test_what_imports_more_is_found():
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT, "rolekd.params"], cwd=ROOT, capture_output=True, check=False
-    )
-    assert b"pydantic" in done.stderr
+    assert "pydantic" in _import("rolekd.params").stderr
