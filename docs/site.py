@@ -1,8 +1,8 @@
 """The pages as a site: `make docs` builds it, offline; it opens from a folder.
 
-Its search needs a server: `python -m http.server -d build/docs`. The site has the layout of the project, so every link between pages is right in both. What pages
-link to beside pages (code, figures) is copied. The menu is that of docs/README.md: its headings
-and its links.
+Its search needs a server: `python -m http.server -d build/docs`. The site has the layout of the
+project, so every link between pages is right in both. What pages link to beside pages (code,
+figures) is copied. The menu is that of docs/README.md: its headings and its links.
 """
 
 import itertools
