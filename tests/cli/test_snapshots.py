@@ -4,6 +4,7 @@ Each case is a file of `snapshots/`; `make snapshots` writes them anew, and git 
 """
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -51,7 +52,8 @@ REPORTS = [
     "schedule show two.json",
     "schedule compare two.json two.json",
     "status",
-    "status --json",
+    "status --storage sqlite:///begun.db",
+    "status --storage sqlite:///begun.db --json",
     "study small.yaml --check",
 ]
 CASES = [*HELP, *ERRORS, *REPORTS]
@@ -71,7 +73,7 @@ FILES = {
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(request, tmp_path, monkeypatch):
     from rolekd.augment.policy import Policy
     from rolekd.augment.schedule import Schedule
 
@@ -80,14 +82,35 @@ def folder(tmp_path, monkeypatch):
     policies = Policy([0] * 60), Policy([5, 3] * 30)
     Schedule(6, [(0, policies[0]), (3, policies[1])]).save(tmp_path / "two.json")
     monkeypatch.chdir(tmp_path)
+    if "begun.db" in request.node.name:
+        _begin_search("sqlite:///begun.db")
     for name in ("ROLEKD_STORAGE", "ROLEKD_ARTIFACTS", "FORCE_COLOR", "NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
 
 
+def _begin_search(storage: str) -> None:
+    """Store a search of which one task is done and one has a worker that has ended."""
+    from rolekd.fleet.studies import JobStudy
+    from rolekd.fleet.tasks import Result
+    from rolekd.params import SearchParams
+    from rolekd.search.population import plan
+    from rolekd.search.spec import SearchSpec
+
+    settings = SearchParams(population=3, epochs=4, interval_epochs=2, confirm=None)
+    spec = SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4)
+    study = JobStudy.create(storage, spec, "search_teacher", 3)
+    study.read()
+    study.enqueue(plan(settings, 0, []))
+    first = study.read().waiting()[0]
+    study.claim(first, "elsewhere:22")
+    study.finish(first, Result(first.task, first.number, 0.875, 100, 2.0, None))
+    study.close()
+
+
 def _name(line: str) -> str:
-    return line.replace(" --", "--").replace(" ", "-").replace("/", "-") + ".txt"
+    return re.sub(r"[ /:]+", "-", line.replace(" --", "--")) + ".txt"
 
 
 @pytest.mark.parametrize("line", CASES)
