@@ -14,8 +14,9 @@ from rolekd.augment import ladder
 from rolekd.errors import InputError
 from rolekd.report.histories import read_rows
 from rolekd.report.predictor import PREDICTORS, agreement
-from rolekd.report.statistics import EXACT_PAIRS, paired_p_value
+from rolekd.report.statistics import EXACT_PAIRS, paired_p_value, t_interval
 from rolekd.report.style import ACCENT, FAINT, PALETTE, legible, style
+from rolekd.report.tables import CONFIDENCE
 from rolekd.search.final import (
     ACCURACY,
     LOG_LOSS,
@@ -118,23 +119,31 @@ def agreements(final: Final) -> list[str]:
 
 
 def final_rows(final: Final) -> list[dict[str, str]]:
-    """Return a row for each candidate: its result, and its difference from none."""
+    """Return a row for each candidate: its result, and its difference from none.
+
+    The difference has its standard error, and an interval by Student's t over the seeds.
+    """
     rows = []
     scale = SCALES[final.measure]
     for one in final.standings:
         accuracies, count = [100 * value for value in one.accuracies.values()], len(one.accuracies)
         spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
-        gain, p_value = "", ""
+        gain = interval = p_value = ""
         if one.name != NONE_CANDIDATE:
             gain = scale.show(one.gain)
-            gain += f" ± {scale.show(one.error, sign=False)}" if count > 1 else ""
-            p_value = f"{paired_p_value(np.array(one.differences)):.3f}" if count > 1 else ""
+            if count > 1:
+                gaps = np.array(one.differences)
+                gain += f" ± {scale.show(one.error, sign=False)}"
+                interval = " … ".join(map(scale.show, t_interval(gaps, CONFIDENCE)))
+                p_value = f"{paired_p_value(gaps):.3f}"
         rows.append(
             {
                 "candidate": one.name,
+                "rung": str(one.rung + 1),
                 "seeds": str(count),
                 "accuracy %": f"{fmean(accuracies):.2f}{spread}",
                 f"{scale.unit} better than none": gain,
+                "95 % interval": interval,
                 "p": p_value,
                 "": "taken" if one.name == final.winner else "",
             }

@@ -18,6 +18,7 @@ _RESAMPLES = 4000
 POWER = 0.8
 _MOST_SEEDS = 1000  # that are considered
 _CERTAIN = 30.0  # standard errors
+_ROUNDING = 1e-9  # differences within it are equal
 
 Floats = NDArray[np.floating[Any]]
 
@@ -50,6 +51,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_interval(gaps: Floats, confidence: float) -> tuple[float, float]:
     """Return the interval of a mean over seeds by Student's t; it says nothing of the images."""
+    if np.ptp(gaps) < _ROUNDING:  # scipy warns, rightly: nothing varies
+        return float(gaps.mean()), float(gaps.mean())
     found = stats.ttest_1samp(gaps, 0.0).confidence_interval(confidence)
     return float(found.low), float(found.high)
 
@@ -89,7 +92,7 @@ def attainable(seeds: int, level: float) -> float:
     if seeds > EXACT_PAIRS:
         return level
     steps = 2.0 ** (seeds - 1)
-    return float(np.floor(level * steps + 1e-9) / steps)
+    return float(np.floor(level * steps + _ROUNDING) / steps)
 
 
 def power(deviation: float, difference: float, seeds: int, level: float) -> float:

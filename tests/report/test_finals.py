@@ -51,9 +51,11 @@ def test_the_table_has_a_row_for_each_candidate(final: finals.Final) -> None:
     assert [row["candidate"] for row in rows] == ["all-2", "none", "all-5", "pbt-1", "geometry-2"]
     assert [row["seeds"] for row in rows] == ["4", "4", "2", "2", "2"]
     assert rows[0]["points better than none"] == "+3.00 ± 0.12"
+    assert rows[0]["95 % interval"] == "+2.63 … +3.37"
+    assert [row["rung"] for row in rows] == ["2", "2", "1", "1", "1"]
     assert rows[0]["p"] == "0.125"  # the smallest of four pairs
     assert [row[""] for row in rows] == ["taken", "", "", "", ""]
-    assert rows[1]["points better than none"] == rows[1]["p"] == ""
+    assert rows[1]["points better than none"] == rows[1]["95 % interval"] == ""
 
 
 def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
