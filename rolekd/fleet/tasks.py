@@ -3,7 +3,7 @@
 Standard library only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -76,6 +76,3 @@ class Result(Generic[TaskT]):
     seconds: float
     state: str | None = None
     extras: Mapping[str, float] = field(default_factory=dict)
-
-
-History = Sequence[Sequence[Result[TaskT]]]

@@ -51,7 +51,6 @@ _DISTRIBUTIONS = {
         ("magnitude", float(max(identity, MAX_MAGNITUDE - identity))),
     )
 }
-SHOWN = tuple(_DISTRIBUTIONS)  # names of what a trial shows of a policy
 _STRENGTHS = distribution_to_json(IntDistribution(0, ladder.HIGHEST))
 
 
