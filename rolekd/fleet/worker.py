@@ -26,7 +26,7 @@ from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Result
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
-_TIDY_SECONDS = 1.0
+_SECONDS_BETWEEN_PLANS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Worker:
 
     def work(self) -> Snapshot:
         """Work until every task of the job is done; return the last reading."""
-        tidy_at, nap = -math.inf, _SHORTEST_NAP
+        plan_at, nap = -math.inf, _SHORTEST_NAP
         while True:
             snapshot = self._study.read()
             if self._pulse is not None:
@@ -71,10 +71,10 @@ class Worker:
             if self._advance_one(snapshot):
                 # The one that did the last task of a generation plans the next at once; the
                 # others wait a second, so that they rarely plan it too.
-                tidy_at, nap = -math.inf, _SHORTEST_NAP
-            elif time.monotonic() >= tidy_at:
-                self._tidy(snapshot)
-                tidy_at = time.monotonic() + _TIDY_SECONDS
+                plan_at, nap = -math.inf, _SHORTEST_NAP
+            elif time.monotonic() >= plan_at:
+                self._plan_missing(snapshot)
+                plan_at = time.monotonic() + _SECONDS_BETWEEN_PLANS
             else:
                 time.sleep(nap)
                 nap = min(1.2 * nap, _LONGEST_NAP)
@@ -137,7 +137,7 @@ class Worker:
             _log.warning("%s: was given to another worker meanwhile", task.slot)
             self._artifacts.remove_state(task.slot, trial.number)
 
-    def _tidy(self, snapshot: Snapshot) -> None:
+    def _plan_missing(self, snapshot: Snapshot) -> None:
         """Give up the trials of dead workers; plan what is missing; remove outgrown states."""
         for trial in snapshot.running():
             if all(is_dead(worker) for worker in trial.workers):
