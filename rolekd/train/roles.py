@@ -104,7 +104,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
                 f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
                 "train again on this data"
             )
-    _check_classes(about.get("class_names"), dataset.classes, path)
+    _check_classes(about["class_names"], dataset.classes, path)
     try:
         network = build(about, seed=0)
     except InputError as error:  # of a name in the file, which does not know its file
@@ -189,9 +189,9 @@ def _data_of(dataset: Dataset) -> dict[str, Any]:
     return {"class_names": list(dataset.classes), "data_digest": dataset.digest}
 
 
-def _check_classes(names: Sequence[str] | None, wanted: Sequence[str], path: Path) -> None:
-    """Refuse weights of other classes, or of these in another order; None: a file of before."""
-    if names is None or list(names) == list(wanted):
+def _check_classes(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+    """Refuse weights of other classes, or of these in another order."""
+    if list(names) == list(wanted):
         return
     if sorted(names) == sorted(wanted):
         first = next(place for place, name in enumerate(wanted) if names[place] != name)
