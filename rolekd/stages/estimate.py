@@ -38,9 +38,9 @@ _SECONDS = 0.7  # of timed steps of each kind, at least one of them
 _TESTED = 512  # images at once
 _START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
 
-# plan, augmentations, teachers that no arm asks for, export, register; the report draws for as
-# long as three more take
-_OTHER_STARTS = 10
+# stages that train and test nothing; the report draws for as long as three more starts take
+OTHERS = ("plan", "augmentations", "export", "report", "register")
+_REPORT_DRAWS = 3
 
 TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK = "teacher", "student", "distilled student"
 TESTED = "student in integers"
@@ -122,6 +122,8 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
         found = len(seats(params.machine, threads, tasks))
         return found if gpu else max(1, min(found, cores))
 
+    # DVC starts each of these, also one that no arm asks for, and that does nothing
+    starts = len(OTHERS) + _REPORT_DRAWS + len(plan.STAGES)
     for role in both:
         if (f"search_{role}", None) in wanted:
             found = budget_of(params, role, sizes, dataset.own_validation)
@@ -135,10 +137,12 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
                 final += search.confirm.seeds if search.confirm else 0
             members = search.population * (search.restarts + 1) if search.lanes else 0
             several = at_once(search.threads_per_worker, members + final)
+            starts -= 1
             yield StageWork(f"search_{role}", members + final, images, several)
         if role == "teacher" and params.teacher.train:
             for name in params.compare.teachers:
                 images = {TEACHER_WORK: train * params.teacher.training.epochs}
+                starts -= 1
                 yield StageWork(f"train_teacher@{name}", 1, images, 1)
     images = {}
     for arm in arms:
@@ -151,7 +155,7 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
     several = max(cores // params.threads, 1)  # as the stage has it
     # one more than there are students: the export is verified on the same images
     yield StageWork("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
-    yield StageWork("the others", 0, {}, 1, _OTHER_STARTS)
+    yield StageWork("the others", 0, {}, 1, starts)
 
 
 def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
