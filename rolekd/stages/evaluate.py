@@ -20,7 +20,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
-from rolekd.outputs import TEACHER_NAME, EvaluateMetrics, Failures, Outputs
+from rolekd.outputs import EvaluateMetrics, Failures, Outputs
 from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.failures import RunFacts, failures
@@ -87,7 +87,7 @@ def evaluate(stage: Stage) -> None:
     taught_by = compare.arms[compare.export].teacher
     metrics = EvaluateMetrics(
         test_accuracy={
-            **{TEACHER_NAME if n == taught_by else f"{n} teacher": a for n, a in teachers.items()},
+            **{teacher_name(name, taught_by): found for name, found in teachers.items()},
             **{arm: found["accuracy"] for arm, found in evaluation.metrics().items()},
         }
     )
