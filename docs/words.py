@@ -12,14 +12,14 @@ from rolekd import yamlfiles
 ROOT = Path(__file__).parents[1]
 _LIST = Path(__file__).with_name("words.yaml")
 _CODE = ("rolekd", "pipelines", "benchmarks", "docs")
-_PAGES: tuple[str, ...] = (
+_PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "params.yaml",
     "docs/*.md",
+    "rolekd/presets/*.yaml",
 )
-_PAGES += ("rolekd/presets/*.yaml",)
 _READ = {tokenize.COMMENT, tokenize.STRING, tokenize.NAME}
 
 

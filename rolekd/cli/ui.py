@@ -168,14 +168,10 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[subpro
 
 
 def _mlflow(port: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1"),
-        *(
-            "--uvicorn-opts",
-            "--log-level warning",
-        ),  # otherwise a line for each request hides the links
-    ]
+    program = [sys.executable, "-m", "mlflow", "server"]
+    # without the log level a line for each request hides the links
+    quiet = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    return [*program, "--host", "127.0.0.1", "--port", str(port), *quiet]
 
 
 def _optuna(studies: Path, port: int) -> list[list[str]]:
