@@ -24,7 +24,7 @@ class Task:
 
     Attributes:
         slot: Where in the job this is.
-        parent: Slot of the generation before whose training state is continued; None: from fresh.
+        parent: Slot in the generation before, whose state is continued; None: fresh weights.
         generation_size: Number of tasks of this generation.
     """
 
@@ -56,7 +56,7 @@ TaskT = TypeVar("TaskT", bound=Task, covariant=True)
 
 @dataclass(frozen=True)
 class Result(Generic[TaskT]):
-    """A finished task.
+    """What came of a finished task.
 
     Attributes:
         task: What was trained.
@@ -64,8 +64,7 @@ class Result(Generic[TaskT]):
         accuracy: See `Outcome`; None where the loss became NaN.
         images_seen: Training images of this task.
         seconds: Wall time of training and validation.
-        state: SHA-256 of what the training left, its state or its weights; None where there is
-            nothing.
+        state: SHA-256 of what the training left, its state or its weights; None: nothing.
         extras: Further numbers of the trainer's.
     """
 
