@@ -110,7 +110,7 @@ class Term(nn.Module):
         needs_teacher: The frozen teacher must run.
         needs_taps: The least number of taps; 0: logits suffice.
         needs_adapters: It compares features, channel by channel.
-        first_phase: It alone trains the student in the first phase.
+        first_phase: It acts in the first phase only, in which no other loss acts.
         clipped: The gradient of all losses beside the cross-entropy is clipped to a share of the
             cross-entropy's, for each parameter tensor; see `rolekd.distill.distillation.clip`.
     """
