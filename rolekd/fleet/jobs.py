@@ -206,7 +206,7 @@ def refuse_other_versions(job: Job) -> None:
 
 
 def refuse_other_device(job: Job, there: bool) -> None:
-    """Refuse a job that trains on GPUs where none is `there`."""
+    """Refuse a job that trains on GPUs, unless one is `there`."""
     if job.device != "cpu" and not there:
         raise InputError(
             f"trains on GPUs ({job.device}), and PyTorch finds none here; work on it from a "

@@ -1,4 +1,4 @@
-"""A whole job on this machine: the study, the workers, whoever watches.
+"""A whole job on this machine: the study, the workers, the watchers.
 
 Called again after an interruption of any kind, it continues where it was. The result does not
 depend on interruptions or on the number of workers.

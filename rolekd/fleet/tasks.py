@@ -61,7 +61,7 @@ class Result(Generic[TaskT]):
     Attributes:
         task: What was trained.
         trial: Number of the Optuna trial that holds it.
-        accuracy: See `Outcome`; None where the loss became NaN.
+        accuracy: See `Outcome`; None if the loss became NaN.
         images_seen: Training images of this task.
         seconds: Wall time of training and validation.
         state: SHA-256 of what the training left, its state or its weights; None: nothing.

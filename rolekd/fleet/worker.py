@@ -80,7 +80,7 @@ class Worker:
                 nap = min(1.2 * nap, _LONGEST_NAP)
 
     def _advance_one(self, snapshot: Snapshot) -> bool:
-        """Claim a waiting trial and train its task; False where there is none."""
+        """Claim a waiting trial and train its task; False if none could be claimed."""
         waiting = snapshot.waiting()
         if waiting and (failure := self._study.failure()):
             raise RunError(failure)

@@ -169,7 +169,7 @@ def _refuse_unusual(path: str, module: nn.Module) -> None:
     ours = isinstance(module, (QuantConv2d, QuantLinear))  # `_trace` reports what is wrong
     if isinstance(module, (nn.Conv2d, nn.Linear)) and not ours and not _is_leaf(module):
         raise InputError(
-            f"layer {path} ({kind}): a {type(module).__mro__[1].__name__} of its own kind has no "
+            f"layer {path} ({kind}): a subclass of {type(module).__mro__[1].__name__} has no "
             "integer form; use torch.nn's"
         )
 

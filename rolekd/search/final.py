@@ -68,7 +68,7 @@ class Standing:
 
     Attributes:
         name: Of the candidate.
-        accuracies: Seed -> validation accuracy, 0..1; 0 where the loss became NaN.
+        accuracies: Seed -> validation accuracy, 0..1; 0 if the loss became NaN.
         measure: What decides, `accuracy` or `log_loss`.
         differences: How much better than none it is in that, in the order of the seeds: accuracy,
             0..1, or nats.

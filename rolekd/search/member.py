@@ -91,6 +91,7 @@ class Member:
         out: Path,
     ) -> Outcome:
         """Train one task; see `rolekd.search.trainer.SearchTrainer`."""
+        # of the member alone: batches and noise also depend on the epoch, so generations differ
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective, _ = self._start(seed, self._teacher)
         augment_at = constant(self._engine, Policy(policy))
@@ -103,6 +104,7 @@ class Member:
         """Train one candidate of the final; see `rolekd.search.trainer.SearchTrainer`."""
         began = time.perf_counter()
         assert self._spec.search.confirm is not None
+        # not of the candidate: with equal seeds, candidates are pairs
         seed = seeds.derive(self._spec.seed, f"confirm {self._spec.role}", seed)
         dataset = splits.redrawn(self._dataset, self._spec.search.confirm.validation_fraction, seed)
         params = self._whole.model_copy(update={"epochs": epochs})

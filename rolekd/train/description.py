@@ -87,7 +87,7 @@ def check(about: Any, path: Path) -> None:
         _SCHEMA.validate_python(about)
     except ValidationError as error:
         fault = error.errors()[0]
-        # the first step is the role; where that is wrong there is none
+        # the first step is the role; if that is wrong, there is no step
         key = ".".join(map(str, fault["loc"][1:])) or "role"
         raise InputError(
             f"{path}: does not describe its network ({key}: {fault['msg']}); "
