@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from rolekd import files
 from rolekd.errors import InputError
-from rolekd.params import Params, Role, TeacherName
+from rolekd.params import TEACHER_NAME, Params, Role, TeacherName
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,6 @@ class Wanted(Record):
 
     wanted: bool
     judges: dict[str, Any] | None = None
-
-
-TEACHER_NAME = "teacher"  # beside the arms
 
 
 class RunId(Record):

@@ -28,6 +28,7 @@ from rolekd.errors import InputError, brief, did_you_mean, few
 T = TypeVar("T")
 
 CONFIRMED = "confirmed"  # as compare.export: the arm that the student's final prefers
+TEACHER_NAME = "teacher"  # in tables and metrics of arms
 _ARM_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
@@ -57,7 +58,7 @@ def _arm_name(name: object) -> object:
             "not a name of an arm; begin with a letter or digit, then up to 63 letters, digits, "
             "- and _"
         )
-    if name == teacher_name("searched"):
+    if name == TEACHER_NAME:
         raise ValueError("this is the name of the teacher in tables of arms; choose another")
     if name == CONFIRMED:
         raise ValueError("compare.export means the arm that was confirmed; choose another")
@@ -855,11 +856,16 @@ class Params(Section):
         return self
 
 
-def teacher_name(name: TeacherName) -> str:
-    """Return how a teacher is called beside the arms."""
-    return {"searched": "teacher", "randaugment": "RandAugment teacher"}.get(
-        name, f"{name} teacher"
-    )
+_OTHER_TEACHERS: Mapping[TeacherName, str] = {
+    "searched": "searched teacher",
+    "plain": "plain teacher",
+    "randaugment": "RandAugment teacher",
+}
+
+
+def teacher_name(name: TeacherName, main: TeacherName = "searched") -> str:
+    """Return what a teacher is called in tables and metrics of arms; `main` is just "teacher"."""
+    return TEACHER_NAME if name == main else _OTHER_TEACHERS[name]
 
 
 def load(path: Path | str = "params.yaml") -> Params:

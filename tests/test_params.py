@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -139,3 +140,10 @@ def test_a_schedule_is_as_long_as_a_training():
 def test_params_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         params.Params().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("main", get_args(params.TeacherName))
+def test_one_teacher_is_just_the_teacher_and_no_two_have_one_name(main):
+    names = [params.teacher_name(name, main) for name in get_args(params.TeacherName)]
+    assert params.teacher_name(main, main) == "teacher"
+    assert len({*names}) == len(names)

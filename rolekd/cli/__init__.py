@@ -93,10 +93,9 @@ def call(command: click.Command, name: str) -> int:
     An error is reported as one line.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        # How long a waiting OpenMP thread spins before it sleeps. A thread that spins on takes
-        # cores from others: beside two trainings a step takes 395 ms instead of 222; one that
-        # sleeps at once takes a fifth longer when alone (results/step.md, "Threads"). Read when
-        # torch loads.
+        # How long a waiting OpenMP thread spins before it sleeps. Spinning takes cores from others:
+        # beside two trainings a step takes 395 ms instead of 222; sleeping at once makes a training
+        # that is alone a fifth slower (results/step.md, "Threads"). Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     environment.give_home()
     display.guard()
@@ -128,7 +127,7 @@ def call(command: click.Command, name: str) -> int:
 
 
 def _with_help(error: click.UsageError) -> str:
-    """Return what is wrong with the arguments, and which help explains them."""
+    """Return what is wrong with the arguments, and which help to read."""
     message = error.format_message().rstrip(".")
     if error.ctx is None or message.endswith("?"):  # it suggests what was meant
         return message

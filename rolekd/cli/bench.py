@@ -30,8 +30,8 @@ def bench() -> None:
 def _commands() -> click.Group:
     if not (_ROOT / "benchmarks" / "commands.py").is_file():
         raise InputError(
-            f"bench: {_ROOT} has no benchmarks, since they are not installed with the package; "
-            "run it in a checkout of the project (git clone, make setup)"
+            f"bench: {_ROOT} does not have the benchmarks, which are not installed with the "
+            "package; run it in a checkout of the project (git clone, make setup)"
         )
     if str(_ROOT) not in sys.path:  # if it is not the editable install of this environment
         sys.path.insert(0, str(_ROOT))

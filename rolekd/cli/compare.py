@@ -19,7 +19,7 @@ from rolekd.track import store
 @click.option("--experiment", help="MLflow experiment; default: the data's.")
 @click.option("--params", "params_file", default="params.yaml", help="Parameters.")
 def compare(runs: tuple[str, ...], as_json: bool, experiment: str | None, params_file: str) -> None:
-    """Compare runs: RUN is an id, its beginning, a run's name, or a DVC experiment's.
+    """Compare runs: RUN is an id or its beginning, or the name of a run or DVC experiment.
 
     `rolekd compare evaluate` shows the latest evaluation; give two ids for a comparison.
     """

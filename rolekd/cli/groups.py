@@ -72,12 +72,12 @@ class LazyGroup(CommandGroup):
                 formatter.write_dl([(f"{name:{width}}", one.line) for name, one in section.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands, and options, that begin so."""
+        """Return the commands and options that begin with `incomplete`."""
         found = [
             CompletionItem(name, help=one.line)
             for section in self.sections.values()
             for name, one in section.items()
             if name.startswith(incomplete)
         ]
-        # of click.Command: click.Group's would import every command for its line
+        # click.Command's, since click.Group's would import every command for its line
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]

@@ -1,4 +1,4 @@
-"""`rolekd params`: check params.yaml; print its values, its schema, or what its networks are."""
+"""`rolekd params`: check params.yaml; print its values, its schema or its networks."""
 
 import click
 
@@ -29,9 +29,9 @@ def params(
 ) -> None:
     """Check a params file and print every value, including defaults.
 
-    `rolekd params FILE` checks FILE instead of params.yaml. With --taps or --size it prints what
-    the networks of the two roles are, for the images in outputs/data if they are prepared,
-    otherwise for those of the source.
+    `rolekd params FILE` checks FILE instead of params.yaml. With --taps or --size it describes
+    the networks of the two roles, for the images in outputs/data if they are prepared, otherwise
+    for those of the source.
     """
     if show_schema:
         say_json(schema.Params.model_json_schema())

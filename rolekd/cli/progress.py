@@ -109,7 +109,7 @@ class SearchProgress:
     def result(self, result: SearchResult) -> None:
         """Advance by one task."""
         self._done += 1
-        # One reported sooner than it can have been trained was done before this run.
+        # A task reported sooner than it can be trained was done before this run.
         now = time.monotonic()
         if now - self._begin >= result.seconds > 0.0:
             self._recent.append((now, result.images_seen))
@@ -168,7 +168,7 @@ class SearchProgress:
 
 
 def _size(settings: SearchParams) -> str:
-    """Return how large a search is, in words."""
+    """Describe how large a search is."""
     parts = []
     if settings.lanes:
         intervals = [interval for interval, _ in settings.rounds]
@@ -184,7 +184,7 @@ def _size(settings: SearchParams) -> str:
 
 
 class TaskProgress:
-    """Shows the tasks of a job as they are done, by whomever; a watcher of its study.
+    """Shows the tasks of a job as any worker finishes them; a watcher of its study.
 
     Use it as a context manager, so that the terminal is restored whatever happens. It writes
     to standard error.
@@ -205,7 +205,7 @@ class TaskProgress:
             self._bar.stop()
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Show how many tasks are done, where it changed."""
+        """Show how many tasks are done, if that has changed."""
         done, total = snapshot.tasks_done, snapshot.job.tasks
         if done == self._done:
             return
@@ -366,7 +366,7 @@ def _say(console: Console, title: str, text: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as people read them, 1:02:03."""
+    """Return seconds as 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -64,11 +64,11 @@ def search(role: str, storage: str | None, artifacts: str | None) -> None:
 def worker(
     storage: str, artifacts: str | None, study: str | None, wait: float, workers: str
 ) -> None:
-    """Work on what runs elsewhere: searches, their finals, students of arms, studies.
+    """Work on jobs that were started elsewhere: searches, students of arms, studies.
 
-    It takes tasks of the unfinished studies of the storage, the oldest first, until all are
-    finished. It needs the same versions as the others, the database and the artifact store, no file
-    of the project. Any number may join or be killed at any time; the result stays the same.
+    It takes tasks of the storage's unfinished studies, oldest first, until all are finished. It
+    needs the same versions as the other workers, the database and the artifact store, but no file
+    of the project. Workers can be added or killed at any time; the result stays the same.
     """
     from rolekd.cli.working import work
 
@@ -83,8 +83,8 @@ def worker(
 def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
     """Show tasks, members, workers at work, the best lineage of a search, and the time left.
 
-    Of the studies of the storage it shows those that are worked on; where there are none, those
-    that are not finished; where there are none either, the last of each kind.
+    It shows the storage's studies that are being worked on; if there are none, the unfinished
+    ones; if there are none either, the last of each kind.
     """
     from rolekd.cli.status import status as read
     from rolekd.fleet import studies
@@ -121,7 +121,7 @@ def status(storage: str, study: str | None, every: bool, as_json: bool) -> None:
 
 
 def _of_interest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is worked on; else what is not finished; else the last of each kind."""
+    """Return the studies at work; else the unfinished ones; else the last of each kind."""
     unfinished = [each for each in found if not each["finished"]]
     at_work = [each for each in unfinished if any(worker["alive"] for worker in each["workers"])]
     last = {(each["kind"], each.get("role")): each for each in found}
@@ -129,7 +129,7 @@ def _of_interest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _studies(faults: list[str]) -> list[dict[str, Any]]:
-    """Return how far the studies are whose records are below this folder, if not at their end."""
+    """Return how far the unfinished studies are whose records are below this folder."""
     from rolekd.evidence import status
 
     found = []
@@ -170,7 +170,7 @@ def _line(found: dict[str, Any]) -> str:
 
 
 def _table(found: dict[str, Any]) -> Table:
-    """Return the members; a column without any value, as the workers' at the end, is left out."""
+    """Return the members, without empty columns, such as the workers' once all is done."""
     at_work = {worker["member"]: worker for worker in found["workers"]}
     rows = []
     for member in found["members"]:

@@ -15,9 +15,9 @@ from rolekd.search.spec import SearchSpec
 def status(study: JobStudy) -> dict[str, Any]:
     """Return how far a job is, as JSON-able values.
 
-    Keys: study; kind; finished; tasks (done, total; of a search an upper bound until it is over);
+    Keys: study; kind; finished; tasks (done, total; an upper bound until a search is over);
     members of the generation in progress, or the last; workers at work, with the seconds since
-    their last sign of life; seconds_left (None where nobody is at work, or nothing is done). Of a
+    their last sign of life; seconds_left (None if no worker is at work, or nothing is done). For a
     search also: role; algorithm; generations and rungs (done, total); best of the algorithm
     (accuracy, epochs, line of members from the first to the winner so far; None before its first
     generation).

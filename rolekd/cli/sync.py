@@ -1,4 +1,4 @@
-"""`rolekd sync`: send to MLflow the records that wait."""
+"""`rolekd sync`: send waiting records to MLflow."""
 
 import click
 

@@ -27,7 +27,7 @@ _PORT = click.IntRange(1, 65_535)
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_END = 10.0  # before it is killed
 _SECONDS_TO_ANSWER = 20.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on loopback
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy to loopback
 _TESTED = "tags.split = 'test'"  # a run for each arm, with its test accuracy
 _LATEST = ["attributes.start_time DESC"]
 _VIEW = "rolekd-arms"
@@ -51,7 +51,7 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": uri,  # `ps` shows arguments, and with them a password
-        "PYTHONWARNINGS": "ignore",  # of the servers' own code
+        "PYTHONWARNINGS": "ignore",  # they are about the servers' own code
     }
     wanted = {"--mlflow-port": mlflow_port, "--optuna-port": optuna_port}
     if mlflow_port == optuna_port:
@@ -71,7 +71,7 @@ def ui(mlflow_port: int, optuna_port: int, opens: bool) -> None:
                 if shown is None and (shown := _pages(server, store.experiment(values.data.name))):
                     _show(shown, opens)
                     _tell_of_searches(searches, studies)
-                    # prints its address, too: after the pages to begin with
+                    # it prints its own address: after the pages to start with
                     servers += [
                         stack.enter_context(_running(command, environment))
                         for command in _optuna(studies, optuna_port)
@@ -94,7 +94,7 @@ def _tell_of_searches(server: str, studies: Path) -> None:
 
 
 def _pages(server: str, experiment: str) -> dict[str, str] | None:
-    """Return title -> address of MLflow's pages that show what was found; None: not ready yet."""
+    """Return title -> address of MLflow's pages with results; None: it is not ready yet."""
     try:
         name = urllib.parse.quote(experiment)
         found = _ask(f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
@@ -104,7 +104,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
         query = {"experiment_ids": [number], "filter": _TESTED, "order_by": _LATEST}
         _keep_view(server, number)
         tested = _ask(f"{server}/api/2.0/mlflow/runs/search", {**query, "max_results": 200}) or {}
-    except urllib.error.HTTPError as error:  # it is ready, and something is wrong with the store
+    except urllib.error.HTTPError as error:  # it is ready, but something is wrong with the store
         return {f"MLflow, which says {error}": urls.experiments(server)}
     except OSError:
         return None
@@ -121,7 +121,7 @@ def _pages(server: str, experiment: str) -> dict[str, str] | None:
 
 
 def _keep_view(server: str, experiment: str) -> None:
-    """Store the view of all arms with the experiment, where MLflow's page finds it."""
+    """Store the view of all arms with the experiment, where MLflow's page looks for it."""
     tag = {
         "experiment_id": experiment,
         "key": urls.SHARED_VIEW + _VIEW,
@@ -136,7 +136,7 @@ def _parent(run: Mapping[str, Any]) -> str | None:
 
 
 def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """Return the answer of MLflow's server, None if it does not have this.
+    """Return the answer of MLflow's server; None: it does not have this.
 
     Raises:
         OSError: It does not answer.
@@ -155,7 +155,7 @@ def _ask(address: str, content: Mapping[str, Any] | None = None) -> dict[str, An
 
 @contextlib.contextmanager
 def _running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server while the block runs; it ends with all that it has started."""
+    """Run a server while the block runs; then end it and all that it has started."""
     server = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         yield server
@@ -168,18 +168,14 @@ def _running(command: list[str], environment: dict[str, str]) -> Iterator[subpro
 
 
 def _mlflow(port: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1"),
-        *(
-            "--uvicorn-opts",
-            "--log-level warning",
-        ),  # otherwise a line for each request hides the links
-    ]
+    program = [sys.executable, "-m", "mlflow", "server"]
+    # without the log level a line for each request hides the links
+    quiet = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    return [*program, "--host", "127.0.0.1", "--port", str(port), *quiet]
 
 
 def _optuna(studies: Path, port: int) -> list[list[str]]:
-    """Return the command of the server, none where there is nothing to show."""
+    """Return the command of the server; none if there is nothing to show."""
     if not studies.exists():
         return []
     program = Path(sys.executable).with_name("optuna-dashboard")

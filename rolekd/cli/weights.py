@@ -25,8 +25,8 @@ def import_(source: Path, target: Path, mean: str | None, std: str | None) -> No
     """Convert the weights SOURCE to TARGET, a safetensors file for teacher.weights.
 
     SOURCE is a state_dict written by torch.save (.pth, .pt, .bin; code in it is not run), or a
-    safetensors file. Without --mean and --std they are taken from SOURCE, for torchvision's files
-    from their names, otherwise from your data.
+    safetensors file. Without --mean and --std they come from SOURCE, for torchvision's files from
+    their names, otherwise from your data.
     """
     from rolekd.models.normalized import Normalization
     from rolekd.train import pretrained

@@ -1,4 +1,4 @@
-"""`rolekd worker`: its studies and its progress."""
+"""`rolekd worker`: the studies that it works on, and its progress."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,10 +26,10 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
     Studies that this machine cannot work on are reported once and left to others.
 
     Raises:
-        InputError: The study is not there, or not for this machine; or there is none, and none
-            comes within `wait` seconds.
+        InputError: The study does not exist, or this machine cannot work on it; or no study comes
+            within `wait` seconds.
     """
-    # the first study gives this process a seat, after which it sees one GPU alone
+    # before the first study, which gives this process a seat: then it sees one GPU only
     machine, gpus = machine_of(workers), devices.gpus()
     left: dict[str, str] = {}
     done, quiet_since = 0, time.monotonic()
@@ -47,7 +47,7 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
                         fresh=done > 0,
                     )
             except RolekdError:
-                # whoever started the study may have finished it, and cleared its store, meanwhile
+                # whoever started the study may have finished it meanwhile, and cleared its store
                 if study or not _is_over(storage, name):
                     raise
             done, quiet_since = done + 1, time.monotonic()
@@ -65,7 +65,7 @@ def work(storage: str, artifacts: str | None, study: str | None, wait: float, wo
 
 
 def machine_of(workers: str) -> MachineParams:
-    """Return what is used of this machine; `workers` as the option has it."""
+    """Return what is used of this machine, from the value of the option --workers."""
     try:
         return MachineParams.model_validate(
             {"workers": workers if workers == "auto" else int(workers)}
@@ -88,7 +88,7 @@ def _is_over(storage: str, name: str) -> bool:
 
 
 def _oldest_unfinished(storage: str, left: dict[str, str]) -> str | None:
-    """Return the first study to work on; why others are left to others is in `left`."""
+    """Return the first study to work on; `left` gets the reasons why others are skipped."""
     for study, _ in studies.each_open(storage):
         if study is None or study.read().finished:
             continue
@@ -106,7 +106,7 @@ MakeWatcher = Callable[[Job], Watch]
 
 @contextmanager
 def _shown(study: str) -> Iterator[MakeWatcher]:
-    """Yield what makes the watcher of a job that a worker works on."""
+    """Yield a function that makes the watcher of a worker's job."""
     title = f"worker on {study}"
     with SearchProgress(title) as of_search, TaskProgress(title) as of_tasks:
 

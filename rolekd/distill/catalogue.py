@@ -35,7 +35,7 @@ _TAKEN = (
 
 
 def resolve(loss: str | Mapping[str, float]) -> dict[str, float]:
-    """Return the losses that `distill.loss` means, with their weights, which are not 0.
+    """Return the losses that `distill.loss` means, with their weights, without those of weight 0.
 
     Raises:
         InputError: A loss does not exist, or every weight is 0.
@@ -59,7 +59,7 @@ def resolve(loss: str | Mapping[str, float]) -> dict[str, float]:
 
 
 def find(name: str, key: str = "distill.loss") -> type[Term]:
-    """Look up a loss: ours by name, yours by its entry point; `key` names it in errors.
+    """Look up a loss: ours by name, yours by its entry point; `key` is for errors.
 
     Raises:
         InputError: The loss does not exist, or its declared class cannot be a loss.

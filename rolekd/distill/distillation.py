@@ -27,13 +27,13 @@ class Distillation(Objective):
     Adapters, and whatever else the losses train, are its parameters.
 
     Args:
-        student: The one network that this objective trains, and its description.
+        student: The network that this objective trains, and its description.
         teacher: Frozen and put into evaluation mode; not part of the objective's state.
         params: Losses, taps, temperature, weight, phases.
         seed: Of the initial weights of what the losses train.
 
     Raises:
-        InputError: Losses or taps do not exist or do not go together, or the class counts differ.
+        InputError: Losses or taps do not exist or cannot be combined, or class counts differ.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Distillation(Objective):
         self._teacher_paths = pairs.teacher
         # in a tuple: they are the student's, not parts of the objective
         self._quantizers = quantizers(student[0], pairs.student) if params.quantize_teacher else ()
-        # attached for good: hooks that come and go would compile a network anew in every step
+        # attached once: hooks that come and go would recompile a network in every step
         self._student_taps = Taps(student[0], pairs.student)
         self.to(next(student[0].parameters()).device)
 
@@ -86,7 +86,7 @@ class Distillation(Objective):
         modules = nn.ModuleList(pretrained).train().requires_grad_(True)
         optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
         for epoch in range(self._params.prepare_epochs):
-            # epochs before the first: no stream of the training itself is used up
+            # numbers before the first epoch: the training's own random streams are left alone
             for images, _ in epochs(-1 - epoch):
                 outputs = self._teach(images[parallel.share(len(images))], len(images))
                 optimizer.zero_grad(set_to_none=True)
@@ -173,7 +173,7 @@ class Distillation(Objective):
 
 
 def clip_share(epoch: int) -> float:
-    """Return the sigmoid of the epoch, 1/2 in the first: what clipped gradients may reach."""
+    """Return the sigmoid of the epoch, 1/2 in the first: the limit of clipped gradients."""
     return 1 / (1 + math.exp(-epoch))
 
 
@@ -183,7 +183,7 @@ def clip(
 ) -> list[Tensor | None]:
     """Clip each tensor's gradient to `limit` times the length of its reference.
 
-    No reference, or one of zeros, leaves nothing of a gradient.
+    Without a reference, or with one of zeros, nothing is left of a gradient.
 
     Source: Lee et al. 2018, section 3.3, in the form of Fu et al.'s code: the sigmoid of the
     epoch in place of the ratio of the losses, and one gradient of all losses, RKD's included,

@@ -92,7 +92,7 @@ class FT(Term):
     """||f_s / ||f_s|| - f_t / ||f_t||||₁ / √(C H W) of factors [B, C, H, W] of the last tap.
 
     A paraphraser, which learns from the teacher first, rewrites the teacher's map in half as many
-    factors; a translator, which learns with the student, makes as many of the student's map.
+    factors; a translator, which learns with the student, turns the student's map into as many.
 
     Source: Kim et al., Paraphrasing Complex Network: Network Compression via Factor Transfer,
     2018, equation 3 with p = 1; the root makes the loss independent of the size.
@@ -132,8 +132,8 @@ class FT(Term):
 class Paraphraser(Pretrained):
     """Rewrites a teacher's map [B, C, H, W] in factors [B, F, H, W], and back.
 
-    Convolutions at both ends instead of the paper's transposed ones in the second half: with a
-    stride of 1 they are the same.
+    Convolutions in both halves, where the paper has transposed ones in the second: with a stride of
+    1 they are the same.
 
     Source: Kim et al. 2018, section 3.1.
     """
@@ -165,8 +165,8 @@ class Paraphraser(Pretrained):
 class AB(Term):
     """r(m - s)² where t > 0, r(m + s)² elsewhere, r = max(0, ·), at every tap.
 
-    The distance from the margin m on the side where the teacher's neuron stands, before or after
-    its ReLU; a mean over all neurons.
+    The distance from the margin m on the side of the teacher's neuron, before or after its ReLU; a
+    mean over all neurons.
 
     Source: Heo et al., Knowledge Transfer via Distillation of Activation Boundaries Formed by
     Hidden Neurons, 2019, equation 4.
@@ -178,7 +178,7 @@ class AB(Term):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         channels = zip(setting.student_channels, setting.teacher_channels, strict=True)
-        # always: a tap after its ReLU has one sign, its connector has both
+        # also with equal channels: a tap after its ReLU has one sign, its connector gives both
         self.connectors = nn.ModuleList([connector(*pair) for pair in channels])
 
     def forward(self, batch: Batch) -> Tensor:
@@ -196,7 +196,7 @@ class AB(Term):
 
         Args:
             student: Of either sign.
-            teacher: Before or after its ReLU, the sign is the same.
+            teacher: Before or after its ReLU: the sign is the same.
             margin: m, mu in the paper.
         """
         student, teacher = same_size(student, teacher)

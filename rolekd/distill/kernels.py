@@ -1,8 +1,9 @@
 """RKD on the CPU in compiled passes, value and gradient at once.
 
 Its torch form in `rolekd.distill.logits` is the reference: the same up to rounding, which is
-smaller here, as distances are of float64. Of logits [64, 10] both ways took 1.3 ms in torch, a
-tenth of a small student's step, for a hundred operations on small tensors (results/step.md).
+smaller here, as distances are in float64. In torch, forward and backward of logits [64, 10] took
+1.3 ms, a tenth of a small student's step, for a hundred operations on small tensors
+(results/step.md).
 """
 
 from typing import Any
@@ -23,7 +24,7 @@ _ROWS, _VECTOR, _MATRIX = numba.float32[:, ::1], numba.float64[::1], numba.float
 
 
 class _Pairs:
-    """Embeddings [B, D] of length 1 and what lies between them.
+    """Embeddings [B, D] of length 1, with the distances and directions between them.
 
     Attributes:
         lengths: float64 [B], of the given embeddings.

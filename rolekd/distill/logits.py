@@ -37,7 +37,7 @@ class SoftLabels(Term):
 
 
 class DKD(Term):
-    """Soft labels apart, for "the right class or not" and "which of the others", times T².
+    """Soft labels in two parts, "the right class or not" and "which of the others", times T².
 
     a KL(b_t || b_s) + b KL(q_t || q_s), where b is the probability of the label against the sum
     of all others, and q the distribution over the others alone.
@@ -91,7 +91,7 @@ class DML(Term):
         self.peer = copy.deepcopy(setting.teacher).requires_grad_(True)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the student's loss, a scalar; the peer's goes beside it."""
+        """Return the student's loss, a scalar; the peer's is appended to `beside`."""
         logits = of_whole_batch(self.peer(batch.images), len(batch.labels))
         student = batch.student.logits
         own = F.cross_entropy(logits, batch.labels) + self.formula(logits, student.detach())
@@ -100,15 +100,15 @@ class DML(Term):
 
     @staticmethod
     def formula(network: Tensor, peer: Tensor) -> Tensor:
-        """Compare logits [B, K] of the one that learns with those of the other, no gradient."""
+        """Compare logits [B, K] of the network that learns with those of its peer, a constant."""
         return SoftLabels.formula(network, peer, temperature=1.0)
 
 
 class RKD(Term):
     """Huber of the pairwise distances of L2-normalised embeddings, and of angles of triples.
 
-    Here the embeddings are the logits. A batch of one has no pairs and gives 0. Its weight alone
-    is a quarter of the papers': results/methods.md.
+    Here the embeddings are the logits. A batch of one does not have pairs and gives 0. Alone, its
+    weight is a quarter of the papers': see results/methods.md.
 
     Source: Park et al., Relational Knowledge Distillation, 2019, equations 5 to 9.
     """
@@ -161,8 +161,8 @@ def _decouple(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Return distances [B, B], in their mean over distinct pairs, and unit vectors [B, B, D].
 
-    The vector at [j, i] is from j to i. Where two coincide both are 0, and constants: the gradient
-    of a root at 0 is infinite, and that of a direction grows with 1 / distance.
+    The vector at [j, i] is from j to i. If two embeddings coincide, both are 0, and constants: the
+    gradient of a root at 0 is infinite, and that of a direction grows with 1 / distance.
     """
     difference = embeddings[None, :, :] - embeddings[:, None, :]
     squared = difference.square().sum(2)

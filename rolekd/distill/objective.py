@@ -12,12 +12,12 @@ from rolekd import parallel
 
 @dataclass(frozen=True)
 class EpochProgress:
-    """Where in a training a batch stands.
+    """Where in a training a batch is.
 
     Attributes:
         epoch: Finished epochs.
         epochs: Length of the whole training.
-        decays: Points of the schedule, reached by this epoch, at which losses lose weight.
+        decays: Decay points that this epoch has reached; at each, losses lose weight.
     """
 
     epoch: int
@@ -39,7 +39,7 @@ class Losses:
         transfer: Weighted sum of the losses against a teacher, a scalar.
         parts: Every loss by name, detached, unweighted.
         logits: float [B, K].
-        clipped: As `transfer`, of losses whose gradient is clipped by that of the rest; None:
+        clipped: Like `transfer`, for losses whose gradient is clipped by that of the rest; None:
             there are none.
     """
 
@@ -51,7 +51,7 @@ class Losses:
 
     @property
     def free(self) -> Tensor:
-        """All whose gradients add up as they are, a scalar."""
+        """The losses whose gradients are not clipped, a scalar."""
         return self.task + self.transfer
 
     @property
@@ -68,8 +68,8 @@ class Losses:
 def of_whole_batch(output: Tensor, count: int) -> Tensor:
     """Return what a network made of the whole batch of `count` images, in float32.
 
-    A process that torchrun started runs its networks on a share of the batch, and under autocast
-    they compute in bfloat16; losses are those of the whole batch, in float32.
+    Under torchrun, a process runs its networks on a share of the batch; under autocast, they
+    compute in bfloat16. Losses are of the whole batch, in float32.
     """
     return parallel.gather(output.float(), count)
 
@@ -77,7 +77,7 @@ def of_whole_batch(output: Tensor, count: int) -> Tensor:
 class Objective(nn.Module):
     """Cross-entropy with the labels, and the base of objectives that add to it.
 
-    Parameters of an objective are trained beside the network's, and its state is part of the
+    The parameters of an objective are trained with the network's, and its state is part of the
     training state; neither is part of the network.
 
     Attributes:
@@ -93,13 +93,13 @@ class Objective(nn.Module):
 
         Args:
             network: Maps images to logits.
-            images: float32 [B, C, H, W]; of several processes each has its share of them.
+            images: float32 [B, C, H, W]; each of several processes has its share of them.
             labels: int64 [B] of the whole batch.
-            progress: Where in the training the batch stands.
+            progress: Where in the training the batch is.
 
         Returns:
-            The losses of the whole batch, in float32; what networks return goes through
-            `of_whole_batch` before.
+            The losses of the whole batch, in float32: what networks return goes through
+            `of_whole_batch` first.
         """
         del progress
         logits = of_whole_batch(network(images), len(labels))
@@ -109,8 +109,8 @@ class Objective(nn.Module):
     def backward(self, losses: Losses, network: nn.Module, progress: EpochProgress) -> None:
         """Add the gradients of `losses` to those of the network and of the objective.
 
-        Of several processes each adds its own; their mean is the gradient of the whole batch. A
-        rule that is not linear in gradients takes their `parallel.average` first.
+        Each of several processes adds its own; their mean is the gradient of the whole batch. A
+        rule that is not linear in the gradients takes their `parallel.average` first.
         """
         del network, progress
         torch.autograd.backward(losses.total)
@@ -118,7 +118,7 @@ class Objective(nn.Module):
     def prepare(self, epochs: Callable[[int], Iterable[tuple[Tensor, Tensor]]]) -> None:
         """Learn what the objective needs before the network's first epoch.
 
-        Called once for a training, not when its state was loaded.
+        Called once for a training; not if its state was loaded.
 
         Args:
             epochs: Number of an epoch -> its batches, as `Batches.epoch`.

@@ -17,9 +17,9 @@ class Predictors:
         seen.values()
 
     - `teacher_stddev`: the teacher's mean class probabilities of a batch, their standard deviation
-      over batches, averaged over the classes. It is smaller for augmentations that teach better,
-      say Wang et al., What Makes a "Good" Data Augmentation in Knowledge Distillation, 2022,
-      section 3: images that are less alike make the mean over a batch vary less.
+      over batches, averaged over the classes. According to Wang et al., What Makes a "Good" Data
+      Augmentation in Knowledge Distillation, 2022, section 3, it is smaller for augmentations that
+      teach better: the less alike images are, the less the mean over a batch varies.
     - `teacher_only_right`: the share of the images that the teacher gets right and the student
       wrong, 0..1: what is left to learn from it.
 
@@ -46,7 +46,7 @@ class Predictors:
             hook.remove()
 
     def values(self) -> dict[str, float]:
-        """Return name -> value of those that could be measured."""
+        """Return name -> value of the predictors that could be measured."""
         found = {"teacher_stddev": float("nan"), "teacher_only_right": float("nan")}
         if len(self._means) > 1:
             found["teacher_stddev"] = float(torch.stack(self._means).std(dim=0).mean())
@@ -62,7 +62,7 @@ class Predictors:
 
     def _learned(self, _module: nn.Module, inputs: tuple[Any, ...], losses: Losses) -> None:
         labels: Tensor = inputs[2]  # network, images, labels, progress
-        if self._logits is None:  # a loss that needs no teacher's logits
+        if self._logits is None:  # no loss needs the teacher's logits
             return
         right = self._logits.argmax(dim=1) == labels
         self._only_right.append((right & (losses.logits.detach().argmax(dim=1) != labels)).sum())

@@ -1,6 +1,6 @@
 """Losses of relations: each class has its paper's name, its formula and where it comes from.
 
-What is compared are singular vectors, float [B, C], of length 1, one for each image and tap
+They compare singular vectors, float [B, C], of length 1, one for each image and tap
 (`rolekd.distill.vectors`), the teacher's without gradient. The gradients of these losses are
 clipped: their papers, and Fu et al., bound them by that of the cross-entropy.
 """
@@ -25,8 +25,8 @@ class KDSVD(Term):
 
     exp(-(a - b)² / 8) = e^(-a²/8) e^(-b²/8) Σ (ab / 4)^n / n!, so a kernel has the rank of the few
     terms that count, and the squared norm of a difference of two of them follows from products
-    of [C, 16] matrices: no [B, C1, C2] is ever made. In float64, as it is a small difference of
-    large numbers.
+    of [C, 16] matrices: no [B, C1, C2] is ever made. It is computed in float64, as it is a small
+    difference of large numbers.
 
     Source: Lee et al., Self-supervised Knowledge Distillation Using Singular Value Decomposition,
     2018, equations 3 to 7; section 3.3 clips the gradient.
@@ -56,8 +56,8 @@ class KDSVD(Term):
 class MHGD(Term):
     """KL(teacher || student) of the edges of each node, a mean over nodes and heads.
 
-    The nodes are the images of a batch; the edges from one tap to the one before are attention
-    heads', which learn from the teacher first.
+    The nodes are the images of a batch; the edges from one tap to the one before come from
+    attention heads, which learn from the teacher first.
 
     Source: Lee & Song, Graph-based Knowledge Distillation by Multi-head Attention Network, 2019,
     equation 7.
@@ -123,7 +123,7 @@ class AttentionHeads(nn.Module):
     """Predicts the vectors of a tap from those of the tap before, through a graph of the batch.
 
     Each head scores every pair (image at this tap, image at the tap before); the softmax of the
-    scores weighs the values of the tap before, and two layers make the prediction of them.
+    scores weighs the values of the tap before, from which two layers make the prediction.
 
     Source: Lee & Song 2019, section 3.2.
     """

@@ -1,4 +1,4 @@
-"""The teacher's features on the student's levels: what a low-bit student can reach at all."""
+"""The teacher's features on the student's levels: all that a low-bit student can reach."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from rolekd.quantize.quantizer import ActivationQuantizer
 
 
 def quantizers(student: nn.Module, paths: Sequence[str]) -> tuple[ActivationQuantizer, ...]:
-    """Return the student's quantiser of each tapped feature; of a float network none.
+    """Return the student's quantiser of each tapped feature; none for a float network.
 
-    It is the one that takes the feature; where none does, as of the last feature before the
-    pooling, the last that ran before it; where none ran before, the first after it.
+    It is the one that takes the feature; if none does, as for the last feature before the pooling,
+    the last that ran before it; if none ran before, the first after it.
     """
     if not isinstance(student, fx.GraphModule):
         return ()

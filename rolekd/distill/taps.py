@@ -19,7 +19,7 @@ Described = tuple[nn.Module, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Module paths, as many of the student as of the teacher, from first layer to last."""
+    """Module paths, equally many of student and teacher, from the first layer to the last."""
 
     student: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
@@ -33,12 +33,11 @@ def choose_taps(
 ) -> Pairs:
     """Return the taps that the parameters name, or the defaults of both networks, in pairs.
 
-    Defaults that differ in number pair by relative depth: those of the network with more taps
-    that stand at the same share of the way, first with first and last with last. None
-    where no loss compares features.
+    Defaults that differ in number are paired by relative depth, first with first and last with
+    last; the network with more taps leaves some out. Empty if no loss compares features.
 
     Raises:
-        InputError: They differ in number or are too few, a network has no such module, or no
+        InputError: They differ in number or are too few, or a network lacks such a module, or
             defaults.
     """
     if not any(kind.needs_taps for kind in losses.values()):
@@ -51,7 +50,7 @@ def choose_taps(
         least = kind.needs_taps
         if len(pairs.student) < least:
             raise InputError(
-                f"distill.taps: {name} compares {least} taps at least, found {len(pairs.student)}; "
+                f"distill.taps: {name} compares at least {least} taps, found {len(pairs.student)}; "
                 "name more"
             )
     return pairs
@@ -68,16 +67,16 @@ def _pair(named: TapsParams | None, student: Described, teacher: Described) -> P
     if len(named.student) != len(named.teacher):
         raise InputError(
             f"distill.taps: {len(named.student)} of the student, {len(named.teacher)} of the "
-            "teacher; name as many of each, in matching order"
+            "teacher; name equally many of each, in matching order"
         )
     return Pairs(named.student, named.teacher)
 
 
 def probe_outputs(described: Described, paths: Sequence[str]) -> NetworkOutputs:
-    """Return what the network makes of an image of zeros, itself left as it is.
+    """Return what the network makes of images of zeros, without changing the network.
 
     Raises:
-        InputError: A path names no module that runs, or none that gives a feature map.
+        InputError: A path does not name a module that runs and gives a feature map.
     """
     model, about = described
     height, width = about["image_size"]
@@ -91,7 +90,7 @@ def probe_outputs(described: Described, paths: Sequence[str]) -> NetworkOutputs:
     for path, feature in zip(paths, features, strict=True):
         if not isinstance(feature, torch.Tensor) or feature.ndim != 4:
             raise InputError(
-                f"tap {path} of {about['model']}: gives no feature map; name a module "
+                f"tap {path} of {about['model']}: does not give a feature map; name a module "
                 "between the convolutions"
             )
     return NetworkOutputs(logits, features)

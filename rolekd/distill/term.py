@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rolekd.distill import vectors
 
-TINY = 1e-12  # of a length; as a square, of the distance of what coincides
+TINY = 1e-12  # a length taken for 0; two points with this squared distance coincide
 _CANDIDATES = 4  # singular vectors of the student among which the teacher's is looked for
 
 
@@ -19,7 +19,7 @@ class NetworkOutputs:
 
     Attributes:
         logits: [B, K].
-        features: Its taps [B, C, H, W]; none where no term needs them.
+        features: Its taps [B, C, H, W]; empty if no term needs them.
     """
 
     logits: Tensor
@@ -38,9 +38,9 @@ class Batch:
         images: float32 [B, C, H, W], normalised and augmented.
         labels: int64 [B].
         student: With gradient.
-        teacher: Without; no logits where no term asks for them.
-        beside: Terms append losses of modules that learn beside the student; they do not have a
-            weight, and are not part of what the student minimises.
+        teacher: Without; it lacks logits if no term asks for them.
+        beside: Terms append the losses of modules that learn beside the student; they are not
+            weighted, and are not part of what the student minimises.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Batch:
 
     @cached_property
     def aligned(self) -> list[Tensor]:
-        """The singular vectors [B, C] of the adapted features that answer to the teacher's."""
+        """The singular vectors [B, C] of the adapted features that match the teacher's."""
         return [
             vectors.align(vectors.leading(ours, _CANDIDATES), theirs)
             for ours, theirs in zip(self.adapted, self.teacher.vectors, strict=True)
@@ -75,7 +75,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a term may build itself from.
+    """What a term can be built from.
 
     Attributes:
         teacher: Frozen.
@@ -91,7 +91,7 @@ class Setting:
 
 
 class Pretrained(nn.Module):
-    """What learns from the teacher alone, before the student's first epoch; then frozen."""
+    """A module that learns from the teacher before the student's first epoch, then is frozen."""
 
     def pretraining_loss(self, teacher: NetworkOutputs) -> Tensor:
         """Return what it minimises, a scalar."""
@@ -101,18 +101,18 @@ class Pretrained(nn.Module):
 class Term(nn.Module):
     """One loss between student and teacher, with the parameters that it trains beside them.
 
-    A class of its own says what it needs and when it acts; `forward` is its formula. The module
-    in `pretrained` is trained before the student, the others with the student.
+    A subclass says what it needs and when it acts; `forward` is its formula. The module in
+    `pretrained` is trained before the student, other modules with the student.
 
     Attributes:
-        weight: Its weight where `distill.loss` is its name alone.
-        companions: Losses, with weights, that belong to it where `distill.loss` is its name alone.
+        weight: Its weight if `distill.loss` is its name alone.
+        companions: Losses, with weights, that come with it if `distill.loss` is its name alone.
         needs_teacher: The frozen teacher must run.
-        needs_taps: The least number of taps; 0: logits are enough.
+        needs_taps: The least number of taps; 0: logits suffice.
         needs_adapters: It compares features, channel by channel.
-        first_phase: It prepares the student, alone, in the first phase.
-        clipped: The gradient of all losses that it is trained with, for each parameter tensor, is
-            clipped to a share of the cross-entropy's; see `rolekd.distill.distillation.clip`.
+        first_phase: It acts in the first phase only, in which no other loss acts.
+        clipped: The gradient of all losses beside the cross-entropy is clipped to a share of the
+            cross-entropy's, for each parameter tensor; see `rolekd.distill.distillation.clip`.
     """
 
     weight: ClassVar[float] = 1.0

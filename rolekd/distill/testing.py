@@ -26,7 +26,7 @@ class TermContract:
 
     @pytest.fixture
     def term(self) -> Term:
-        """The term between a student and a teacher of other channels."""
+        """The term between a student and a teacher with other channels."""
         return self._make()
 
     def _make(self, seed: int = 0) -> Term:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-_SQUARINGS = 12
-# How far a power may be from rank one when products take over: each takes the rest to its share.
+_SQUARINGS = 12  # take a ratio of singular values to its power of 2^13: 0.999 leaves 3e-4
+# How far a power may be from rank one when products take over: each shrinks the rest by as much.
 _NEAR, _PRODUCTS = 1e-2, 3
 # Relative gap of two eigenvalues below which the derivative of their vectors is damped.
 _GAP = 1e-2
-# Singular values below this share of the largest are rounding: they have no direction.
+# Singular values below this share of the largest are rounding, without a direction.
 _RANK = 1e-3
 _TINY = 1e-20
 
@@ -31,7 +31,7 @@ class _Eigenvectors(torch.autograd.Function):
     """The eigenvectors [B, n, k] of the k largest eigenvalues of the Gram matrices [B, n, n].
 
     The derivative of a vector has the factor 1 / (l_i - l_j) towards every other one, which is
-    unbounded where eigenvalues meet; here it is d / (d² + g²), with g a hundredth of l_i. The
+    unbounded if eigenvalues meet; here it is d / (d² + g²), with g a hundredth of l_i. The
     gradient of a Gram matrix G = A Bᵀ has rank k, and reaches the map as M (A Bᵀ + B Aᵀ), or
     (A Bᵀ + B Aᵀ) M: by products with 2k vectors, none of n x n.
     """
@@ -66,11 +66,11 @@ def leading(maps: Tensor, count: int) -> Tensor:
 
     Args:
         maps: float32 or float64 [B, C, H, W].
-        count: At most; fewer where C or H W is smaller.
+        count: At most; fewer if C or H W is smaller.
 
     Returns:
-        [B, C, count], of length 1 and either sign; zeros where a map has no such rank. The
-        gradient is damped where singular values meet.
+        [B, C, count], of length 1 and either sign; zeros beyond the rank of a map. The gradient is
+        damped where singular values meet.
     """
     matrix = _matrices(maps)
     smaller = min(matrix.shape[1:])
@@ -86,16 +86,17 @@ def leading(maps: Tensor, count: int) -> Tensor:
 def first(maps: Tensor) -> Tensor:
     """Return the singular vector [B, C] of the largest singular value, its sum not negative.
 
-    By repeated squaring of the Gram matrix: vectors whose singular value is below 0.999 of the
-    largest have vanished by then. Zeros where a map is zero; no gradient.
+    By repeated squaring of the Gram matrix, after which vectors whose singular value is below 0.999
+    of the largest have vanished. Zeros if a map is zero; without gradient.
     """
     matrix = _matrices(maps)
     power, _, across = _gram(matrix)
     for _ in range(_SQUARINGS):
         power = power @ power
         power = power / (power.diagonal(dim1=1, dim2=2).sum(1) + _TINY)[:, None, None]
-        # of trace 1: its square sums to the squares of its eigenvalues. Maps behind a ReLU are
-        # near in one or two rounds; a GPU does the rest faster than it would tell
+        # The trace is 1, so the squared entries sum to the squared eigenvalues: near 1 it has rank
+        # one. Maps after a ReLU come near in one or two rounds. A GPU does all rounds faster than
+        # it could report that.
         if power.is_cpu and bool((power.square().sum((1, 2)) > 1 - _NEAR).all()):
             break
     # all columns are near multiples of the vector: the one of the largest entry is the most exact
@@ -111,15 +112,15 @@ def first(maps: Tensor) -> Tensor:
 
 
 def _bounded(vector: Tensor) -> Tensor:
-    """Return vectors [B, n, 1] with a largest entry of 1; an eps of their length would cut them."""
+    """Return vectors [B, n, 1] with a largest entry of 1; tiny ones would be lost otherwise."""
     return vector / (vector.abs().amax(1, keepdim=True) + _TINY)
 
 
 def align(student: Tensor, teacher: Tensor) -> Tensor:
-    """Of the student's vectors [B, C, k] return the one most along the teacher's [B, C].
+    """Return, of the student's vectors [B, C, k], the one nearest to the teacher's [B, C].
 
-    It gets the teacher's direction; [B, C], with gradient. The singular vectors of a student that
-    learns change places; following the place would compare different things.
+    It gets the teacher's sign; [B, C], with gradient. While a student learns, its singular vectors
+    change places: comparing place by place would compare different things.
     """
     cosine = torch.einsum("bck,bc->bk", student.detach(), teacher)
     best = cosine.abs().argmax(1, keepdim=True)
@@ -136,7 +137,7 @@ def _matrices(maps: Tensor) -> Tensor:
 def _gram(matrix: Tensor) -> tuple[Tensor, Tensor, bool]:
     """Return the smaller Gram matrix of [B, C, HW], its trace, and if it is [HW, HW].
 
-    It is divided by its trace [B, 1, 1], a constant: that changes no direction.
+    It is divided by its trace [B, 1, 1], a constant, which does not change a direction.
     """
     across = matrix.shape[1] > matrix.shape[2]
     gram = matrix.mT @ matrix if across else matrix @ matrix.mT

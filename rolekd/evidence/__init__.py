@@ -1,3 +1,3 @@
-"""Studies: which cells there are, what trains them, and the records that they leave."""
+"""Studies: their cells, what trains them, and the records that they leave."""
 
 __all__ = ["answers", "design", "pages", "records", "running", "status", "trainings"]

@@ -1,7 +1,7 @@
 """What a study found, in numbers, made from its records alone.
 
-An arm that searches decide is the mean over its searches, seed by seed and image by image; so its
-pairs with another arm are as many as there are seeds.
+An arm that searches decide is the mean over its searches, seed by seed and image by image. So it
+has as many pairs with another arm as there are seeds.
 """
 
 import functools
@@ -22,16 +22,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What an arm came to on a data set.
+    """How an arm did on a data set.
 
     Attributes:
-        name, data: Which.
-        seeds: That are complete: of every search.
-        failed: Number of the cells that failed.
+        name, data: Of the arm and the data set.
+        seeds: Those that are complete, in every search.
+        failed: Number of cells that failed.
         right: [seeds, images], share of the searches whose network is right.
-        by_search: Mean accuracy of each search, where searches decide it.
+        by_search: Mean accuracy of each search, if searches decide it.
         calibration_error, robust, train_accuracy: Means over seeds and searches; robust is over
-            corruptions and strengths, None where they were not measured.
+            corruptions and strengths, None if they were not measured.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ArmResult:
 
     @property
     def accuracy(self) -> float:
-        """Their mean."""
+        """The mean of these."""
         return float(self.right.mean())
 
     @functools.cached_property
@@ -69,11 +69,11 @@ class ArmComparison:
     Attributes:
         data: Its name.
         arm, against: Names of the arms.
-        seeds: Pairs.
-        difference: Of the first to the second; its adjusted p is Holm's, over data sets for the
-            primary comparison, over all others of the data set for the others.
+        seeds: Number of pairs.
+        difference: The first minus the second; its p is adjusted by Holm: the primary comparison's
+            over its data sets, the others' over all others of the data set.
         needed: Seeds that would find the difference that matters four times in five; None: over
-            1,000, or no spread to tell by.
+            1,000, or there is no spread to judge by.
     """
 
     data: str
@@ -104,7 +104,7 @@ class Answers:
 
     @functools.cached_property
     def arms(self) -> dict[tuple[str, str], ArmResult]:
-        """(Data set, arm) -> what it came to; arms without a complete seed are left out."""
+        """(Data set, arm) -> how it did; arms without a complete seed are left out."""
         found = {}
         for data in self.study.data:
             for name in self.study.arms:
@@ -161,12 +161,12 @@ class Answers:
         return _adjusted([each for each in found if each is not None])
 
     def compare(self, data: str, one: Comparison, comparisons: int = 1) -> ArmComparison | None:
-        """Compare two arms on a data set; None: they have no seed in common.
+        """Compare two arms on a data set; None: they do not share a seed.
 
         Args:
             data: Its name.
             one: The arms.
-            comparisons: Of how many this is one, which its p must be adjusted for.
+            comparisons: How many are made, for which p must be adjusted.
         """
         pair = [self.arms.get((data, name)) for name in (one.arm, one.against)]
         first, second = pair

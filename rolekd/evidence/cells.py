@@ -1,4 +1,4 @@
-"""What each cell of a study comes to: the searches that it waits for, and its training."""
+"""What each cell of a study needs: the searches that it waits for, and its training."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ class Search:
     Attributes:
         data: Digest of the data set.
         role: Whose schedule is searched.
-        number: Of the search; independent ones differ in it.
+        number: Of the search; independent searches differ in it.
         params: All parameters, with the search's seed.
         given: See `rolekd.search.spec.SearchSpec`.
         weights: See `Plan`.
-        teacher: That the students learn from; None: a teacher's schedule is searched.
-        taught_by: What augmented it, as the arm has it.
+        teacher: The one that the students learn from; None: a teacher's schedule is searched.
+        taught_by: What augmented it, as the arm names it.
     """
 
     data: str
@@ -47,17 +47,17 @@ class Search:
 
     @functools.cached_property
     def key(self) -> str:
-        """Sixteen hex digits that differ where anything does that decides what is found."""
+        """Sixteen hex digits; anything that decides what is found changes them."""
         search = self.params.search.model_dump(mode="json")
         if self.params.search.confirm and self.params.search.confirm.teacher == "given":
-            # the key is then what it was before there was another
+            # records from before there was another have this key
             del search["confirm"]["teacher"]
         training = as_recorded(member.training(self.params, self.role, self.taught))
-        # a search that is on record is not done again, whatever trains what follows
+        # a search on record is not done again, whatever device trains what follows
         del training["device"]
         teacher = self.teacher.key if self.teacher else ""
         facts = [self.data, self.role, self.params.seed, search, training, self.given, teacher]
-        # with none the key is what it was before networks could begin with weights
+        # without weights the key is that of records from before networks could begin with any
         return files.digest([*facts, *([dict(self.weights)] if self.weights else [])])[:16]
 
 
@@ -70,7 +70,7 @@ class WaitsError(Exception):
 
 
 class FaultError(Exception):
-    """A cell cannot be trained, since what it needs has failed; the text says why."""
+    """A cell cannot be trained, because what it needs has failed; the text says why."""
 
 
 class Plan:
@@ -80,7 +80,7 @@ class Plan:
         study: The study.
         data: Name of the data set.
         digest: Of its content.
-        weights: Role -> SHA-256 of the weights that its networks begin with, if they do.
+        weights: Role -> SHA-256 of the weights that its networks begin with, if any.
         found: Search -> what it found; raises `WaitsError` or `FaultError`.
     """
 
@@ -97,7 +97,7 @@ class Plan:
         self._params: dict[str, Params] = {}
 
     def training(self, cell: Cell) -> TrainingSpec:
-        """Return what a cell comes to.
+        """Return the training of a cell.
 
         Raises:
             WaitsError: A search must be done first.

@@ -11,7 +11,7 @@
       own: {teacher: searched, augmentation: student-schedule}
     primary: {arm: own, against: plain}
 
-A cell is a data set, an arm, a seed and, where the arm has to do with a search, its number.
+A cell is a data set, an arm, a seed and, if a search decides the arm, the number of the search.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from rolekd.params import Listed, Params, Points, Role, Section
 from rolekd.sources import find as find_source
 
 SEARCHED, SWAPPED = "searched", "swapped"
-# what an arm's augmentation may be beside the hand-made ones and the ladder's rungs
+# an arm's augmentation can be one of these, hand-made, or a rung of the ladder
 _SCHEDULES = (*named.SEARCHED_SCHEDULES, SWAPPED)
 
 # sections of params.yaml that an arm can change; others are of the data set, or decide nothing
@@ -54,7 +54,7 @@ Changes = dict[str, Any]
 
 
 class StudyArm(Section):
-    """One arm: whose network is trained, what it learns from, what augments its images."""
+    """One arm: which role is trained, what it learns from, what augments its images."""
 
     role: Role = "student"
     distilled: bool = Field(True, description="of a student; false: the cross-entropy alone")
@@ -80,19 +80,19 @@ class StudyArm(Section):
         for key in self.params:
             if key.partition(".")[0] not in _OF_ARMS:
                 raise ValueError(
-                    f"params: {key} decides nothing of an arm; give keys of "
+                    f"params: {key} does not belong to an arm; give keys of "
                     f"{', '.join(_OF_ARMS)}, and others to the data set"
                 )
         return self
 
     @property
     def is_searched(self) -> bool:
-        """Whether a search decides anything of it."""
+        """Whether a search decides anything about it."""
         return self.augmentation in _SCHEDULES or (self.has_teacher and self.teacher == SEARCHED)
 
     @property
     def has_teacher(self) -> bool:
-        """Whether a teacher has to do with it."""
+        """Whether its student learns from a teacher or starts from one."""
         return self.role == "student" and (self.distilled or self.starts_from == "teacher")
 
 
@@ -153,7 +153,7 @@ class Study(Section):
     @model_validator(mode="before")
     @classmethod
     def _cross(cls, content: Any) -> Any:
-        """Add the arms of `crossed`, which then are arms like others."""
+        """Add the arms of `crossed` to `arms`."""
         if not isinstance(content, Mapping) or not isinstance(content.get("crossed"), Mapping):
             return content
         arms = dict(content.get("arms") or {})
@@ -214,7 +214,7 @@ class Study(Section):
 
     @property
     def least_p(self) -> float:
-        """The least that an adjusted p of the comparisons beside the primary can be."""
+        """The smallest possible adjusted p of a comparison other than the primary one."""
         return min(1.0, max(len(self.comparisons), 1) * 2.0 ** (1 - self.seeds))
 
     def takes(self, data: str, arm: str) -> bool:
@@ -225,7 +225,7 @@ class Study(Section):
         return any(_matches(arm, pattern) for pattern in patterns)
 
     def cells(self) -> Iterator["Cell"]:
-        """Yield the cells, seed by seed: pairs are complete soon."""
+        """Yield the cells, seed by seed, so that the first pairs are soon complete."""
         for data in self.data:
             for seed in range(self.seeds):
                 for name, arm in self.arms.items():
@@ -258,8 +258,8 @@ class Cell:
     Attributes:
         data: Name of the data set.
         arm: Name of the arm.
-        search: Number of the search that decides it; None: none does.
-        seed: Number of the seed; cells of the same one are pairs.
+        search: Number of the search that decides it; None: no search does.
+        seed: Number of the seed; cells with the same seed are pairs.
     """
 
     data: str
@@ -273,7 +273,7 @@ class Cell:
 
 
 def load(path: Path) -> Study:
-    """Read and check a study file, the parameters of every arm on every data set included.
+    """Read and check a study file, including the parameters of every arm on every data set.
 
     Raises:
         InputError: A fault, in one line.
@@ -300,7 +300,7 @@ def load(path: Path) -> Study:
 
 
 def _is_crossed(factors: object) -> bool:
-    """Whether something is factor -> level -> keys of an arm, none of them empty but the keys."""
+    """Whether something is factor -> level -> keys of an arm; only the keys may be empty."""
     return (
         isinstance(factors, Mapping)
         and bool(factors)
@@ -318,7 +318,7 @@ def _is_crossed(factors: object) -> bool:
 
 
 def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the keys of an arm from those of its levels; their `params` are put together."""
+    """Return the keys of an arm from those of its levels, whose `params` are merged."""
     found: dict[str, Any] = {}
     for part in parts:
         params = {**found.get("params", {}), **part.get("params", {})}
@@ -329,5 +329,5 @@ def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _matches(arm: str, pattern: str) -> bool:
-    """Whether an arm is meant: by its name, or as one of those crossed under it."""
+    """Whether a pattern means an arm: by its name, or as one of those crossed under it."""
     return arm == pattern or arm.startswith(f"{pattern}/")

@@ -1,6 +1,6 @@
-"""Keys of params.yaml as records have them: a key on record keeps its name, whatever it is now.
+"""Keys of params.yaml as records have them: under the name that they had when recorded.
 
-So what is on record keeps its digests, and is not done again for a new name.
+So what is on record keeps its digests, and a renamed key does not make it run again.
 """
 
 from collections.abc import Mapping

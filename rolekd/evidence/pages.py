@@ -1,4 +1,4 @@
-"""What a study found, for people: tables, a figure, sentences, also between marks of a page."""
+"""What a study found, for people: tables, a figure, sentences, also inside other pages."""
 
 import itertools
 import os
@@ -45,7 +45,7 @@ def write(records: Records) -> list[Path]:
 def fill_page(records: Records, path: Path) -> int:
     """Put parts of a study's answers between the marks of a page; return their number.
 
-    A part stands between `<!-- study NAME PART -->` and `<!-- /study -->`, where PART is a key of
+    A part is between `<!-- study NAME PART -->` and `<!-- /study -->`, where PART is a key of
     `PARTS`.
 
     Raises:
@@ -78,7 +78,7 @@ def fill_page(records: Records, path: Path) -> int:
 
 
 def _picture(answers: Answers, page: Path) -> list[str]:
-    """Return the figure, light or dark as the reader's page is."""
+    """Return the figure, light or dark to match the reader's page."""
     folder = Path(os.path.relpath(answers.records.folder, page.parent or "."))
     study = answers.study
     seen = f"test accuracy of each arm above {study.label(study.primary.against)}, with intervals"
@@ -159,7 +159,7 @@ def _seeds(count: int, wanted: int) -> str:
 
 
 def _needed(one: ArmComparison, points: float) -> str:
-    """Say how many seeds would tell the difference that matters."""
+    """Say how many seeds would find the difference that matters."""
     gap = one.difference
     if one.needed is None:
         return f"More than 1,000 seeds would be needed to find {_of(points)}."
@@ -239,7 +239,7 @@ def _comparisons(answers: Answers) -> list[str]:
 
 
 def _every_arm(answers: Answers, *, crossed: bool = True) -> list[str]:
-    """Return a table of the arms of each data set; crossed ones may have one of their own."""
+    """Return a table of the arms of each data set, with or without the crossed ones."""
     study, lines = answers.study, list[str]()
     for data in study.data:
         arms = [
@@ -379,7 +379,7 @@ PARTS: dict[str, Callable[[Answers, Path], list[str]]] = {
 
 @style()
 def differences_figure(answers: Answers) -> Figure:
-    """Draw what each arm of the first table is above the one that the primary is compared to."""
+    """Draw how far each arm of the first table is above the reference of the primary one."""
     study, against = answers.study, answers.study.primary.against
     data = [name for name in study.data if (name, against) in answers.arms]
     names = [

@@ -1,10 +1,10 @@
 """The records of a study: a folder of small text files, committed as they come.
 
-`study.yaml` is the study as it began, `settings.json` the parameters and the data that it had then,
-`cells.csv` has a row for each cell that is done and names its training, `trainings.csv` what each
-training was measured to do, `right.csv` which test images it gets right, `searches.csv` what
-searches found, beside their schedules in `schedules/`. What stands there
-is not done again, on whatever machine the study continues.
+`study.yaml` is the study as it began, `settings.json` the parameters and the data that it had then.
+`cells.csv` has a row for each cell that is done and names its training, `trainings.csv` what was
+measured of each training, `right.csv` which test images it gets right, `searches.csv` what searches
+found; their schedules are in `schedules/`. Nothing on record is done again, on whatever machine the
+study continues.
 """
 
 import base64
@@ -44,10 +44,9 @@ class CellRow:
     """A cell that is done.
 
     Attributes:
-        cell: Which.
-        training: Key of the training that it came to; cells may share one. Empty: it cannot be
-            trained.
-        measured: What was measured; its `right` is in a file of its own.
+        cell: The cell.
+        training: Key of its training, which cells may share. Empty: it cannot be trained.
+        measured: What was measured; its `right` is in a separate file.
         provenance: Digests and versions, by name.
     """
 
@@ -63,7 +62,8 @@ class Searched:
 
     Attributes:
         key: Of everything that decides it.
-        data, role, teacher: What was searched for; the teacher's augmentation, of a student.
+        data, role: What was searched for.
+        teacher: What augmented the teacher, if the role is student.
         number: Of the search.
         arm: The first that asked for it.
         winner, best, measure, gain, error, trainings: How its final ended.
@@ -137,7 +137,7 @@ class Records:
         """Open the records of a study file, or begin them.
 
         Raises:
-            InputError: The file is not a study, or another than the one that began.
+            InputError: The file is not a study, or not the one that began.
         """
         study = design.load(file)
         folder = find(study.name, parent)
@@ -158,9 +158,9 @@ class Records:
         return cls(folder, study)
 
     def settle(self, data: str, params: Mapping[str, Any], digest: str) -> None:
-        """Record with what a data set's cells are made; refuse what differs from when they began.
+        """Record the settings of a data set's cells; refuse any that differ from when they began.
 
-        A preset may have changed since, or the raw data: rows of both would be mixed.
+        A preset or the raw data may have changed since: rows of both would be mixed.
 
         Raises:
             InputError: Something differs; it is named.
@@ -171,7 +171,7 @@ class Records:
         if data not in kept:
             files.write_json(path, {**kept, data: ours})
             return
-        # what a newer version has added has its default, which is what the older one did
+        # a key that a newer version added has its default, which is what the older version did
         found = [
             line
             for line in differences(kept[data], ours)
@@ -191,9 +191,9 @@ class Records:
         measured: Measured,
         provenance: Mapping[str, str],
     ) -> None:
-        """Record the cells that came to a training.
+        """Record the cells of a training.
 
-        One that is on record stays what it is: another machine's sums are others, and its cells
+        A training on record stays as it is: on another machine its sums differ, and all its cells
         are one network.
         """
         if training.key not in self._trained:
@@ -205,7 +205,7 @@ class Records:
         self.share(cells, training.key)
 
     def share(self, cells: Iterable[Cell], training: str) -> bool:
-        """Record cells that come to a training that is on record; False: it is not."""
+        """Record cells whose training is on record; False: it is not."""
         if training not in self._trained:
             return False
         for cell in cells:
@@ -259,7 +259,7 @@ class Records:
         return [cell for cell in self.cells if cell not in self.rows]
 
     def _write_trainings(self) -> None:
-        # each file before those that need it: a kill between two leaves no row without the other
+        # each file before those that need it: a kill in between leaves no row without what it names
         files.write_csv(
             self.folder / RIGHT,
             [
@@ -276,12 +276,12 @@ class Records:
 
 
 def _since(line: str) -> str:
-    """Return a difference as one in time."""
+    """Return a difference between two places as one between then and now."""
     return line.replace(" there, ", " when it began, ").removesuffix(" here") + " now"
 
 
 def find(name: str, parent: Path = RECORDS) -> Path | None:
-    """Return the folder of the records of a study, the latest; None: it has not begun."""
+    """Return the latest folder of records of a study; None: it has not begun."""
     pattern = f"[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-{name.replace('/', '-')}"
     found = [path for path in sorted(parent.glob(pattern)) if (path / STUDY_FILE).is_file()]
     return found[-1] if found else None

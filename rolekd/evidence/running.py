@@ -1,7 +1,7 @@
 """A study from its file to its records: searches, teachers, students, data set by data set.
 
-What is on record is not done again. Killed at any instant and started again, with any number of
-workers here and elsewhere, it continues, and its rows are the same.
+Nothing on record is done again. Killed at any instant and started again, with any number of workers
+here and elsewhere, a study continues, and its rows are the same.
 """
 
 import shutil
@@ -40,9 +40,9 @@ from rolekd.train.seats import Seat, seats
 _SEARCHED = ("search_train", "search_val")
 _TRAINED = ("train", "test")
 _ROLES = get_args(Role)
-# of params.yaml, what a study has of a data set
+# sections of params.yaml that a study records of a data set
 _SECTIONS = ("seed", "threads", "data", "augment", "search", "teacher", "student", "distill")
-# what an arm cannot change: all networks of a role begin alike, and a study trains its teachers
+# an arm cannot change these: networks of a role begin alike, and a study trains its teachers
 _FIXED = ("teacher.weights", "student.weights", "teacher.train")
 
 
@@ -75,7 +75,7 @@ def run(
         shows: Shows people what it does.
         data: Names of data sets; none: all.
         arms: Names of arms; none: all.
-        fresh: This process has computed already, so that no worker is forked.
+        fresh: This process has computed already: fork no worker.
 
     Raises:
         InputError: Data or parameters are not usable.
@@ -137,9 +137,9 @@ class _Fleet:
 
 
 class _OfData:
-    """The cells of one data set at work.
+    """Works through the cells of one data set.
 
-    Each round looks at what is missing and does what others wait for first: searches of teachers,
+    Each round looks at what is missing and first does what others wait for: searches of teachers,
     teachers, searches of students, students.
     """
 
@@ -172,7 +172,7 @@ class _OfData:
             pass
 
     def _round(self) -> bool:
-        """Do what the cells that are missing wait for first; False where none is missing."""
+        """Do what the missing cells wait for first; False if no cell is missing."""
         searches: dict[str, tuple[Search, str]] = {}  # with the arm that asks for it
         teachers: dict[str, TrainingSpec] = {}
         ready: dict[str, TrainingSpec] = {}
@@ -242,7 +242,7 @@ class _OfData:
         return dataset
 
     def _check(self, dataset: Dataset) -> None:
-        """Refuse parameters of an arm that name what does not exist, or do not fit the images."""
+        """Refuse parameters of an arm that name something unknown or do not fit the images."""
         study, checked = self._records.study, list[Params]()
         for name, arm in study.arms.items():
             params = study.params_of(self._data, arm) if arm.params else self._params
@@ -252,8 +252,8 @@ class _OfData:
             for key in _FIXED:
                 if key in arm.params:
                     raise InputError(
-                        f"study {study.name}: arms.{name}: params: {key} is of a data set, and of "
-                        "all its arms; name it there"
+                        f"study {study.name}: arms.{name}: params: {key} is the same for all arms "
+                        "of a data set; set it there"
                     )
             if not params.teacher.train:
                 raise InputError(
@@ -267,7 +267,7 @@ class _OfData:
                 raise InputError(f"study {study.name}: arms.{name}: {error}") from error
 
     def _begun_with(self) -> dict[Role, str]:
-        """Return role -> SHA-256 of the weights that its networks begin with, if they do."""
+        """Return role -> SHA-256 of the weights that its networks begin with, if any."""
         folder = self._state / "begun"
         folder.mkdir(exist_ok=True)
         place = replace(self._dataset, folder=folder / member.DATA)
@@ -279,7 +279,7 @@ class _OfData:
         }
 
     def _inputs(self, splits: tuple[str, ...], roles: Iterable[Role]) -> Path:
-        """Make the folder of what a job may see, with the data set in it."""
+        """Make the folder of inputs of a job, with the data set in it."""
         folder = self._state / "inputs"
         shutil.rmtree(folder, ignore_errors=True)
         datasets.save_splits(self._dataset, splits, folder / member.DATA)
@@ -327,7 +327,7 @@ class _OfData:
                 continue
         inputs, job = self._job(planned)
         if planned != wanted and [job.name, str(storage.of_project("").url)] != self._former(what):
-            # of other code, libraries or another storage: what is on record would be done again
+            # the former job is of other code, libraries or storage: do only what is missing now
             planned = wanted
             inputs, job = self._job(planned)
         collect = _Collecting(
@@ -361,7 +361,7 @@ class _OfData:
         self._plan_file(what).unlink(missing_ok=True)
 
     def _planned(self, what: str, trainings: list[TrainingSpec]) -> list[TrainingSpec]:
-        """Return the trainings of a call that was ended, where these are what is left of them.
+        """Return the trainings of an interrupted call, if these are what is left of them.
 
         The job is then the same, and its trainings continue where they were.
         """
@@ -374,12 +374,12 @@ class _OfData:
         return former if teachers and left <= {one.key for one in former} else trainings
 
     def _former(self, what: str) -> list[str]:
-        """Return name and storage of the job of a call that was ended."""
+        """Return name and storage of the job of an interrupted call."""
         found: list[str] = files.read_json(self._plan_file(what))["job"]
         return found
 
     def _job(self, planned: list[TrainingSpec]) -> tuple[Path, Trainings]:
-        """Return the folder of inputs, and the job, of trainings."""
+        """Return the folder of inputs and the job of these trainings."""
         inputs = self._inputs(_TRAINED, {training.role for training in planned})
         (inputs / TEACHERS).mkdir()
         for key in dict.fromkeys(one.teacher for one in planned if one.teacher):
@@ -415,9 +415,9 @@ class _Collecting:
     """Takes what the trainings of a job have left, as they come.
 
     Args:
-        job: Whose.
-        file: Where it is put for the moment.
-        take: Is given each training once, with the file.
+        job: The job.
+        file: Temporary, for one training at a time.
+        take: Called once for each training, with the file.
     """
 
     def __init__(

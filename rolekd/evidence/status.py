@@ -50,7 +50,7 @@ def of(records: Records) -> dict[str, Any]:
     """Return how far a study is, as JSON-able values.
 
     Keys: study, folder, finished, data: for each data set name, cells, done, failed, searches, and
-    seconds_left, on the cores of this machine; None where nothing of a role is done yet.
+    seconds_left, on the cores of this machine; None if nothing of a role is done yet.
     """
     rows = [_of_data(records, name) for name in records.study.data]
     return {
@@ -74,7 +74,7 @@ def sentence(found: dict[str, Any]) -> str:
         known = [row for row in open_rows if row["seconds_left"] is not None]
         hours = sum(row["seconds_left"] for row in known) / 3600
         unknown = [row["name"] for row in open_rows if row["seconds_left"] is None]
-        # cells that come to the same are trained once, but which do is not known yet
+        # equal cells are trained once, but which are equal is not known yet
         if not known:
             parts.append("time not known")
         elif unknown:
@@ -109,7 +109,7 @@ def _of_data(records: Records, name: str) -> dict[str, Any]:
 
 
 def _seconds_left(records: Records, name: str) -> float | None:
-    """Return the time for the cells that are missing, if each is a training of its own.
+    """Return the time for the missing cells, if no two of them share a training.
 
     Searches are not counted.
     """

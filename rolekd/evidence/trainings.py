@@ -1,7 +1,7 @@
-"""The trainings of a study: what decides each, what trains it, and what is measured then.
+"""The trainings of a study: what decides each, what trains it, and what is measured of it.
 
-Cells that come to the same, such as two searches with one winner, are one training. A training is
-known by the digest of everything that decides it.
+Cells that need the same training, as when two searches have one winner, share it. A training is
+identified by the digest of everything that decides it.
 """
 
 import base64
@@ -45,12 +45,12 @@ from rolekd.train.training import Training as Loop
 
 TEACHERS = "teachers"
 _RESULT = "result"  # in the description of what a training leaves
-# of params.yaml, what decides a training of a role
+# sections of params.yaml that decide a training of a role
 _SECTIONS: dict[Role, tuple[str, ...]] = {
     "teacher": ("seed", "threads", "augment", "teacher"),
     "student": ("seed", "threads", "augment", "student", "distill"),
 }
-CORRUPTED_IMAGES = 2000  # of the test images, at most: every one is predicted 40 times
+CORRUPTED_IMAGES = 2000  # test images at most: each is predicted 40 times
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainingSpec:
         role: Whose network it is.
         params: JSON of the sections of params.yaml that decide it, under the names of records.
         augmentation: JSON of what augments its images.
-        distilled: Whether it learns from the teacher, and not from the labels alone.
+        distilled: Whether it learns from the teacher, not from the labels alone.
         teacher: Key of the training of the teacher that it learns from or starts with; empty: none.
         starts_from_teacher: Whether it takes the teacher's weights where shapes agree.
         seed: Its number.
@@ -92,7 +92,7 @@ class TrainingSpec:
 
     @functools.cached_property
     def key(self) -> str:
-        """Sixteen hex digits that differ where anything does."""
+        """Sixteen hex digits; any change changes them."""
         return files.digest(self.to_json())[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class TrainingSpec:
 
 
 def _simplest(augmentation: NamedAugmentation, epochs: int) -> dict[str, Any]:
-    """Return the JSON of an augmentation, equal for all that do the same in so many epochs."""
+    """Return the JSON of an augmentation, the same for all that are equal over these epochs."""
     if augmentation.schedule is None:
         return augmentation.to_json()
     schedule = schedules.simplest(augmentation.schedule.stretch(epochs))
@@ -120,21 +120,21 @@ def _simplest(augmentation: NamedAugmentation, epochs: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a training came to, on the test images unless said otherwise.
+    """What was measured of a training, on the test images unless stated otherwise.
 
     Attributes:
         accuracy: 0..1.
         train_accuracy: On the images of the last epoch, as they were augmented.
         calibration_error: Expected, 0..1.
         robust: Corruption -> accuracy at each strength, over at most 2,000 test images; empty
-            where it was not asked for.
+            if it was not asked for.
         per_class: Share of each class's images that are right.
         right: Which images are right, packed bits in base64.
         images: Number of the test images.
         seconds: Of processor time or, on a GPU, of wall time.
         images_seen: In training.
         machine: What trained it, and with which PyTorch.
-        fault: Why there is nothing of all this; empty: there is.
+        fault: Why nothing was measured; empty: something was.
     """
 
     accuracy: float = 0.0
@@ -152,7 +152,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trainings(OneGeneration):
-    """Trainings on one data set as a `rolekd.fleet.jobs.Job`; the member of a slot is the place.
+    """Trainings on one data set as a `rolekd.fleet.jobs.Job`; a slot's member is the index.
 
     Attributes:
         study: Name of the study.
@@ -267,7 +267,7 @@ class StudyTrainer:
             if isinstance(error, OSError | MemoryError) or (
                 isinstance(error, RunError) and not isinstance(error, HopelessError)
             ):
-                raise  # the machine's fault: it is tried again
+                raise  # the machine failed: it is tried again
             # a cell that fails must not end the others
             reason = one_line(error, 300)
             known = isinstance(error, RolekdError)
@@ -280,7 +280,7 @@ class StudyTrainer:
         params, data = Params.model_validate(as_now(training.params)), self.dataset
         device = torch.device(self.job.device)
         settings = getattr(params, training.role).training
-        # as the stages derive it: seeds are pairs over all arms
+        # derived as in the stages: equal seeds are pairs over all arms
         seed = seeds.derive(params.seed, f"study {training.role}", training.seed)
         objective = Objective()
         if training.role == "teacher":
@@ -372,7 +372,7 @@ def _processor(device: torch.device) -> str:
 def take(left: Path, weights: Path | None) -> Measured:
     """Return what a `StudyTrainer` measured; write its weights to a file, if one is named.
 
-    The description in the weights is then that of any network of the role.
+    Their description is then that of an ordinary network of the role.
     """
     tensors, about = read_weights(left)
     measured = Measured(**about.pop(_RESULT))

@@ -1,8 +1,8 @@
 """The fleet: any number of workers that share the trainings of a job, on one machine or many.
 
-A job (`jobs`) is planned in tasks (`tasks`) by pure functions. Read first snapshot and worker (how
-tasks are shared out), then studies (the Optuna side: a trial for each task), and runner (all
-together).
+A job (`jobs`) is planned in tasks (`tasks`) by pure functions. Start with snapshot and worker (how
+tasks are shared out), then read studies (the Optuna side: a trial for each task) and runner (all of
+it together).
 """
 
 __all__ = [

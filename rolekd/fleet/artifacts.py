@@ -1,7 +1,7 @@
 """Training states and inputs as files in an artifact store: a folder, or S3.
 
-What is stored is checked against its SHA-256 when it is fetched, so that a file that a full disk
-or a kill cut short is never trained from.
+Whatever is fetched is checked against its SHA-256, so that no training starts from a file that a
+full disk or a kill cut short.
 """
 
 import os
@@ -23,7 +23,7 @@ START_AGAIN = "delete the study (`optuna delete-study`) and run again: the work 
 
 
 class Store(Protocol):
-    """The three verbs of Optuna's artifact stores."""
+    """The three methods of Optuna's artifact stores."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open an artifact."""
@@ -46,9 +46,9 @@ class Artifacts:
         prefix: Begins every artifact's name; the study's name, so that studies can share a store.
         address: The store's, for messages.
         errors: What the store raises when it fails.
-        missing: What it raises where an artifact is not there.
-        folder: Of a store that is a folder: on the same disk, files are moved and linked there
-            instead of copied.
+        missing: What it raises if it does not have an artifact.
+        folder: The store's, if it is a folder: within a disk, files are moved into it and linked
+            out of it instead of copied.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Artifacts:
         self._folder = folder
 
     def put_state(self, slot: Slot, trial: int, path: Path) -> str:
-        """Store the training state of a task, which is handed over; return its SHA-256."""
+        """Store a task's training state, whose file is given away; return its SHA-256."""
         checksum = files.sha256(path)
         name = _state_name(slot, trial)
         if not (self._folder and _moved(path, self._folder / f"{self._prefix}.{name}")):
@@ -76,7 +76,7 @@ class Artifacts:
         return checksum
 
     def get_state(self, slot: Slot, trial: int, checksum: str, path: Path) -> None:
-        """Fetch the training state of a task as the file `path`, to be read only."""
+        """Fetch a task's training state as the file `path`, which must not be written to."""
         self._get(_state_name(slot, trial), checksum, path)
 
     def has_state(self, slot: Slot, trial: int) -> bool:
@@ -99,7 +99,7 @@ class Artifacts:
             raise self._failed("removing", error) from error
 
     def put_inputs(self, folder: Path, inputs: Mapping[str, str]) -> None:
-        """Store the input files (relative path -> SHA-256) that lie in `folder`."""
+        """Store the input files (relative path -> SHA-256) of `folder`."""
         for name, checksum in inputs.items():
             path = folder / name
             if not path.is_file() or files.sha256(path) != checksum:
@@ -110,7 +110,7 @@ class Artifacts:
             self._put(f"input-{checksum}", path)
 
     def get_inputs(self, inputs: Mapping[str, str], folder: Path) -> None:
-        """Fetch the input files into `folder`, to be read only."""
+        """Fetch the input files into `folder`; they must not be written to."""
         for name, checksum in inputs.items():
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise InputError(f"{name}: an input outside its folder; describe the search anew")
@@ -166,12 +166,12 @@ def open_artifacts(address: str, study: str) -> Artifacts:
         from botocore.config import Config
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        if "@" in bucket:  # the address is kept in the study, for whoever can read that
+        if "@" in bucket:  # the study keeps the address, for all who can read it
             raise InputError(
                 f"artifact store {address}: has a user; write s3://BUCKET/PREFIX, and put the keys "
                 "into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        # five tries of a minute each would be botocore's
+        # botocore's defaults are five tries of a minute each
         client = boto3.client("s3", config=Config(connect_timeout=10, retries={"max_attempts": 2}))
         store = optuna.artifacts.Boto3ArtifactStore(bucket, client)
         begin = "/".join(filter(None, [prefix.strip("/"), study]))
@@ -197,7 +197,7 @@ def _s3_errors() -> Errors:
 
 
 def _moved(path: Path, target: Path) -> bool:
-    """Move a file within a disk; False where that is not to be had."""
+    """Move a file within a disk; False if it cannot be moved."""
     try:
         path.replace(target)
     except OSError:
@@ -206,7 +206,7 @@ def _moved(path: Path, target: Path) -> bool:
 
 
 def _linked(source: Path, path: Path) -> bool:
-    """Give a file a second name within a disk; False where that is not to be had."""
+    """Give a file a second name within a disk; False if it cannot have one."""
     try:
         path.unlink(missing_ok=True)
         os.link(source, path)

@@ -44,7 +44,7 @@ def outcome_attribute(result: Result[Any], device: str) -> dict[str, Any]:
 
 
 def gain_attribute(result: Result[Any], parent: Result[Any] | None) -> dict[str, float]:
-    """Return the attribute `GAIN` of a done trial, 0..1; nothing where there is none."""
+    """Return the attribute `GAIN` of a done trial, 0..1; empty if it has no gain."""
     if parent is None or parent.accuracy is None or result.accuracy is None:
         return {}
     return {GAIN: round(result.accuracy - parent.accuracy, 6)}
@@ -57,7 +57,7 @@ def read_result(task: Task, number: int, attributes: Mapping[str, Any]) -> Resul
 
 
 def read_workers(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return those who may have claimed a trial: all that signed, but for who came too late."""
+    """Return who may have claimed a trial: all that signed, except those who came too late."""
     return tuple(
         key.removeprefix(SIGNATURE)
         for key, valid in attributes.items()

@@ -1,7 +1,6 @@
 """Patience with the database of the workers, and what SQLite needs to be shared by processes.
 
-A database that goes away is waited for; what is wrong for good is reported at once, and never with
-its password.
+An outage is waited out; what waiting does not mend is reported at once, and the password never.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ _MOST_AT_ONCE = 500  # of the ids in a query
 _SQLITE_BUSY = ("database is locked", "database table is locked")
 _SQLITE_DAMAGED = ("malformed", "file is not a database", "codec can't decode")
 
-# "key" is a word of MySQL's own: SQLAlchemy quotes where it must
+# "key" is a reserved word of MySQL: SQLAlchemy quotes it where it must
 _ATTRIBUTES = table(
     "trial_user_attributes", column("trial_id"), column("key"), column("value_json")
 )
@@ -52,14 +51,14 @@ def patiently(
     patience: float | None = None,
     reset: Callable[[], None] = lambda: None,
 ) -> T:
-    """Call `action` until it meets a database that answers.
+    """Call `action` until the database answers.
 
     Args:
-        action: Must bear repetition: it can have had its effect although it failed.
+        action: Must be safe to repeat: it may have taken effect although it failed.
         url: The database's, for messages.
         errors: What a failing database raises, itself or as the cause of what is raised.
         patience: Seconds after which an outage is an error; 0: fail at once. None: 10 minutes.
-        reset: Called after a failure, to leave no broken transaction behind.
+        reset: Called after a failure, so that no broken transaction is left.
     """
     limit = PATIENCE_SECONDS if patience is None else patience
     begin, wait = time.monotonic(), _FIRST_WAIT
@@ -79,7 +78,7 @@ def patiently(
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    """Return what bounds a connection to a server that does not answer; psycopg's own: 130 s."""
+    """Return options that bound the wait for a silent server; psycopg's default is 130 s."""
     database, _, driver = url.partition(":")[0].partition("+")
     if database in _SERVERS and driver in _WITH_CONNECT_TIMEOUT:
         return {"connect_args": {"connect_timeout": _CONNECT_SECONDS}}
@@ -102,8 +101,8 @@ def seconds_silent(engine: Engine, study: str) -> dict[int, float]:
 def trials(engine: Engine, study_id: int, first: int) -> list[tuple[int, int, str]]:
     """Return id, number and state of a study's trials from number `first` on, in order.
 
-    Optuna would read every attribute of all that are not finished anew: half a second for two
-    thousand that wait, and each of fifty workers looks before each claim.
+    Optuna would read all attributes of all unfinished trials anew: half a second for two thousand
+    that wait, and each of fifty workers reads before each claim.
     """
     query = text(
         "SELECT trial_id, number, state FROM trials "
@@ -130,9 +129,10 @@ def attributes(engine: Engine, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
 def add_waiting(
     engine: Engine, study_id: int, known: int, rows: Sequence[Mapping[str, Any]]
 ) -> bool:
-    """Add waiting trials at a stroke, unless somebody has added some since `known` were counted.
+    """Add waiting trials in one transaction, unless another worker has added some meanwhile.
 
-    Optuna would take several transactions for each; and of two that plan at once both would add.
+    Optuna would take several transactions for each, and if two workers plan at the same time, both
+    would add. A generation of 1,000 tasks is added in 0.2 s (docs/scale-out.md).
 
     Args:
         engine: The connections.
@@ -145,7 +145,7 @@ def add_waiting(
     """
     study = {"study": study_id}
     with engine.begin() as connection:
-        if engine.dialect.name != "sqlite":  # there a transaction has the whole file
+        if engine.dialect.name != "sqlite":  # there a transaction locks the whole file
             connection.execute(
                 text("SELECT study_id FROM studies WHERE study_id = :study FOR UPDATE"), study
             )
@@ -182,18 +182,18 @@ def set_params(
     params: Sequence[tuple[str, float, str]],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Give a trial its parameters at a stroke; Optuna would take a transaction for each.
+    """Give a trial its parameters in one transaction; Optuna would take one for each.
 
     Args:
         engine: The connections.
         trial: Its id.
         params: Name, value and distribution as JSON.
-        attributes: User attributes that it does not have, or has from a call before.
+        attributes: User attributes that it does not have, or has from an earlier call.
     """
     if not params and not attributes:
         return
     with engine.begin() as connection:
-        # a lost answer makes the caller try again
+        # after a lost answer the caller tries again: these may be there already
         connection.execute(_PARAMS.delete().where(_PARAMS.c.trial_id == trial))
         connection.execute(
             _ATTRIBUTES.delete().where(
@@ -216,13 +216,13 @@ def _attribute_rows(trial: int, attributes: Mapping[str, Any]) -> list[dict[str,
 
 
 def _time(value: Any) -> datetime:
-    # SQLite gives text; PostgreSQL's clock has a time zone where its column has none
+    # SQLite returns text; PostgreSQL's clock has a time zone, its column does not
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return moment.replace(tzinfo=None)
 
 
 def make_shareable(engine: Engine) -> None:
-    """Make SQLite safe among processes; other databases need nothing.
+    """Make SQLite safe for several processes; other databases need nothing.
 
     Every transaction takes the write lock when it begins: Optuna reads a trial's state before it
     writes it, and without the lock two workers could both find it waiting and claim it. The
@@ -253,7 +253,9 @@ def _passing(error: Exception) -> bool:
         return False
     if "sqlite" in type(cause.orig).__module__:
         return any(text in str(cause.orig) for text in _SQLITE_BUSY)
-    if "already exists" in str(cause.orig):  # two made the tables at once; they are there now
+    if "already exists" in str(
+        cause.orig
+    ):  # two made the tables at the same time; they are there now
         return True
     return cause.connection_invalidated or isinstance(cause, OperationalError)
 

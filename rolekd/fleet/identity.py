@@ -1,7 +1,8 @@
-"""Who a worker is, so that another on the same machine can tell at once that it died.
+"""Who a worker is, so that another on the same machine sees at once that it died.
 
-Standard library only. On Linux a process is known by its number, the time it was started and the
-namespace of its numbers; elsewhere, and between machines, heartbeats tell, which takes longer.
+Standard library only. On Linux a process is identified by its number, its start and the namespace
+of its number: a number alone is soon given to another process. Elsewhere, and between machines,
+only missing heartbeats show a death, after six of them.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 
 def identity(pid: int | None = None) -> str:
-    """Return the name of a process of this machine (None: this one): place, number, start."""
+    """Return the name of a process of this machine, None: this one: place, number, start."""
     pid = os.getpid() if pid is None else pid
     started = ""
     with contextlib.suppress(OSError):
@@ -20,13 +21,13 @@ def identity(pid: int | None = None) -> str:
 
 
 def is_dead(worker: str) -> bool:
-    """Return whether `worker` was a process of this very machine, and is no more."""
+    """Return whether `worker` was a process of this very machine and no longer runs."""
     place, pid, started = worker.rsplit(":", 2)
     if place != _place() or not started:
         return False
     try:
         return _started(int(pid)) != started
-    except OSError:  # it cannot be seen; then its heartbeats tell
+    except OSError:  # it cannot be seen; its heartbeats decide
         return False
 
 
@@ -45,18 +46,18 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return the start of a process in clock ticks since the boot; "" if it runs no more.
+    """Return the start of a process in clock ticks since the boot; "" if it no longer runs.
 
     Raises:
-        OSError: It runs, but not for us to see; or this process has no file left to look with.
+        OSError: It runs, but is hidden from us; or this process cannot open another file.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         try:
-            os.kill(pid, 0)  # a mount of /proc can hide what there is
+            os.kill(pid, 0)  # a mount of /proc can hide processes
         except ProcessLookupError:
             return ""
         raise
-    state, *fields = text.rpartition(")")[2].split()  # the name before it may hold blanks
+    state, *fields = text.rpartition(")")[2].split()  # the name before it may contain blanks
     return "" if state in "ZX" else fields[18]

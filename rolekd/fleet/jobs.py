@@ -1,7 +1,7 @@
 """What is shared out among workers: one protocol, and the kinds of work that implement it.
 
-A job is all that a worker on another machine is told: everything that decides its result is in
-its JSON, and its inputs are files with their SHA-256. A new kind is a row of `_KINDS`.
+A job is all that a worker on another machine gets: everything that decides its result is in its
+JSON, and its inputs are files with their SHA-256. A new kind is a row of `_KINDS`.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from rolekd.fleet.tasks import Outcome, Slot, Task
 
 # libraries whose version can change numbers
 _LIBRARIES = ("torch", "numpy", "numba", "optuna")
-# kind -> where its class is; imported when a job is read, since kinds stand on the fleet
+# kind -> where its class is; imported when a job is read, since these modules import the fleet
 _KINDS = {
     "search": ("rolekd.search.spec", "SearchSpec"),
     "students": ("rolekd.stages.students", "Students"),
@@ -34,13 +34,13 @@ class Trainer(Protocol):
 
         Args:
             task: What to train; of the job's own kind.
-            state: What the parent's training left, to be read only; None: it has no parent.
+            state: What the parent's training left, not to be changed; None: it has no parent.
             out: File for what others need of this training: its state, or its weights.
         """
         ...
 
 
-# the complete generations -> the tasks of the next; none where the job is done; a pure function
+# the complete generations -> the tasks of the next; empty if the job is done; a pure function
 Planner = Callable[[Sequence[Sequence[Any]]], Sequence[Task]]
 
 
@@ -75,7 +75,7 @@ class Job(Protocol):
 
     @property
     def device(self) -> str:
-        """What it trains on, cpu or cuda: their sums differ, so that no job mixes them."""
+        """What it trains on, cpu or cuda: their sums differ, so no job mixes them."""
         ...
 
     @property
@@ -89,15 +89,15 @@ class Job(Protocol):
         ...
 
     def describe(self, task: Any) -> str:
-        """Return what people read of a task beside its slot; empty where that says it all."""
+        """Return what describes a task to people beside its slot; empty if the slot says it all."""
         ...
 
     def make_planner(self) -> Planner:
-        """Make what plans it, as all workers make it."""
+        """Make its planner; every worker makes the same."""
         ...
 
     def finished(self, history: Sequence[Sequence[Any]]) -> bool:
-        """Return whether no task will follow those of the complete generations."""
+        """Return whether no task follows those of the complete generations."""
         ...
 
     def preload(self) -> None:
@@ -127,9 +127,9 @@ class Job(Protocol):
 
 
 class OneGeneration:
-    """What jobs have in common whose tasks wait for no other: mix it into a frozen dataclass.
+    """A job whose tasks do not wait for each other: a mixin for a frozen dataclass.
 
-    The dataclass has fields that JSON holds, `kind`, `tasks`, and what else a `Job` has.
+    The dataclass has fields that JSON can hold, `kind`, `tasks`, and whatever else a `Job` has.
     """
 
     kind: ClassVar[str]
@@ -206,7 +206,7 @@ def refuse_other_versions(job: Job) -> None:
 
 
 def refuse_other_device(job: Job, there: bool) -> None:
-    """Refuse a job that trains on GPUs where none is `there`."""
+    """Refuse a job that trains on GPUs, unless one is `there`."""
     if job.device != "cpu" and not there:
         raise InputError(
             f"trains on GPUs ({job.device}), and PyTorch finds none here; work on it from a "

@@ -1,4 +1,4 @@
-"""Becoming a worker of a job that was started elsewhere: versions, device, inputs."""
+"""Working on a job that was started elsewhere: versions, device, inputs."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +43,10 @@ def attach(
     Args:
         storage: URL of its database.
         name: Of its study.
-        artifacts: Address of its artifact store; None: as the one knows it that started it.
+        artifacts: Address of its artifact store; None: the one that the job was started with.
         watch: Job -> what is called with every snapshot of its study.
-        seats: Job -> what each process has in its environment besides this one's, this one first.
-        fresh: This process has computed already, so that no process is forked.
+        seats: Job -> what each process has in its environment besides ours, this process first.
+        fresh: This process has computed already: fork none.
     """
     study = JobStudy.open(storage, name)
     if reason := misfit(study):

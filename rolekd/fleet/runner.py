@@ -1,7 +1,7 @@
-"""A whole job on this machine: the study, the workers, whoever watches.
+"""A whole job on this machine: the study, the workers, the watchers.
 
-Called again after an interruption, whatever its kind, it continues where it was, and what comes of
-it is the same as without the interruption and with any number of workers.
+Called again after an interruption of any kind, it continues where it was. The result does not
+depend on interruptions or on the number of workers.
 """
 
 import shutil
@@ -32,7 +32,7 @@ class Storage:
         url: Of the database; None: SQLite in the job's state.
         artifacts: s3://BUCKET/PREFIX or a folder; None: a folder in the job's state.
         study: Name of the study; None: the job's.
-        heartbeat_seconds: Sign of life of a worker; silent for six of them, it is taken for dead.
+        heartbeat_seconds: Between signs of life of a worker; after six without, it counts as dead.
     """
 
     url: str | None = None
@@ -55,8 +55,8 @@ def run(
 ) -> Snapshot:
     """Do a job, or continue it, to its end.
 
-    Call it before the process has threads of its own: then its workers start in milliseconds; or
-    say that it has computed already.
+    Call it before the process has threads: then its workers are forked, in milliseconds. Otherwise
+    pass `fresh`: a fork of threads can deadlock.
 
     Args:
         job: What is shared out.
@@ -64,11 +64,11 @@ def run(
         state: Folder for the state of this job and no other; locked meanwhile.
         watch: Called when the workers are forked; returns what is called with every snapshot
             of the study.
-        seats: What each process on this machine has in its environment besides this one's, this
-            one's own first (`rolekd.train.seats`); changes no result.
+        seats: What each process on this machine has in its environment besides ours, this
+            process first (`rolekd.train.seats`); changes no result.
         storage: Database and artifact store, if not in `state`.
-        fetch: Takes what the trainings left. Where a finished job's is gone, it is done anew.
-        fresh: This process has computed already, so that no worker is forked.
+        fetch: Takes what the trainings left. If that of a finished job is gone, it is done anew.
+        fresh: This process has computed already: fork no worker.
         note: Markdown that says how to read the study's trials.
 
     Raises:
@@ -81,7 +81,7 @@ def run(
     name = storage.study or job.name
     with _locked(state):
         refuse_other_versions(job)
-        # of this job alone: another device's or library's training is none to continue from
+        # of this job alone: one of another device or library must not be continued
         scratch, keep = _clean_scratch(state), state / "keep" / name
         keep.mkdir(exist_ok=True, parents=True)
         create = partial(JobStudy.create, url, job, name, storage.heartbeat_seconds, note)
@@ -106,7 +106,7 @@ def run(
 
 
 def _forgotten(snapshot: Snapshot, store: Artifacts) -> bool:
-    """Return whether a job is finished, but something that its trainings left is not there."""
+    """Return whether a job is finished, but something that its trainings left is missing."""
     return snapshot.finished and not all(
         store.has_state(result.task.slot, result.trial)
         for results in snapshot.history

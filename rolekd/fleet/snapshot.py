@@ -71,7 +71,7 @@ class Snapshot:
 
     @property
     def finished(self) -> bool:
-        """Whether no task will follow those that are done."""
+        """Whether no task follows those that are done."""
         return self.job.finished(self.history)
 
     @property
@@ -84,19 +84,19 @@ class Snapshot:
         return self._in(State.WAITING)
 
     def running(self) -> list[Trial]:
-        """Return the trials that somebody works on, or died over."""
+        """Return the trials that a worker trains, or died training."""
         return self._in(State.RUNNING)
 
     def missing(self, planned: Iterable[Task]) -> list[Task]:
-        """Return those of the planned tasks that nothing alive stands for."""
+        """Return those of the planned tasks that have no trial waiting, running or done."""
         return [task for task in planned if task.slot not in self.holders]
 
     def outgrown(self, generations: Iterable[int]) -> list[Trial]:
-        """Return the trials of those generations whose training states nothing starts from.
+        """Return the trials of those generations whose training states no task will start from.
 
         The tasks of generation g start from states of g - 1, so two states a member are kept
-        while a search runs. From what a trial stored that was lost with its worker nothing ever
-        starts, in the last generation neither.
+        while a search runs. No task ever starts from the state of a trial that was lost with its
+        worker, not even in the last generation.
         """
         asked, last = set(generations), len(self.history) - 1
         return [

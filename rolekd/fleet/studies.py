@@ -47,14 +47,14 @@ from rolekd.secrets import redact
 
 T = TypeVar("T")
 
-# A worker that has not been heard of for this many heartbeats is taken for dead.
+# A worker that has missed this many heartbeats counts as dead.
 _MISSED_BEATS = 6
-# the last is what Python makes of SQLite's message where that names a damaged table
+# the last is what Python raises if SQLite's message names a damaged table
 _ERRORS = (StorageInternalError, SQLAlchemyError, UnicodeDecodeError)
 _DONE = {TrialState.COMPLETE.name, TrialState.PRUNED.name}
 _ENDED = {state.name for state in TrialState if state.is_finished()}
 _NOTE_PART = 2045  # characters of optuna-dashboard's attribute
-# Where a connection is made first, an address that does not answer is soon taken for wrong.
+# At the first connection, an address that does not answer soon counts as wrong.
 _FIRST_PATIENCE = 1.0
 _STATES = (
     "**States.** Complete: has its accuracy. Pruned: its loss became NaN; nothing else is pruned. "
@@ -64,7 +64,7 @@ _SECONDS_TO_OPEN = 60.0  # of another process that makes the tables of the same 
 
 
 class JobStudy:
-    """The record of one job. Every method bears repetition: a lost connection is tried again."""
+    """The record of one job. Every method can be repeated: after a lost connection it is."""
 
     def __init__(self, url: str, name: str, storage: RDBStorage) -> None:
         self.name = name
@@ -96,7 +96,7 @@ class JobStudy:
     def create(
         cls, url: str, job: Job, name: str, heartbeat_seconds: int, note: str = ""
     ) -> "JobStudy":
-        """Open the study `name`, made if it is not there; refuse one of another job.
+        """Open the study `name`, or make it; refuse one of another job.
 
         `note` is Markdown that optuna-dashboard shows with a new one, and lets people edit.
         """
@@ -149,12 +149,12 @@ class JobStudy:
         self._patiently(partial(self._study.set_user_attr, "artifacts", artifacts))
 
     def read(self) -> Snapshot:
-        """Read where the job stands."""
+        """Read how far the job is."""
         self._patiently(self._read)
         return Snapshot(self.job, [self._trials[number] for number in sorted(self._trials)])
 
     def _read(self) -> None:
-        """Bring the trials up to date; of those that did not move nothing is read."""
+        """Bring the trials up to date; nothing is read of those that did not change."""
         moved: dict[int, tuple[int, str]] = {}
         for identity, number, state in database.trials(self.engine, self._study_id, self._first):
             self._ids[number] = identity
@@ -170,9 +170,9 @@ class JobStudy:
             self._first += 1
 
     def enqueue(self, tasks: Iterable[Task]) -> bool:
-        """Put tasks into the queue; False, and nothing is done, where somebody was faster.
+        """Put tasks into the queue; False, and nothing is added, if another worker was faster.
 
-        Plan by what `read` returned last: the count of trials tells whether that is still so.
+        Plan by what `read` returned last: the number of trials shows whether it is up to date.
         """
         rows = [task_attributes(self.job, task) for task in tasks]
         known = len(self._trials)
@@ -181,10 +181,10 @@ class JobStudy:
         )
 
     def claim(self, trial: Trial, worker: str) -> bool:
-        """Take a trial for `worker`; False where another was faster.
+        """Take a trial for `worker`; False if another was faster.
 
-        It signs before it takes, and strikes its name out where it came too late. So the one that
-        has it is among those that signed, whenever it is killed.
+        A worker signs a trial before it takes it, and strikes its name out if it came too late. So
+        whoever has a trial is among those that signed, at whatever instant it is killed.
         """
 
         def sign(valid: bool) -> None:
@@ -220,14 +220,14 @@ class JobStudy:
         device: str = "",
         parent: Result[Any] | None = None,
     ) -> bool:
-        """Store the result of a claimed trial; False where it had been given to another.
+        """Store the result of a claimed trial; False if it had been given to another.
 
-        `device` is the name of what trained it, `parent` what it began with.
+        `device` is the name of what trained it, `parent` the result that it continued from.
         """
         values = None if result.accuracy is None else [result.accuracy]
         state = TrialState.PRUNED if result.accuracy is None else TrialState.COMPLETE
-        # not before: whoever looks for work would read the parameters every time; and not after:
-        # a dashboard that is open reads of a trial that has ended nothing again
+        # not before: every worker that looks for work would read the parameters; and not after:
+        # an open dashboard does not read a trial again that has ended
         params, gain = self.job.trial_params(trial.task), gain_attribute(result, parent)
         self._patiently(
             lambda: database.set_params(self.engine, self._id(trial), list(params), gain)
@@ -235,14 +235,14 @@ class JobStudy:
         return self._end(trial, state, values, outcome=outcome_attribute(result, device))
 
     def lose(self, trial: Trial, patience: float | None = None) -> bool:
-        """Give a trial up, so that its task is planned again; False where it was ended before.
+        """Give a trial up, so that its task is planned again; False if it had ended before.
 
         `patience` is the number of seconds to wait for a database that does not answer.
         """
         return self._end(trial, TrialState.FAIL, patience=patience)
 
     def fail(self, reason: str | None) -> None:
-        """Note why the job cannot be done by anybody; None: it is tried again."""
+        """Note why no worker can do the job; None: it is tried again."""
         self._patiently(partial(self._study.set_user_attr, "failure", reason))
 
     def failure(self) -> str | None:
@@ -251,7 +251,7 @@ class JobStudy:
         return None if found is None else str(found)
 
     def lose_silent(self) -> None:
-        """Give up every running trial whose worker sends no heartbeats any more."""
+        """Give up every running trial whose worker no longer sends heartbeats."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._patiently(lambda: optuna.storages.fail_stale_trials(self._study))
@@ -298,7 +298,7 @@ class JobStudy:
             while not done.wait(self._storage.heartbeat_interval):
                 self._patiently(lambda: self._storage.record_heartbeat(trial_id))
         except RunError:
-            return  # the database is gone for good; the worker itself will meet that and say so
+            return  # the database is gone for good; the worker meets that, too, and reports it
         finally:
             self._storage.remove_session()
 
@@ -356,7 +356,7 @@ def _name_objective(study: optuna.Study, name: str) -> None:
 
 
 def _write_note(storage: RDBStorage, name: str, note: str) -> None:
-    """Write a study's note as optuna-dashboard does, whose import would take a second."""
+    """Write a study's note as optuna-dashboard does, without its import, which takes a second."""
     study = storage.get_study_id_from_name(name)
     for start in range(0, len(note), _NOTE_PART):
         part = note[start : start + _NOTE_PART]
@@ -383,7 +383,7 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
         )
         try:
             storage = database.patiently(make, url, _ERRORS, patience)
-        except RuntimeError as error:  # Optuna's word for tables of another version
+        except RuntimeError as error:  # what Optuna raises for tables of another version
             if "table schema" not in str(error):
                 raise
             remedy = "install the Optuna that made them"
@@ -403,7 +403,7 @@ def _connect(url: str, create: bool, patience: float | None = _FIRST_PATIENCE) -
 
 @contextlib.contextmanager
 def _making(url: str, create: bool) -> Iterator[None]:
-    """Keep others away while the tables are made: in SQLite that does not happen at a stroke."""
+    """Keep others away while the tables are made: in SQLite that is not one transaction."""
     file = addresses.sqlite_file(url)
     if file is None:
         yield

@@ -3,7 +3,7 @@
 Standard library only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -24,7 +24,7 @@ class Task:
 
     Attributes:
         slot: Where in the job this is.
-        parent: Slot of the generation before whose training state is continued; None: from fresh.
+        parent: Slot in the generation before, whose state is continued; None: fresh weights.
         generation_size: Number of tasks of this generation.
     """
 
@@ -56,16 +56,15 @@ TaskT = TypeVar("TaskT", bound=Task, covariant=True)
 
 @dataclass(frozen=True)
 class Result(Generic[TaskT]):
-    """A finished task.
+    """What came of a finished task.
 
     Attributes:
         task: What was trained.
         trial: Number of the Optuna trial that holds it.
-        accuracy: See `Outcome`; None where the loss became NaN.
+        accuracy: See `Outcome`; None if the loss became NaN.
         images_seen: Training images of this task.
         seconds: Wall time of training and validation.
-        state: SHA-256 of what the training left, its state or its weights; None where there is
-            nothing.
+        state: SHA-256 of what the training left, its state or its weights; None: nothing.
         extras: Further numbers of the trainer's.
     """
 
@@ -76,6 +75,3 @@ class Result(Generic[TaskT]):
     seconds: float
     state: str | None = None
     extras: Mapping[str, float] = field(default_factory=dict)
-
-
-History = Sequence[Sequence[Result[TaskT]]]

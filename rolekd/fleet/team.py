@@ -66,9 +66,9 @@ def work(
     Args:
         study: The job's.
         place: Where everything is.
-        seats: What each process has in its environment besides this one's, this one first.
+        seats: What each process has in its environment besides ours, this process first.
         watch: Called when the others are forked; returns what is called with every reading.
-        fresh: This process has computed already, so that none is forked.
+        fresh: This process has computed already: fork none.
 
     Returns:
         The worker of this process, and its last reading.
@@ -91,9 +91,9 @@ class Team:
     """Worker processes beside this one, for the length of a `with` block.
 
     Args:
-        seats: What each has in its environment besides ours; none: no process.
+        seats: What each has in its environment besides ours; empty: no process.
         place: Where everything is.
-        fresh: Fork none, since this process has computed already.
+        fresh: This process has computed already: fork none.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Team:
         return workers.WorkerProcess.start(_main, self._place, fresh=fresh, environment=seat)
 
     def __exit__(self, *_: object) -> None:
-        # By now they are idle, or something failed: in both cases nothing of theirs is lost.
+        # By now they are idle, or something failed: either way, nothing of theirs is lost.
         workers.end(member for member, _ in self._members)
 
     def check(self) -> None:
@@ -143,5 +143,5 @@ def _fail(member: workers.WorkerProcess) -> NoReturn:
 
 def _main(pipe: Connection, place: Place) -> None:
     del pipe  # the study is where a worker reports
-    # patiently: the parent has just been there
+    # patiently: the parent has just reached this database
     place.worker(JobStudy.open(place.storage, place.study, patience=None)).work()

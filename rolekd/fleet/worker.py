@@ -1,7 +1,7 @@
 """The loop of one worker: claim a trial, train its task, store the result, plan the next.
 
-All workers are alike, wherever they run. None is needed: whoever completes a generation plans the
-next, and whoever is idle gives up the trials of the dead and plans what is missing.
+All workers are alike, wherever they run, and none is indispensable: whoever completes a generation
+plans the next, and whoever is idle gives up the trials of the dead and plans what is missing.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Result
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
-_TIDY_SECONDS = 1.0
+_SECONDS_BETWEEN_PLANS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Worker:
 
     def work(self) -> Snapshot:
         """Work until every task of the job is done; return the last reading."""
-        tidy_at, nap = -math.inf, _SHORTEST_NAP
+        plan_at, nap = -math.inf, _SHORTEST_NAP
         while True:
             snapshot = self._study.read()
             if self._pulse is not None:
@@ -69,23 +69,24 @@ class Worker:
             if snapshot.finished:
                 return snapshot
             if self._advance_one(snapshot):
-                # The one that did the last task of a generation plans the next at once; the
-                # others wait a second, so that they rarely plan it too.
-                tidy_at, nap = -math.inf, _SHORTEST_NAP
-            elif time.monotonic() >= tidy_at:
-                self._tidy(snapshot)
-                tidy_at = time.monotonic() + _TIDY_SECONDS
+                # Whoever did the last task of a generation plans the next at once; the others
+                # wait a second, so that they rarely plan it, too.
+                plan_at, nap = -math.inf, _SHORTEST_NAP
+            elif time.monotonic() >= plan_at:
+                self._plan_missing(snapshot)
+                plan_at = time.monotonic() + _SECONDS_BETWEEN_PLANS
             else:
                 time.sleep(nap)
                 nap = min(1.2 * nap, _LONGEST_NAP)
 
     def _advance_one(self, snapshot: Snapshot) -> bool:
-        """Claim a waiting trial and train its task; False where there is none."""
+        """Claim a waiting trial and train its task; False if none could be claimed."""
         waiting = snapshot.waiting()
         if waiting and (failure := self._study.failure()):
             raise RunError(failure)
-        # where many are at work, each begins elsewhere among the oldest: all would want the same
-        # one, and every claim that fails costs the database three transactions
+        # With many at work, each begins at random among the oldest: else all would want the same
+        # one, and every failed claim costs the database three transactions. 50 workers add 65 ms
+        # to a task, at the median (docs/scale-out.md).
         first = self._chance.randrange(min(len(waiting), len(snapshot.running()) + 1) or 1)
         for trial in [*waiting[first:], *waiting[:first]]:
             if self._study.claim(trial, self._name):
@@ -104,7 +105,7 @@ class Worker:
                 ours = self._study.lose(trial, patience=0.0)
             if ours or not isinstance(error, RunError):
                 raise
-            # Believed dead, it was overtaken: its parent's state may have gone in the meantime.
+            # It counted as dead and was replaced; its parent's state may have been removed since.
             _log.warning("%s: was given to another worker meanwhile", trial.task.slot)
 
     def _train(self, snapshot: Snapshot, trial: Trial) -> None:
@@ -137,7 +138,7 @@ class Worker:
             _log.warning("%s: was given to another worker meanwhile", task.slot)
             self._artifacts.remove_state(task.slot, trial.number)
 
-    def _tidy(self, snapshot: Snapshot) -> None:
+    def _plan_missing(self, snapshot: Snapshot) -> None:
         """Give up the trials of dead workers; plan what is missing; remove outgrown states."""
         for trial in snapshot.running():
             if all(is_dead(worker) for worker in trial.workers):
@@ -146,7 +147,7 @@ class Worker:
         snapshot = self._study.read()
         missing = [] if snapshot.finished else snapshot.missing(self._plan(snapshot.history))
         if missing:
-            self._study.enqueue(missing)  # or another did
+            self._study.enqueue(missing)  # unless another worker has
             self.sweep(snapshot, [len(snapshot.history) - 2])
 
     def sweep(self, snapshot: Snapshot, generations: list[int]) -> None:
@@ -170,8 +171,8 @@ def _device(job: Job) -> str:
 def limit_threads(count: int) -> None:
     """Give the numeric libraries `count` threads, those imported already and those to come.
 
-    Not numba: no function of ours has threads of numba's, and once these exist it compiles nothing
-    where their number in the environment is another one.
+    Not numba: none of our functions use its threads, and once these exist it does not compile if
+    the environment names another number of them.
     """
     for name in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{name}_NUM_THREADS"] = str(count)

@@ -1,6 +1,6 @@
-"""Symmetric quantisation of weights with a step for each output channel, from its largest weight.
+"""Symmetric quantisation of weights; a channel's step follows from its largest weight.
 
-What 8 bits need: nothing is learned, and nothing is clipped.
+This suffices for 8 bits: nothing is learned, and nothing is clipped.
 """
 
 import torch

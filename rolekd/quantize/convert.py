@@ -2,8 +2,8 @@
 
 Every convolution but the first, and every linear layer but the last, quantises its weights, and its
 input passes through an activation quantiser. A value that several layers use is quantised once for
-each number of bits that they ask for. The ends, which are the first convolution and a linear layer
-behind which no other layer with weights comes, the classifier, stay float or have 8 bits.
+each number of bits that they need. The ends stay float or have 8 bits: the first convolution, and
+the classifier, which is the last layer with weights if that is linear.
 """
 
 import copy
@@ -25,7 +25,7 @@ from rolekd.quantize.quantizer import ActivationQuantizer, WeightQuantizer
 Residual = Literal["quantized", "float"]
 _Ends = Literal["float", 8]
 
-# name -> (weights of some bits, activations of some bits that may be negative or not)
+# name -> what makes quantisers of weights from bits, of activations from bits and may-be-negative
 _QUANTIZERS: dict[
     str, tuple[Callable[[int], WeightQuantizer], Callable[[int, bool], ActivationQuantizer]]
 ] = {
@@ -53,7 +53,7 @@ def convert(
     overrides: Mapping[str, own.LayerBits] | None = None,
     ends: _Ends = "float",
 ) -> fx.GraphModule:
-    """Return a quantised copy of a float network; the given one stays as it is.
+    """Return a quantised copy of a float network; the given one does not change.
 
     Module paths and the names in the state dict are those of `model`, so taps and copied weights
     fit both.
@@ -62,11 +62,11 @@ def convert(
         model: float network that torch.fx can trace.
         weight_bits: 1 to 8, of every layer but the ends.
         activation_bits: 1 to 8, of these layers' inputs.
-        residual: "quantized": whatever else uses a quantised input (the residual addition) takes
-            the quantised value too; "float": it takes the value before quantisation.
+        residual: "quantized": other users of a quantised input, such as the residual addition,
+            take the quantised value, too; "float": they take the value before quantisation.
         quantizer: "dorefa" or "lsq".
-        overrides: other bits of single layers, see `rolekd.quantize.overrides`. Where the
-            layers of one value differ, the residual addition takes the finest levels.
+        overrides: other bits of single layers, see `rolekd.quantize.overrides`. If the layers
+            that use a value differ, the residual addition takes the finest levels.
         ends: 8: the first convolution has 8-bit weights and acts on the pixels themselves (see
             `rolekd.quantize.modules.set_pixels`), the classifier has 8-bit weights and inputs.
 
@@ -83,7 +83,7 @@ def convert(
     if ends not in ("float", 8):
         raise InputError(f"ends {ends}: unknown; choose float or 8")
     make_weight, make_activation = _QUANTIZERS[quantizer]
-    for path, module in model.named_modules():  # not all of these can be copied
+    for path, module in model.named_modules():  # before the copy, which some of these refuse
         _refuse_unusual(path, module)
     graph_module = _trace(copy.deepcopy(model))
     calls, first, classifier = _layers(graph_module)
@@ -122,8 +122,8 @@ def _quantize_ends(
     assert isinstance(source, nn.Conv2d)
     if source.groups != 1:
         raise InputError(
-            f"layer {first}: a grouped first convolution has no 8-bit form; set student.ends to "
-            "float, or choose another network"
+            f"layer {first}: a grouped first convolution does not have an 8-bit form; set "
+            "student.ends to float, or choose another network"
         )
     graph_module.set_submodule(first, PixelConv2d(source))
     if classifier is None:
@@ -156,7 +156,7 @@ def _by_bits(
 def _refuse_unusual(path: str, module: nn.Module) -> None:
     """Refuse a layer that does not compute what its class and its weights say.
 
-    Its copy in low bits, and the exported graph, would do what the class says.
+    Its low-bit copy, and the exported graph, would compute what the class says.
     """
     kind = type(module).__name__
     hooked = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
@@ -166,10 +166,10 @@ def _refuse_unusual(path: str, module: nn.Module) -> None:
             "spectral norm, pruning, a hook), which has no integer form; build the network "
             "without, or make it permanent (remove_parametrizations, prune.remove)"
         )
-    ours = isinstance(module, (QuantConv2d, QuantLinear))  # `_trace` says what is wrong with it
+    ours = isinstance(module, (QuantConv2d, QuantLinear))  # `_trace` reports what is wrong
     if isinstance(module, (nn.Conv2d, nn.Linear)) and not ours and not _is_leaf(module):
         raise InputError(
-            f"layer {path} ({kind}): a {type(module).__mro__[1].__name__} of its own kind has no "
+            f"layer {path} ({kind}): a subclass of {type(module).__mro__[1].__name__} has no "
             "integer form; use torch.nn's"
         )
 
@@ -212,7 +212,7 @@ def _layers(graph_module: fx.GraphModule) -> tuple[list[fx.Node], str, str | Non
     kinds = {str(node.target): modules[str(node.target)] for node in calls}
     first = next((path for path, kind in kinds.items() if isinstance(kind, nn.Conv2d)), None)
     if first is None:
-        raise InputError("model: has no convolution to quantise; choose another network")
+        raise InputError("model: does not have a convolution to quantise; choose another network")
     last = str(calls[-1].target)
     return calls, first, last if isinstance(kinds[last], nn.Linear) else None
 
@@ -225,7 +225,7 @@ def _insert(
 ) -> None:
     """Quantise `value` for `users`."""
     path = f"{value.name}_quantizer"
-    if hasattr(graph_module, path):  # of other bits
+    if hasattr(graph_module, path):  # there is one with other bits
         path += f"_{activation_quantizer.bits}"
     graph_module.add_submodule(path, activation_quantizer)
     with graph_module.graph.inserting_after(value):

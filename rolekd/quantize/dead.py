@@ -1,4 +1,4 @@
-"""Dead quantisers: all their values are on one level, so nothing passes them."""
+"""Dead quantisers: all their values are on one level, so they pass no information on."""
 
 import copy
 
@@ -13,7 +13,7 @@ def dead(network: nn.Module, images: Tensor) -> list[str]:
     """Return the paths of a low-bit network's dead quantisers, in the order in which they run.
 
     Args:
-        network: What `convert` returned; it stays as it is. A float one has none.
+        network: What `convert` returned; it does not change. A float network has none.
         images: A batch of its images, float32 [B, C, H, W].
     """
     kinds = (WeightQuantizer, ActivationQuantizer)

@@ -1,7 +1,7 @@
 """DoReFa quantisation (Zhou et al. 2016, arXiv:1606.06160): k bits give n = 2^k - 1 steps.
 
-Written as autograd functions: a fused backward saves the memory of the intermediate maps, and
-on small networks the time of a training step is the number of its operations.
+Written as autograd functions: a fused backward pass saves the memory of intermediate maps, and
+with small networks the number of operations decides how long a training step takes.
 """
 
 import torch

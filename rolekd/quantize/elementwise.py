@@ -1,4 +1,4 @@
-"""Layers that act on each value alone, and sums and products of maps, lowered."""
+"""How layers that act on each value alone, and sums and products of maps, are lowered."""
 
 import operator
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def _bent(
     node: fx.Node,
     kind: type[operations.HardSigmoid] | type[operations.HardSwish],
 ) -> Symbol:
-    """Write a bend that cannot wait for the quantiser: it does not rise throughout."""
+    """Write a function that cannot wait for the quantiser, since it is not monotone throughout."""
     value = walk.symbol(node)
     if isinstance(value, Vector):
         return Vector(walk.writer.emit(kind(node.name, (value.name,))))

@@ -1,8 +1,7 @@
 """The first convolution: normalisation and all that follows folded into whole numbers.
 
-It stays float in training; here its filters become integers of 20 to 24 bits, as many as two
-digits hold that sum up exactly in float32. Their steps are powers of two, so scaling them rounds
-nothing.
+It stays float in training; here its filters become integers of 20 to 24 bits, as many as fit two
+digits whose sums are exact in float32. Their steps are powers of two, so scaling does not round.
 """
 
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Filters:
         return operation, step, bias
 
     def _inner_tap(self) -> tuple[int, int] | None:
-        """Return the tap that sees a pixel at every output position, if there is one."""
+        """Return the tap that is on a pixel, never on padding, if there is one."""
         taps = []
         for axis in (0, 1):
             padding, dilation = self.geometry["padding"][axis], self.geometry["dilation"][axis]

@@ -1,7 +1,7 @@
 """Exact evaluation of integer networks: the reference for every exported graph.
 
-Each rounding to levels gives the same result everywhere. Only the end of the network, after the
-last rounding, sums floats.
+Each rounding to levels gives the same result everywhere. Floats are summed only at the end of the
+network, after the last rounding.
 """
 
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ class IntegerModel:
 
     @property
     def inexact(self) -> tuple[str, ...]:
-        """Names of the layers before the last rounding that have no exact integer form."""
+        """Names of the layers before the last rounding without an exact integer form."""
         return tuple(op.name for op in self.operations if isinstance(op, FloatConvolution))
 
 

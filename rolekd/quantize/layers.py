@@ -150,7 +150,7 @@ def _batch_norm(walk: "Walk", node: fx.Node, module: nn.BatchNorm2d) -> Symbol:
 def _max_pool(walk: "Walk", node: fx.Node, module: nn.MaxPool2d) -> Symbol:
     path = walk.name(node)
     if _pair(module.dilation, path) != (1, 1) or module.return_indices:
-        raise InputError(f"layer {path}: dilated pooling has no integer form; use a plain one")
+        raise InputError(f"layer {path}: dilated pooling has no integer form; use plain pooling")
     pool = operations.MaxPool(
         "",
         (),
@@ -212,7 +212,7 @@ def _flatten(walk: "Walk", node: fx.Node, _module: nn.Module | None = None) -> S
 def _linear(walk: "Walk", node: fx.Node, module: nn.Linear) -> Symbol:
     value = walk.symbol(node)
     if not isinstance(value, Vector):
-        raise InputError(f"layer {node.target}: does not take a feature map; flatten it before")
+        raise InputError(f"layer {node.target}: does not take a feature map; flatten it first")
     weight = module.weight.float()
     bias = torch.zeros(len(weight)) if module.bias is None else module.bias.float()
     return Vector(walk.writer.emit(operations.Linear(walk.name(node), (value.name,), weight, bias)))

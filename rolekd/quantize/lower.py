@@ -94,7 +94,7 @@ class Walk:
         return result.name
 
     def name(self, node: fx.Node) -> str:
-        """Return what the operations of a module's call are named: its path, "#2" at its second."""
+        """Return the name of a module's call in operations: its path, then PATH#2 and so on."""
         return self._names[node]
 
     def symbol(self, node: fx.Node, index: int = 0) -> Symbol:
@@ -146,7 +146,7 @@ class Walk:
 
 
 def _names(model: fx.GraphModule) -> dict[fx.Node, str]:
-    """Return a name for every call of a module; one that is called again needs another."""
+    """Return a name for every call of a module; each further call needs its own."""
     calls: Counter[str] = Counter()
     names = {}
     for node in model.graph.nodes:

@@ -2,14 +2,14 @@
 
 A tensor v becomes step * round(clip(v / step, low, high)); the step is a parameter. Its gradient
 is the paper's equation 3, scaled by 1 / sqrt(elements * high) so that steps and weights learn at
-comparable rates; as there, what lies at an end of the range or beyond passes no gradient. One bit
-of a weight is its sign: the integers -1 and 1 without 0, otherwise the same.
+comparable rates; as there, values at an end of the range or beyond pass no gradient. A weight of
+one bit is its sign: the integers -1 and 1 without 0, otherwise the same.
 
 A step starts from the first tensor that passes in training mode: 2 mean|v| / sqrt(high). For
-weights these are the initial ones, the teacher's where they were copied; for activations it is
-the first training batch, which the seed decides. `started` is part of the state, so neither a
-resumed training nor a later generation of a search starts steps anew. A pass in evaluation mode
-before the first batch, such as one that asks for shapes, takes steps for itself and keeps nothing.
+weights these are the initial ones, the teacher's if they were copied; for activations it is the
+first training batch, which the seed decides. `started` is part of the state, so neither a resumed
+training nor a later generation of a search starts steps anew. A pass in evaluation mode before the
+first batch, such as one that finds shapes, uses steps of its own and does not keep them.
 """
 
 import math
@@ -100,7 +100,7 @@ class _Learned(nn.Module):
         self._low, self._high, self._binary = low, high, binary
         self.step = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("started", torch.tensor(False))
-        self._running = False  # spares a look at the buffer, which would wait for a GPU
+        self._running = False  # so that the buffer is not read each time, which waits for a GPU
 
     def forward(self, v: Tensor) -> Tensor:
         """Return `v` on its levels, of its shape and dtype."""
@@ -148,7 +148,9 @@ class _Learned(nn.Module):
     def _size(self) -> Tensor:
         """Return the step as it acts, float64."""
         if not self._started():
-            raise InputError("quantizer lsq: a step has seen no batch yet; train the network first")
+            raise InputError(
+                "quantizer lsq: a step has not seen a batch yet; train the network first"
+            )
         return self.step.detach().abs().clamp_min(_TINY).double()
 
 
@@ -177,7 +179,7 @@ class LSQWeight(_Learned, WeightQuantizer):
 
     @torch.no_grad()
     def levels(self, weight: Tensor) -> Tensor:
-        """Return the integers alone; before the first batch those that it begins with."""
+        """Return the integers alone; before the first batch, those of the step to start with."""
         return self._on(weight, (self.step if self._started() else self._first(weight)).abs())
 
     def _on(self, weight: Tensor, size: Tensor) -> Tensor:
@@ -188,8 +190,8 @@ class LSQWeight(_Learned, WeightQuantizer):
 class LSQActivation(_Learned, ActivationQuantizer):
     """Activations on the integers 0 .. 2^bits - 1 times a learned step.
 
-    Where they may be negative, `signed`, the integers are -2^(bits - 1) .. 2^(bits - 1) - 1; a
-    single bit has no sign.
+    If they may be negative, `signed`, the integers are -2^(bits - 1) .. 2^(bits - 1) - 1; a single
+    bit does not have a sign.
     """
 
     def __init__(self, bits: int, *, signed: bool = False) -> None:
@@ -198,7 +200,7 @@ class LSQActivation(_Learned, ActivationQuantizer):
         self.clips = below == 0
 
     def _factor(self, v: Tensor) -> float:
-        # that of the whole batch, of which each process has its share
+        # of the whole batch; each process has its share
         return super()._factor(v) / math.sqrt(parallel.world_size())
 
     def levels(self) -> Levels:

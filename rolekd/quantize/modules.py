@@ -1,6 +1,6 @@
-"""Layers that use quantised weights; they take over the parameters of the float ones.
+"""Layers with quantised weights; they take over the parameters of the float layers.
 
-`weight` keeps the float weights, so names in the state dict stay as they were.
+`weight` keeps the float weights, so names in the state dict do not change.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ class PixelConv2d(QuantConv2d):
         return self.weight / self.get_buffer("std").view(1, -1, 1, 1)
 
     def rest(self) -> Tensor:
-        """Return [1, C, 1, 1], what a pixel of the zero point is above the mean, in 0..1."""
+        """Return [1, C, 1, 1], how far a pixel of the zero point is above the mean, in 0..1."""
         return (self.zero_point() / WHITE - self.get_buffer("mean")).view(1, -1, 1, 1)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -115,7 +115,7 @@ def low_bit(network: nn.Module) -> Iterator[tuple[str, QuantConv2d | QuantLinear
 
 
 def set_pixels(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Tell a network's first convolution, where it has 8 bits, how its images are normalised.
+    """Set how images are normalised in a network's first convolution, if that has 8 bits.
 
     Args:
         network: What `convert` returned.

@@ -86,8 +86,8 @@ class Affine:
 class Requantize(Affine):
     """The same, rounded to the nearest integer (half to even), clipped, and multiplied.
 
-    Gives `unit` times a level in low .. high. A unit that carries the highest level close to 255
-    resolves more in the next sum, and where it is 255 lets 8-bit arithmetic clip by itself.
+    Gives `unit` times a level in low .. high. A unit that brings the highest level close to 255
+    resolves more in the next sum; at 255 exactly, 8-bit arithmetic clips by itself.
     """
 
     low: int

@@ -1,8 +1,8 @@
 """Bits of single layers: path or pattern of paths -> bits.
 
-The bits are a number, of the layer's weights and of its input, or "float". A pattern
-has `*`, `?` or `[...]`. A path goes before patterns; the order of the patterns means nothing, so
-two that disagree are refused.
+The bits are a number, for the layer's weights and its input, or "float". A pattern has `*`, `?` or
+`[...]`. A path takes precedence over patterns; the order of patterns has no meaning, so two that
+disagree are refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LayerBits = int | Literal["float"]
 def resolve(
     overrides: Mapping[str, LayerBits], paths: Sequence[str], first: str
 ) -> dict[str, LayerBits]:
-    """Return the bits of each layer that an override names, but of the first convolution, by path.
+    """Return path -> bits of each layer that an override names, except the first convolution.
 
     Args:
         overrides: path or pattern -> bits.
@@ -25,8 +25,8 @@ def resolve(
         first: that of the first convolution.
 
     Raises:
-        InputError: no such layer has this path, two patterns disagree, the bits are not 1 to 8,
-            or some are given to the first convolution, whose bits `ends` says.
+        InputError: no layer has this path, two patterns disagree, the bits are not 1 to 8, or some
+            are given to the first convolution, whose bits `ends` decides.
     """
     found: dict[str, tuple[str, LayerBits]] = {}
     for key, bits in sorted(overrides.items(), key=lambda item: _is_pattern(item[0])):

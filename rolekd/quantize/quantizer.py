@@ -19,7 +19,7 @@ class WeightQuantizer(nn.Module, ABC):
     """Maps float weights to a few equidistant values, differentiably.
 
     Attributes:
-        active: False: weights pass as they are; see `rolekd.quantize.switch`.
+        active: False: weights pass unchanged; see `rolekd.quantize.switch`.
         damping: Weight of `distance` in the loss of a training; see `rolekd.train.damping`.
     """
 
@@ -33,7 +33,7 @@ class WeightQuantizer(nn.Module, ABC):
 
     @abstractmethod
     def integers(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (int32 weights of the same shape, float64 step): their product is `forward`."""
+        """Return (int32 weights of the same shape, float64 step), whose product is `forward`."""
 
     def levels(self, weight: Tensor) -> Tensor:
         """Return the integers alone, even before the first batch."""
@@ -44,7 +44,7 @@ class WeightQuantizer(nn.Module, ABC):
         """Return the sum of squared distances of weights to the centres of their levels, a scalar.
 
         The unit is the gap between two neighbouring levels, so a weight halfway adds 1/4. Centres,
-        range and gap are constants to the gradient, which weights beyond the range do not get.
+        range and gap are constants to the gradient; weights beyond the range get none.
         """
 
 
@@ -52,9 +52,8 @@ class ActivationQuantizer(nn.Module, ABC):
     """Maps activations to a few equidistant levels, differentiably.
 
     Attributes:
-        active: False: activations pass as they are; see `rolekd.quantize.switch`.
-        clips: What is below zero becomes zero; it passes no gradient where its input is zero or
-            less.
+        active: False: activations pass unchanged; see `rolekd.quantize.switch`.
+        clips: Negative inputs become zero, and inputs of zero or less pass no gradient.
     """
 
     bits: int

@@ -1,4 +1,4 @@
-"""ReLUs in front of quantisers that clip at zero, which do the ReLU's work, too."""
+"""ReLUs before quantisers that clip at zero and so do the ReLU's work."""
 
 from torch import Tensor, fx, nn
 
@@ -8,9 +8,9 @@ from rolekd.quantize.quantizer import ActivationQuantizer
 class LeadingReLU(nn.ReLU):
     """A ReLU that is followed only by quantisers that clip at zero: it passes its input on.
 
-    Forward it would not change their results, and backward it would stop what they stop, so it only
-    costs time. With a hook that reads its value, as a tap does, or before quantisers that are off,
-    it is an ordinary ReLU.
+    A ReLU would not change their results, and would stop only the gradients that they stop: it
+    would only cost time. With a hook that reads its value, as a tap has, or before quantisers that
+    are off, this is an ordinary ReLU.
     """
 
     active: bool = True
@@ -21,7 +21,7 @@ class LeadingReLU(nn.ReLU):
 
 
 def lead(graph_module: fx.GraphModule) -> None:
-    """Put a `LeadingReLU` where every call of a ReLU leads to quantisers alone."""
+    """Replace each ReLU all of whose calls lead to quantisers alone by a `LeadingReLU`."""
     modules = dict(graph_module.named_modules())
     calls: dict[str, list[fx.Node]] = {}
     for node in graph_module.graph.nodes:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 _MODULES = (nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Hardsigmoid)
 _FUNCTIONS = (torch.relu, F.relu, F.relu6, torch.sigmoid, F.hardsigmoid, "relu", "sigmoid")
-# not negative where none of their inputs is
+# not negative if none of their inputs is
 _KEEPING_MODULES = (
     nn.MaxPool2d,
     nn.AvgPool2d,

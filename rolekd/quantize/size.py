@@ -91,7 +91,7 @@ def layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
 
 
 def _activation_bits(model: nn.Module) -> dict[str, int]:
-    """Return the bits of each layer's input, where that is quantised."""
+    """Return the bits of each layer's input, if that is quantised."""
     if not isinstance(model, fx.GraphModule):
         return {}
     modules = dict(model.named_modules())

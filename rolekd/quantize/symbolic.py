@@ -40,7 +40,7 @@ class LevelMap:
 
     @property
     def step(self) -> float:
-        """What one of the stored integers stands for."""
+        """The value of one unit of the stored integers."""
         return self.levels.step / self.unit
 
 
@@ -49,9 +49,9 @@ class ScaledTensor:
     """A tensor and its scales: float64 [C]; the other fields say what kind of tensor it is.
 
     Attributes:
-        source: the map of levels that it is.
-        real: it is a float tensor, not sums.
-        filters: it is not written yet; the first convolution, on the image.
+        source: the map of levels, if it is one.
+        real: whether it is a float tensor, not sums.
+        filters: of the first convolution, if it is that and not written yet.
     """
 
     name: str
@@ -93,7 +93,7 @@ def real(name: str, channels: int) -> Combination:
 
 
 def dequantized(value: LevelMap) -> Combination:
-    """Return what a map of levels stands for."""
+    """Return the values that a map of levels represents."""
     scale = torch.full((value.channels,), value.step, dtype=torch.float64)
     return Combination((ScaledTensor(value.name, scale, value),), torch.zeros_like(scale))
 
@@ -123,7 +123,7 @@ class Writer:
     def requantize(self, value: Combination, name: str, target: Levels) -> LevelMap:
         """Round a combination to levels.
 
-        A sum with levels of the same step stays integer, where it fits 8 bits: the other term is
+        A sum with levels of the same step stays integer if it fits 8 bits: the other term is
         rounded, then added.
         """
         for operation in value.waiting:
@@ -168,7 +168,7 @@ class Writer:
         )
 
     def _affine(self, name: str, value: Combination) -> operations.Affine:
-        """Return a combination as an operation; the first convolution takes the bias into it."""
+        """Return a combination as an operation; a first convolution in it takes in the bias."""
         bias, inputs, scales = value.bias, [], []
         for term in value.terms:
             made, scale = term.name, term.scale
@@ -182,5 +182,5 @@ class Writer:
 
 
 def _unit(levels: Levels) -> int:
-    """Return the whole number that carries the highest level closest to 255."""
+    """Return the whole number that brings the highest level closest to 255, not above."""
     return _UINT8_MAX // levels.high if levels.low == 0 else 1

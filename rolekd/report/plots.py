@@ -16,6 +16,7 @@ from rolekd.report.style import ACCENT, FAINT, INK, PAPER, colours, legible, sty
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, probabilities
 
 _WIDTH = 4.6  # inches
+_MISTAKES = 10  # pictures at most
 _LABELLED_CLASSES = 20  # more names and numbers would not be legible
 _HEAT = LinearSegmentedColormap.from_list("heat", [(0.85, 0.38, 0.17, a) for a in (0.0, 0.95)])
 
@@ -120,7 +121,6 @@ def mistakes_figure(
     labels: Integers,
     logits: Floats,
     classes: Sequence[str],
-    count: int = 10,
 ) -> Figure | None:
     """Draw the most confident wrong predictions of one network; None if there are none.
 
@@ -129,13 +129,12 @@ def mistakes_figure(
         labels: [N].
         logits: [N, classes].
         classes: names.
-        count: pictures at most.
     """
     share = probabilities(logits)
     wrong = np.flatnonzero(share.argmax(-1) != labels)
     if len(wrong) == 0:
         return None
-    chosen = wrong[np.argsort(-share[wrong].max(-1), kind="stable")][:count]
+    chosen = wrong[np.argsort(-share[wrong].max(-1), kind="stable")][:_MISTAKES]
     columns = min(5, len(chosen))
     rows = -(-len(chosen) // columns)
     with style():

@@ -1,9 +1,8 @@
 """The comparison of the arms, for a terminal."""
 
-import io
 from typing import Any
 
-from rolekd.console import Table, console
+from rolekd.console import Table
 from rolekd.report.tables import Arm, Evaluation
 
 _WIDE = 110  # characters from which the table has a description of each arm
@@ -61,10 +60,3 @@ def cells(arm: Arm) -> tuple[str, ...]:
     if gap and gap.adjusted is not None:
         p_value = "< 0.001" if gap.adjusted < 0.001 else f"{gap.adjusted:.3f}"
     return accuracy, difference, interval, p_value, f"{100 * arm.calibration_error:.1f}"
-
-
-def render_text(evaluation: Evaluation, width: int = 110) -> str:
-    """Return the table as plain text, without colours."""
-    text = io.StringIO()
-    console(file=text, width=width).print(arms_table(evaluation, width))
-    return text.getvalue()

@@ -1,7 +1,7 @@
 """The search of a schedule: population based training, and a final that confirms.
 
-Read first population (the method, pure), lineage (its result) and final (what is confirmed of it),
-then spec (what `rolekd.fleet` shares out among workers) and runner (all together).
+Start with population (the method, pure), lineage (its result) and final (which confirms it), then
+read spec (what `rolekd.fleet` shares out among workers) and runner (all of it together).
 """
 
 __all__ = [

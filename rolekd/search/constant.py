@@ -1,13 +1,13 @@
-"""The searches of one constant policy, in as many tasks and with the same budget as PBT.
+"""Searches of one constant policy, with as many tasks and the same budget as PBT.
 
-A candidate is a policy that is trained from fresh weights, one interval a generation, on a lane of
-its own; it can be stopped early, and then the lane begins another. There are fewer lanes than PBT
-has members, and so many more generations that the tasks, and the images seen, are as many: a
-sampler must see candidates end before it can propose better ones. A candidate that could not be
-trained to the end any more is not begun.
+A candidate is one policy, trained from fresh weights on its own lane, one interval per generation;
+if it is stopped early, the lane begins another. A sampler must see candidates end before it can
+propose better ones, so there are fewer lanes than PBT has members, and more generations: tasks and
+images seen are the same in number. A candidate that can no longer be trained to the end is not
+begun.
 
-Standard library only; who proposes policies and who stops candidates are Optuna's samplers and
-pruners, behind `Advisor`.
+Standard library only; behind `Advisor`, Optuna's samplers propose policies and its pruners stop
+candidates.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class Advisor(Protocol):
-    """Proposes policies, and learns from what became of them."""
+    """Proposes policies, and learns from how they did."""
 
     def propose(self) -> tuple[int, PolicyIntegers]:
         """Return a new candidate's number and its policy."""
         ...
 
     def report(self, number: int, age: int, accuracy: float) -> bool:
-        """Take note of a candidate's accuracy after `age` intervals; tell whether to stop it."""
+        """Note a candidate's accuracy after `age` intervals; return whether to stop it."""
         ...
 
     def end(self, number: int, accuracy: float | None, stopped: bool) -> None:
-        """Take note of a candidate's end; no accuracy: it diverged."""
+        """Note the end of a candidate; accuracy None: it diverged."""
         ...
 
 
@@ -48,7 +48,7 @@ class _Candidate:
 class ConstantPlanner:
     """Plans generation after generation; a function of the seed and the accuracies alone.
 
-    It remembers what it was told, so each complete generation is worked through once.
+    It remembers the results it has seen, so each complete generation is processed once.
     """
 
     def __init__(self, settings: "SearchParams", advisor: Advisor) -> None:
@@ -77,7 +77,7 @@ class ConstantPlanner:
             candidate.number, age, result.accuracy
         )
         over = result.accuracy is None or age == self._settings.intervals
-        # A lane that can begin no other candidate gains nothing by stopping this one.
+        # A lane that cannot begin another candidate gains nothing by stopping this one.
         if over or (stop and self._room_for_another()):
             self._advisor.end(candidate.number, result.accuracy, stopped=not over)
             self._lanes[lane] = None

@@ -1,7 +1,7 @@
-"""A finished search: what it found, and that as rows for tables, plots and `dvc plots`.
+"""A finished search: what it found, also as rows for tables, plots and `dvc plots`.
 
-Nothing that differs between two runs of the same search is in the rows: not the seconds, not
-the trial numbers; MLflow and the study have those.
+The rows hold nothing that differs between two runs of the same search, such as seconds and trial
+numbers; MLflow and the study have those.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ class Found:
 
     Attributes:
         search: Its parameters.
-        history: Generations of results, members in order; those of the final are the last.
-        line: The lineage of the algorithm's winner, oldest first; its last is the winner. Empty
-            where the ladder alone proposed.
+        history: Generations of results, members in order; those of the final come last.
+        line: The lineage of the algorithm's winner, oldest first, the winner last. Empty if the
+            ladder alone proposed.
         verdict: How the final ended; None: there was none.
     """
 
@@ -35,7 +35,7 @@ class Found:
 
     @property
     def schedule(self) -> Schedule:
-        """What won the final; without one what the algorithm's winner was trained with."""
+        """What won the final; without a final, what the algorithm's winner was trained with."""
         if self.verdict is not None:
             return self.verdict.schedule
         return lines.to_schedule(self.line, self.search.epochs)

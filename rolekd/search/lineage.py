@@ -12,7 +12,7 @@ from rolekd.search.population import Generation, SearchResult
 
 
 def ranked(history: Sequence[Generation]) -> list[SearchResult]:
-    """Sort what an algorithm trained: longest first, of these the best; a draw by slot."""
+    """Sort an algorithm's results: those trained longest first, then the best; ties by slot."""
     finished = [result for generation in history for result in generation]
     survivors = [result for result in finished if result.accuracy is not None]
     if finished and not survivors:
@@ -45,7 +45,7 @@ def trace(history: Sequence[Generation], last: SearchResult | None = None) -> li
 
 
 def best(history: Sequence[Generation], count: int) -> list[list[SearchResult]]:
-    """Return the lines of the `count` best whose policies differ, of those trained longest."""
+    """Return, of the results trained longest, the lines of the `count` best that differ."""
     found: dict[tuple[tuple[int, ...], ...], list[SearchResult]] = {}
     order = ranked(history)
     for result in order:
@@ -63,7 +63,7 @@ def _reached(result: SearchResult) -> int:
 
 
 def to_schedule(line: Sequence[SearchResult], epochs: int) -> Schedule:
-    """Return the policies of a lineage over `epochs`; one that stays makes no new segment."""
+    """Return a lineage as a schedule over `epochs`; a policy that stays starts no new segment."""
     changes: list[tuple[int, Policy]] = []
     for result in line:
         policy = Policy(result.task.policy)

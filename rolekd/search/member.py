@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # the first optimiser would import it, in every worker anew
+import torch._dynamo  # else the first optimiser imports it, in every worker anew
 
 from rolekd import processes, seeds
 from rolekd.augment.named import NONE, NamedAugmentation
@@ -52,9 +52,9 @@ TEACHER_FILE = "teacher.safetensors"
 class Member:
     """Trains the tasks of a search for either role, on what the folder of inputs holds.
 
-    The inputs are `data/`, a data set of the splits search_train and search_val only, and for a
-    student `teacher.safetensors`. `spec.training` is what `training` returns. In `keep` the workers
-    of a machine share the teachers of a student's final.
+    The inputs are `data/`, a data set with the splits search_train and search_val only, and for a
+    student `teacher.safetensors`. `spec.training` is what `training` returns. The workers of a
+    machine share the teachers of a student's final in `keep`.
     """
 
     def __init__(self, spec: SearchSpec, inputs: Path, keep: Path) -> None:
@@ -62,7 +62,7 @@ class Member:
         self._spec, self._keep = spec, keep
         self._dataset = datasets.load(inputs / DATA)
         if spec.search.confirm is not None:
-            # told now, not when the algorithm has come to its end
+            # what cannot be split is refused now, not when the algorithm has ended
             splits.redrawn(self._dataset, spec.search.confirm.validation_fraction, spec.seed)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
@@ -78,7 +78,7 @@ class Member:
             params = self._student_params.training
             self._teacher = self._load(inputs / TEACHER_FILE)
         self._whole = params
-        # the schedules of a member are stretched over the search
+        # a member's lr_schedule is stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
 
     def advance(
@@ -91,6 +91,7 @@ class Member:
         out: Path,
     ) -> Outcome:
         """Train one task; see `rolekd.search.trainer.SearchTrainer`."""
+        # of the member alone: batches and noise also depend on the epoch, so generations differ
         seed = seeds.derive(self._spec.seed, f"search {self._spec.role}", slot.member)
         network, objective, _ = self._start(seed, self._teacher)
         augment_at = constant(self._engine, Policy(policy))
@@ -103,6 +104,7 @@ class Member:
         """Train one candidate of the final; see `rolekd.search.trainer.SearchTrainer`."""
         began = time.perf_counter()
         assert self._spec.search.confirm is not None
+        # not of the candidate: with equal seeds, candidates are pairs
         seed = seeds.derive(self._spec.seed, f"confirm {self._spec.role}", seed)
         dataset = splits.redrawn(self._dataset, self._spec.search.confirm.validation_fraction, seed)
         params = self._whole.model_copy(update={"epochs": epochs})
@@ -116,7 +118,7 @@ class Member:
         return replace(found, seconds=time.perf_counter() - began)
 
     def _teach(self, dataset: Dataset, teacher: Described, found: Outcome, seed: int) -> Outcome:
-        """Return how well a student learns, without a policy, from a teacher that was measured."""
+        """Return how well a student without a policy learns from a teacher with this outcome."""
         if math.isnan(found.accuracy):
             return found
         student, about = roles.student(self._student_params, dataset, seed, teacher[0])
@@ -161,11 +163,11 @@ class Member:
                 for _ in range(epochs):
                     training.run_epoch()
             except DivergedError:
-                # as good as a guess
+                # the log loss of a guess
                 worst = {LOG_LOSS: math.log(len(dataset.classes))}
                 return Outcome(float("nan"), seen, time.perf_counter() - began, worst)
         if out is not None:
-            training.save(out)  # before the statistics change: children continue with these
+            training.save(out)  # before BatchNorm's statistics change: children continue with these
         network, final = training.network, training.conclude()
         if final is not network:  # a student learns from what would be saved
             network.load_state_dict(final.state_dict())
@@ -179,7 +181,7 @@ class Member:
     def _anew(self) -> bool:
         """Whether a student's teacher is trained on the images of its split alone.
 
-        Validation images of your own are none that the teacher has learned.
+        Validation images of your own are not among those that the teacher has learned.
         """
         trains = self._spec.role == "student" and "teacher" in self._spec.training
         return trains and not self._dataset.own_validation
@@ -187,9 +189,10 @@ class Member:
     def _trained_anew(self, dataset: Dataset, seed: int) -> Described:
         """Return the teacher of a split: trained here, or by another worker of this machine.
 
-        The one that was trained on all images has learned those that the final measures on, and the
-        student begins with its weights: what disturbs the memory, as augmentation does, would seem
-        to harm.
+        A teacher trained on all images has learned those that the final measures on, and the
+        student begins with its weights: what disturbs that memory, as augmentation does, would
+        seem to harm. On CIFAR-10 with 2,000 images students reach 71 to 75 % on such images and
+        68 % on test images (docs/search.md).
         """
         path = self._keep / f"teacher-{seed}.safetensors"
         with processes.exclusive(path.with_suffix(".lock"), "this teacher", wait=math.inf):
@@ -223,7 +226,7 @@ class Member:
 
 
 def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
-    """Put a member where its parent was; a parent's state that is another decides no result."""
+    """Put a member where its parent was; refuse a state that is not its parent's."""
     try:
         # the parent may be another member, whose images came in another order
         training.resume(state, any_seed=True)
@@ -240,8 +243,8 @@ def _continue(training: Training, state: Path, slot: Slot, epoch: int) -> None:
 def training(params: Params, role: Role, taught: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what `SearchSpec.training` holds for a role, from all parameters.
 
-    These are the sections augment, those of the roles that are trained, where students are trained
-    distill, and the kind of device: a search that began on a GPU continues nowhere else. For
+    These are the section augment, those of the roles that are trained, distill if students are
+    trained, and the kind of device: a search that began on a GPU continues on GPUs only. For
     `taught` see `make_spec`.
     """
     networks = params.trained_by_search(role)
@@ -266,8 +269,8 @@ def make_spec(
         role: "teacher" or "student".
         inputs: Folder of what it may see.
         given: See `SearchSpec`.
-        taught: What augments the student's teacher, where a final trains it anew, as
-            `NamedAugmentation.to_json` has it; None: no policy.
+        taught: What augments the student's teacher, if a final trains it anew, as
+            `NamedAugmentation.to_json` returns it; None: no policy.
     """
     return SearchSpec(
         seed=params.seed,

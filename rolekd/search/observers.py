@@ -1,4 +1,4 @@
-"""Who watches a search, and what they are told."""
+"""Who watches a search, and what is reported to them."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,10 +10,10 @@ from rolekd.search.population import SearchResult
 
 
 class Observer(Protocol):
-    """Is told how a search continues, in the process that called `run`.
+    """Follows a search, in the process that called `run`.
 
-    A search that is continued reports what was done before, too, so that a record made by an
-    observer is complete.
+    A search that is resumed reports earlier results, too, so that what an observer records is
+    complete.
     """
 
     def started(self, settings: SearchParams) -> None:

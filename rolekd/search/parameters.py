@@ -1,11 +1,11 @@
-"""A search as Optuna's plots and its dashboard analyse it: parameters, the target, a note.
+"""A search as Optuna's plots and dashboard analyse it: parameters, a target, a note.
 
 The two copies that a policy has of each operation are shown as one: an image gets its operations
-in a random order, so that no copy comes first. The probability is the mean of both. The magnitude
-is their mean, weighted by their probabilities, since one of a copy that is never applied does
-nothing; 0 where neither is. Of an operation whose magnitude 5 is the identity (brightness, colour,
-contrast, sharpness) it is the distance from that, for one copy above it and one below
-together are not the identity.
+in random order, so that neither copy comes first. The probability is the mean of both. The
+magnitude is their mean, weighted by their probabilities, since the magnitude of a copy that is
+never applied does nothing; 0 if neither is applied. For an operation whose magnitude 5 is the
+identity (brightness, colour, contrast, sharpness) it is the distance from 5: a copy above and one
+below do not cancel out.
 """
 
 import math
@@ -51,7 +51,6 @@ _DISTRIBUTIONS = {
         ("magnitude", float(max(identity, MAX_MAGNITUDE - identity))),
     )
 }
-SHOWN = tuple(_DISTRIBUTIONS)  # names of what a trial shows of a policy
 _STRENGTHS = distribution_to_json(IntDistribution(0, ladder.HIGHEST))
 
 
@@ -83,7 +82,7 @@ def summary_params(policy: Policy) -> dict[str, float]:
 
 
 def _strength(candidate: Candidate) -> int | None:
-    """Return a candidate's strength on the ladder, whose foot is none; None: it is not a rung."""
+    """Return a candidate's strength on the ladder, 0 of none; None: it is not on the ladder."""
     if candidate.name == NONE_CANDIDATE:
         return 0
     return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
@@ -93,23 +92,23 @@ def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.Fr
     """Return a target for `optuna.visualization` and `optuna.importance`: what a trial gained.
 
     Accuracies of a search are not comparable: a later generation was trained for longer, and the
-    first has no augmentation. In PBT a trial's gain is what it has above its parent, whose weights
-    it continued from; of a constant policy, whose parent is itself, its accuracy. Of that the mean
-    over all that were trained for the same epochs is taken off.
+    first has no augmentation. In PBT a trial's gain is its accuracy above that of its parent, whose
+    weights it continued from; for a constant policy, whose parent is itself, it is the accuracy.
+    From that, the mean over all trials of the same epochs is subtracted.
 
         better = gain(study)
         plot_slice(study, params=["Rotate.probability"], target=better, target_name="gain")
         plot_param_importances(study, target=lambda trial: -better(trial), target_name="gain")
 
-    The minus is for Optuna's default evaluator: of a target of one's own it explains low values.
+    The minus is for Optuna's default evaluator, which explains low values of a custom target.
 
     Args:
-        study: Of a search; may still be worked on.
+        study: Of a search, which may still run.
         stage: "propose", or "confirm" for the final: the accuracy above that of none with the same
             seed.
 
     Returns:
-        Trial -> its gain, in accuracy 0..1; NaN, which Optuna leaves out, where it has none.
+        Trial -> its gain, in accuracy 0..1; NaN, which Optuna leaves out, if it has none.
     """
     inherits = study.user_attrs["spec"]["search"]["algorithm"] == "pbt"
     own: dict[int, float] = {}
@@ -161,7 +160,7 @@ from rolekd.search.parameters import gain
 # or the address of your server
 study = optuna.load_study(study_name="{study}", storage="sqlite:///.rolekd/optuna.db")
 better = gain(study)
-# minus: of a target of one's own Optuna's importances explain low values
+# minus: Optuna's importances explain low values of a custom target
 plot_param_importances(study, target=lambda trial: -better(trial), target_name="gain")
 plot_slice(study, params=["Rotate.probability"], target=better, target_name="gain")
 plot_slice(study, params=["{STRENGTH}"], target=gain(study, "{CONFIRM}"), target_name="gain")

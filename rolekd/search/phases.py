@@ -1,6 +1,6 @@
 """The two phases of a search: an algorithm proposes, then a final confirms.
 
-Their generations stand one after the other in one history. Standard library only.
+Their generations follow one another in one history. Standard library only.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ def rungs(history: Sequence[Generation]) -> list[Generation]:
 def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> bool:
     """Return whether the algorithm has come to its end.
 
-    A search of a constant policy can end some generations early, when no candidate is left and
-    none could be trained to its end.
+    A search of a constant policy can end some generations early: when no candidate is left and a
+    new one could not be trained to the end.
     """
     done = proposed(history)
     left = settings.generations - len(done)
@@ -43,7 +43,7 @@ def all_proposed(settings: "SearchParams", history: Sequence[Generation]) -> boo
 
 
 def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
-    """Return whether no task will follow those of the complete generations."""
+    """Return whether no task follows those of the complete generations."""
     if not all_proposed(settings, history):
         return False
     return settings.confirm is None or final.over(settings, rungs(history))

@@ -1,4 +1,4 @@
-"""Who plans a search: PBT itself, or Optuna's samplers and pruners for constant policies."""
+"""What plans a search: PBT itself, or Optuna's samplers and pruners for constant policies."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -20,7 +20,10 @@ SearchPlanner = Callable[[Sequence[Generation]], list[SearchTask]]
 
 
 class OptunaAdvisor:
-    """A sampler and a pruner of Optuna's, on a study in memory: asked and told in a fixed order."""
+    """An Optuna sampler and pruner, on a study in memory.
+
+    Asked and notified in a fixed order, they propose the same in every worker.
+    """
 
     def __init__(self, settings: SearchParams, seed: int) -> None:
         begin = max(1, settings.population // 4)
@@ -65,12 +68,12 @@ class OptunaAdvisor:
 
 
 def _cmaes(seed: int) -> optuna.samplers.BaseSampler:
-    importlib.import_module("cmaes")  # Optuna would miss it only when the first candidate has ended
+    importlib.import_module("cmaes")  # Optuna would miss it only after the first candidate
     return optuna.samplers.CmaEsSampler(seed=seed)
 
 
 def make_planner(spec: SearchSpec) -> SearchPlanner:
-    """Make what plans a search: a function of the complete generations, as all workers make it."""
+    """Make the planner of a search: the same function of the complete generations everywhere."""
     settings, algorithm = spec.search, _make_algorithm(spec)
 
     def plan_next(history: Sequence[Generation]) -> list[SearchTask]:

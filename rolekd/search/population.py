@@ -1,13 +1,13 @@
 """Population based training as pure planning: what the next generation does, given the last one.
 
-A search is `generations` rounds of `population` tasks. Its slot, (generation, member), is the
-identity of a task: what is trained there follows from the seed, the slot and the results
-of the generations before, and from nothing else. So any process may plan, and a task that was
-lost with its worker is planned again exactly as it was.
+A search is `generations` times `population` tasks. The identity of a task is its slot, (generation,
+member): what is trained there follows from the seed, the slot and the results of earlier
+generations, and from nothing else. So any process may plan, and a task that was lost with its
+worker is planned again exactly as it was.
 
 Standard library only. Method: Jaderberg et al. 2017 (PBT) and Ho et al. 2019 (PBA), with the
-numbers of Fu et al. 2020; synchronous, so that the seed alone decides. With restarts it begins
-again with the policies that it has and an interval twice as long: a short interval rewards what
+numbers of Fu et al. 2020; synchronous, so that the seed alone decides. At a restart it begins
+again, with the policies that it has and an interval twice as long: a short interval rewards what
 helps at once, a long one what helps in the end (after IPBT, Chebykin et al. 2025, arXiv:2511.09190,
 which keeps weights, too; here they are fresh, as a schedule must suit a training from its start).
 """
@@ -34,7 +34,7 @@ IDLE_POLICY: PolicyIntegers = (0,) * LENGTH
 
 @dataclass(frozen=True)
 class Candidate:
-    """A schedule over the epochs of the search that is in its final, and its name."""
+    """A schedule in the final of a search, over the epochs of the search, and its name."""
 
     name: str
     schedule: Schedule
@@ -46,14 +46,14 @@ class SearchTask(tasks.Task):
 
     Attributes:
         slot: Where in the search this is.
-        parent: Slot of the generation before whose training state is continued; None: from fresh.
+        parent: Slot in the generation before, whose state is continued; None: fresh weights.
         generation_size: Number of tasks of this generation.
-        policy: 60 integers; of a candidate those that its schedule ends with.
+        policy: 60 integers; of a candidate, those that its schedule ends with.
         start_epoch: Epochs already in the state.
         epochs: Epochs to train here.
-        candidate: Of the final: whose whole training this is, from fresh; see
-            `rolekd.search.final`. None: a task of the algorithm's.
-        seed: Of the final: decides split, initial weights and order of images.
+        candidate: In the final: what is trained, from fresh weights for a whole training; see
+            `rolekd.search.final`. None: this is a task of the algorithm.
+        seed: In the final: decides split, initial weights and order of images.
     """
 
     policy: PolicyIntegers
@@ -112,7 +112,7 @@ def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> 
 def exploit_pairs(settings: "SearchParams", seed: int, generation: Generation) -> dict[int, int]:
     """Return who copies from whom: each of the worst quantile from a random one of the best.
 
-    A diverged member always copies, even where there are more of them than the quantile holds.
+    A diverged member always copies, even if more have diverged than the quantile holds.
     """
     ranked = rank(generation)
     count = max(1, int(settings.population * settings.quantile))

@@ -1,12 +1,12 @@
-"""A whole search on this machine: what is shared out, and what was found.
+"""A whole search on this machine, from its spec to what it found.
 
     spec = member.make_spec(params, "teacher", inputs)
     state = Path(".rolekd/state", f"search_teacher-{spec.fingerprint[:12]}")
     found = run(spec, inputs, state, [bar], workers=2)
     found.schedule.save("schedule.json")
 
-Called again after an interruption, whatever its kind, it continues where it was, and what it
-returns is the same as without the interruption and with any number of workers.
+Called again after an interruption of any kind, it continues where it was. What it returns does not
+depend on interruptions or on the number of workers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +38,9 @@ def run(
         spec: What is searched.
         inputs: Folder of the files that `spec.inputs` names.
         state: Folder for the state of this search and no other; locked meanwhile.
-        observers: Told of every result.
+        observers: Every result is reported to them.
         workers: Processes on this machine, this one included; changes no result.
-        seats: The same with a place for each; see `rolekd.fleet.runner.run`.
+        seats: Instead of `workers`, with a place for each; see `rolekd.fleet.runner.run`.
         storage: Database and artifact store, if not in `state`.
         fresh: See `rolekd.fleet.runner.run`.
 

@@ -15,7 +15,7 @@ from rolekd.search.population import Generation
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """A search; the stored copy of it is all that a worker on another machine is told.
+    """A search; its stored copy is all that a worker on another machine gets.
 
     It is a `rolekd.fleet.jobs.Job`.
 
@@ -74,7 +74,7 @@ class SearchSpec:
 
     @property
     def device(self) -> str:
-        """What it trains on, cpu or cuda; trainers from elsewhere may not say it."""
+        """What it trains on, cpu or cuda; other packages' trainers may not say it: then cpu."""
         return str(self.training.get("device", "cpu"))
 
     @property
@@ -88,10 +88,10 @@ class SearchSpec:
         return self.search.tasks
 
     def describe(self, task: Any) -> str:
-        """Return what people read of a task of the final."""
+        """Return candidate and seed of a task of the final; empty for another."""
         return f"{task.candidate.name}, seed {task.seed}" if task.candidate else ""
 
-    # what follows imports Optuna's samplers, trainers and torch when it is called
+    # these import Optuna's samplers, trainers and torch only when they are called
 
     def make_planner(self) -> Planner:
         """See `rolekd.fleet.jobs.Job`."""

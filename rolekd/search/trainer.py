@@ -1,4 +1,4 @@
-"""What a search trains with: one protocol, and the closed registry of those that implement it."""
+"""What a search trains with: one protocol, and the closed registry of its implementations."""
 
 import importlib
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class SearchTrainer(Protocol):
         Args:
             state: The whole training state of the parent; None: fresh weights.
             policy: 60 integers that augment these epochs.
-            slot: Where in the search this is; the base of what is random here.
+            slot: Where in the search this is; the base of its random streams.
             start_epoch: Epochs already in `state`.
             epochs: Epochs to train now.
             out: File to write the new training state to: weights, optimiser, BatchNorm, epoch.
@@ -51,8 +51,8 @@ class SearchTrainer(Protocol):
             epochs: Of the training.
 
         Returns:
-            With the accuracy, and in the extras `log_loss`, if the final is to compare it. One that
-            has none is compared by accuracy.
+            The accuracy, and in the extras `log_loss`, if the final is to compare that: without
+            it, it compares accuracy.
         """
         ...
 
@@ -78,8 +78,8 @@ MakeTrainer = Callable[[SearchSpec, Path, Path], SearchTrainer]
 def find_trainer(name: str) -> MakeTrainer:
     """Look up a trainer: ours by name, a user's by its entry point in the group `rolekd.trainers`.
 
-    What is found is called with the spec, the folder of input files, and a folder that outlives the
-    worker and that those of this machine share.
+    It is called with the spec, the folder of input files, and a folder that outlives the worker and
+    that the workers of this machine share.
     """
     if name in _REGISTRY:
         module, attribute = _REGISTRY[name]

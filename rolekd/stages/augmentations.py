@@ -1,4 +1,4 @@
-"""Stage augmentations: a file for each arm, so that an arm is stale only where its own changes."""
+"""Stage augmentations: a file for each arm, so that an arm is stale only if its own changes."""
 
 from rolekd import params
 from rolekd.augment import named

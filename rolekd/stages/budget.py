@@ -1,7 +1,7 @@
 """What a search may cost, in images that it trains on.
 
-One place counts it for the proposing algorithm and for the final: `rolekd estimate` and the search
-itself say it before the first training.
+The algorithm and the final are counted here alone; `rolekd estimate` and the search itself show the
+count before the first training.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from rolekd.params import Params, Role
 
 @dataclass(frozen=True)
 class Budget:
-    """Images seen in training, at most; "seen" counts an image once an epoch.
+    """Images seen in training, at most; an image counts once per epoch.
 
     Attributes:
         proposed: By the algorithm's members.
@@ -42,7 +42,7 @@ def budget_of(
         role: Whose schedule is searched.
         sizes: Number of images of search_train, which the algorithm trains on, and of search_val.
             The final divides both anew.
-        own_validation: Those are your own, and nothing is divided anew.
+        own_validation: search_val are images of your own, so nothing is divided anew.
     """
     settings, train = params.search, sizes["search_train"]
     proposed = 0
@@ -58,7 +58,7 @@ def budget_of(
         proposed,
         trainings * getattr(params, role).training.epochs,
         trainings * params.student.training.epochs * ("student" in others),
-        # one for each split; where there is nothing to divide, the one that is given serves
+        # one for each split; if nothing is divided, the given teacher serves
         settings.confirm.seeds
         * part
         * params.teacher.training.epochs

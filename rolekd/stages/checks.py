@@ -1,7 +1,7 @@
-"""Do the names in the parameters exist, and can the student be deployed? Asked before any work.
+"""Do the names in the parameters exist, and can the student be deployed? Checked before any work.
 
-Names are of augmentations, sources, networks, losses and modules; a network from elsewhere must
-take the images, and a student of theirs have an integer form.
+Names are of augmentations, sources, networks, losses and modules. A network of another package must
+take the images, and as a student have an integer form.
 """
 
 from typing import get_args
@@ -20,7 +20,7 @@ from rolekd.sources import find, open_source
 from rolekd.stages import plan
 from rolekd.train import pretrained, roles
 
-_ANY_SIZE = (32, 32)  # pixels, where only the data know
+_ANY_SIZE = (32, 32)  # pixels, if only the data know the size
 
 
 def check(
@@ -30,9 +30,9 @@ def check(
 
     Args:
         params: All parameters.
-        shape: Height, width and channels of the images, where they are read already; None: as the
+        shape: Height, width and channels of the images, if they are read already; None: as the
             source says.
-        deployed: The student may be exported; a study's of 32 bits never is.
+        deployed: Whether the student may be exported; a study's never is.
     """
     plan.check(params.compare)
     plan.check_taken(params)
@@ -57,9 +57,9 @@ def check(
 
 
 def check_weights(params: Params) -> None:
-    """Raise `InputError` for weights that are not there, or are another network's.
+    """Raise `InputError` for weights that are missing, or are another network's.
 
-    Not asked by stages: the stage plan has left them what they need.
+    Stages do not call it: the stage plan has left them what they need.
     """
     for role in get_args(Role):
         if getattr(params, role).weights is not None:
@@ -75,16 +75,16 @@ def _sample(params: ModelParams) -> taps.Described:
 
 
 def _shape(params: DataParams) -> tuple[int, int, int] | None:
-    """Return height, width and channels of the images, where the source can say it by now."""
+    """Return height, width and channels of the images, if the source knows them by now."""
     try:
         return open_source(params).shape()
-    except InputError:  # of raw data that are not there yet
+    except InputError:  # raw data that are not there yet
         side = params.image_size
         return (side, side, params.channels or 3) if side else None
 
 
 def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channels: int) -> None:
-    """Refuse a width that a network does not have, and one of others that does not run."""
+    """Refuse a width that a network does not have, and a foreign network that does not run."""
     try:
         zoo.width_of(model.name, model.width)
     except InputError as error:
@@ -114,7 +114,7 @@ def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channe
 
 
 def _check_student(params: Params, size: tuple[int, int], channels: int) -> None:
-    """Build a student from elsewhere and its graph: what cannot be exported is told now."""
+    """Build a foreign student and its graph, so that what cannot be exported is refused now."""
     shape = {"classes": 2, "channels": channels, "image_size": [*size]}
     middle = [0.5] * channels
     try:

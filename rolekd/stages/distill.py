@@ -1,7 +1,7 @@
 """Stage distill: the students of one arm, all seeds, on the whole training set.
 
-They are trained side by side, on the cores or GPUs that `machine` names; with a storage that others
-reach, by the whole fleet.
+They are trained side by side, on the cores or GPUs that `machine` names, or, with a storage that
+other machines reach, by the whole fleet.
 """
 
 import functools
@@ -37,7 +37,7 @@ from rolekd.workers import Pool
 
 @dataclass(frozen=True)
 class ArmJob:
-    """The trainings of an arm's students, as what they take from files and leave in files.
+    """The trainings of an arm's students: the files that they read and those that they leave.
 
     Attributes:
         params: All parameters.
@@ -87,12 +87,12 @@ SeedEvent = Begun | Epoch | SeedTrained
 def train_seeds(job: ArmJob, numbers: Iterator[int], tell: Callable[[SeedEvent], None]) -> None:
     """Train the arm's students with the numbers that come, one after another, in this process.
 
-    What it leaves is the same wherever it runs, and whoever trains the arm's other students.
+    What it leaves does not depend on where it runs, or on who trains the arm's other students.
 
     Args:
         job: What to train.
         numbers: Of the seeds, below `compare.seeds`.
-        tell: Takes what happens; also, where a training continues, what happened before.
+        tell: Called with what happens; if a training continues, also with what happened before.
     """
     common = Common.load(job.params, job.arm, job.outputs)
     for number in numbers:
@@ -117,7 +117,7 @@ class _Teller:
 
 
 class _Record:
-    """What is told of an arm's trainings: a child run of each seed, what shows it, its rows."""
+    """What is reported of an arm's trainings: a child run of each seed, its display, its rows."""
 
     def __init__(self, stage: Stage, arm: str, monitors: Sequence[Monitor]) -> None:
         self._stage, self._arm, self._monitors = stage, arm, monitors
@@ -155,8 +155,8 @@ def distill(
     Args:
         stage: Opened.
         name: Of the arm.
-        monitors: Show the epochs of the trainings, where they are this machine's own.
-        watch: Called with every snapshot of the fleet's study, where it has them.
+        monitors: Show the epochs of the trainings, if this process's own workers train.
+        watch: Called with every snapshot of the study, if the fleet trains.
     """
     # decided here: a worker whose GPU has gone must not continue with the CPU
     device = devices.resolve(stage.params.machine.device).type
@@ -188,7 +188,7 @@ def _tell_of_weights(stage: Stage, dataset: Dataset) -> None:
 
 
 def _share(stage: Stage, job: ArmJob, watch: Watch) -> None:
-    """Train the students with whoever works on the storage; hear of each when all are done."""
+    """Train the students with whoever works on the storage; record them when all are done."""
     params, name, record = job.params, job.arm, _Record(stage, job.arm, ())
     inputs = Outputs(stage.state / "inputs")
     shutil.rmtree(inputs.root, ignore_errors=True)

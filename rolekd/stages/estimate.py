@@ -1,8 +1,8 @@
-"""How long will a run take, and how much memory? A few timed steps of each network say it.
+"""How long will a run take, and how much memory? Estimated from a few timed steps of each network.
 
 Images are counted from params.yaml, as every stage sees them; seconds for an image are measured
-here and now, one training alone. Stages that only prepare, draw or register take what a process
-takes to start, which is timed too.
+here and now, with one training alone. Stages that only prepare, draw or register take as long as a
+process takes to start, which is timed, too.
 """
 
 import itertools
@@ -36,11 +36,11 @@ from rolekd.train.training import Training
 _WARM_STEPS = 2  # libraries compile and allocate in the first
 _SECONDS = 0.7  # of timed steps of each kind, at least one of them
 _TESTED = 512  # images at once
-_START_FACTOR = 1.5  # a stage's start beside this process's: MLflow, and what it writes
+_START_FACTOR = 1.5  # a stage's start over this process's: it also loads MLflow and writes
 
-# plan, augmentations, teachers that no arm asks for, export, register; the report draws for as
-# long as three more take
-_OTHER_STARTS = 10
+# stages that train and test nothing; the report draws for as long as three more starts take
+OTHERS = ("plan", "augmentations", "export", "report", "register")
+_REPORT_DRAWS = 3
 
 TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK = "teacher", "student", "distilled student"
 TESTED = "student in integers"
@@ -48,13 +48,13 @@ TESTED = "student in integers"
 
 @dataclass(frozen=True)
 class StageWork:
-    """What a stage trains, or tests.
+    """What a stage trains or tests.
 
     Attributes:
         stage: Its name; of the arms together `distill`.
         trainings: How many, at most.
-        images: Kind of training, or test -> images that all of them see.
-        processes: How many at once.
+        images: Kind of training, or test -> images that all of them see together.
+        processes: How many run at once.
         starts: How many processes of DVC it takes.
     """
 
@@ -88,7 +88,7 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     Raises:
         InputError: The data are not prepared, or do not fit the parameters.
     """
-    # the plan brings the weights that networks begin with
+    # the stage plan provides the weights that networks begin with
     named = [outputs.pretrained(role) for role in get_args(Role) if getattr(params, role).weights]
     if missing := next((path for path in (outputs.data, *named) if not path.exists()), None):
         raise InputError(f"{missing}: not prepared yet; dvc repro prepare plan")
@@ -122,6 +122,8 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
         found = len(seats(params.machine, threads, tasks))
         return found if gpu else max(1, min(found, cores))
 
+    # DVC starts these, too, and the stages that no arm asks for, which then do nothing
+    starts = len(OTHERS) + _REPORT_DRAWS + len(plan.STAGES)
     for role in both:
         if (f"search_{role}", None) in wanted:
             found = budget_of(params, role, sizes, dataset.own_validation)
@@ -135,10 +137,12 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
                 final += search.confirm.seeds if search.confirm else 0
             members = search.population * (search.restarts + 1) if search.lanes else 0
             several = at_once(search.threads_per_worker, members + final)
+            starts -= 1
             yield StageWork(f"search_{role}", members + final, images, several)
         if role == "teacher" and params.teacher.train:
             for name in params.compare.teachers:
                 images = {TEACHER_WORK: train * params.teacher.training.epochs}
+                starts -= 1
                 yield StageWork(f"train_teacher@{name}", 1, images, 1)
     images = {}
     for arm in arms:
@@ -148,14 +152,14 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
     several = at_once(params.threads, params.compare.seeds)
     students = len(arms) * params.compare.seeds
     yield StageWork("distill", students, images, several, len(arms))
-    several = max(cores // params.threads, 1)  # as the stage has it
+    several = max(cores // params.threads, 1)  # as in the stage
     # one more than there are students: the export is verified on the same images
     yield StageWork("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
-    yield StageWork("the others", 0, {}, 1, _OTHER_STARTS)
+    yield StageWork("the others", 0, {}, 1, starts)
 
 
 def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
-    """Time some steps of a training, as its stage has it."""
+    """Time some steps of a training, as in its stage."""
     device = devices.set_up(params.machine.device, params.threads)
     network, about = roles.teacher(params.teacher, dataset, seed=0)
     if kind == TESTED:
@@ -173,7 +177,7 @@ def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
 
 
 def _tested(student: nn.Module, dataset: Dataset) -> float:
-    """Time a student on test images, as the stage evaluate has it."""
+    """Time a student on test images, as in the stage evaluate."""
     images, count = dataset.split("test")[0], 0
     with torch.no_grad():  # a learned step takes its first value from a batch
         student.train()(Normalize(dataset, torch.device("cpu"))(images[:_TESTED]))
@@ -193,7 +197,7 @@ def _timed(
     device: torch.device,
 ) -> float:
     batches = Batches(dataset, "train", settings.batch_size, 0, Normalize(dataset, device))
-    # a strong one: that of a search may be as slow
+    # a strong augmentation: that of a search may be as slow
     engine = make_engine(params.augment, dataset, params.threads)
     augment_at = constant(engine, HANDMADE["randaugment"][0])
     training = Training(network, objective, batches, augment_at, settings)

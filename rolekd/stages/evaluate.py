@@ -1,4 +1,4 @@
-"""Stage evaluate: every network once on the test images; nothing is selected by what it says."""
+"""Stage evaluate: every network once on the test images, by which nothing is selected."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
-from rolekd.outputs import TEACHER_NAME, EvaluateMetrics, Failures, Outputs
+from rolekd.outputs import EvaluateMetrics, Failures, Outputs
 from rolekd.params import CONFIRMED, CompareParams, TeacherName, teacher_name
 from rolekd.report.datafiles import save_predictions, write_tables
 from rolekd.report.failures import RunFacts, failures
@@ -60,7 +60,7 @@ def evaluate(stage: Stage) -> None:
     stage.log_split(dataset, "test")
     write_tables(evaluation, stage.folder)
     save_predictions(outputs.predictions, logits, labels, weights)
-    # one table; its column arm names a teacher, too
+    # one table, in whose column `arm` a teacher can be, too
     shades = colours(compare)
     table = [
         {"arm": name, "colour": shades[name], **row}
@@ -87,7 +87,7 @@ def evaluate(stage: Stage) -> None:
     taught_by = compare.arms[compare.export].teacher
     metrics = EvaluateMetrics(
         test_accuracy={
-            **{TEACHER_NAME if n == taught_by else f"{n} teacher": a for n, a in teachers.items()},
+            **{teacher_name(name, taught_by): found for name, found in teachers.items()},
             **{arm: found["accuracy"] for arm, found in evaluation.metrics().items()},
         }
     )
@@ -100,15 +100,15 @@ def _student_logits(
 ) -> dict[str, NDArray[np.float32]]:
     """Return arm -> logits [seeds, N, K] of the students in these files, on the test images.
 
-    Students go side by side, each with its own threads: more threads for one would change the order
-    in which the last sums are taken.
+    Students run side by side, each with its own threads: more threads for one would change the
+    order of the last sums.
     """
     images, _ = dataset.split("test")
 
     logits = {}
     with ThreadPoolExecutor(max(processes.cores() // threads, 1)) as pool:
         for arm, paths in students.items():
-            # in this thread: torch.fx traces by patching what all threads call
+            # in this thread: torch.fx traces by patching functions that all threads call
             networks = [roles.load(path, dataset)[0] for path in paths]
             found = pool.map(lambda each: predict_integers(each, images, dataset), networks)
             logits[arm] = np.stack([*found])
@@ -120,7 +120,7 @@ def _predictions(
     taught: Mapping[TeacherName, NDArray[np.float32]],
     logits: Mapping[str, NDArray[np.float32]],
 ) -> str:
-    """Return a table of what each teacher and each arm's first student say of each test image."""
+    """Return a table of each teacher's and each arm's first student's class for each image."""
     named = {teacher_name(name): one for name, one in taught.items()}
     named |= {arm: students[0] for arm, students in logits.items()}
     classes = np.asarray(dataset.classes)
@@ -137,9 +137,9 @@ def _predictions(
 def exported(compare: CompareParams, outputs: Outputs) -> str:
     """Return the arm whose first seed is exported.
 
-    What is confirmed is the arm whose augmentation the final of the student's search took: none, or
-    the teacher's schedule, where an arm has it by that name, else the student's schedule. Those
-    are the same students under two names.
+    "confirmed" is the arm with the augmentation that won the final of the student's search: none or
+    the teacher's schedule if an arm has that name, else the student's schedule. Arms of equal
+    augmentation have the same students under two names.
     """
     if compare.export != CONFIRMED:
         return compare.export
@@ -148,7 +148,7 @@ def exported(compare: CompareParams, outputs: Outputs) -> str:
     own = arms[named.STUDENT_SCHEDULE]
     if not schedules.acts(taken):
         return arms.get(named.NONE, own)
-    if outputs.was_searched("teacher"):  # not, where it was taken as it is
+    if outputs.was_searched("teacher"):  # not if it was taken as it is
         teachers = schedules.simplest(schedules.load(outputs.schedule("teacher")))
         if taken == schedules.simplest(teachers.stretch(taken.epochs)):
             return arms.get(named.TEACHER_SCHEDULE, own)
@@ -156,10 +156,10 @@ def exported(compare: CompareParams, outputs: Outputs) -> str:
 
 
 def drop_former(outputs: Outputs, compare: CompareParams) -> None:
-    """Remove the students of arms that params.yaml no longer has; DVC leaves them where they are.
+    """Remove the students of arms that params.yaml no longer has, which DVC leaves in place.
 
-    They would be part of what this stage depends on here and nowhere else: a clone, which lacks
-    them, would have it stale. DVC's cache keeps them.
+    This stage would depend on them here only: in a clone, which lacks them, it would be stale.
+    DVC's cache keeps them.
     """
     for folder in outputs.stage("distill").iterdir():
         if folder.name not in compare.arms:
@@ -175,7 +175,7 @@ def _teacher_logits(stage: Stage, dataset: Dataset, name: TeacherName) -> NDArra
 
 
 def _epochs(outputs: Outputs, compare: CompareParams) -> dict[str, list[dict[str, Any]]]:
-    """Return arm, or what a teacher is called beside the arms -> rows of its trainings' epochs."""
+    """Return the name of each teacher and arm -> rows of its trainings' epochs."""
     paths = {teacher_name(name): outputs.epochs("train_teacher", name) for name in compare.teachers}
     paths |= {arm: outputs.epochs("distill", arm) for arm in compare.arms}
     return {name: [dict(row) for row in read_rows(path)] for name, path in paths.items()}

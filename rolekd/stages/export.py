@@ -1,7 +1,7 @@
 """Stage export: the first seed's student of the exported arm, as an integer ONNX graph.
 
-Neither is the best on the test images: the arm is named in params.yaml, or by the final of the
-student's search, on validation images; the seed is named here.
+Neither is chosen on the test images: params.yaml names the arm, or the final of the student's
+search does, on validation images; the seed is fixed here.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def export_network(
     Args:
         network: In evaluation mode.
         dataset: That it was trained on.
-        path: Of the file, which is there when it is proven.
+        path: Of the file, which exists only once it is verified.
         params: Target, strictness, sizes.
         metadata: What the file says about itself.
 

@@ -21,7 +21,7 @@ class Handover:
     """What the work trees agree on.
 
     Attributes:
-        state: The folder of the stage's state, whose name says all that the stage depends on.
+        state: The folder of the stage's state, named after everything that the stage depends on.
         paths: The files and folders that it writes, relative to the work tree.
     """
 
@@ -30,10 +30,9 @@ class Handover:
 
     @contextlib.contextmanager
     def turn(self, what: str) -> Iterator[None]:
-        """Hold the stage while the block runs; another work tree's holder is waited for.
+        """Hold the stage while the block runs; wait for a holder in another work tree.
 
-        Where that one has left a result, it is put in place, and the process ends: nothing is
-        left to do.
+        If that has left a result, put it in place and end the process: nothing is left to do.
 
         Raises:
             RunError: The stage runs in this very work tree.
@@ -47,8 +46,8 @@ class Handover:
                 stack.enter_context(processes.exclusive(mine, what))
 
             with processes.in_turn(lock, what, str(Path.cwd()), wait):
-                stack.close()  # who comes after us is no more ourselves
-                # of processes that torchrun started, one cannot end alone
+                stack.close()  # this process no longer waits
+                # under torchrun one process cannot end alone
                 if processes.team_size() == 1 and self._took():
                     say(f"{what}: taken from another work tree")
                     sys.exit(0)
@@ -77,7 +76,7 @@ class Handover:
         half.rename(self._result)
 
     def _took(self) -> bool:
-        """Put in place what another work tree has left; the last who waited removes it."""
+        """Put in place what another work tree has left; the last that waited removes it."""
         if not self._result.is_dir():
             return False
         for path in self.paths:

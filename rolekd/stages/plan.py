@@ -2,9 +2,9 @@
 
 It also reads the weights that networks begin with, so that no later stage needs their files.
 
-DVC runs every stage of dvc.yaml. One that makes what no arm asks for reads here that it is not
-wanted, and leaves its outputs empty. What is written does not name the arms: a further arm that
-asks for the same makes no search and no teacher stale.
+DVC runs every stage of dvc.yaml. A stage whose result no arm asks for reads here that it is not
+wanted, and leaves its outputs empty. The plan does not name the arms: another arm that asks for the
+same makes no search and no teacher stale.
 """
 
 from typing import get_args
@@ -16,7 +16,7 @@ from rolekd.files import clear_unfinished, sha256, write_bytes
 from rolekd.outputs import Outputs, Wanted
 from rolekd.params import CONFIRMED, CompareParams, Params, Role, TeacherName
 
-# a safetensors file of none; DVC warns of empty files
+# a safetensors file without tensors; DVC warns of empty files
 _NO_TENSORS = (8).to_bytes(8, "little") + b"{}".ljust(8)
 # stages, with the key of a foreach, that run only if an arm asks for what they make
 STAGES = (
@@ -46,7 +46,7 @@ def plan(outputs: Outputs) -> None:
 
 
 def _collect(loaded: Params, role: Role, outputs: Outputs) -> None:
-    """Leave the weights that a role's network begins with, or a file without any."""
+    """Write the weights that a role's network begins with, or a file without any."""
     settings, path = getattr(loaded, role), outputs.pretrained(role)
     if settings.weights is None:
         write_bytes(path, _NO_TENSORS)
@@ -85,7 +85,7 @@ def check(compare: CompareParams) -> None:
 
 
 def wanted_stages(loaded: Params) -> set[tuple[str, str | None]]:
-    """Return the stages that the arms ask for, those included that these stand on."""
+    """Return the stages that the arms ask for, and those on which these depend."""
     arms = loaded.compare.arms.values()
     found: set[tuple[str, str | None]] = {("train_teacher", arm.teacher) for arm in arms}
     for arm in arms:

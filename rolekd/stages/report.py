@@ -37,7 +37,7 @@ def report(stage: Stage) -> None:
 
 
 def links(params: Params) -> dict[str, str]:
-    """Return what a report links to -> its address: MLflow's own pages, or those of `make ui`."""
+    """Return title -> address of a report's links: of the MLflow server, or of `make ui`."""
     uri = redact(store.resolve(params.track.uri))
     shared = uri.startswith(("http://", "https://"))
     server, after = uri.rstrip("/"), ""
@@ -51,7 +51,7 @@ def links(params: Params) -> dict[str, str]:
 
 
 def pictures(page: str) -> dict[str, str]:
-    """Return name -> SVG of the page's figures, for who looks at the run and not at the page."""
+    """Return name -> SVG of the page's figures, for those who look at the run instead."""
     found = {}
     for picture in _PICTURE.finditer(page):
         words = re.findall(r"[a-z0-9]+", html.unescape(picture[1]).lower())

@@ -1,4 +1,4 @@
-"""Stages search_teacher and search_student: population based training of a role's schedule."""
+"""Stages search_teacher and search_student: the search of a role's schedule."""
 
 import shutil
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def _budget(params: Params, role: Role, dataset: Dataset) -> str:
 
 
 def _teachers_own(stage: Stage) -> Schedule | None:
-    """Return the schedule that was searched for the teacher, if it was."""
+    """Return the schedule that was searched for the teacher, if any."""
     if not stage.outputs.was_searched("teacher"):
         return None
     return schedules.load(stage.outputs.schedule("teacher"))
@@ -102,7 +102,7 @@ def _write(stage: Stage, role: Role, found: Found) -> None:
 
 
 def _inputs(stage: Stage, role: Role) -> Path:
-    """Make the folder of what the search may see: no test image, no image outside the search."""
+    """Make the folder of inputs: no test images, no images outside the search's splits."""
     folder = stage.state / "inputs"
     shutil.rmtree(folder, ignore_errors=True)
     dataset = datasets.load(stage.outputs.data)

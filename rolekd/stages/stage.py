@@ -18,7 +18,7 @@ from rolekd.outputs import Metrics, Outputs, RunId, Wanted
 from rolekd.stages.handover import Handover
 from rolekd.track import provenance, runs, store
 
-# decide no result: no stage depends on them
+# these decide no result: no stage depends on them
 _UNTRACKED = ("machine", "promote", "track")
 _RUNS = f"{Outputs().run('').parent}/"
 _WAY_BACK = "What this run made, in any clone of the project that has the commit of its dvc.lock:"
@@ -33,11 +33,10 @@ class Stage:
         params: All parameters.
         run: Its MLflow run.
         outputs: The paths of all stages' outputs.
-        folder: Where its own go, as dvc.yaml names them.
+        folder: Of its own outputs, as dvc.yaml names them.
         state: Where it keeps what a later call continues from; outside DVC's outputs, and named
             after everything that the stage depends on.
-        leads: Whether this process writes the outputs: of several that torchrun started, the
-            first.
+        leads: Whether this process writes the outputs; under torchrun, only the first does.
         written: Its outputs, as dvc.yaml declares them.
     """
 
@@ -87,9 +86,9 @@ class Stage:
         shutil.rmtree(self.state, ignore_errors=True)
 
     def _way_back(self) -> str:
-        """Return how DVC brings back what this run has made, its weights for instance.
+        """Return how DVC brings back what this run has made, such as weights.
 
-        The commit that will have it in dvc.lock is not made yet. What finds it then is the hash of
+        The commit that will have it in dvc.lock does not exist yet. It can be found by the hash of
         the file with this run's id, which no other run has.
         """
         key = hashlib.md5(self._run_file.read_bytes(), usedforsecurity=False).hexdigest()  # DVC's
@@ -114,16 +113,16 @@ def open_stage(
 ) -> Iterator[Stage]:
     """Read the parameters, check them, take the stage's lock and open its run.
 
-    Scripts import a stage's function inside the block: a wrong parameter is told at once, and
-    MLflow, which the run's thread imports, loads beside torch.
+    Scripts import a stage's function inside the block: a wrong parameter is then reported at once,
+    and MLflow, which the run's thread imports, loads while torch does.
 
     Args:
         name: The stage's name in dvc.yaml.
         variant: The key of a `foreach` stage: an arm, a teacher.
         tags: Tags of the run.
-        forks: The stage forks before it calls `run.send`; till then the run has no thread.
-        team: Several processes that torchrun started may work on the stage; its first holds the
-            lock and records the run.
+        forks: The stage forks before it calls `run.send`; until then the run starts no thread.
+        team: The stage may run under torchrun; the first process holds the lock and records the
+            run.
     """
     processes.die_with_parent()
     if processes.team_size() > 1 and not team:
@@ -199,9 +198,9 @@ def _definition(
 
 
 def _decided(name: str, values: params.Params) -> dict[str, Any]:
-    """Return the parameters of all stages that a stage stands on, as far as its section is named.
+    """Return the sections of parameters of a stage and of all stages that it depends on.
 
-    Accuracies are then searched by what made the students, which evaluate itself does not read.
+    So accuracies can be found by what made the students, which evaluate itself does not read.
     """
     stages = yamlfiles.load("dvc.yaml", "run in the project's folder")["stages"]
     bodies = {key: stage.get("do", stage) for key, stage in stages.items()}
@@ -224,7 +223,7 @@ def _decided(name: str, values: params.Params) -> dict[str, Any]:
 
 
 def _interpolated(name: str, variant: str | None, values: params.Params) -> dict[str, Any]:
-    """Return what dvc.yaml declares for a stage, with the values that DVC puts into it."""
+    """Return what dvc.yaml declares for a stage, with DVC's values filled in."""
     stage = yamlfiles.load("dvc.yaml", "run in the project's folder")["stages"][name]
     known: dict[str, Any] = values.model_dump(mode="json")
     if variant is not None:

@@ -1,4 +1,4 @@
-"""Where the fleet's work is kept: what the environment names, else the project's own."""
+"""Where the fleet's work is kept: where the environment says, else in the project."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ DATABASE, ARTIFACTS = "ROLEKD_STORAGE", "ROLEKD_ARTIFACTS"
 
 
 def of_project(name: str) -> Storage:
-    """Return the storage of the job `name`; the project's where the environment names none."""
+    """Return the storage of the job `name`; the project's, if the environment names none."""
     database = addresses.of_sqlite(_home() / "optuna.db")
     return Storage(
         os.environ.get(DATABASE, database), os.environ.get(ARTIFACTS, str(_artifacts(name)))
@@ -26,7 +26,7 @@ def is_shared() -> bool:
 
 
 def forget(name: str) -> None:
-    """Remove what the project's own store still has of a job that is done."""
+    """Remove what the project's own store still has of a finished job."""
     shutil.rmtree(_artifacts(name), ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """The students of an arm: what each is trained with, here or by workers of the fleet.
 
 An arm's students are a job of one generation whose members are the seeds. What a student's training
-leaves is the same wherever it runs, and whoever trains the arm's others.
+leaves does not depend on where it runs, or on who trains the arm's others.
 """
 
 import json
@@ -35,8 +35,8 @@ from rolekd.train.fit import fit
 from rolekd.train.state import EpochRow, read_weights, save_weights, write_weights
 from rolekd.train.training import Training
 
-_EPOCHS = "epochs"  # in the description of what a training leaves: its rows as text, in order
-# of params.yaml, what decides a student
+_EPOCHS = "epochs"  # key, in the description that a training leaves, of its rows as text
+# sections of params.yaml that decide a student
 _SECTIONS = ("seed", "threads", "augment", "student", "distill")
 
 
@@ -54,7 +54,7 @@ class Common:
 
     @classmethod
     def load(cls, params: Params, name: str, outputs: Outputs) -> "Common":
-        """Read what the stages before have left, and ready this process for trainings."""
+        """Read what earlier stages have left, and prepare this process for trainings."""
         arm = params.compare.arms[name]
         device = devices.set_up(params.machine.device, params.threads)
         parallel.join_group(device)
@@ -73,7 +73,7 @@ class Common:
     def begin(self, number: int) -> tuple[Training, dict[str, Any]]:
         """Return the training of the student number `number`, and the student's description."""
         params, training = self.params, self.params.student.training
-        # the same for every arm: seeds are pairs in the comparison
+        # the same for every arm: equal seeds are pairs in the comparison
         seed = seeds.derive(params.seed, "distill", number)
         start = self.teacher[0] if self.arm.starts_from == "teacher" else None
         network, about = roles.student(params.student, self.dataset, seed, start)
@@ -111,10 +111,10 @@ class Students(OneGeneration):
         """Describe the students of an arm, given the folder of what they may see."""
         values = params.model_dump(mode="json", include={*_SECTIONS})
         row = params.compare.arms[arm].model_dump(mode="json")
-        # a student has nothing to do with the search, which must go with it all the same
+        # a student does not depend on the search, but Params needs one that fits
         values["search"] = {"algorithm": "ladder"}
         values["compare"] = {"baseline": arm, "export": arm, "arms": {arm: row}}
-        # a job that began on a GPU continues nowhere else
+        # a job that began on a GPU continues on GPUs only
         values["machine"] = {"device": devices.resolve(params.machine.device).type}
         return cls(arm, params.compare.seeds, values, hash_inputs(inputs), installed_versions())
 
@@ -167,7 +167,7 @@ def of_arm(arm: str, seed: int) -> dict[str, Any]:
 
 
 def state_file(folder: Path, seed: int) -> Path:
-    """Return where the state of a training is kept, for it to continue from after a kill."""
+    """Return the file of a training's state, from which it continues after a kill."""
     return folder / f"seed-{seed}.safetensors"
 
 
@@ -198,7 +198,7 @@ class StudentTrainer:
 
 
 def take(left: Path, weights: Path) -> tuple[dict[str, Any], list[EpochRow]]:
-    """Write the weights of what a `StudentTrainer` left; return their description, and the rows."""
+    """Write the weights that a `StudentTrainer` left; return their description and the rows."""
     tensors, about = read_weights(left)
     rows: list[EpochRow] = json.loads(about.pop(_EPOCHS))
     write_weights(weights, tensors, about)

@@ -30,7 +30,7 @@ def make_training(
     params: Params, dataset: Dataset, augmentation: NamedAugmentation, device: torch.device
 ) -> tuple[Training, dict[str, Any]]:
     """Return the training of a teacher, and the teacher's description."""
-    # the same whatever augments it: teachers differ by their augmentation alone
+    # the same for every augmentation: teachers differ by that alone
     seed = seeds.derive(params.seed, "train teacher")
     settings = params.teacher.training
     network, about = roles.teacher(params.teacher, dataset, seed)
@@ -48,7 +48,7 @@ def make_training(
 def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor] = ()) -> None:
     """Train the teacher with the schedule that was searched for it, or without a search.
 
-    One that is trained, as `teacher.train` says, is taken as it is, under each name.
+    With `teacher.train` false the trained teacher is taken as it is, under each name.
     """
     outputs = stage.outputs
     dataset = datasets.load(outputs.data)
@@ -81,7 +81,7 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
 
 
 def _take(stage: Stage, teacher: TeacherName) -> None:
-    """Leave a trained teacher as one of our own, and measure it on the images to train on."""
+    """Save a trained teacher as if trained here, and measure it on the training images."""
     if not stage.leads:
         return
     outputs = stage.outputs

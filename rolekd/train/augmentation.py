@@ -31,13 +31,13 @@ def make_engine(base: BaseAugmentParams, dataset: Dataset, threads: int) -> Engi
 
 @dataclass(frozen=True)
 class Following:
-    """Epoch -> what augments a batch, each image as strongly as the network is sure of it.
+    """Epoch -> what augments a batch: each image the more strongly, the surer the network is of it.
 
     Attributes:
         engine: Applies it.
         augmentation: With a level for every strength.
-        strengths: Of the images of the split, as they are when an epoch begins. A `Training` puts
-            its own here; None: all are 0, as before the network's first prediction.
+        strengths: Of the images of the split, as an epoch begins. A `Training` puts its own here;
+            None: all are 0, as before the network's first prediction.
     """
 
     engine: Engine
@@ -46,7 +46,7 @@ class Following:
 
     def __call__(self, epoch: int) -> Augment:
         """Return what augments the batches of an epoch that begins now."""
-        del epoch  # the strengths change from one to the next
+        del epoch  # the strengths change from epoch to epoch
         if self.strengths is None:
             return lambda images, seed, _: self.engine.apply(images, self.augmentation, seed)
         levels = self.strengths.levels(self.augmentation.bins)
@@ -58,7 +58,7 @@ class Following:
 def applied(engine: Engine, over: Callable[[int], Augmentation]) -> Callable[[int], Augment]:
     """Return epoch -> what augments a batch, from epoch -> what acts before the base.
 
-    What is adaptive in the first epoch is so in all: a training then makes it follow the network.
+    If it is adaptive in the first epoch, it is in all: a training makes it follow the network.
     """
     first = over(0)
     if isinstance(first, Adaptive):

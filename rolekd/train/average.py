@@ -11,7 +11,7 @@ class Average:
 
     The statistics are averaged like the weights, since they must describe what the averaged
     weights see; whole numbers (counters, flags) are copied. Early on the average would still be
-    the initial weights: there it forgets faster, with (1 + step) / (10 + step).
+    mostly the initial weights, so it forgets faster there, with (1 + step) / (10 + step).
 
     Attributes:
         network: The averaged network, in evaluation mode.
@@ -23,7 +23,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights that optimiser step number `step`, from 0, has made."""
+        """Take in the weights after optimiser step number `step`, counted from 0."""
         weight = 1 - min(self._decay, (1 + step) / (10 + step))
         source = network.state_dict()
         for name, value in self.network.state_dict().items():

@@ -19,8 +19,8 @@ def reestimate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Weights, quantisers and dropout are as in evaluation. Each batch counts the same.
 
     Args:
-        network: In evaluation mode, then as before.
-        batches: Images float32 [B, C, H, W]; of several processes each has its share of them.
+        network: Left in evaluation mode.
+        batches: Images float32 [B, C, H, W]; each of several processes has its share of them.
 
     Source: Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021, section 3 ("PreciseBN").
     """

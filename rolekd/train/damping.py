@@ -1,9 +1,9 @@
 """Damping of weights that oscillate between two levels.
 
 Beside the loss of a step a training minimises damping · share · mean ((ŵ - clip(w)) / gap)² over
-all low-bit weights w, those of 8-bit ends not among them: ŵ are the centres of their levels and gap
-is the distance of two levels, both constants. The share rises from 0 in the first epoch to 1 in the
-last, as half a cosine: early on weights are to move.
+all low-bit weights w, except those of 8-bit ends: ŵ are the centres of their levels and gap is the
+distance between two levels, both constants. The share rises from 0 in the first epoch to 1 in the
+last, as half a cosine: early on, weights should move.
 
 Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, 2022, section 4. There
 it is a sum of distances in the unit of the weights; as a mean in gaps a weight of the loss means
@@ -21,13 +21,13 @@ from rolekd.quantize.modules import low_bit
 
 
 def damp(network: nn.Module, weight: float) -> None:
-    """Have every training of a low-bit network damp its weights; 0: none."""
+    """Make every training of a low-bit network damp its weights; 0: no damping."""
     for _, module in low_bit(network):
         module.weight_quantizer.damping = weight
 
 
 def weight_of(network: nn.Module) -> float:
-    """Return the weight of the damping; 0: none, as of float networks."""
+    """Return the weight of the damping; 0: none, as for float networks."""
     return max((m.weight_quantizer.damping for _, m in low_bit(network)), default=0.0)
 
 

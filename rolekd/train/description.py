@@ -35,9 +35,9 @@ class _Network(BaseModel):
     classes: Classes
     channels: Channels
     image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
-    # about the data; absent in older files
-    class_names: list[str] | None = None
-    data_digest: str | None = None
+    # about the data
+    class_names: Annotated[list[str], Field(min_length=1)]
+    data_digest: str
 
     @field_validator("width")
     @classmethod
@@ -58,7 +58,7 @@ class _Normalization(BaseModel):
 
 class _Teacher(_Network):
     role: Literal["teacher"]
-    normalization: _Normalization | None = None  # absent, in older files: as the data's
+    normalization: _Normalization
 
 
 class _Student(_Network):
@@ -68,7 +68,7 @@ class _Student(_Network):
     activation_bits: Bits
     residual: Literal["quantized", "float"]
     overrides: dict[str, Bits | Literal["float"]]
-    ends: Literal[8] | None = None  # absent, in older files: float
+    ends: Literal[8] | None = None  # absent: float
     # about the training; they do not decide anything
     copied_from_teacher: Fraction | None = None
     copied_from_weights: Fraction | None = None
@@ -87,7 +87,7 @@ def check(about: Any, path: Path) -> None:
         _SCHEMA.validate_python(about)
     except ValidationError as error:
         fault = error.errors()[0]
-        # the first step is the role; where that is wrong there is none
+        # the first step is the role; if that is wrong, there is no step
         key = ".".join(map(str, fault["loc"][1:])) or "role"
         raise InputError(
             f"{path}: does not describe its network ({key}: {fault['msg']}); "

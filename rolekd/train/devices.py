@@ -17,19 +17,19 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def resolve(name: str) -> torch.device:
-    """Return the device called "auto" (a GPU where there is one), "cpu" or "cuda".
+    """Return the device called "auto" (a GPU if there is one), "cpu" or "cuda".
 
     It leaves the GPU untouched, so that the process can still fork. Under torchrun each process
-    of a machine has a GPU of its own.
+    of a machine has its own GPU.
 
     Raises:
-        InputError: There is no GPU, or fewer than processes.
+        InputError: There is no GPU, or there are fewer GPUs than processes.
     """
     # queries the driver's management library, which does not open the GPU
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     there = torch.cuda.is_available()
     if not there:
-        # every step of an optimiser asks again; the library that is not there takes 0.2 ms
+        # every optimiser step asks again, and looking for the missing library takes 0.2 ms
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK")
     if name == "cuda" and not there:
         raise InputError("device cuda: PyTorch finds no GPU here; set device to cpu or auto")
@@ -38,14 +38,14 @@ def resolve(name: str) -> torch.device:
     number = processes.local_rank()
     if number >= torch.cuda.device_count():
         raise InputError(
-            f"device {name}: {torch.cuda.device_count()} GPUs for more processes than that; "
+            f"device {name}: {torch.cuda.device_count()} GPUs, but more processes; "
             "lower --nproc-per-node"
         )
     return torch.device("cuda", number)
 
 
 def gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them.
+    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
 
     It leaves them untouched, so that the process can still fork.
     """
@@ -56,7 +56,7 @@ def gpus() -> list[str]:
 
 
 def set_up(name: str, threads: int) -> torch.device:
-    """Ready this process for trainings on the device called `name`; see `resolve`."""
+    """Prepare this process for trainings on the device called `name`; see `resolve`."""
     torch.set_num_threads(threads)
     keep_memory()
     device = resolve(name)
@@ -65,9 +65,9 @@ def set_up(name: str, threads: int) -> torch.device:
 
 
 def keep_memory() -> None:
-    """Have freed memory stay with this process, for the next step's maps.
+    """Keep freed memory in this process, for the next step's maps.
 
-    glibc, where it is the allocator, gives blocks of 32 MiB and more back to the system and maps
+    glibc, if it is the allocator, gives blocks of 32 MiB and more back to the system and maps
     them anew, which clears their pages each time. The maps of a ResNet18 at batch 128 are that
     large: a training step of `rolekd bench step` took a tenth to a fifth longer.
     """
@@ -80,7 +80,7 @@ def keep_memory() -> None:
 
 
 def make_reproducible(device: torch.device) -> None:
-    """Make a GPU compute the same bits in every run; a CPU does so anyway."""
+    """Make a GPU compute the same bits in every run; a CPU does so by itself."""
     if device.type != "cuda":
         return
     torch.cuda.set_device(device)
@@ -116,9 +116,9 @@ def explained(what: str, batch_size: int) -> Iterator[None]:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which networks run: bfloat16 where asked for, weights float32.
+    """Return the context in which networks run: bfloat16 if asked for, weights float32.
 
-    "auto" is bfloat16 on a GPU, where it is faster and accuracy stays (results/precision.md).
+    "auto" is bfloat16 on a GPU, where it is faster and as accurate (results/precision.md).
     """
     if precision == "float32" or (precision == "auto" and device.type != "cuda"):
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Predictions of a network, with running BatchNorm statistics, for every image."""
+"""Predictions of a network for every image, with running BatchNorm statistics."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from rolekd.quantize.lower import lower
 from rolekd.quantize.modules import QuantConv2d
 
 _BATCH = 512
-_TEMPERATURES = (-5.0, 10.0)  # their logarithms; at the upper end all classes are as likely
+_TEMPERATURES = (-5.0, 10.0)  # their logarithms; at the upper end all classes are equally likely
 
 Logits = npt.NDArray[np.float32]
 
@@ -29,10 +29,10 @@ def predict(network: nn.Module, images: Images, normalize: Normalize) -> Logits:
 
 
 def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Logits:
-    """Return the logits of a low-bit student in integers, exactly as the exported graph has them.
+    """Return the logits of a low-bit student in integers, exactly those of the exported graph.
 
-    In float, the order of summation decides how a value on the edge between two levels is rounded;
-    in integers it does not matter.
+    In float, the order of a sum decides how a value on the edge of two levels is rounded; in
+    integers it does not matter.
     """
     network = lower(
         student.eval(), mean=dataset.mean, std=dataset.std, image_size=dataset.image_size
@@ -42,7 +42,7 @@ def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Lo
 
 
 def predict_as_deployed(network: nn.Module, images: Images, dataset: Dataset) -> Logits:
-    """Return the logits of a student in integers where it is of few bits, else as it trains."""
+    """Return the logits of a low-bit network in integers, of any other as it is trained."""
     if any(isinstance(part, QuantConv2d) for part in network.modules()):
         return predict_integers(network, images, dataset)
     device = next(network.parameters()).device
@@ -52,9 +52,9 @@ def predict_as_deployed(network: nn.Module, images: Images, dataset: Dataset) ->
 def log_loss(logits: Logits, labels: Labels) -> float:
     """Return the mean log loss, in nats, at the temperature that minimises it.
 
-    It says how near every image is to being right, where accuracy says only whether it is, so it
-    says more with few images. The temperature (Guo et al. 2017, section 4.2) takes out how sure the
-    network is of all of them: augmentation makes networks less sure without making them better.
+    Accuracy says only whether an image is right, log loss how near it is to being right, so it says
+    more with few images. The temperature (Guo et al. 2017, section 4.2) takes out how sure the
+    network is overall: augmentation makes networks less sure without making them better.
     """
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ from torch import nn
 from rolekd.data.batches import Batches
 from rolekd.params import TrainingParams
 
-# what every module holds; the rest are its own
+# what every module has; any other attribute is particular to it
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
 
 
@@ -23,14 +23,14 @@ def of(
 ) -> dict[str, str]:
     """Return what distinguishes a training from others, by part, before the training begins.
 
-    The images of an epoch are distinguished from the seed of their order: a member of a search
-    continues from another member's state, with a seed of its own.
+    The images of an epoch are apart from the seed of their order: a member of a search continues
+    from another member's state, with its own seed.
     """
     return {
         "network": _digest(_described(network)),
         "objective": _digest(_described(objective)),
         "parameters": _digest(vars(params)),
-        # sums differ, and so may the precision
+        # sums differ between devices, and so may the precision
         "device": next(network.parameters()).device.type,
         "batches": batches.fingerprint,
         "seed": str(batches.seed),

@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
-    """Receives the numbers of every epoch: a progress bar, the MLflow run."""
+    """Receives the numbers of every epoch, such as a progress bar or the MLflow run."""
 
     def epoch(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take the metrics of epoch number `step`; those of an earlier call have no speed."""
+        """Take the metrics of epoch number `step`; those of an earlier call lack the speed."""
 
 
 class Monitor(Protocol):
@@ -38,15 +38,14 @@ def fit(
 ) -> list[EpochRow]:
     """Take a training from its first epoch, or from `state_file`, to its last.
 
-    The state is saved at the end of an epoch when the last save is some seconds old, and after
-    the last epoch. A state that is damaged, or of another training, is renamed, with a warning, and
-    the training starts anew. Of several processes that torchrun started, the first writes the state
-    and all read it.
+    The state is saved after an epoch if the last save is some seconds old, and after the last.
+    A state that is damaged, or of another training, is renamed, with a warning, and the training
+    starts anew. Under torchrun the first process writes the state and all processes read it.
 
     Args:
-        training: Its network ends as what the training concludes with.
-        state_file: Where the state is kept; its folder is made. None: nowhere.
-        reporters: Hear every epoch, those of an earlier call included.
+        training: Its network ends as the one that the training concludes with.
+        state_file: Where the state is kept; its folder is made. None: it is not kept.
+        reporters: Called for every epoch, including those of an earlier call.
 
     Returns:
         One row of metrics for every epoch.
@@ -89,7 +88,7 @@ def _fit(
 
 
 def _warn_of_dead(paths: Sequence[str], name: str) -> None:
-    """Warn of layers of a low-bit network that pass nothing on."""
+    """Warn of layers of a low-bit network that pass no information on."""
     if not paths:
         return
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
@@ -110,7 +109,7 @@ def _resume(training: Training, path: Path) -> None:
         training.resume(path)
     except StateError as error:
         fault = error
-    # also what makes all read the state before the first renames it
+    # it is also why all have read the state before the first renames it
     if not parallel.alike(training.epoch):
         raise RunError(
             f"{path}: not all processes see the same training state; put the project on a "

@@ -26,8 +26,8 @@ def make_optimizer(
         sgd = torch.optim.SGD(
             groups, lr=params.learning_rate, momentum=0.9, nesterov=True, fused=True
         )
-        # fused, it refuses a step in which some parameters have no momentum yet, as those that
-        # get their first gradient in a method's second phase; from zero it is the same momentum
+        # fused SGD refuses a step in which only some parameters have a momentum, as when others get
+        # their first gradient in a method's second phase; starting from zeros changes no number
         for parameter in parameters:
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return sgd

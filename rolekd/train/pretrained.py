@@ -24,9 +24,9 @@ from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, 
 from rolekd.train import state
 
 WEIGHTS_FOLDER = "weights"
-_ANY_SIDE = 32  # pixels, where only the data know
+_ANY_SIDE = 32  # pixels, if only the data know the size
 SUFFIX = ".safetensors"
-# under which frameworks keep a state dict among other things
+# keys under which frameworks keep a state dict among other things
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _MODULE = "module."  # what torch's data parallel wrappers put before each name
 
@@ -37,8 +37,8 @@ def load_into(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool =
     Args:
         network: Untrained; changed in place.
         path: The file.
-        dataset: By whose mean and deviation the network's images are normalised.
-        whole: Take them as they are, normalisation included: everything must fit.
+        dataset: Its mean and deviation normalise the network's images.
+        whole: Take the weights as they are, with their normalisation: everything must fit.
 
     Raises:
         InputError: They are another network's.
@@ -60,7 +60,7 @@ def beside(dataset: Dataset, role: Role) -> Path:
 
 
 def lay_beside(params: Params, roles: Iterable[Role], dataset: Dataset) -> None:
-    """Leave what `beside` finds, for those of the roles whose networks begin with weights.
+    """Write the files that `beside` finds, for roles whose networks begin with weights.
 
     Raises:
         InputError: See `check_and_write`.
@@ -121,7 +121,7 @@ def _check_fit(
     tensors: Mapping[str, Tensor],
     about: Mapping[str, Any],
 ) -> None:
-    """Compare the tensors with the network, whose stem and classifier may be others."""
+    """Compare the tensors with the network; stem and classifier may differ."""
     side, model = data.image_size or _ANY_SIDE, settings.model
     network = zoo.build(
         model.name,
@@ -191,7 +191,7 @@ def _transforms(weights: Any) -> Normalization:
 
 
 def published(file: str) -> Normalization | None:
-    """Return how torchvision normalises images for a file of its own; None: it has none so named.
+    """Return how torchvision normalises images for one of its files; None: it is not one.
 
     Args:
         file: Its name, as in resnet18-f37072fd.pth.
@@ -209,8 +209,8 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     """Read a state dict that torch.save wrote, without running anything that the file may hold.
 
     One inside of a checkpoint is found under the usual names; names that a data parallel wrapper
-    has prefixed lose the prefix. A file of torchvision's, which has part of its SHA-256 in its
-    name, must have that.
+    has prefixed lose the prefix. A file whose name has part of its SHA-256, as torchvision's have,
+    must match it.
 
     Raises:
         InputError: It is none, or is damaged.
@@ -254,8 +254,7 @@ def _check_hash(path: Path) -> None:
     if not digest.startswith(marked[1]):
         raise InputError(
             f"{path}: its SHA-256 begins with {digest[:8]}, not as its name says; download it "
-            f"again, "
-            "or give a file of your own another name"
+            "again, or give a file of your own another name"
         )
 
 
@@ -265,8 +264,8 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
     Args:
         source: A state dict that torch.save wrote, or a safetensors file.
         target: Written atomically.
-        theirs: How its images are normalised; None: as the file says, or torchvision for a file of
-            that name.
+        theirs: How its images are normalised; None: as the file says, or as torchvision does for
+            its file of that name.
 
     Returns:
         The number of tensors.

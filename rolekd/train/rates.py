@@ -4,12 +4,12 @@ import math
 
 from rolekd.params import TrainingParams
 
-# of the one-cycle policy: share of the steps that rise, peak over start, start over end
+# one-cycle: share of the steps with a rising rate, peak over start, start over end
 _RISE, _START, _END = 0.3, 25.0, 1e4
 
 
 def decays(params: TrainingParams, epochs: int, epoch: int) -> int:
-    """Number of decay points that `epoch` has reached, of a training of `epochs` epochs."""
+    """Return how many decay points `epoch` has reached in a training of `epochs` epochs."""
     # the tolerance keeps 0.7 * 10 = 7.000000000000001 from being epoch 8
     return sum(epoch >= fraction * epochs - 1e-9 for fraction in params.decay_at)
 
@@ -26,7 +26,7 @@ def learning_rate(params: TrainingParams, epochs: int, step: int, steps_per_epoc
     Args:
         params: `lr_schedule` and its numbers.
         epochs: Length of the whole training.
-        step: Steps that were done before.
+        step: Steps done before.
         steps_per_epoch: Optimiser steps of an epoch.
     """
     steps = epochs * steps_per_epoch

@@ -24,7 +24,7 @@ _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "ove
 def teacher(params: TeacherParams, dataset: Dataset, seed: int) -> tuple[nn.Module, dict[str, Any]]:
     """Build the full-precision teacher as its training begins; return it with its description.
 
-    One that is not trained, `params.train`, is as it was trained elsewhere.
+    Without `params.train` it is as it was trained elsewhere.
     """
     about = describe_teacher(params, shape_of(dataset))
     network = build(about, seed)
@@ -62,7 +62,7 @@ def student(
     damping.damp(network, params.damping)
     if teacher is not None and params.weights is None:
         copied = set(copy_matching(network, teacher))
-    # reported, since with other widths almost nothing agrees
+    # reported, since almost nothing agrees if the widths differ
     about["copied_from_teacher"] = _share(network, copied)
     if adopted:
         about["copied_from_weights"] = _share(network, adopted)
@@ -81,7 +81,7 @@ def told_of_weights(
 
 
 def _share(network: nn.Module, names: Set[str]) -> float:
-    """Return the share of a network's parameters with these names."""
+    """Return the share of a network's parameters that have these names."""
     sizes = {name: value.numel() for name, value in network.named_parameters()}
     return round(sum(sizes[n] for n in sizes.keys() & names) / sum(sizes.values()), 4)
 
@@ -93,7 +93,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
         InputError: The file is not ours, does not fully describe its network, or the network was
             trained for other images or classes.
     """
-    from rolekd.train import description  # not where networks are only trained: needs pydantic
+    from rolekd.train import description  # needs pydantic, which training alone does not
 
     path = Path(path)
     tensors, about = state.read_weights(path)
@@ -104,10 +104,10 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
                 f"{path}: trained for {key} {about.get(key)}, the data has {value}; "
                 "train again on this data"
             )
-    _check_classes(about.get("class_names"), dataset.classes, path)
+    _check_classes(about["class_names"], dataset.classes, path)
     try:
         network = build(about, seed=0)
-    except InputError as error:  # of a name in the file, which does not know its file
+    except InputError as error:  # about a name in the file; it does not say in which file
         raise InputError(f"{path}: {error}") from error
     state.set_weights(network, tensors, path)
     _normalize(network, about, dataset)
@@ -115,7 +115,7 @@ def load(path: Path | str, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]
 
 
 def _normalize(network: nn.Module, about: Mapping[str, Any], dataset: Dataset) -> None:
-    """Have a network that was trained on images of another normalisation take the data's."""
+    """Adapt a network trained with another normalisation to that of the data."""
     ours, theirs = pretrained.of_data(dataset), about.get("normalization")
     if theirs is None or theirs == ours:
         return
@@ -185,13 +185,13 @@ def shape_of(dataset: Dataset) -> dict[str, Any]:
 
 
 def _data_of(dataset: Dataset) -> dict[str, Any]:
-    """Return what travels with weights beside their network: whose they are."""
+    """Return what weights say of the data that they were trained on."""
     return {"class_names": list(dataset.classes), "data_digest": dataset.digest}
 
 
-def _check_classes(names: Sequence[str] | None, wanted: Sequence[str], path: Path) -> None:
-    """Refuse weights of other classes, or of these in another order; None: a file of before."""
-    if names is None or list(names) == list(wanted):
+def _check_classes(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+    """Refuse weights of other classes, or of these in another order."""
+    if list(names) == list(wanted):
         return
     if sorted(names) == sorted(wanted):
         first = next(place for place, name in enumerate(wanted) if names[place] != name)

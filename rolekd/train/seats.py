@@ -1,7 +1,7 @@
 """The seats of worker processes on this machine: each a core, or a share of a GPU.
 
-A seat is a worker's environment, beyond the parent's. Workers take it before they touch a GPU, so
-each sees only the one that it was given: trainings do not know about the others.
+A seat is what a worker has in its environment besides the parent's. Workers take it before they
+touch a GPU, so each sees only the GPU that it was given: trainings do not know about the others.
 """
 
 import itertools
@@ -22,10 +22,11 @@ def seats(
 
     Args:
         machine: Device, workers, workers_per_gpu.
-        threads: Of a training. Several each wait for one another where they outnumber the cores.
+        threads: Of a training. With several each, workers do not get more threads than cores:
+            they would wait for one another.
         tasks: More workers than these would have nothing to do.
-        gpus: Those of this machine, as `devices.gpus` said before this process took a seat; None:
-            it has none yet.
+        gpus: Those of this machine, as `devices.gpus` returned before this process took a seat;
+            None: it has not taken one.
 
     Raises:
         InputError: A GPU is required, but there is none.

@@ -76,7 +76,7 @@ def load(
         path: The file.
         modules: As for `save`; they take the state's weights.
         optimizer: Takes the state's moments.
-        owner: What the state must agree with; parts that are absent here are not compared.
+        owner: What the state must agree with; parts that are missing here are not compared.
         epochs: Length of the training.
 
     Raises:
@@ -112,21 +112,21 @@ def _verified(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise StateError(path, "not a regular file")
-        path.open("rb").close()  # whose errors have a reason
+        path.open("rb").close()  # its errors name a reason
         tensors, metadata = _open(path)
     except FileNotFoundError:
         raise
     except SafetensorError as error:
         raise StateError(path, f"damaged ({error})") from error
     except OSError as error:
-        # not the state's fault: what cannot be read now may be right
+        # the state may be fine, though it cannot be read now
         raise RunError(
             f"{path}: cannot be read ({error.strerror or error}); check its permissions and the "
             "disk, then run again"
         ) from error
     checksum, _, header = metadata.get("training", "").partition(" ")
     if checksum != _checksum(header, tensors):
-        raise StateError(path, "damaged, since its checksum is that of other content")
+        raise StateError(path, "damaged: its checksum does not match its content")
     content: dict[str, Any] = json.loads(header)
     return tensors, content
 
@@ -191,7 +191,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Return tensors and description that `save_weights` wrote; without one it is None."""
+    """Return the tensors and the description that `save_weights` wrote; None: it has none."""
     tensors, metadata = read(path)
     try:
         return tensors, json.loads(metadata.get("about", "null"))
@@ -239,7 +239,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    """Name the tensors that a network has, or is given, alone or in another shape."""
+    """Name the tensors that only the network or only the file has, or that differ in shape."""
     wrong = [n for n in own if n not in tensors or tensors[n].shape != own[n].shape]
     return wrong + [n for n in tensors if n not in own]
 

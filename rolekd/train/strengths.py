@@ -26,7 +26,7 @@ from rolekd.data.dataset import Indices
 def confidence(logits: Tensor) -> Tensor:
     """Return how sure logits float32 [B, K] are: float32 [B] in 0..1; of one class: 1."""
     entropy = torch.special.entr(logits.softmax(1)).sum(1)
-    # rounding makes an entropy larger than that of equal classes
+    # by rounding, an entropy can exceed that of equally likely classes
     sure: Tensor = 1 - entropy / math.log(max(2, logits.shape[1]))
     return sure.clamp(0, 1)
 
@@ -34,9 +34,9 @@ def confidence(logits: Tensor) -> Tensor:
 class Strengths(nn.Module):
     """The strength of every image of a split: a part of a training's state.
 
-    It changes at the end of an epoch, so an epoch needs nothing of its own outputs and a GPU is
-    never waited for. Where an epoch shows an image several times (`data.balance`), the mean of
-    its confidences counts; where it does not show it, the image keeps its strength.
+    It changes at the end of an epoch, so an epoch does not need its own outputs and never waits for
+    a GPU. If an epoch shows an image several times (`data.balance`), the mean of its confidences
+    counts; if it does not show it, the image keeps its strength.
 
     Args:
         images: Number of images of the split.

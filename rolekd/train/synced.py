@@ -34,12 +34,12 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 def synchronise(network: nn.Module) -> None:
-    """Give every BatchNorm of a network the statistics of all processes, where there are more."""
+    """Give every BatchNorm of a network the statistics of all processes, if there are several."""
     if parallel.world_size() == 1:
         return
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            # in place: parameters, names and the hooks of taps stay what they are
+            # in place, so that parameters, names and the hooks of taps stay
             module.__class__ = SyncedBatchNorm
 
 

@@ -1,4 +1,4 @@
-"""A training: everything that its epochs change, as one object. The loop over batches is flat."""
+"""A training as one object: everything that its epochs change. The loop over batches is flat."""
 
 import contextlib
 import dataclasses
@@ -53,7 +53,7 @@ class Training:
         network: Trained in place, on its device.
         objective: Computes the loss.
         batches: The split to train on.
-        augment_at: Epoch -> the augmentation of its batches; one that follows the network follows
+        augment_at: Epoch -> the augmentation of its batches; one that follows a network will follow
             this one.
         params: Length, optimiser and learning rate, precision, accumulation, clipping, average.
 
@@ -89,13 +89,13 @@ class Training:
         self._damping = damping.weight_of(network)
         self._average = Average(network, params.ema_decay) if params.ema_decay else None
         if _on_gpu(network):
-            # as the images come; a GPU's convolutions would turn their weights in every step
+            # the order of the images; else a GPU's convolutions reorder their weights in every step
             network.to(memory_format=torch.channels_last)
         for module in (network, objective):
             synchronise(module)
             as_products(module)
         if params.compile:
-            # a gradient rule goes back twice through one forward pass, whose memory must stay
+            # a gradient rule goes back twice through a forward pass, so its memory must stay
             from torch._functorch import config
 
             config.donated_buffer = False
@@ -118,7 +118,7 @@ class Training:
 
         Args:
             path: The state; it is restored whole, or nothing changes.
-            any_seed: Take the state of a training that differs in the seed of its batches too.
+            any_seed: Also take the state of a training whose batches have another seed.
 
         Raises:
             StateError: The state is damaged, or another training's.
@@ -155,9 +155,9 @@ class Training:
 
         Returns:
             Means over its images of the losses by name, of their weighted total "loss" and of
-            "accuracy"; the last "learning_rate"; of a low-bit network "levels_changed", the share
-            of its weights that end the epoch on another level; of an augmentation that follows the
-            network "strength", the mean over all images that the next epoch begins with;
+            "accuracy"; the last "learning_rate"; for a low-bit network "levels_changed", the share
+            of its weights that end the epoch on another level; for an augmentation that follows the
+            network "strength", the mean over all images as the next epoch begins;
             "images_per_second".
 
         Raises:
@@ -212,13 +212,13 @@ class Training:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Do one optimiser step on a batch float32 [B, C, H, W], labels int64 [B].
 
-        The batch is computed in `params.accumulate` parts one after another, and of each part
-        every process takes its share.
+        The batch is computed in `params.accumulate` parts, one after another; every process takes
+        its share of each part.
 
         Returns:
             Sums over the images: the losses by name, their weighted total "loss", and hits as
-            "accuracy"; "damping", where there is one, is a loss, too. And the logits float32
-            [B, K] that the losses are of, the same in all processes.
+            "accuracy"; "damping", if there is any, is a loss, too. And the logits float32 [B, K]
+            that the losses were computed from, the same in all processes.
         """
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -255,13 +255,13 @@ class Training:
     def _since_switch(self, step: int) -> int:
         """Return the number of a step among the float or the quantised ones.
 
-        The average begins anew with the quantisation, whose steps have other values than in float.
+        The average begins anew when the quantisation does, which changes what the weights compute.
         """
         first = self.params.float_epochs * self._batches.per_epoch
         return step if step < first else step - first
 
     def _damp(self, progress: EpochProgress, count: int, sums: dict[str, Tensor]) -> None:
-        """Add the gradient of the damping, the same in all processes, and what there is to know."""
+        """Add the gradient of the damping, the same in all processes, and its sums."""
         if progress.epoch < self.params.float_epochs:
             sums["damping"] = torch.zeros_like(sums["loss"])
             return
@@ -274,13 +274,13 @@ class Training:
     def conclude(self) -> nn.Module:
         """Return the network to evaluate; the training does not continue after it.
 
-        It is the average of the weights where one is kept. With `params.reestimate_batchnorm` its
-        BatchNorm statistics are those of its own weights, over whole batches of that many images
-        at most, with the augmentation of the last epoch.
+        It is the average of the weights if one is kept. With `params.reestimate_batchnorm` its
+        BatchNorm statistics are computed anew with its weights, over whole batches of at most that
+        many images, with the augmentation of the last epoch.
         """
         network = self.network if self._average is None else self._average.network
         if self.params.reestimate_batchnorm:
-            synchronise(network)  # an average is built without
+            synchronise(network)  # an average was built without it
             reestimate(network, self._images_anew())
         return network.eval()
 
@@ -323,4 +323,4 @@ def _parts(count: int, number: int) -> list[slice]:
 def _check_processes(params: TrainingParams) -> None:
     """Refuse options that torchrun's processes cannot share."""
     if parallel.world_size() > 1 and params.compile:
-        raise InputError("training.compile: does not go with torchrun; set it to false")
+        raise InputError("training.compile: cannot be combined with torchrun; set it to false")

@@ -39,7 +39,7 @@ def test_an_installed_library_says_that_it_has_none(words: tuple[str, ...], tmp_
     done = bench(installed, tmp_path, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert f"bench: {installed} has no benchmarks" in done.stderr
+    assert f"bench: {installed} does not have the benchmarks" in done.stderr
     assert "run it in a checkout" in done.stderr
 
 

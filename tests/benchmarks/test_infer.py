@@ -20,7 +20,7 @@ from rolekd.errors import InputError
 from rolekd.export import measure
 from rolekd.models import build
 from rolekd.quantize import convert
-from rolekd.train import state
+from rolekd.train import pretrained, state
 
 SHAPE = {"classes": 10, "channels": 1, "image_size": [8, 8]}
 
@@ -39,11 +39,13 @@ def trained(tmp_path: Path) -> dict[str, Path]:
     data = datasets.assemble("noise", images, np.arange(64) % 10, classes, splits)
     datasets.save(data, tmp_path / "data")
     about = {"model": "resnet8", "width": 4, **SHAPE}
+    about |= {"class_names": list(classes), "data_digest": data.digest}
+    teacher = {"role": "teacher", **about, "normalization": pretrained.of_data(data)}
     network = build("resnet8", classes=10, channels=1, image_size=(8, 8), width=4, seed=0)
     student = convert(network, weight_bits=2, activation_bits=2)
     for module in (network, student):
         module(torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
-    state.save_weights(tmp_path / "float.safetensors", network, {"role": "teacher", **about})
+    state.save_weights(tmp_path / "float.safetensors", network, teacher)
     low = {"quantizer": "dorefa", "weight_bits": 2, "activation_bits": 2}
     low |= {"residual": "quantized", "overrides": {}}
     state.save_weights(

@@ -304,11 +304,11 @@ def test_without_a_teacher_there_is_nothing_to_prepare():
         ),
         (
             {"loss": "at", "taps": {"teacher": ["flatten"], "student": ["relu"]}},
-            "tap flatten of resnet8: gives no feature map",
+            "tap flatten of resnet8: does not give a feature map",
         ),
         (
             {"loss": "kdsvd", "taps": {"teacher": ["relu"], "student": ["relu"]}},
-            r"distill\.taps: kdsvd compares 2 taps at least, found 1",
+            r"distill\.taps: kdsvd compares at least 2 taps, found 1",
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_what_was_made_permanent_is_taken() -> None:
 
 
 def test_convolutions_of_their_own_kind_are_refused() -> None:
-    with pytest.raises(InputError, match=r"^layer conv \(Masked\): a Conv2d of its own kind"):
+    with pytest.raises(InputError, match=r"^layer conv \(Masked\): a subclass of Conv2d"):
         convert(Recurrent(lambda _: Masked(8, 8, 3)), weight_bits=2, activation_bits=2)
 
 

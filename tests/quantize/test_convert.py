@@ -171,7 +171,7 @@ class _Branching(nn.Module):
     ("model", "message"),
     [
         (nn.Sequential(nn.Conv2d(1, 1, 3), nn.ConvTranspose2d(1, 1, 3)), r"layer 1 \(ConvTransp"),
-        (nn.Sequential(nn.Linear(3, 2)), "no convolution"),
+        (nn.Sequential(nn.Linear(3, 2)), "does not have a convolution"),
         (_Branching(), "cannot trace"),
         (convert(_float_model(), weight_bits=2, activation_bits=2), "already quantised"),
     ],

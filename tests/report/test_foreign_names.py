@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from comparisons import OWN
+from comparisons import OWN, printed
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -14,7 +14,6 @@ from rolekd.augment.policy import LENGTH, Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.params import CompareParams
 from rolekd.report import costs, histories, page, plots, schedules, style, tables
-from rolekd.report.terminal import render_text
 
 NAMES = ("$^$", "cost $5 or $6", "<!--<script>", "a_b*c|d", "_hidden", "#000000", "[/b] & %s {x}")
 LABELS = np.arange(140) % len(NAMES)
@@ -105,7 +104,7 @@ def test_page_shows_names_and_blanks_secrets(evaluation: tables.Evaluation) -> N
 
 
 def test_terminal_shows_names(evaluation: tables.Evaluation) -> None:
-    text = render_text(evaluation, width=200)
+    text = printed(evaluation, width=200)
     assert all(f" {name} " in text for name in NAMES)
 
 

@@ -10,7 +10,7 @@ from rolekd.export.floats import export_float
 from rolekd.models import build
 from rolekd.outputs import Outputs
 from rolekd.report import measured
-from rolekd.train import state
+from rolekd.train import pretrained, state
 
 
 def test_each_network_comes_with_its_own_accuracy_size_and_latency(tmp_path, monkeypatch) -> None:
@@ -27,6 +27,8 @@ def test_each_network_comes_with_its_own_accuracy_size_and_latency(tmp_path, mon
     for network in made:
         network(torch.randn(16, 1, 8, 8))
     about = {"model": "resnet8", "width": 8, "classes": 2, "channels": 1, "image_size": [8, 8]}
+    about |= {"class_names": list(dataset.classes), "data_digest": dataset.digest}
+    about["normalization"] = pretrained.of_data(dataset)
     path = outputs.teacher("searched")
     path.parent.mkdir(parents=True)
     state.save_weights(path, made[0], {"role": "teacher", **about})

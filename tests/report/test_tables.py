@@ -2,14 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparisons import comparing
+from comparisons import comparing, printed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from rolekd.errors import InputError
 from rolekd.report import datafiles, findings, histories, style, tables
-from rolekd.report.terminal import render_text
 
 CLASSES = ("cat", "dog", "fish")
 
@@ -96,7 +95,7 @@ def test_one_seed_has_no_deviation() -> None:
         {"kd-rolewise": predictions(1, seeds=1)}, labels(), CLASSES, comparing(["kd-rolewise"])
     )
     assert evaluation.arms[0].deviation is None
-    assert "±" not in render_text(evaluation)
+    assert "±" not in printed(evaluation)
 
 
 def test_calibration_by_hand() -> None:
@@ -181,7 +180,7 @@ def test_predictions_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_terminal_table_says_what_the_numbers_say(evaluation: tables.Evaluation) -> None:
-    text = render_text(evaluation)
+    text = printed(evaluation)
     plain = evaluation.arm("plain")
     assert plain.difference is not None
     assert plain.difference.low is not None

@@ -13,10 +13,11 @@ from optuna.visualization import (
 
 from rolekd.augment import ladder
 from rolekd.augment.policy import COPIES, OPERATIONS, Policy
-from rolekd.search.parameters import SHOWN, gain, note, summary_params
+from rolekd.search.parameters import gain, note, summary_params
 from rolekd.search.runner import run
 
 FINAL = {"proposals": 2, "ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
+SHOWN = tuple(summary_params(Policy.zeros()))  # names of what a trial shows of a policy
 
 
 def _policy(**pairs):

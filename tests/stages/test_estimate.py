@@ -1,13 +1,18 @@
 """The estimate of a run: what is counted, and that it measures."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs
 from rolekd.params import parse
+from rolekd.stages import plan
 from rolekd.stages.estimate import (
     DISTILLED_WORK,
+    OTHERS,
     STUDENT_WORK,
     TEACHER_WORK,
     TESTED,
@@ -36,6 +41,7 @@ def test_every_stage_that_trains_is_counted(digits):
         STUDENT_WORK: 2 * 4 * 5 * images,
         DISTILLED_WORK: 5 * 4 * 5 * images,
     }
+    assert found["the others"].starts == 10  # two teachers that no arm asks for among them
     assert (found["distill"].trainings, found["distill"].starts) == (28, 7)
     assert found["evaluate"].images == {TESTED: 29 * len(digits.splits["test"])}
     assert found["search_student"].images.keys() == {DISTILLED_WORK}
@@ -45,10 +51,18 @@ def test_every_stage_that_trains_is_counted(digits):
 def test_what_no_arm_asks_for_is_not_counted(digits):
     arm = {"distilled": True, "augmentation": "none", "teacher": "plain", "starts_from": "scratch"}
     compare = {"baseline": "kd", "export": "kd", "arms": {"kd": arm}}
-    found = [
-        one.stage for one in planned_work(parse({**SMALL, "compare": compare}, "the test"), digits)
-    ]
-    assert found == ["train_teacher@plain", "distill", "evaluate", "the others"]
+    found = list(planned_work(parse({**SMALL, "compare": compare}, "the test"), digits))
+    assert [one.stage for one in found] == [
+        "train_teacher@plain", "distill", "evaluate", "the others",
+    ]  # fmt: skip
+    # they are started all the same: two searches and two teachers, beside plan to register
+    assert found[-1].starts == 8 + 4
+
+
+def test_every_stage_of_the_pipeline_after_prepare_is_counted():
+    stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
+    counted = {"distill", "evaluate", *OTHERS, *(name for name, _ in plan.STAGES)}
+    assert stages.keys() == {"prepare"} | counted
 
 
 def test_steps_of_every_network_are_timed(digits, tmp_path):

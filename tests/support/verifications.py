@@ -1,6 +1,7 @@
 """What an evaluation and an export leave beside their files, for tests that read it."""
 
-from rolekd.outputs import TEACHER_NAME, EvaluateMetrics, ExportedRecord, Outputs
+from rolekd.outputs import EvaluateMetrics, ExportedRecord, Outputs
+from rolekd.params import TEACHER_NAME
 
 
 def save(

@@ -269,7 +269,7 @@ def test_devices_by_name(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert devices.resolve("auto") == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(InputError, match="2 GPUs for more processes"):
+    with pytest.raises(InputError, match="2 GPUs, but more processes"):
         devices.resolve("auto")
 
 

@@ -52,11 +52,3 @@ def test_other_classes_and_another_order_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=rf"teacher\.safetensors: .*{message}"):
         roles.load(teacher, made_of(classes))
-
-
-def test_files_of_before_do_not_tell(teacher: Path) -> None:
-    network, about = roles.load(teacher, DATA)
-    for key in ("class_names", "data_digest"):
-        del about[key]
-    state.save_weights(teacher, network, about)
-    assert roles.load(teacher, made_of(("ant", "cat", "bee")))

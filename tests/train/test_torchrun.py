@@ -100,7 +100,7 @@ def test_alone_nothing_is_exchanged():
 
 def test_what_processes_cannot_do_together_is_refused(monkeypatch):
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    with pytest.raises(InputError, match="compile: does not go with torchrun"):
+    with pytest.raises(InputError, match="compile: cannot be combined with torchrun"):
         _check_processes(TrainingParams(compile=True))
 
 

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-from comparisons import comparing
+from comparisons import comparing, printed
 from dvc_render.html import render_html
 from dvc_render.vega import VegaRenderer
 from markdown_it import MarkdownIt
@@ -21,7 +21,7 @@ from fuzz.harness import Case
 from rolekd.errors import InputError
 from rolekd.registry.card import card
 from rolekd.registry.evidence import Evidence
-from rolekd.report import page, plots, tables, terminal
+from rolekd.report import page, plots, tables
 from rolekd.sources.source import check_class_name
 
 FILE = "classes.json"
@@ -101,7 +101,7 @@ def _documents(classes: tuple[str, ...]) -> tuple[str, str, str]:
     images = np.zeros((len(_LABELS), 8, 8, 1), np.uint8)
     mistakes = plots.mistakes_figure(images, _LABELS, logits["kd"][0], classes)
     content = page.PageContent(dataset="noise", evaluation=evaluation, mistakes=mistakes)
-    terminal.render_text(evaluation)
+    printed(evaluation)
     return page.build(content), _plots(classes), _card(classes)
 
 
