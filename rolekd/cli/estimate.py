@@ -25,7 +25,7 @@ def estimate(as_json: bool) -> None:
         say_json(asdict(found))
         return
     table = Table("stage", box=None)
-    for name in ("trainings", "images", "at once", "about"):
+    for name in ("trainings", "images", "at once", "memory", "about"):
         table.add_column(name, justify="right")
     for one in found.work:
         table.add_row(
@@ -33,6 +33,7 @@ def estimate(as_json: bool) -> None:
             str(one.trainings),
             f"{sum(one.images.values()):,}",
             str(one.processes),
+            f"{found.megabytes[one.stage]:,} MB",
             clock(found.seconds[one.stage]),
         )
     total = clock(sum(found.seconds.values()))
@@ -40,7 +41,7 @@ def estimate(as_json: bool) -> None:
     terminal = console()
     terminal.print(table)
     terminal.print(
-        f"At most about {total} in all, if nothing else is running; {found.megabytes} MB for "
-        f"each training at once. Images per second and training: {pace}.",
+        f"At most about {total} in all, if nothing else is running. "
+        f"Images per second and training: {pace}.",
         highlight=False,
     )

@@ -26,6 +26,7 @@ from rolekd.console import console as make_console
 from rolekd.display import shown
 from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
+from rolekd.search.final import NONE_CANDIDATE
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
 
@@ -147,7 +148,10 @@ class SearchProgress:
             self._say(f"done, member {number} wins with {accuracy:.2%}")
             return
         winner, best = found.verdict.winner, found.verdict.best
-        self._say(f"done, {winner.name} wins: {best.name} is {best.told}")
+        if best.name == NONE_CANDIDATE:
+            self._say("done, no candidate changes images, so none stays")
+            return
+        self._say(f"done, {winner.name} wins: {best.name} is {best.evidence}")
 
     def _end(self) -> None:
         if self._task is not None:

@@ -157,7 +157,7 @@ def sentence(final: Final, role: str) -> str:
     if best is None:
         return f"The {role} gets no policy: there is no candidate that changes images."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
-    evidence = f"{best.told}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
+    evidence = f"{best.evidence}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE_CANDIDATE:
         return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."
     return f"The {role} gets {final.winner}: {evidence}."

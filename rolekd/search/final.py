@@ -97,7 +97,7 @@ class Standing:
         return float(statistics.stdev(self.differences) / count**0.5)
 
     @property
-    def told(self) -> str:
+    def evidence(self) -> str:
         """How much better than none it is, as text."""
         scale, count = SCALES[self.measure], len(self.differences)
         spread = f" ± {scale.show(self.error, sign=False)}" if count > 1 else ""

@@ -38,9 +38,14 @@ def check(
     plan.check_taken(params)
     for name in params.search.ladder:
         try:
-            ladder.parse(name)
+            strength = ladder.parse(name)[1]
         except InputError as error:
             raise InputError(f"search.ladder: {error}") from error
+        if not strength:
+            raise InputError(
+                f"search.ladder: {name} does nothing, like none, which is always a candidate; "
+                f"leave it out, or name a strength of 1 to {ladder.HIGHEST}"
+            )
     find(params.data.source)
     shape = shape or _shape(params.data)
     if shape is not None:

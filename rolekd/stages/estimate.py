@@ -73,13 +73,13 @@ class Estimate:
         seconds: Stage -> wall time.
         work: What each trains.
         images_per_second: Kind of training -> images of one process.
-        megabytes: Of one process that trains.
+        megabytes: Stage -> memory of its processes together, at most.
     """
 
     seconds: dict[str, float]
     work: list[StageWork]
     images_per_second: dict[str, float]
-    megabytes: int
+    megabytes: dict[str, int]
 
 
 def estimate(params: Params, outputs: Outputs) -> Estimate:
@@ -95,8 +95,13 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     dataset = datasets.load(outputs.data)
     found = list(planned_work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kinds = {kind for one in found for kind in one.images}
-    pace = {kind: _seconds_per_image(kind, params, dataset) for kind in sorted(kinds)}
+    pace, peak = {}, {}
+    for kind in sorted(kinds):
+        pace[kind] = _seconds_per_image(kind, params, dataset)
+        # the largest of this process so far: of this kind, or of one before it
+        peak[kind] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = {
         one.stage: _START_FACTOR * began * one.starts
         + sum(pace[kind] * count for kind, count in one.images.items()) / one.processes
@@ -106,7 +111,10 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
         seconds,
         found,
         {kind: round(1 / value, 1) for kind, value in pace.items()},
-        round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        {
+            one.stage: round(one.processes * max([peak[kind] for kind in one.images] or [start]))
+            for one in found
+        },
     )
 
 

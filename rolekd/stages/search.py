@@ -1,5 +1,6 @@
 """Stages search_teacher and search_student: the search of a role's schedule."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def _metrics(found: Found) -> SearchMetrics:
         best=best.name,
         measure=best.measure,
         gain=best.gain,
-        gain_error=best.error,
+        gain_error=best.error if math.isfinite(best.error) else None,
         seeds=len(best.differences),
     )
 

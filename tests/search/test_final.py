@@ -1,5 +1,6 @@
 """The final: candidates in pairs with none, rung by rung; in doubt none stands."""
 
+import math
 import statistics
 from dataclasses import replace
 
@@ -171,12 +172,14 @@ def test_a_training_that_diverged_is_as_bad_as_can_be():
 
 def test_where_no_candidate_acts_none_is_alone_and_stands():
     settings = SearchParams.model_validate(
-        {"algorithm": "ladder", "ladder": ["all-0"], "epochs": 4, "confirm": {"rungs": [[3, 2]]}}
+        # PBT can propose what does nothing, too
+        {"algorithm": "pbt", "ladder": [], "epochs": 4, "confirm": {"rungs": [[3, 1], [2, 2]]}}
     )
     entered = final.candidates(settings, {}, [])
     assert [candidate.name for candidate in entered] == ["none"]
     found = final.verdict(settings, _play(settings, entered, lambda *_: 0.5))
     assert found.winner.name == found.best.name == "none"
+    assert found.best.error == math.inf
     assert found.schedule.segments[0][1] == Policy.zeros()
 
 
@@ -207,7 +210,7 @@ def test_log_loss_decides_where_all_trainings_tell_it():
     assert found.winner.name == "other"
     assert found.winner.gain == pytest.approx(0.1)
     assert found.winner.accuracy_gain == pytest.approx(-0.005)
-    assert "nats of log loss" in found.winner.told
+    assert "nats of log loss" in found.winner.evidence
     # a trainer from elsewhere that tells it of some, or of none
     for extras in ({}, {"other": 0.1}):
         found = final.verdict(settings, play(**extras))

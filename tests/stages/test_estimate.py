@@ -72,7 +72,8 @@ def test_steps_of_every_network_are_timed(digits, tmp_path):
     assert all(value > 0 for value in found.images_per_second.values())
     assert found.seconds.keys() == {one.stage for one in found.work}
     assert all(seconds > 0 for seconds in found.seconds.values())
-    assert found.megabytes > 50
+    assert found.megabytes.keys() == found.seconds.keys()
+    assert all(megabytes > 50 for megabytes in found.megabytes.values())
 
 
 def test_without_data_the_remedy_is_told(tmp_path):

@@ -1,0 +1,40 @@
+"""What a search stage records of its final."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rolekd.cli.progress import SearchProgress
+from rolekd.errors import InputError
+from rolekd.params import SearchParams, parse
+from rolekd.search import final
+from rolekd.search.history import Found
+from rolekd.search.population import SearchResult
+from rolekd.stages import checks
+from rolekd.stages.search import _metrics
+
+
+def test_a_final_in_which_no_candidate_changes_images_is_recorded():
+    settings = SearchParams.model_validate(
+        {"algorithm": "pbt", "ladder": [], "epochs": 4, "confirm": {"rungs": [[3, 1], [2, 2]]}}
+    )
+    planned = final.plan(settings, final.candidates(settings, {}, []), [], 0, 4)
+    rungs = [[SearchResult(task, 0, 0.5, 100, 0.0) for task in planned]]
+    found = Found(settings, rungs, [], final.verdict(settings, rungs))
+    metrics = _metrics(found)
+    assert (metrics.winner, metrics.best, metrics.gain) == ("none", "none", 0.0)
+    assert metrics.gain_error is None  # one seed has no spread
+    text = io.StringIO()
+    with SearchProgress("teacher", Console(file=text, width=120)) as progress:
+        progress.started(settings)
+        progress.finished(found)
+    assert text.getvalue().splitlines()[-1] == (
+        "teacher: done, no candidate changes images, so none stays"
+    )
+
+
+def test_a_rung_that_does_nothing_is_refused():
+    params = parse({"search": {"algorithm": "ladder", "ladder": ["all-0"]}}, "the test")
+    with pytest.raises(InputError, match=r"search.ladder: all-0 does nothing, like none"):
+        checks.check(params)
