@@ -28,7 +28,7 @@ from rolekd.errors import InputError, few
 from rolekd.evidence import design
 from rolekd.evidence.design import Cell, Study
 from rolekd.evidence.trainings import Measured, TrainingSpec
-from rolekd.fleet.jobs import differences
+from rolekd.fleet.jobs import changed_keys
 from rolekd.search.history import Found
 
 RECORDS = Path("results", "records")
@@ -149,7 +149,7 @@ class Records:
         kept = folder / STUDY_FILE
         if kept.resolve() != file.resolve():
             began = design.load(kept).model_dump(mode="json")
-            if found := differences(began, study.model_dump(mode="json")):
+            if found := changed_keys(began, study.model_dump(mode="json")):
                 changed = [_since(line) for line in found]
                 raise InputError(
                     f"{file}: is not the study that began ({few(changed, 3, '; ')}); take "
@@ -174,7 +174,7 @@ class Records:
         # a key that a newer version added has its default, which is what the older version did
         found = [
             line
-            for line in differences(kept[data], ours)
+            for line in changed_keys(kept[data], ours)
             if not line.partition(": ")[2].startswith("absent")
         ]
         if found:

@@ -18,10 +18,10 @@ from rolekd.errors import InputError
 from rolekd.export import maps
 from rolekd.export.builder import MICROSOFT, Builder
 from rolekd.export.constants import unpacked, unpacked_digits
-from rolekd.export.kernels import LARGEST_EXACT_PAIR
 from rolekd.export.maps import Stored
 from rolekd.export.multipliers import Rounding, fit_channel
 from rolekd.export.patches import matrix, patches
+from rolekd.export.selftest import LARGEST_EXACT_PAIR
 from rolekd.quantize.integer import digits
 from rolekd.quantize.operations import Convolution, FloatConvolution, IntegerLinear, Requantize
 

@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from rolekd import files
 from rolekd.errors import InputError, one_line
-from rolekd.export import kernels
+from rolekd.export import selftest
 from rolekd.export.builder import REPAIRED
 from rolekd.export.form import INPUT, OUTPUTS, form
 
@@ -170,9 +170,9 @@ def _is_whole(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bool:
 
 def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: str) -> None:
     """Refuse a file for which this machine's 8-bit products are not exact."""
-    used = kernels.OPERATORS.intersection(node.op_type for node in model.graph.node)
+    used = selftest.OPERATORS.intersection(node.op_type for node in model.graph.node)
     if (
-        wrong := [kind for kind in kernels.faulty_kinds() if kind.split()[0] in used]
+        wrong := [kind for kind in selftest.faulty_kinds() if kind.split()[0] in used]
         if used
         else []
     ):
@@ -185,7 +185,7 @@ def _check_kernels(model: onnx.ModelProto, metadata: Mapping[str, str], origin: 
     pair = metadata.get(PAIR_KEY, "0")  # a file of floats has none
     if not re.fullmatch(r"\d{1,18}", pair):
         raise InputError(f"{origin}: its metadata {PAIR_KEY} is not a number; export it again")
-    if int(pair) > kernels.LARGEST_EXACT_PAIR and not kernels.exact():
+    if int(pair) > selftest.LARGEST_EXACT_PAIR and not selftest.exact():
         raise InputError(
             f"{origin}: gives wrong classes on this processor, since it is for those with VNNI; "
             "export it again with export.target: cpu"

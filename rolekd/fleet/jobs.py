@@ -198,7 +198,7 @@ def installed_versions() -> dict[str, str]:
 
 def refuse_other_versions(job: Job) -> None:
     """Refuse a job whose libraries or code are not the ones installed here."""
-    if found := differences(job.versions, installed_versions()):
+    if found := changed_keys(job.versions, installed_versions()):
         raise InputError(
             f"this worker is not like the others ({'; '.join(found)}); install the same versions "
             "here"
@@ -214,7 +214,7 @@ def refuse_other_device(job: Job, there: bool) -> None:
         )
 
 
-def differences(stored: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+def changed_keys(stored: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Name every leaf in which two JSON objects differ, as "key.key: theirs there, ours here"."""
     there, here = _leaves(stored), _leaves(ours)
     return [

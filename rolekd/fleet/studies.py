@@ -39,7 +39,7 @@ from rolekd.fleet.attributes import (
     read_workers,
     task_attributes,
 )
-from rolekd.fleet.jobs import Job, differences
+from rolekd.fleet.jobs import Job, changed_keys
 from rolekd.fleet.snapshot import Snapshot, State, Trial
 from rolekd.fleet.tasks import Result, Task
 from rolekd.processes import exclusive
@@ -113,7 +113,7 @@ class JobStudy:
             _at_once(lambda: _name_objective(study, job.measures), url)
             _at_once(lambda: _write_note(storage, name, _STATES + note), url)
             _at_once(lambda: study.set_user_attr("spec", job.to_json()), url)
-        elif found := differences(stored, job.to_json()):
+        elif found := changed_keys(stored, job.to_json()):
             raise InputError(
                 f"study {name}: holds other work ({'; '.join(found)}); "
                 "give the new one another name, or undo the change"
@@ -315,7 +315,7 @@ class JobStudy:
         return database.patiently(action, self._url, _ERRORS, patience, reset)
 
 
-def names(url: str) -> list[str]:
+def job_names(url: str) -> list[str]:
     """Return the names of the jobs in a storage, the oldest first."""
     storage = _connect(url, create=False)
     found = _at_once(lambda: optuna.get_all_study_summaries(storage), url)
@@ -329,7 +329,7 @@ def each_open(url: str) -> Iterator[tuple["JobStudy | None", str]]:
 
     One is open at a time: a database has few connections.
     """
-    for name in names(url):
+    for name in job_names(url):
         try:
             study = JobStudy.open(url, name)
         except InputError as error:

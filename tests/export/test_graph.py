@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rolekd.errors import InputError
-from rolekd.export import kernels, load
+from rolekd.export import load, selftest
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -24,7 +24,7 @@ from rolekd.quantize.modules import set_pixels
 
 DIGITS = [str(digit) for digit in range(10)]
 # the targets that are exact on this machine
-TARGETS: list[Target] = ["cpu", "cpu-amx", "float", *(["cpu-vnni"] if kernels.exact() else [])]
+TARGETS: list[Target] = ["cpu", "cpu-amx", "float", *(["cpu-vnni"] if selftest.exact() else [])]
 
 
 def _random_images(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ from rolekd.cli.predict import predict
 from rolekd.cli.registry import promote
 from rolekd.cli.serve import serve
 from rolekd.errors import InputError, RolekdError
-from rolekd.export import kernels, session
+from rolekd.export import selftest, session
 from rolekd.export.predict import classify
 from rolekd.registry import serving, versions
 from rolekd.registry.evidence import Evidence
@@ -183,7 +183,7 @@ def test_a_version_for_other_processors_is_neither_run_nor_served_nor_promoted(
                 evidence=Evidence("d", (1,), (1,), 1.0, 1, 1, 1, files.sha256(path), "kd", (1.0,))
             ),
         )
-    monkeypatch.setattr(kernels, "exact", lambda: False)
+    monkeypatch.setattr(selftest, "exact", lambda: False)
     monkeypatch.setattr(serving, "serve", lambda *_: pytest.fail("it is served"))
     for command, arguments, name in (
         (predict, ["--model", address, str(folder)], address),

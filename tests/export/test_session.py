@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rolekd.errors import InputError
-from rolekd.export import kernels, load
+from rolekd.export import load, selftest
 from rolekd.export.session import HASH_KEY, PAIR_KEY, RUNTIME_KEY, seal
 from rolekd.export.verify import verify
 from rolekd.export.write import export
@@ -170,14 +170,14 @@ def test_images_without_pixels(exported: Path) -> None:
 
 @pytest.fixture
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "exact", lambda: False)
+    monkeypatch.setattr(selftest, "exact", lambda: False)
 
 
 @pytest.mark.usefixtures("without_vnni")
 def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
     path = tmp_path / "vnni.onnx"
     export(_lowered(0), path, classes=list("abc"), metadata={}, target="cpu-vnni")
-    assert int(_entries(path)[PAIR_KEY]) > kernels.LARGEST_EXACT_PAIR
+    assert int(_entries(path)[PAIR_KEY]) > selftest.LARGEST_EXACT_PAIR
     refusal = r"vnni\.onnx: gives wrong classes on this processor, .* export\.target: cpu"
     with pytest.raises(InputError, match=refusal):
         load(path)
@@ -189,7 +189,7 @@ def test_a_file_for_vnni_without_vnni(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["cpu", "float"])
 def test_other_files_without_vnni(target: Target, exported: Path) -> None:
     export(_lowered(0), exported, classes=list("abc"), metadata={}, target=target)
-    assert int(_entries(exported)[PAIR_KEY]) <= kernels.LARGEST_EXACT_PAIR
+    assert int(_entries(exported)[PAIR_KEY]) <= selftest.LARGEST_EXACT_PAIR
     assert load(exported)
 
 
@@ -200,7 +200,9 @@ def test_other_files_without_vnni(target: Target, exported: Path) -> None:
 def test_kernels_that_sum_wrongly(
     version: str, remedy: str, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "faulty_kinds", lambda: ("MatMulInteger U8S8", "QLinearConv U8S8"))
+    monkeypatch.setattr(
+        selftest, "faulty_kinds", lambda: ("MatMulInteger U8S8", "QLinearConv U8S8")
+    )
     monkeypatch.setattr(onnxruntime, "__version__", version)
     model = onnx.load(exported)
     entries = {**_entries(exported), RUNTIME_KEY: "1.0.0"}
@@ -210,7 +212,7 @@ def test_kernels_that_sum_wrongly(
         load(exported)
     export(_lowered(0), exported, classes=list("abc"), metadata={}, target="float")
     monkeypatch.undo()
-    monkeypatch.setattr(kernels, "faulty_kinds", lambda: pytest.fail("asked for a file of floats"))
+    monkeypatch.setattr(selftest, "faulty_kinds", lambda: pytest.fail("asked for a file of floats"))
     assert load(exported)
 
 

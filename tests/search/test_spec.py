@@ -1,7 +1,7 @@
 import dataclasses
 import json
 
-from rolekd.fleet.jobs import differences, hash_inputs, installed_versions
+from rolekd.fleet.jobs import changed_keys, hash_inputs, installed_versions
 from rolekd.search.spec import SearchSpec
 
 
@@ -30,12 +30,12 @@ def test_whatever_decides_the_result_decides_the_fingerprint(make_spec):
 def test_differences_are_named_by_their_keys():
     there = {"a": 1, "b": {"c": [1, 2], "d": {}}, "e": 1}
     here = {"a": 1, "b": {"c": (1, 3), "d": {}}, "f": None}
-    assert differences(there, here) == [
+    assert changed_keys(there, here) == [
         "b.c: [1, 2] there, [1, 3] here",
         "e: 1 there, absent here",
         "f: absent there, None here",
     ]
-    assert differences({"a": (1, [2])}, {"a": [1, [2]]}) == []
+    assert changed_keys({"a": (1, [2])}, {"a": [1, [2]]}) == []
 
 
 def test_versions_name_what_must_agree():

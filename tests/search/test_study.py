@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from rolekd.errors import InputError, RunError
-from rolekd.fleet.studies import JobStudy, names
+from rolekd.fleet.studies import JobStudy, job_names
 from rolekd.search.population import SearchResult
 
 
@@ -118,7 +118,7 @@ def test_a_study_of_somebody_else(url, study):
     optuna.create_study(storage=url, study_name="theirs")
     with pytest.raises(InputError, match="holds no work of rolekd"):
         JobStudy.open(url, "theirs")
-    assert names(url) == ["study"]
+    assert job_names(url) == ["study"]
 
 
 def test_optuna_shows_what_the_objective_is(make_spec, tmp_path):

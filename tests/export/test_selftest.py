@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from rolekd.export import kernels
-from rolekd.export.kernels import KernelFault
+from rolekd.export import selftest
+from rolekd.export.selftest import KernelFault
 from rolekd.export.verify import verify
 from rolekd.export.write import export
 from rolekd.models import build
@@ -27,8 +27,8 @@ _LOAD = "import sys; from rolekd.export import load; load(sys.argv[1])"
 def test_the_probe_says_whether_files_of_wide_sums_are_exact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = kernels.exact()
-    monkeypatch.setattr(kernels, "exact", lambda: True)  # let the file run whatever was found
+    found = selftest.exact()
+    monkeypatch.setattr(selftest, "exact", lambda: True)  # let the file run whatever was found
     path, images = tmp_path / "vnni.onnx", _images(64)
     assert verify(path, _for_vnni(path), images, layers=True).exact == found
 
@@ -59,7 +59,7 @@ def test_emulated_processors(processor: str, exact: bool, tmp_path: Path) -> Non
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[KernelFault]]:
     """An empty cache of its own; every time that onnxruntime is asked, what it answers."""
     answers: list[KernelFault] = []
-    real = kernels._asked
+    real = selftest._asked
 
     def ask() -> KernelFault:
         answers.append(real())
@@ -67,46 +67,46 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Kern
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)  # no project's folder
-    monkeypatch.setattr(kernels, "_asked", ask)
-    kernels.probe.cache_clear()
+    monkeypatch.setattr(selftest, "_asked", ask)
+    selftest.probe.cache_clear()
     yield answers
-    kernels.probe.cache_clear()
+    selftest.probe.cache_clear()
 
 
 def test_it_is_asked_once_for_each_onnxruntime_and_processor(
     asked: list[KernelFault], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = kernels.probe()
-    assert kernels.probe() is first  # of this process
-    kernels.probe.cache_clear()
-    assert kernels.probe() == first  # of the disk
+    first = selftest.probe()
+    assert selftest.probe() is first  # of this process
+    selftest.probe.cache_clear()
+    assert selftest.probe() == first  # of the disk
     assert asked == [first]
     monkeypatch.setattr("onnxruntime.__version__", "9.9.9")
-    kernels.probe.cache_clear()
-    kernels.probe()
+    selftest.probe.cache_clear()
+    selftest.probe()
     assert len(asked) == 2
-    monkeypatch.setattr(kernels, "_numpys_features", lambda: {"SSE2": True})
-    kernels.probe.cache_clear()
-    kernels.probe()
+    monkeypatch.setattr(selftest, "_numpys_features", lambda: {"SSE2": True})
+    selftest.probe.cache_clear()
+    selftest.probe()
     assert len(asked) == 3
     place = tmp_path / "cache/rolekd/kernels.json"
     assert len(json.loads(place.read_text())) == 3
     for damage in ("{", "[]", '{"x": 1}'):
         place.write_text(damage)
-        kernels.probe.cache_clear()
-        assert kernels.probe() == first
+        selftest.probe.cache_clear()
+        assert selftest.probe() == first
     place.unlink()
     place.parent.rmdir()
     place.parent.write_text("no folder can be made here")
-    kernels.probe.cache_clear()
-    assert kernels.probe() == first
+    selftest.probe.cache_clear()
+    assert selftest.probe() == first
 
 
 def test_a_project_keeps_it_in_its_own_folder(asked: list[KernelFault], tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("")
-    found = kernels.probe()
-    kernels.probe.cache_clear()
-    assert kernels.probe() == found
+    found = selftest.probe()
+    selftest.probe.cache_clear()
+    assert selftest.probe() == found
     assert len(asked) == 1
     assert (tmp_path / ".rolekd" / "kernels.json").exists()
     assert not (tmp_path / "cache").exists()
@@ -124,7 +124,7 @@ def test_one_wrong_sum_in_one_of_many_rows_is_found(
     operator: str, kind: type, wide: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if onnxruntime had made the fault of which it is suspected."""
-    real = kernels.onnxruntime.InferenceSession
+    real = selftest.onnxruntime.InferenceSession
 
     class Faulty:
         def __init__(self, *given: object, **options: object) -> None:
@@ -140,8 +140,8 @@ def test_one_wrong_sum_in_one_of_many_rows_is_found(
             array.reshape(-1, array.shape[-1])[33, 0] += 1
             return found
 
-    monkeypatch.setattr(kernels.onnxruntime, "InferenceSession", Faulty)
-    found = kernels._asked()
+    monkeypatch.setattr(selftest.onnxruntime, "InferenceSession", Faulty)
+    found = selftest._asked()
     name = f"{operator} {'U8S8' if kind is np.int8 else 'U8U8'}"
     assert found == KernelFault((name,) if wide else (), () if wide else (name,))
 
@@ -153,12 +153,12 @@ def test_what_is_compared_with_is_exact(depth: int) -> None:
     right = np.full((depth, 2), -127, np.float32)
     right[:, 1] = np.arange(depth) % 255 - 127
     wanted = left.astype(np.int64) @ right.astype(np.int64)
-    assert np.array_equal(kernels._sums(left, right), wanted)
+    assert np.array_equal(selftest._sums(left, right), wanted)
 
 
 def test_this_machine_sums_what_every_file_needs() -> None:
     """Where this fails, onnxruntime is at fault, and every file of low bits would be refused."""
-    assert kernels._asked().narrow == ()
+    assert selftest._asked().narrow == ()
 
 
 def _images(count: int) -> np.ndarray:
