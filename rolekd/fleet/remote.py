@@ -60,5 +60,4 @@ def attach(
         keep.mkdir()
         place = Place(storage, artifacts or study.artifacts, name, inputs, keep, scratch=folder)
         job = study.job
-        _, snapshot = work(study, place, seats(job), lambda: watch(job), fresh=fresh)
-        return snapshot
+        return work(study, place, seats(job), lambda: watch(job), fresh=fresh)

@@ -18,6 +18,7 @@ from rolekd.fleet.artifacts import Artifacts, absolute_address, open_artifacts
 from rolekd.fleet.jobs import Job, refuse_other_versions
 from rolekd.fleet.snapshot import Snapshot, Watch
 from rolekd.fleet.studies import JobStudy, delete
+from rolekd.fleet.sweep import sweep
 from rolekd.fleet.team import Place, work
 from rolekd.processes import exclusive
 
@@ -96,10 +97,10 @@ def run(
             store.put_inputs(inputs, job.inputs)
             study.publish(artifacts)
         place = Place(url, artifacts, name, inputs, keep, scratch)
-        worker, snapshot = work(study, place, seats, watch, fresh=fresh)
+        snapshot = work(study, place, seats, watch, fresh=fresh)
         if fetch is not None:
             fetch(snapshot, store)
-        worker.sweep(snapshot, list(range(len(snapshot.history))))
+        sweep(store, snapshot, range(len(snapshot.history)))
         study.close()
         shutil.rmtree(scratch)
     return snapshot

@@ -60,7 +60,7 @@ def work(
     watch: Callable[[], Watch],
     *,
     fresh: bool = False,
-) -> tuple[Worker, Snapshot]:
+) -> Snapshot:
     """Do a job to its end in this process and in others beside it.
 
     Args:
@@ -71,7 +71,7 @@ def work(
         fresh: This process has computed already: fork none.
 
     Returns:
-        The worker of this process, and its last reading.
+        The last reading of this process.
     """
     os.environ.update(seats[0])
     study.job.preload()  # what the forked workers need
@@ -83,8 +83,7 @@ def work(
             team.check()
             tell(snapshot)
 
-        worker = place.worker(study, pulse)
-        return worker, worker.work()
+        return place.worker(study, pulse).work()
 
 
 class Team:

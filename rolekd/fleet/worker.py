@@ -23,6 +23,7 @@ from rolekd.fleet.identity import identity, is_dead
 from rolekd.fleet.jobs import Job, Trainer
 from rolekd.fleet.snapshot import Snapshot, Trial
 from rolekd.fleet.studies import JobStudy
+from rolekd.fleet.sweep import sweep
 from rolekd.fleet.tasks import Result
 
 _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.5
@@ -148,12 +149,7 @@ class Worker:
         missing = [] if snapshot.finished else snapshot.missing(self._plan(snapshot.history))
         if missing:
             self._study.enqueue(missing)  # unless another worker has
-            self.sweep(snapshot, [len(snapshot.history) - 2])
-
-    def sweep(self, snapshot: Snapshot, generations: list[int]) -> None:
-        """Remove the outgrown training states of those generations."""
-        for trial in snapshot.outgrown(generations):
-            self._artifacts.remove_state(trial.task.slot, trial.number)
+            sweep(self._artifacts, snapshot, [len(snapshot.history) - 2])
 
 
 @functools.cache
