@@ -221,6 +221,21 @@ def test_what_lies_beside_the_splits_is_not_lost_in_silence(tmp_path):
     _fails(_folder(tmp_path / "twice"), "val and valid are both val; join them")
 
 
+def test_errors_name_the_links_that_explain_them(tmp_path):
+    told = "links to folders are not followed:"
+    data_files.divided(tmp_path / "raw")
+    (tmp_path / "raw/train").rename(tmp_path / "elsewhere")
+    (tmp_path / "raw/train").symlink_to(tmp_path / "elsewhere")
+    _fails(_folder(tmp_path / "raw"), "holds test, which are not", told, "raw/train")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/cat").symlink_to(tmp_path / "elsewhere/cat")
+    _fails(_folder(tmp_path / "alone"), "contains no folders", told, "alone/cat")
+    raw = data_files.divided(tmp_path / "lacking")
+    (raw / "train/cat").rename(tmp_path / "cats")
+    (raw / "train/cat").symlink_to(tmp_path / "cats")
+    _fails(_folder(raw), "only here: cat", told, "train/cat")
+
+
 def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
     raw = data_files.tiny_imagenet(tmp_path / "raw")
     held, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
