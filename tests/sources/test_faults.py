@@ -363,7 +363,10 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
     for path in (tmp_path / "a").iterdir():
         source = path if "labels" in path.name else path.with_name("train-images-idx3-ubyte.gz")
         (tmp_path / "b" / path.name).write_bytes(source.read_bytes())
-    _fails(DataParams(source="idx", path=tmp_path / "b"), "240 images for 150 labels")
+    _fails(
+        DataParams(source="idx", path=tmp_path / "b"),
+        "t10k-labels-idx1-ubyte.gz: 30 labels for the 120 images of t10k-images-idx3-ubyte.gz",
+    )
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):

@@ -94,6 +94,16 @@ def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):
         open_source(_params(tmp_path))
 
 
+@pytest.mark.parametrize("part", ["train", "t10k"])
+@pytest.mark.parametrize("sizes", [(0, 28, 28), (5, 0, 0)])
+def test_files_without_images_are_refused(tmp_path, part, sizes):
+    data_files.idx(tmp_path, packed=False)
+    path = tmp_path / f"{part}-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *sizes))
+    with pytest.raises(InputError, match=rf"{path}: holds no images; download it again, or remo"):
+        open_source(_params(tmp_path))
+
+
 def test_the_training_files_are_needed(tmp_path):
     data_files.idx(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
