@@ -273,6 +273,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label", "a.png," + "x" * 300], "300 characters"),
         (["path,label,split", "a.png,x,exam"], "split 'exam'"),
         (["path,label"], "has no rows"),
+        (["", "path,label"], "labels.csv: its first line is empty; write 'path,label' there"),
         (["path,label", '"a.png,x'], "cannot be read"),
         (["path,label,split", "a.png,x,train", "a.png,y,test"], "no training image in class y"),
         (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
@@ -292,7 +293,12 @@ def test_an_image_that_the_table_names_and_the_folder_lacks_is_told(tmp_path):
     (tmp_path / "images/3.png").unlink()
     _fails(params, "images/3.png (No such file or directory)")
     (tmp_path / "labels.csv").unlink()
-    _fails(params, "labels.csv: cannot be read")
+    _fails(params, "labels.csv: no such file; write the table there, or name it in data.table.file")
+    (tmp_path / "labels.csv").mkdir()
+    _fails(params, "labels.csv: cannot be read (Is a directory); check the file that data.table.fi")
+    (tmp_path / "labels.csv").rmdir()
+    (tmp_path / "labels.csv").touch()
+    _fails(params, "labels.csv: is empty; write 'path,label' there, then a line for each image")
     (tmp_path / "labels.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
     _fails(params, "UTF-8")
 

@@ -54,6 +54,20 @@ def test_faulty_files_of_classes_are_told(tmp_path, text, message):
         open_source(_params(tmp_path, classes="names.txt")).listing()
 
 
+def test_files_that_are_not_there_are_told(tmp_path):
+    data_files.idx(tmp_path)
+    message = (
+        r"names\.txt: cannot be read \(No such .*\); name the right file in data\.idx\.classes"
+    )
+    with pytest.raises(InputError, match=message):
+        open_source(_params(tmp_path, classes="names.txt")).listing()
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(
+        InputError, match=r"t10k-labels-idx1-ubyte\.gz: cannot be read \(No such fi"
+    ):
+        open_source(_params(tmp_path)).listing()
+
+
 def test_one_of_several_sets_is_named(tmp_path):
     data_files.idx(tmp_path, prefix="emnist-letters-", first=1)
     data_files.idx(tmp_path, prefix="emnist-digits-")

@@ -216,7 +216,11 @@ def _names(path: Path) -> dict[int, str]:
     """
     try:
         lines = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); name the right file in data.idx.classes"
+        ) from error
+    except ValueError as error:
         raise InputError(
             f"{path}: cannot be read ({error}); write a class's name on each line, as UTF-8"
         ) from error
@@ -262,7 +266,8 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
         ):
             yield content
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); download it again") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
 
 
 def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:
