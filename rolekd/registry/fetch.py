@@ -73,7 +73,7 @@ def fetch(
     origin = origin or f"models:/{name}{slash}{reference}"
     with reachable(uri):
         client = mlflow.MlflowClient(uri)
-        version = versions.find(client, name, reference)
+        version = versions.find_version(client, name, reference)
         if version is None:
             raise _absent(origin, name, reference)
         source = client.get_model_version_download_uri(name, version.version)
@@ -123,7 +123,7 @@ def _absent(origin: str, name: str, reference: str) -> InputError:
             f"{origin}: {name} has no champion; make one with `rolekd promote`, or name a version "
             f"with --model models:/{name}/1"
         )
-    return InputError(f"{origin}: no such version is registered; {versions.SHOWN}")
+    return InputError(f"{origin}: no such version is registered; {versions.HOW_TO_LIST}")
 
 
 def _description(path: Path, origin: str) -> Any:

@@ -132,16 +132,16 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
 
 
 def _candidate(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":
-    found = versions.find(client, name, str(version or f"@{versions.CHALLENGER}"))
+    found = versions.find_version(client, name, str(version or f"@{versions.CHALLENGER}"))
     if found is None and version is not None:
-        raise InputError(f"promote: {name} has no version {version}; {versions.SHOWN}")
+        raise InputError(f"promote: {name} has no version {version}; {versions.HOW_TO_LIST}")
     if found is None:
         raise InputError(f"promote: {name} has no challenger; run `dvc repro`, or give --version")
     return found
 
 
 def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
-    return versions.find(client, name, f"@{versions.CHAMPION}")
+    return versions.find_version(client, name, f"@{versions.CHAMPION}")
 
 
 def _replaceable(client: "MlflowClient", name: str) -> "ModelVersion":

@@ -39,7 +39,7 @@ _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, 
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
 _ALIAS_LIMIT = 200
 _PARAM_LIMIT = 6000
-SHOWN = "`rolekd models --registry` shows what there is"
+HOW_TO_LIST = "`rolekd models --registry` shows what there is"
 # MLflow's codes for a model or a version that is not there, and for an alias
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -230,7 +230,7 @@ def _files_beside(folder: Path, description: Description) -> list[Path]:
     return written
 
 
-def find(client: "MlflowClient", name: str, reference: str) -> "ModelVersion | None":
+def find_version(client: "MlflowClient", name: str, reference: str) -> "ModelVersion | None":
     """Return a registered version; None: there is no such model, version or alias.
 
     Args:

@@ -29,9 +29,7 @@ _ANY_SIDE = 32  # pixels, where only the data know
 SUFFIX = ".safetensors"
 # under which frameworks keep a state dict among other things
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-_FOREIGN = re.compile(
-    r"GLOBAL ([\w.]+)"
-)  # what torch's unpickler says of a thing that is no tensor
+_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # what torch's unpickler says of what is not a tensor
 _MODULE = "module."  # what torch's data parallel wrappers put before each name
 
 
