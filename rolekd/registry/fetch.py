@@ -121,7 +121,7 @@ def _absent(origin: str, name: str, reference: str) -> InputError:
     if reference == f"@{versions.CHAMPION}":
         return InputError(
             f"{origin}: {name} has no champion; make one with `rolekd promote`, or name a version "
-            f"with --model models:/{name}/1"
+            f"with --model models:/{name}/NUMBER"
         )
     return InputError(f"{origin}: no such version is registered; {versions.HOW_TO_LIST}")
 
