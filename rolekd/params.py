@@ -591,9 +591,15 @@ class SearchParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _restarts_are_of_pbt(self) -> "SearchParams":
+    def _members_are_of_pbt(self) -> "SearchParams":
         if self.restarts and self.algorithm != "pbt":
             raise ValueError(f"restarts: {self.algorithm} has none; set it to 0, or take pbt")
+        if self.start == "ladder" and self.algorithm != "pbt":
+            raise ValueError(
+                f"start: ladder, but {self.algorithm} has no members; set it to none, or take pbt"
+            )
+        if self.start == "ladder" and not self.ladder:
+            raise ValueError("start: ladder, but ladder is empty; name rungs, or set it to none")
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,21 @@ def test_the_defaults_of_the_schema_are_those_of_params_yaml():
         ({"student": {"bits": 33}}, "student.bits", "less than or equal to 8"),
         ({"search": {"population": 1}}, "search.population", "greater than or equal to 2"),
         ({"search": {"epochs": 2, "interval_epochs": 3}}, "search", "longer than epochs 2"),
+        (
+            {"search": {"restarts": 1, "algorithm": "tpe"}},
+            "search",
+            "restarts: tpe has none; set it to 0, or take pbt",
+        ),
+        (
+            {"search": {"start": "ladder", "algorithm": "tpe"}},
+            "search",
+            "start: ladder, but tpe has no members; set it to none, or take pbt",
+        ),
+        (
+            {"search": {"start": "ladder", "ladder": []}},
+            "search",
+            "start: ladder, but ladder is empty; name rungs, or set it to none",
+        ),
         ({"teacher": {"training": {"learning_rate": "fast"}}}, "learning_rate", "valid number"),
         ({"distill": {"temperature": 0}}, "distill.temperature", "greater than or equal to 0.01"),
         ({"distill": {"loss": None}}, "distill.loss", "as {soft: 1.0, rkd: 0.1}"),

@@ -9,6 +9,7 @@ leaves that argument out.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 
 from torch import nn
@@ -59,7 +60,8 @@ def torchvision_model(
     if name not in known:
         hint = did_you_mean(PREFIX + name, [PREFIX + other for other in known])
         raise InputError(f"model {PREFIX}{name}: unknown to torchvision; {hint}")
-    model: nn.Module = models.get_model(name, weights=None, num_classes=classes)
+    with warnings.catch_warnings(action="ignore"):  # of initial weights that may change one day
+        model: nn.Module = models.get_model(name, weights=None, num_classes=classes)
     path, stem = next(
         (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)
     )

@@ -93,10 +93,15 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
         told = few([f"{name}: {anew[name]}" for name in wrong], _NAMED, "; ")
         end = "to train on from them, set teacher.train to true" if whole else "name their model"
         raise InputError(f"weights of another network ({told}); {end}")
-    for name in fits:
-        if not tensors[name].isfinite().all():
-            raise InputError(f"{name} is not all finite; take other weights")
+    require_finite({name: tensors[name] for name in own if name in fits})
     return Adopted([n for n in own if n in fits], anew, [n for n in tensors if n not in own])
+
+
+def require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights with a NaN or an infinity."""
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise InputError(f"{name} is not all finite; take other weights")
 
 
 def scale_stem(network: nn.Module, scale: Tensor, shift: Tensor) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 from rolekd import files, yamlfiles
 from rolekd.errors import InputError, one_line
 from rolekd.export import session
+from rolekd.registry import versions
 from rolekd.registry.evidence import FILE as EVIDENCE_FILE
 from rolekd.track import places
 from rolekd.track.client import reachable
 
 GRAPH_FILE = "model.onnx"  # MLflow's name for it in a version's folder
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|(?P<alias>@[\w-]+))")
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d{1,9})|(?P<alias>@[\w-]+))")
 _DESCRIPTION_FILE = "MLmodel"
 _DESCRIPTION_BYTES = 2**20  # ours have 2 kB plus the names of the classes
 # what MLflow reads of each flavor to load it; the flavors are these two and no other
@@ -62,8 +63,9 @@ def fetch(
         origin: name of the version in errors; None: its address.
 
     Raises:
-        InputError: its description names something other than its network.
-        RunError: MLflow does not answer, or the version is not there.
+        InputError: the version is not there, or its description names something other than its
+            network.
+        RunError: MLflow does not answer.
     """
     import mlflow
 
@@ -71,10 +73,9 @@ def fetch(
     origin = origin or f"models:/{name}{slash}{reference}"
     with reachable(uri):
         client = mlflow.MlflowClient(uri)
-        if reference.startswith("@"):
-            version = client.get_model_version_by_alias(name, reference[1:])
-        else:
-            version = client.get_model_version(name, reference)
+        version = versions.find_version(client, name, reference)
+        if version is None:
+            raise _absent(origin, name, reference)
         source = client.get_model_version_download_uri(name, version.version)
         kept = places.local(source)
         if kept is not None and not kept.is_dir():
@@ -104,7 +105,7 @@ def fetch_address(address: str, folder: Path, uri: str) -> Fetched:
     """Download the version that an address such as models:/NAME@champion names; see `fetch`.
 
     Raises:
-        InputError: it is not such an address.
+        InputError: it is not such an address, or nothing is registered there.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
@@ -114,6 +115,15 @@ def fetch_address(address: str, folder: Path, uri: str) -> Fetched:
             "or models:/NAME/1"
         )
     return fetch(found["name"], found["alias"] or found["version"], folder, uri)
+
+
+def _absent(origin: str, name: str, reference: str) -> InputError:
+    if reference == f"@{versions.CHAMPION}":
+        return InputError(
+            f"{origin}: {name} has no champion; make one with `rolekd promote`, or name a version "
+            f"with --model models:/{name}/NUMBER"
+        )
+    return InputError(f"{origin}: no such version is registered; {versions.HOW_TO_LIST}")
 
 
 def _description(path: Path, origin: str) -> Any:

@@ -85,7 +85,7 @@ def promote(
     with reachable(uri):
         client = _client(uri)
         candidate = _candidate(client, name, version)
-        champion = _aliased(client, name, versions.CHAMPION)
+        champion = _champion(client, name)
         if champion is not None and champion.version == candidate.version:
             raise InputError(f"promote: version {candidate.version} is already the champion")
         gates = assess(name, int(candidate.version), _number(champion), limits, uri, data)
@@ -93,7 +93,7 @@ def promote(
         if dry_run or decision.refused:
             return decision
         with _locked(client, name) as confirm:
-            now = _number(_aliased(client, name, versions.CHAMPION))
+            now = _number(_champion(client, name))
             if now != decision.previous:
                 raise RunError(
                     f"promote: the champion became version {now} while version "
@@ -114,10 +114,9 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
     """
     with reachable(uri):
         client = _client(uri)
+        _replaceable(client, name)  # before the lock, which needs a registered model
         with _locked(client, name) as confirm:
-            champion = _aliased(client, name, versions.CHAMPION)
-            if champion is None:
-                raise InputError(f"rollback: {name} has no champion; promote a version first")
+            champion = _replaceable(client, name)
             previous = champion.tags.get("promotion.from", "none")
             if previous == "none":
                 raise InputError(
@@ -133,17 +132,24 @@ def rollback(name: str, *, uri: str, why: str = "") -> tuple[int, int]:
 
 
 def _candidate(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":
-    if version is not None:
-        return client.get_model_version(name, str(version))
-    found = _aliased(client, name, versions.CHALLENGER)
+    found = versions.find_version(client, name, str(version or f"@{versions.CHALLENGER}"))
+    if found is None and version is not None:
+        raise InputError(f"promote: {name} has no version {version}; {versions.HOW_TO_LIST}")
     if found is None:
         raise InputError(f"promote: {name} has no challenger; run `dvc repro`, or give --version")
     return found
 
 
-def _aliased(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
-    number = client.get_registered_model(name).aliases.get(alias)
-    return None if number is None else client.get_model_version(name, str(number))
+def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
+    return versions.find_version(client, name, f"@{versions.CHAMPION}")
+
+
+def _replaceable(client: "MlflowClient", name: str) -> "ModelVersion":
+    """Return the champion, which a rollback needs."""
+    found = _champion(client, name)
+    if found is None:
+        raise InputError(f"rollback: {name} has no champion; promote a version first")
+    return found
 
 
 def _number(version: "ModelVersion | None") -> int | None:

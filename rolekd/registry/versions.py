@@ -28,6 +28,7 @@ from rolekd.track.health import count_experiments
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
     from onnx import ModelProto, ValueInfoProto
 
@@ -38,6 +39,9 @@ _PROVIDERS = ["CPUExecutionProvider"]  # any other is asked for, and warned of, 
 _NEEDED = ("mlflow", "numpy", "onnx", "onnxruntime")  # to serve a version; inferring takes 10 s
 _ALIAS_LIMIT = 200
 _PARAM_LIMIT = 6000
+HOW_TO_LIST = "`rolekd models --registry` shows what there is"
+# MLflow's codes for a model or a version that is not there, and for an alias
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,26 @@ def _files_beside(folder: Path, description: Description) -> list[Path]:
         files.write_text(folder / "MODEL_CARD.md", description.card)
         written.append(folder / "MODEL_CARD.md")
     return written
+
+
+def find_version(client: "MlflowClient", name: str, reference: str) -> "ModelVersion | None":
+    """Return a registered version; None: there is no such model, version or alias.
+
+    Args:
+        client: of the store.
+        name: registered name.
+        reference: a number, or an alias with its @.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if reference.startswith("@"):
+            return client.get_model_version_by_alias(name, reference[1:])
+        return client.get_model_version(name, reference)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        return None
 
 
 def all_versions(name: str, uri: str) -> dict[int, dict[str, str]]:

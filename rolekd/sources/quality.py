@@ -55,7 +55,7 @@ class Quality:
         ignored: Suffix -> files among the images that are none by name, or in no class's folder.
         left_out_share: Unreadable and ignored files, as a share of all, 0..1.
         enlarged: Images that were smaller than `data.image_size`.
-        linked: Links to folders among the images, which were not followed.
+        linked: Links to folders, of splits, classes and images, which were not followed.
         outside: Images outside `data.path`, of which DVC does not see when they change.
         became: What the source calls its images (train, val, test, or images where it has no
             splits) -> what became of them (train, search_val, test, left_out, not_used) -> how

@@ -32,7 +32,7 @@ class Listing:
         test: Indices of the source's own test split; None where it has none.
         validation: Indices of its own validation images, likewise.
         ignored: Files that lie among the images and are none by name, or in no class's folder.
-        linked: Links to folders among them, which are not followed.
+        linked: Links to folders, of splits, classes and images, which are not followed.
         outside: Images of the listing that lie outside `data.path`, where DVC does not look.
     """
 

@@ -7,6 +7,7 @@ beside the data, from which every training, wherever it runs, begins.
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from rolekd.data.dataset import Dataset
-from rolekd.errors import InputError, did_you_mean, one_line
+from rolekd.errors import InputError, did_you_mean
 from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
-from rolekd.models.weights import Adopted, adopt, match, scale_stem
+from rolekd.models.weights import Adopted, adopt, match, require_finite, scale_stem
 from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 from rolekd.train import state
 
@@ -28,6 +29,7 @@ _ANY_SIDE = 32  # pixels, if only the data know the size
 SUFFIX = ".safetensors"
 # keys under which frameworks keep a state dict among other things
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # what torch's unpickler says of what is not a tensor
 _MODULE = "module."  # what torch's data parallel wrappers put before each name
 
 
@@ -172,7 +174,7 @@ def _of_torchvision(name: str, model: str) -> tuple[dict[str, Tensor], dict[str,
         raise InputError(f"{name}: {model} does not have these weights; {hint}")
     weights = kind[label]
     path = cached(weights.url)
-    if not path.exists():
+    if not path.is_file():
         raise InputError(
             f"{name}: {path} is not there; put {weights.url} into this folder, or import the "
             f"file from elsewhere: rolekd weights import FILE {WEIGHTS_FOLDER}/NAME{SUFFIX}"
@@ -215,16 +217,12 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: It is none, or is damaged.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     _check_hash(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is an error here
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of the unpickler's, zip's, torch's own kinds
-        raise InputError(
-            f"{path}: cannot be read as weights only ({one_line(error, 120)}); save it with "
-            "torch.save(network.state_dict(), FILE)"
-        ) from error
+        raise _unreadable(path, error) from error
     tensors = _state_dict(content)
     if tensors is None:
         raise InputError(
@@ -234,6 +232,30 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     if all(name.startswith(_MODULE) for name in tensors):
         tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """Say what is wrong with a file; torch's own words are of its options and parser."""
+    if isinstance(error, OSError):
+        return InputError(f"{path}: cannot be read ({error.strerror or error}); copy it again")
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":
+        return InputError(f"{path}: is a safetensors file; name it *{SUFFIX}")
+    if not head:
+        reason = "it is empty"
+    elif found := _FOREIGN.search(str(error)):
+        reason = f"it contains {found[1]}"
+    elif "TorchScript" in str(error):
+        reason = "it is a TorchScript program"
+    elif head.startswith(state.PICKLES):
+        reason = "it is damaged, or not a file of torch.save"
+    else:
+        reason = "it is not a file of torch.save or safetensors"
+    return InputError(
+        f"{path}: cannot be read as weights only ({reason}); save it with "
+        "torch.save(network.state_dict(), FILE)"
+    )
 
 
 def _state_dict(content: Any) -> dict[str, Tensor] | None:
@@ -271,16 +293,23 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         The number of tensors.
 
     Raises:
-        InputError: The source is neither, or the target is not named as a safetensors file.
+        InputError: The source is neither, a weight is not finite, or the target is not named as a
+            safetensors file.
     """
     if target.suffix != SUFFIX:
         raise InputError(f"{target}: name it *{SUFFIX}")
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; name the one that holds the weights")
     about: Any = None
     if source.suffix == SUFFIX:
         tensors, about = state.read_weights(source)
     else:
         tensors = read_torch(source)
         theirs = theirs or published(source.name)
+    try:
+        require_finite(tensors)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     described = about if isinstance(about, dict) else {}
     if theirs is not None:
         described = {**described, "normalization": theirs}

@@ -18,7 +18,7 @@ from rolekd import files
 from rolekd.errors import InputError, RunError
 
 EpochRow = dict[str, float]
-_PICKLES = (b"\x80", b"PK\x03\x04")  # alone, and in a zip file
+PICKLES = (b"\x80", b"PK\x03\x04")  # alone, and in a zip file
 _OPTIMIZER = "optimizer."
 
 
@@ -218,7 +218,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; run the stage that writes it first") from error
     except (OSError, SafetensorError) as error:
-        if path.is_file() and path.open("rb").read(4).startswith(_PICKLES):
+        if path.is_file() and path.stat().st_size == 0:
+            raise InputError(f"{path}: is empty; copy it again, or run its stage again") from error
+        if path.is_file() and path.open("rb").read(4).startswith(PICKLES):
             raise InputError(
                 f"{path}: a pickle, as torch.save writes, which can run code and is not read; "
                 "rolekd weights import writes its weights as safetensors"

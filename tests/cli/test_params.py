@@ -133,11 +133,12 @@ def _network(name: str, **settings: object) -> dict[str, object]:
     ],
 )
 def test_networks_that_could_not_run_are_told_before_any_work(
-    project: Path, role: str, network: str, message: str
+    project: Path, role: str, network: str, message: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     with pytest.raises(InputError, match=rf"^{role}\.model {network}: {message}") as raised:
         _run(_folder(64, **{role: _network(network)}))
     assert "\n" not in str(raised.value)
+    assert not recwarn.list  # torchvision's, which would be printed before the line
 
 
 def test_a_width_of_a_network_that_has_none_is_refused(project: Path) -> None:

@@ -166,6 +166,36 @@ def test_a_version_without_its_network(artifacts: Path) -> None:
     assert str(result.exception).startswith(f"{ADDRESS}: model.onnx is not among its files")
 
 
+@pytest.mark.parametrize("store", ["registered", "project"])
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        (f"models:/{NAME}@champion", "has no champion; make one with `rolekd promote`"),
+        (f"models:/{NAME}@nobody", "no such version is registered; `rolekd models --registry`"),
+        (f"models:/{NAME}/7", "no such version is registered; `rolekd models --registry`"),
+        ("models:/nothing/1", "no such version is registered; `rolekd models --registry`"),
+        ("models:/no:thing/1", "no such version is registered; `rolekd models --registry`"),
+        (f"models:/{NAME}/{10**30}", "not the address of a registered model"),
+    ],
+)
+def test_a_version_that_is_not_registered(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+    address: str,
+    remedy: str,
+) -> None:
+    monkeypatch.chdir(request.getfixturevalue(store))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    Path("params.yaml").write_text("{}\n")
+    for command, more in ((predict, ["params.yaml"]), (serve, [])):
+        result = CliRunner().invoke(command, ["--model", address, *more])
+        assert isinstance(result.exception, InputError), result.output
+        assert address in str(result.exception)
+        assert remedy in str(result.exception)
+        assert "\n" not in str(result.exception)
+
+
 def test_a_network_that_another_program_registered(artifacts: Path, tmp_path: Path) -> None:
     """Its version has no tag with a hash."""
     uri = f"sqlite:///{Path.cwd()}/mlflow.db"

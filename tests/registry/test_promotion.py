@@ -194,7 +194,7 @@ def test_refusals_that_are_not_gate(project: Path, uri: str) -> None:
     register(project, None)
     with pytest.raises(InputError, match="version 1 has no evidence"):
         promote(uri)
-    with pytest.raises(RunError, match=r"MLflow at sqlite.*; `make ui` shows what there is"):
+    with pytest.raises(InputError, match=r"has no version 7; `rolekd models --registry` shows"):
         promote(uri, 7)
     with pytest.raises(InputError, match="no champion"):
         promotion.rollback(NAME, uri=uri)
@@ -202,6 +202,13 @@ def test_refusals_that_are_not_gate(project: Path, uri: str) -> None:
     promote(uri)
     with pytest.raises(InputError, match="already the champion"):
         promote(uri)
+
+
+def test_nothing_is_registered(project: Path, uri: str) -> None:
+    with pytest.raises(InputError, match="has no challenger"):
+        promote(uri)
+    with pytest.raises(InputError, match="has no champion; promote a version first"):
+        promotion.rollback(NAME, uri=uri)
 
 
 def test_evidence_of_another_file_is_refused(project: Path, uri: str) -> None:
@@ -303,14 +310,14 @@ def test_a_lock_that_was_taken_over_moves_nothing_and_is_left_to_its_holder(
 ) -> None:
     register(project, 10)
     client = MlflowClient(uri)
-    real = promotion._aliased
+    real = promotion._champion
 
     def late(*arguments: object) -> object:
         if "promotion.lock" in client.get_registered_model(NAME).tags:
             client.set_registered_model_tag(NAME, "promotion.lock", "another 9999999999")
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(promotion, "_aliased", late)
+    monkeypatch.setattr(promotion, "_champion", late)
     with pytest.raises(RunError, match="another promotion"):
         promote(uri)
     assert "champion" not in client.get_registered_model(NAME).aliases

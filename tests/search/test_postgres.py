@@ -49,7 +49,7 @@ def test_the_result_is_that_of_sqlite(inputs, spec, url, on_sqlite, digest, tmp_
 def test_every_proposer_with_a_final(inputs, trainers, make_spec, digest, url, tmp_path, algorithm):
     final = {
         "ladder": ["all-2", "all-6"],
-        "start": "ladder",
+        "start": "ladder" if algorithm == "pbt" else "none",
         "confirm": {"rungs": [[6, 2], [2, 4]]},
     }
     spec = make_spec(population=4, epochs=4, algorithm=algorithm, search=final)

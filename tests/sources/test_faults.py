@@ -221,6 +221,21 @@ def test_what_lies_beside_the_splits_is_not_lost_in_silence(tmp_path):
     _fails(_folder(tmp_path / "twice"), "val and valid are both val; join them")
 
 
+def test_errors_name_the_links_that_explain_them(tmp_path):
+    told = "links to folders are not followed:"
+    data_files.divided(tmp_path / "raw")
+    (tmp_path / "raw/train").rename(tmp_path / "elsewhere")
+    (tmp_path / "raw/train").symlink_to(tmp_path / "elsewhere")
+    _fails(_folder(tmp_path / "raw"), "holds test, which are not", told, "raw/train")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/cat").symlink_to(tmp_path / "elsewhere/cat")
+    _fails(_folder(tmp_path / "alone"), "contains no folders", told, "alone/cat")
+    raw = data_files.divided(tmp_path / "lacking")
+    (raw / "train/cat").rename(tmp_path / "cats")
+    (raw / "train/cat").symlink_to(tmp_path / "cats")
+    _fails(_folder(raw), "only here: cat", told, "train/cat")
+
+
 def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
     raw = data_files.tiny_imagenet(tmp_path / "raw")
     held, quality = prepare_folder(_folder(raw), 0, tmp_path / "data")
@@ -258,6 +273,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label", "a.png," + "x" * 300], "300 characters"),
         (["path,label,split", "a.png,x,exam"], "split 'exam'"),
         (["path,label"], "has no rows"),
+        (["", "path,label"], "labels.csv: its first line is empty; write 'path,label' there"),
         (["path,label", '"a.png,x'], "cannot be read"),
         (["path,label,split", "a.png,x,train", "a.png,y,test"], "no training image in class y"),
         (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
@@ -277,7 +293,12 @@ def test_an_image_that_the_table_names_and_the_folder_lacks_is_told(tmp_path):
     (tmp_path / "images/3.png").unlink()
     _fails(params, "images/3.png (No such file or directory)")
     (tmp_path / "labels.csv").unlink()
-    _fails(params, "labels.csv: cannot be read")
+    _fails(params, "labels.csv: no such file; write the table there, or name it in data.table.file")
+    (tmp_path / "labels.csv").mkdir()
+    _fails(params, "labels.csv: cannot be read (Is a directory); check the file that data.table.fi")
+    (tmp_path / "labels.csv").rmdir()
+    (tmp_path / "labels.csv").touch()
+    _fails(params, "labels.csv: is empty; write 'path,label' there, then a line for each image")
     (tmp_path / "labels.csv").write_bytes(b"path,label\n\xff\xfe,x\n")
     _fails(params, "UTF-8")
 
@@ -348,7 +369,10 @@ def test_fewer_labels_than_images_are_refused(tmp_path):
     for path in (tmp_path / "a").iterdir():
         source = path if "labels" in path.name else path.with_name("train-images-idx3-ubyte.gz")
         (tmp_path / "b" / path.name).write_bytes(source.read_bytes())
-    _fails(DataParams(source="idx", path=tmp_path / "b"), "240 images for 150 labels")
+    _fails(
+        DataParams(source="idx", path=tmp_path / "b"),
+        "t10k-labels-idx1-ubyte.gz: 30 labels for the 120 images of t10k-images-idx3-ubyte.gz",
+    )
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):

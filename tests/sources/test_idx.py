@@ -54,6 +54,20 @@ def test_faulty_files_of_classes_are_told(tmp_path, text, message):
         open_source(_params(tmp_path, classes="names.txt")).listing()
 
 
+def test_files_that_are_not_there_are_told(tmp_path):
+    data_files.idx(tmp_path)
+    message = (
+        r"names\.txt: cannot be read \(No such .*\); name the right file in data\.idx\.classes"
+    )
+    with pytest.raises(InputError, match=message):
+        open_source(_params(tmp_path, classes="names.txt")).listing()
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(
+        InputError, match=r"t10k-labels-idx1-ubyte\.gz: cannot be read \(No such fi"
+    ):
+        open_source(_params(tmp_path)).listing()
+
+
 def test_one_of_several_sets_is_named(tmp_path):
     data_files.idx(tmp_path, prefix="emnist-letters-", first=1)
     data_files.idx(tmp_path, prefix="emnist-digits-")
@@ -91,6 +105,16 @@ def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):
     assert open_source(_params(tmp_path)).shape() == (12, 12, 1)
     path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 30, 12, 14) + bytes(30 * 12 * 14))
     with pytest.raises(InputError, match=r"t10k-images.*: its images are 14x12; all must be sq"):
+        open_source(_params(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["train", "t10k"])
+@pytest.mark.parametrize("sizes", [(0, 28, 28), (5, 0, 0)])
+def test_files_without_images_are_refused(tmp_path, part, sizes):
+    data_files.idx(tmp_path, packed=False)
+    path = tmp_path / f"{part}-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, *sizes))
+    with pytest.raises(InputError, match=rf"{path}: holds no images; download it again, or remo"):
         open_source(_params(tmp_path))
 
 

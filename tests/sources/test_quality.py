@@ -109,6 +109,47 @@ def test_small_images_and_linked_folders_are_counted(tmp_path):
     assert any("1 linked folders were not followed" in line for line in quality.warnings())
 
 
+@pytest.mark.parametrize(
+    ("splits", "link"),
+    [
+        ((), "fox"),
+        (("train", "test"), "train/fox"),
+        (("train", "test"), "fox"),
+        (("train",), "val"),
+        (("train",), "test"),
+        (("train",), "test/fox"),
+    ],
+)
+def test_links_to_folders_are_counted_and_not_followed(tmp_path, splits, link):
+    raw, path = tmp_path / "raw", tmp_path / "raw" / link
+    data_files.divided(raw, splits) if splits else data_files.photos(raw)
+    data_files.photos(tmp_path / "elsewhere", ("more",))
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.images == 2 * data_files.PER_CLASS * max(len(splits), 1)
+    assert sorted(quality.classes) == ["cat", "dog"]
+    assert quality.linked == [str(path)]
+    assert any("1 linked folders were not followed" in line for line in quality.warnings())
+
+
+def test_linked_validation_images_of_tiny_imagenet_are_not_followed(tmp_path):
+    raw = data_files.tiny_imagenet(tmp_path / "raw")
+    (raw / "val/images").rename(tmp_path / "elsewhere")
+    (raw / "val/images").symlink_to(tmp_path / "elsewhere")
+    _, quality = _prepare(raw, tmp_path / "data")
+    assert quality.linked == [str(raw / "val/images")]
+    assert quality.became.keys() == {"images"}
+    assert quality.images == 2 * data_files.PER_CLASS
+
+
+def test_data_path_may_be_a_link(tmp_path):
+    data_files.photos(tmp_path / "elsewhere", count=30)
+    (tmp_path / "raw").symlink_to(tmp_path / "elsewhere")
+    _, quality = _prepare(tmp_path / "raw", tmp_path / "data")
+    assert (quality.images, quality.linked) == (60, [])
+
+
 def test_what_became_of_the_images_is_told(tmp_path):
     raw = data_files.photos(tmp_path / "raw", count=30)
     _, quality = _prepare(raw, tmp_path / "data")

@@ -1,11 +1,16 @@
 """Networks that begin with weights of others, and teachers that are taken as they are."""
 
 import hashlib
+import io
+import pickle
+import re
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -161,14 +166,56 @@ def test_what_is_not_a_state_dict_is_refused(content, message, tmp_path, monkeyp
     assert [path.name for path in Path().iterdir()] == ["theirs.pt"]
 
 
+def _zipped(content: object) -> bytes:
+    with io.BytesIO() as file:
+        torch.save(content, file)
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as weights only (it is empty); save it with torch.save"),
+        (b"hello\n", "(it is not a file of torch.save or safetensors); save it with torch.save"),
+        (b"this is text\n", "(it is not a file of torch.save or safetensors); save it"),
+        (pickle.dumps({"args": Namespace()}, 2), "(it contains argparse.Namespace); save it"),
+        (pickle.dumps({"weight": _Runs()}, 4), "(it is damaged, or not a file of torch.save);"),
+        (pickle.dumps({"weight": 1}, 5), "(it is damaged, or not a file of torch.save); save it"),
+        (_zipped({"weight": torch.zeros(9)})[:-40], "(it is damaged, or not a file of torch.save)"),
+        (safetensors.torch.save({"weight": torch.zeros(1)}), "is a safetensors file; name it *.s"),
+    ],
+)
+def test_files_of_another_kind_are_told_in_words(content, message, tmp_path, recwarn):
+    (tmp_path / "theirs.pth").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        pretrained.import_weights(tmp_path / "theirs.pth", tmp_path / "own.safetensors")
+    assert "\n" not in str(raised.value)
+    assert not recwarn.list  # torch's, which would be printed before the line
+
+
+@pytest.mark.parametrize("name", ["theirs.pth", "theirs.safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_imported(name, value, tmp_path):
+    tensors = {"count": torch.ones(1, dtype=torch.int64), "weight": torch.tensor([0.0, value])}
+    write = safetensors.torch.save_file if name.endswith("safetensors") else torch.save
+    write(tensors, tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: weight is not all finite; take other weights"):
+        pretrained.import_weights(tmp_path / name, tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()
+
+
 def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 not whole")
     target = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match="cannot be read as weights only") as raised:
         pretrained.import_weights(tmp_path / "a.pth", target)
     assert "\n" not in str(raised.value)
-    with pytest.raises(InputError, match=r"none\.pth: no such file"):
-        pretrained.import_weights(tmp_path / "none.pth", target)
+    for name in ("none.pth", "none.safetensors"):
+        with pytest.raises(InputError, match=rf"{name}: no such file; name the one that holds"):
+            pretrained.import_weights(tmp_path / name, target)
+    (tmp_path / "none.safetensors").touch()
+    with pytest.raises(InputError, match=r"none\.safetensors: is empty; copy it again"):
+        pretrained.import_weights(tmp_path / "none.safetensors", target)
     with pytest.raises(InputError, match=r"name it \*\.safetensors"):
         pretrained.import_weights(tmp_path / "a.pth", tmp_path / "a.bin")
     assert not target.exists()

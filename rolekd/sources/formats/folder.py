@@ -40,11 +40,12 @@ class ImageFolder(ImageFiles):
         folders = _parts(self._root)
         parts = {name: _read(folder, name) for name, folder in folders.items()}
         classes = sorted(parts["train"].images)
+        links = [] if self._root in folders.values() else _links(self._root)  # else: of that part
         paths: list[Path] = []
         labels: list[int] = []
         places: dict[str, range] = {}
         for name, part in parts.items():
-            _require_known(part, classes, folders[name])
+            _require_known(part, classes, folders[name], parts["train"].links)
             begin = len(paths)
             for of_class, images in sorted(part.images.items()):
                 paths += images
@@ -62,7 +63,11 @@ class ImageFolder(ImageFiles):
             test=test,
             validation=validation,
             ignored=tuple(path_text(path) for part in parts.values() for path in part.ignored),
-            linked=tuple(path_text(path) for part in parts.values() for path in part.links),
+            linked=tuple(
+                path_text(path)
+                for found in (links, *(p.links for p in parts.values()))
+                for path in found
+            ),
         )
 
 
@@ -86,7 +91,7 @@ def _parts(root: Path) -> dict[str, Path]:
             raise InputError(
                 f"{root}: holds {', '.join(sorted(p.name for p in named.values()))}, which are not "
                 "classes; name them train, test and val, and put the images of each class into "
-                "one folder in each of them"
+                f"one folder in each of them{_not_followed(_links(root))}"
             )
         return {"train": root}
     if others:
@@ -106,11 +111,14 @@ def _read(folder: Path, part: str) -> _Part:
         found = image_files(folder)
         return _Part(ignored=found.images + found.others, links=found.links)
     loose = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    read = _Part(ignored=loose)
+    read = _Part(ignored=loose, links=_links(folder))
     for name, path in _classes(folder, inside).items():
         images, others, links = image_files(path)
         if not images:
-            raise InputError(f"{path}: holds no {KINDS} image; add some or remove the folder")
+            raise InputError(
+                f"{path}: holds no {KINDS} image; add some or remove the folder"
+                f"{_not_followed(links)}"
+            )
         read.images[name] = images
         read.ignored += others
         read.links += links
@@ -124,6 +132,8 @@ def _annotated(folder: Path) -> _Part:
         lines = files.read_bytes(table, _ANNOTATIONS_BYTES).decode().splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{table}: cannot be read ({error}); download it again") from error
+    if (folder / _UNSORTED).is_symlink():
+        return _Part(links=_links(folder))
     read = _Part()
     faults = []
     for number, line in enumerate(lines, 1):
@@ -146,8 +156,22 @@ def _annotated(folder: Path) -> _Part:
     return read
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder) if not path.is_symlink()]
+
+
+def _links(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder) if path.is_symlink()]
+
+
+def _not_followed(links: list[Path]) -> str:
+    """Return the end of an error that links may explain."""
+    names = few([path_text(path) for path in links], 3)
+    return f"; links to folders are not followed: {names}" if links else ""
 
 
 def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
@@ -160,18 +184,21 @@ def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
             raise InputError(f"{folder}: another folder has the same name; join them")
         found[name] = folder
     if not found:
-        raise InputError(f"{part}: contains no folders; put the images of each class into a folder")
+        raise InputError(
+            f"{part}: contains no folders; put the images of each class into a folder"
+            f"{_not_followed(_links(part))}"
+        )
     return found
 
 
-def _require_known(part: _Part, classes: list[str], folder: Path) -> None:
+def _require_known(part: _Part, classes: list[str], folder: Path, links: list[Path]) -> None:
     unknown = sorted(set(part.images) - set(classes))
     if unknown:
         lacking = sorted(set(classes) - set(part.images))
         more = f", and {few(lacking)} only in train" if lacking else ""
         raise InputError(
             f"{folder}: its classes differ from those of train; only here: {few(unknown)}{more}; "
-            "make them the same"
+            f"make them the same{_not_followed(links)}"
         )
 
 

@@ -54,12 +54,13 @@ class Idx:
     def __init__(self, params: DataParams) -> None:
         self._params = params
         self._folder, self._parts = _find(required_folder(params), params)
+        self._sizes = {part.images: _sizes(part.images) for part in self._parts}
         self._shape = self._common_shape()
         check_native_size(params, self._shape[0])
 
     def listing(self) -> Listing:
         """Return the labels, and the splits that have files of their own."""
-        parts = [_read(part.labels, 1, self._wanted(part.labels)) for part in self._parts]
+        parts = [self._labels(part) for part in self._parts]
         numbers = np.concatenate(parts).astype(np.int64)
         present = np.unique(numbers)
         classes = self._classes(present)
@@ -92,6 +93,17 @@ class Idx:
                 images = images.transpose(0, 2, 1)
             yield ImageBlock(images[..., np.newaxis])
 
+    def _labels(self, part: _Part) -> Images:
+        """Return the labels of a split, as many as it has images."""
+        labels = _read(part.labels, 1, self._wanted(part.labels))
+        count = self._sizes[part.images][0]
+        if len(labels) != count:
+            raise InputError(
+                f"{part.labels}: {len(labels)} labels for the {count} images of "
+                f"{part.images.name}; download both again"
+            )
+        return labels
+
     def _wanted(self, path: Path) -> str | None:
         """Return the SHA-256 that a file's content must have; None: any."""
         del path
@@ -109,15 +121,13 @@ class Idx:
         return tuple(names[label] for label in present.tolist())
 
     def _common_shape(self) -> tuple[int, int, int]:
-        sizes = {part.images: _size(part.images) for part in self._parts}
-        first = next(iter(sizes.values()))
-        for path, size in sizes.items():
-            if size != first or size[0] != size[1]:
+        _, side, _ = next(iter(self._sizes.values()))
+        for path, (_, height, width) in self._sizes.items():
+            if height != side or width != side:
                 raise InputError(
-                    f"{path}: its images are {size[1]}x{size[0]}; all must be square, and of one "
-                    "size"
+                    f"{path}: its images are {width}x{height}; all must be square, and of one size"
                 )
-        return *first, 1
+        return side, side, 1
 
 
 class FashionMnist(Idx):
@@ -206,7 +216,11 @@ def _names(path: Path) -> dict[int, str]:
     """
     try:
         lines = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); name the right file in data.idx.classes"
+        ) from error
+    except ValueError as error:
         raise InputError(
             f"{path}: cannot be read ({error}); write a class's name on each line, as UTF-8"
         ) from error
@@ -223,11 +237,13 @@ def _names(path: Path) -> dict[int, str]:
     return names
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Return height and width of the images of a file, as its header says."""
+def _sizes(path: Path) -> tuple[int, int, int]:
+    """Return number, height and width of the images of a file, as its header says."""
     with _opened(path) as content:
-        _, height, width = _header(content, 3, path)
-    return height, width
+        count, height, width = _header(content, 3, path)
+    if not count * height * width:
+        raise InputError(f"{path}: holds no images; download it again, or remove it")
+    return count, height, width
 
 
 def _read(path: Path, dimensions: int, sha256: str | None) -> Images:
@@ -250,7 +266,8 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
         ):
             yield content
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); download it again") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
 
 
 def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:

@@ -79,7 +79,15 @@ def _read(path: Path, columns: TableParams) -> list[_Row]:
                     rows.append(_row(row, columns, f"line {reader.line_num}"))
                 except InputError as error:
                     faults.append(str(error))
-    except (OSError, ValueError, csv.Error) as error:
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: no such file; write the table there, or name it in data.table.file"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check the file that data.table.file names"
+        ) from error
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}); write it as UTF-8 CSV") from error
     if faults:
         count = f"{len(faults)} faulty rows: " if len(faults) > 1 else ""
@@ -94,14 +102,19 @@ def _require_columns(names: Sequence[str], columns: TableParams, path: Path) -> 
     missing = {key: name for key, name in keys.items() if name not in names}
     if not missing:
         return
+    if not names:
+        what = "its first line is" if path.stat().st_size else "is"
+        header = columns.delimiter.join(keys.values())
+        raise InputError(
+            f"{path}: {what} empty; write {header!r} there, then a line for each image"
+        )
     header = "".join(names)
     other = next((s for s in _SEPARATORS if s != columns.delimiter and s in header), None)
     remedy = f"name the right ones in data.table.{' and data.table.'.join(missing)}"
     if len(names) == 1 and other is not None:
         remedy = f"set data.table.delimiter to {other!r}"
     raise InputError(
-        f"{path}: has no column {', '.join(missing.values())}, but {few(list(names)) or 'none'}; "
-        f"{remedy}"
+        f"{path}: has no column {', '.join(missing.values())}, but {few(list(names))}; {remedy}"
     )
 
 
