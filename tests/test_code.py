@@ -77,7 +77,7 @@ def test_the_version_follows_the_code(tmp_path):
 
 # verbs and tables that mean in each module what its name says: `schedules.load`, `params.parse`
 SAME_ROLE = {
-    *("build", "check", "decode", "describe", "differences", "find", "has_width", "load", "names"),
+    *("build", "check", "decode", "describe", "find", "has_width", "load", "names"),
     *("of", "parse", "plan", "prepare", "read", "read_task", "resolve", "run", "save"),
     "sentence",
     # an operation of augmentation, in the form that each engine needs

@@ -101,7 +101,7 @@ def test_a_pass_in_evaluation_mode_starts_no_step() -> None:
         quantizer = LSQActivation(2)
         if asked:  # as someone does who wants the shapes
             quantizer.eval()(torch.zeros(4))
-            with pytest.raises(InputError, match="no batch yet; train"):
+            with pytest.raises(InputError, match="has not seen a batch yet; train"):
                 quantizer.levels()
             quantizer.train()
         return quantizer(_sample(4, 5).float()), quantizer.step.detach()
