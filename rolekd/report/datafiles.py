@@ -8,17 +8,15 @@ import contextlib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from rolekd import files
 from rolekd.errors import InputError
 from rolekd.report.style import colours
 from rolekd.report.tables import Arm, Evaluation, Floats, Integers, per_class
-
-if TYPE_CHECKING:
-    from numpy.lib.npyio import NpzFile
 
 # prefix of an array's name, before the arm
 _LOGITS, _WEIGHTS = "logits/", "weights/"
@@ -111,14 +109,14 @@ def load_weights(path: Path) -> dict[str, list[str]]:
         return {arm: hashes.tolist() for arm, hashes in _of_arms(arrays, _WEIGHTS).items()}
 
 
-def _of_arms(arrays: "NpzFile", prefix: str) -> dict[str, Any]:
+def _of_arms(arrays: NpzFile, prefix: str) -> dict[str, Any]:
     return {
         name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)
     }
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> "Iterator[NpzFile]":
+def _opened(path: Path) -> Iterator[NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
