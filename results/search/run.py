@@ -12,8 +12,8 @@ training images. A file of searches has `searches` and `seeds` (the number of ea
 in `base` parameters that differ from it, with dotted keys; `compare` names what else is trained:
 hand-made augmentations, and `plain` for a student without a teacher. With `data_seed` all searches
 have the same training images, otherwise each has its own. `NAME.searches.csv` has a row for each
-search, `NAME.trainings.csv` one for each training, written as soon as it is ready: run it again to
-resume. What has been trained once, such as a winner that two searches share, is not trained again.
+search, `NAME.trainings.csv` one for each training, written as soon as it is ready, and
+`NAME.schedules` what won: run it again to resume, on another machine, too. What has been trained once, such as a winner that two searches share, is not trained again.
 Each training has one thread; `--workers` trainings and `--at-once` searches run at a time, on a GPU
 if there is one.
 """
@@ -70,8 +70,12 @@ class Searches:
         return _prepared(seed, self.params.data.model_dump_json())
 
     def folder(self, number: int) -> Path:
-        """Return the folder of a search's state and winners."""
+        """Return the folder of a search's state."""
         return (self.file.parent / f".{self.file.stem}" / str(number)).resolve()
+
+    def schedule(self, number: int, role: str) -> Path:
+        """Return the file of the schedule that won a search; committed, as the rows are."""
+        return self.file.with_suffix(".schedules") / f"{number}-{role}.json"
 
     def teacher(self, run: "Run") -> Path:
         """Return the file of the teacher that the students of a run learn from."""
@@ -123,7 +127,8 @@ def search(searches: Searches, number: int, role: str, teacher: Run, workers: in
     given = {}
     if role == "student":
         shutil.copy(searches.teacher(teacher), inputs / TEACHER_FILE)
-        given = {named.TEACHER_SCHEDULE: schedules.load(folder / "teacher.json").to_json()}
+        won = schedules.load(searches.schedule(number, "teacher"))
+        given = {named.TEACHER_SCHEDULE: won.to_json()}
     params = searches.params.model_copy(update={"seed": number})
     spec = make_spec(params, role, inputs, given)
     began = time.time()
@@ -141,7 +146,8 @@ def search(searches: Searches, number: int, role: str, teacher: Run, workers: in
         "trainings": sum(len(one.accuracies) for one in verdict.standings),
         "seconds": round(time.time() - began, 1),
     }
-    found.schedule.save(folder / f"{role}.json")
+    searches.schedule(number, role).parent.mkdir(exist_ok=True)
+    found.schedule.save(searches.schedule(number, role))
     if not any(_is(known, number, role) for known in _rows(searches, "searches")):
         append(searches.records("searches"), row)
 
@@ -247,7 +253,7 @@ def _search_all(
         number
         for number in numbers
         if not any(_is(row, number, role) for row in _rows(searches, "searches"))
-        or not (searches.folder(number) / f"{role}.json").exists()
+        or not searches.schedule(number, role).exists()
     ]
     with ThreadPoolExecutor(at_once) as pool:
         if any(list(pool.map(one, wanted))):
@@ -262,7 +268,7 @@ def _train_all(searches: Searches, numbers: tuple[int, ...], role: str, workers:
         winner = _winner(searches, number, role)
         for run in _wanted(searches, number, role):
             if run not in done or _is_missed(searches, run):
-                wanted[run] = _schedule(searches.folder(number), role, run, winner)
+                wanted[run] = _schedule(searches, number, run, winner)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         ordered = sorted(wanted, key=lambda run: run.seed)
         for task in as_completed(
@@ -286,8 +292,8 @@ def _is_missed(searches: Searches, run: Run) -> bool:
     return run.role == "teacher" and run.seed == 0 and not weights.exists()
 
 
-def _schedule(folder: Path, role: str, run: Run, winner: str) -> Path | None:
-    return folder / f"{role}.json" if run.what == winner != NONE else None
+def _schedule(searches: Searches, number: int, run: Run, winner: str) -> Path | None:
+    return searches.schedule(number, run.role) if run.what == winner != NONE else None
 
 
 def _wanted(searches: Searches, number: int, role: str) -> Iterator[Run]:
