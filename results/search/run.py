@@ -13,9 +13,9 @@ in `base` parameters that differ from it, with dotted keys; `compare` names what
 hand-made augmentations, and `plain` for a student without a teacher. With `data_seed` all searches
 have the same training images, otherwise each has its own. `NAME.searches.csv` has a row for each
 search, `NAME.trainings.csv` one for each training, written as soon as it is ready, and
-`NAME.schedules` what won: run it again to resume, on another machine, too. What has been trained once, such as a winner that two searches share, is not trained again.
-Each training has one thread; `--workers` trainings and `--at-once` searches run at a time, on a GPU
-if there is one.
+`NAME.schedules` what won: run it again to resume, on another machine, too. What has been trained
+once, such as a winner that two searches share, is not trained again. Each training has one thread;
+`--workers` trainings and `--at-once` searches run at a time, on a GPU if there is one.
 """
 
 import csv
