@@ -73,7 +73,7 @@ def _arms(arms: object) -> object:
 
 
 Role = Literal["teacher", "student"]
-TeacherName = Literal["searched", "plain", "randaugment"]
+TeacherName = Literal["searched", "plain", "randaugment", "adaptive"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 # of a split: nearer to 0 or 1 one of its parts is empty in any data set of ordinary size
@@ -652,7 +652,7 @@ class ArmParams(Section):
     )
     teacher: TeacherName = Field(
         description="searched: trained with its schedule; plain: with the base augmentation alone; "
-        "randaugment: with RandAugment, which needs no search"
+        "randaugment, adaptive: with that augmentation, which needs no search"
     )
     starts_from: Literal["teacher", "scratch"] = Field(
         description="teacher: its weights where shapes agree"
@@ -866,6 +866,7 @@ _OTHER_TEACHERS: Mapping[TeacherName, str] = {
     "searched": "searched teacher",
     "plain": "plain teacher",
     "randaugment": "RandAugment teacher",
+    "adaptive": "adaptive teacher",
 }
 
 

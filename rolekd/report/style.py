@@ -31,7 +31,12 @@ DARK_INK, DARK_PAGE = "#e6e8eb", "#16191d"
 ACCENT = "#d9622b"
 PALETTE = ("#3d8bd1", "#e0a100", "#c970a4", "#1f9e78", "#5bb8e8", "#9a7b4f", "#b34d4d", "#5a6f8c")
 TEACHER_COLOUR = "#7f7fd5"
-TEACHER_COLOURS = {"searched": TEACHER_COLOUR, "plain": "#a873cf", "randaugment": "#5f9ea0"}
+TEACHER_COLOURS = {
+    "searched": TEACHER_COLOUR,
+    "plain": "#a873cf",
+    "randaugment": "#5f9ea0",
+    "adaptive": "#7d9a4a",
+}
 
 _INKED = re.compile(rf"(?<![\w#]){INK}|#000000\b")
 _LONGEST_LABEL = 40  # characters, for instance of a class's name

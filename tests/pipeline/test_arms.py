@@ -77,7 +77,7 @@ def _own(name: str = "own", **changes: object) -> dict:
         (_own(augmentation="../x.json"), "augmentation: ../x.json: put the file into schedules/"),
         (
             _own(teacher="best"),
-            "arms.own.teacher: input should be 'searched', 'plain' or 'randaugment'",
+            "arms.own.teacher: input should be 'searched', 'plain', 'randaugment' or 'adaptive'",
         ),
         (_own("a/b"), "compare.arms.a/b: not a name of an arm"),
         (_own("../x"), "compare.arms.../x: not a name of an arm"),

@@ -47,6 +47,7 @@ def test_the_default_arms_without_a_teacher_take_none_of_its_weights_either():
     [
         (("none", "plain"), {("train_teacher", "plain")}),
         (("randaugment", "randaugment"), {("train_teacher", "randaugment")}),
+        (("adaptive", "adaptive"), {("train_teacher", "adaptive")}),
         (("randaugment", "searched"), {SEARCHED, ("search_teacher", None)}),
         (("teacher-schedule", "plain"), {("train_teacher", "plain"), ("search_teacher", None)}),
         # the student's schedule is searched under the searched teacher
