@@ -54,6 +54,13 @@ def clean(text: str) -> str:
     return _escaped(secrets.redact(text), keep="\n\t")
 
 
+def clock(seconds: float) -> str:
+    """Return seconds as 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def say(*lines: object, err: bool = False) -> None:
     """Print lines for people, each as `shown` returns it."""
     stream = sys.stderr if err else sys.stdout

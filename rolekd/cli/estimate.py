@@ -3,9 +3,8 @@
 import click
 
 from rolekd import params
-from rolekd.cli.progress import clock
 from rolekd.console import Table, console
-from rolekd.display import say_json
+from rolekd.display import clock, say_json
 
 
 @click.command()
@@ -39,6 +38,8 @@ def estimate(as_json: bool) -> None:
     total = clock(sum(found.seconds.values()))
     pace = ", ".join(f"{kind} {value:,.0f}" for kind, value in found.images_per_second.items())
     terminal = console()
+    for role, text in found.networks.items():
+        terminal.print(f"{role}: {text}", highlight=False, markup=False)
     terminal.print(table)
     terminal.print(
         f"At most about {total} in all, if nothing else is running. "

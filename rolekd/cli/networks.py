@@ -32,11 +32,7 @@ def describe(
     shape = _shape(params.data)
     found: dict[str, dict[str, Any]] = {}
     for role in wanted:
-        about = (
-            roles.describe_teacher(params.teacher, shape)
-            if role == "teacher"
-            else roles.describe_student(params.student, shape)
-        )
+        about = roles.describe(params, role, shape)
         network = roles.build(about, seed=0)
         height, width = shape["image_size"]
         entry: dict[str, Any] = {"model": about["model"], **shape, "stem": stems.describe(network)}

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from rolekd.console import console as make_console
-from rolekd.display import shown
+from rolekd.display import clock, shown
 from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
 from rolekd.search.final import NONE_CANDIDATE
@@ -367,10 +367,3 @@ class _NotebookProgress(Progress):
 
 def _say(console: Console, title: str, text: str) -> None:
     console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

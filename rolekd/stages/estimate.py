@@ -5,45 +5,31 @@ here and now, with one training alone. Stages that only prepare, draw or registe
 process takes to start, which is timed, too.
 """
 
-import itertools
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-import torch
-from torch import nn
-
 from rolekd import processes
-from rolekd.augment.named import HANDMADE
 from rolekd.data import dataset as datasets
-from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
-from rolekd.distill.distillation import Distillation
-from rolekd.distill.objective import EpochProgress, Objective
 from rolekd.errors import InputError
+from rolekd.models import stems
 from rolekd.outputs import Outputs
-from rolekd.params import Params, Role, TrainingParams
-from rolekd.stages import plan
+from rolekd.params import Params, Role
+from rolekd.quantize.size import network_size
+from rolekd.stages import pace, plan
 from rolekd.stages.budget import budget_of
+from rolekd.stages.pace import DISTILLED_WORK, STUDENT_WORK, TEACHER_WORK, TESTED
 from rolekd.train import devices, roles
-from rolekd.train.augmentation import constant, make_engine
-from rolekd.train.evaluate import predict_as_deployed
 from rolekd.train.seats import seats
-from rolekd.train.training import Training
 
-_WARM_STEPS = 2  # libraries compile and allocate in the first
-_SECONDS = 0.7  # of timed steps of each kind, at least one of them
-_TESTED = 512  # images at once
 _START_FACTOR = 1.5  # a stage's start over this process's: it also loads MLflow and writes
 
 # stages that train and test nothing; the report draws for as long as three more starts take
 OTHERS = ("plan", "augmentations", "export", "report", "register")
 _REPORT_DRAWS = 3
-
-TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK = "teacher", "student", "distilled student"
-TESTED = "student in integers"
 
 
 @dataclass(frozen=True)
@@ -64,6 +50,10 @@ class StageWork:
     processes: int
     starts: int = 1
 
+    def seconds(self, per_image: Mapping[str, float]) -> float:
+        """Return how long its images take, given seconds for an image of each kind."""
+        return sum(per_image[kind] * count for kind, count in self.images.items()) / self.processes
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -74,12 +64,14 @@ class Estimate:
         work: What each trains.
         images_per_second: Kind of training -> images of one process.
         megabytes: Stage -> memory of its processes together, at most.
+        networks: Role -> what its network does at the size of these images, as text.
     """
 
     seconds: dict[str, float]
     work: list[StageWork]
     images_per_second: dict[str, float]
     megabytes: dict[str, int]
+    networks: dict[str, str]
 
 
 def estimate(params: Params, outputs: Outputs) -> Estimate:
@@ -97,56 +89,42 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     began = time.process_time()  # of this process so far: the libraries of every stage
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kinds = {kind for one in found for kind in one.images}
-    pace, peak = {}, {}
-    for kind in sorted(kinds):
-        pace[kind] = _seconds_per_image(kind, params, dataset)
-        # the largest of this process so far: of this kind, or of one before it
-        peak[kind] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    seconds = {
-        one.stage: _START_FACTOR * began * one.starts
-        + sum(pace[kind] * count for kind, count in one.images.items()) / one.processes
-        for one in found
-    }
+    found_pace = pace.measure_apart(sorted(kinds), params, dataset)
+    per_image = {kind: one.seconds for kind, one in found_pace.items()}
     return Estimate(
-        seconds,
+        {one.stage: _START_FACTOR * began * one.starts + one.seconds(per_image) for one in found},
         found,
-        {kind: round(1 / value, 1) for kind, value in pace.items()},
+        {kind: round(1 / value, 1) for kind, value in per_image.items()},
         {
-            one.stage: round(one.processes * max([peak[kind] for kind in one.images] or [start]))
+            one.stage: round(
+                one.processes * max([found_pace[kind].megabytes for kind in one.images] or [start])
+            )
             for one in found
         },
+        {role: _network(params, role, dataset) for role in get_args(Role)},
     )
+
+
+def _network(params: Params, role: Role, dataset: Dataset) -> str:
+    """Return what a role's network is, and what its stem does: that depends on the image size."""
+    about = roles.describe(params, role, roles.shape_of(dataset))
+    network, (height, width) = roles.build(about, seed=0), dataset.image_size
+    work = network_size(network, (dataset.channels, height, width)).multiply_accumulates / 1e6
+    sides = f"{height}x{width}x{dataset.channels}"
+    cost = f"{work:,.1f} million multiply-accumulates"
+    return f"{about['model']}, images {sides}: {stems.describe(network)}, {cost}"
 
 
 def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
     """Yield what each stage that an arm asks for trains, in the order of the pipeline."""
     wanted, arms = plan.wanted_stages(params), params.compare.arms.values()
-    search, both = params.search, get_args(Role)
-    sizes = dataset.sizes
-    train, cores = sizes["train"], processes.cores()
-    gpu = devices.resolve(params.machine.device).type != "cpu"
-
-    def at_once(threads: int, tasks: int) -> int:
-        found = len(seats(params.machine, threads, tasks))
-        return found if gpu else max(1, min(found, cores))
-
+    sizes, train = dataset.sizes, dataset.sizes["train"]
     # DVC starts these, too, and the stages that no arm asks for, which then do nothing
     starts = len(OTHERS) + _REPORT_DRAWS + len(plan.STAGES)
-    for role in both:
+    for role in get_args(Role):
         if (f"search_{role}", None) in wanted:
-            found = budget_of(params, role, sizes, dataset.own_validation)
-            kind = TEACHER_WORK if role == "teacher" else DISTILLED_WORK
-            images = {kind: found.proposed + found.confirmed}
-            if found.taught:
-                images[DISTILLED_WORK] = found.taught
-            final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
-            if found.teachers:
-                images[TEACHER_WORK] = found.teachers
-                final += search.confirm.seeds if search.confirm else 0
-            members = search.population * (search.restarts + 1) if search.lanes else 0
-            several = at_once(search.threads_per_worker, members + final)
             starts -= 1
-            yield StageWork(f"search_{role}", members + final, images, several)
+            yield search_work(params, role, dataset)
         if role == "teacher" and params.teacher.train:
             for name in params.compare.teachers:
                 images = {TEACHER_WORK: train * params.teacher.training.epochs}
@@ -157,70 +135,35 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
         kind = DISTILLED_WORK if arm.distilled else STUDENT_WORK
         more = train * params.student.training.epochs * params.compare.seeds
         images[kind] = images.get(kind, 0) + more
-    several = at_once(params.threads, params.compare.seeds)
+    several = _at_once(params, params.threads, params.compare.seeds)
     students = len(arms) * params.compare.seeds
     yield StageWork("distill", students, images, several, len(arms))
-    several = max(cores // params.threads, 1)  # as in the stage
+    several = max(processes.cores() // params.threads, 1)  # as in the stage
     # one more than there are students: the export is verified on the same images
     yield StageWork("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
     yield StageWork("the others", 0, {}, 1, starts)
 
 
-def _seconds_per_image(kind: str, params: Params, dataset: Dataset) -> float:
-    """Time some steps of a training, as in its stage."""
-    device = devices.set_up(params.machine.device, params.threads)
-    network, about = roles.teacher(params.teacher, dataset, seed=0)
-    if kind == TESTED:
-        return _tested(roles.student(params.student, dataset, 0, network)[0], dataset)
-    objective: Objective = Objective()
-    settings = params.teacher.training
-    if kind != TEACHER_WORK:
-        teacher = network.to(device).eval(), about
-        network, about = roles.student(params.student, dataset, 0, teacher[0])
-        settings = params.student.training
-        if kind == DISTILLED_WORK:
-            described = network.to(device), about
-            objective = Distillation(described, teacher, params.distill, seed=0)
-    return _timed(network.to(device), objective, settings, params, dataset, device)
+def search_work(params: Params, role: Role, dataset: Dataset) -> StageWork:
+    """Return what the search of a role trains, at most."""
+    search = params.search
+    found = budget_of(params, role, dataset.sizes, dataset.own_validation)
+    kind = TEACHER_WORK if role == "teacher" else DISTILLED_WORK
+    images = {kind: found.proposed + found.confirmed}
+    if found.taught:
+        images[DISTILLED_WORK] = found.taught
+    final = search.confirm.trainings * (2 if found.taught else 1) if search.confirm else 0
+    if found.teachers:
+        images[TEACHER_WORK] = found.teachers
+        final += search.confirm.seeds if search.confirm else 0
+    members = search.population * (search.restarts + 1) if search.lanes else 0
+    several = _at_once(params, search.threads_per_worker, members + final)
+    return StageWork(f"search_{role}", members + final, images, several)
 
 
-def _tested(student: nn.Module, dataset: Dataset) -> float:
-    """Time a student on test images, as in the stage evaluate."""
-    images, count = dataset.split("test")[0], 0
-    with torch.no_grad():  # a learned step takes its first value from a batch
-        student.train()(Normalize(dataset, torch.device("cpu"))(images[:_TESTED]))
-    predict_as_deployed(student, images[:1], dataset)
-    began = time.perf_counter()
-    while (seconds := time.perf_counter() - began) < _SECONDS:
-        count += len(predict_as_deployed(student, images[:_TESTED], dataset))
-    return seconds / count
-
-
-def _timed(
-    network: nn.Module,
-    objective: Objective,
-    settings: TrainingParams,
-    params: Params,
-    dataset: Dataset,
-    device: torch.device,
-) -> float:
-    batches = Batches(dataset, "train", settings.batch_size, 0, Normalize(dataset, device))
-    # a strong augmentation: that of a search may be as slow
-    engine = make_engine(params.augment, dataset, params.threads)
-    augment_at = constant(engine, HANDMADE["randaugment"][0])
-    training = Training(network, objective, batches, augment_at, settings)
-    training.prepare()
-    network.train()
-    epochs = (batches.epoch(epoch, augment_at(epoch)) for epoch in itertools.count())
-    images, seconds, began = 0, 0.0, time.perf_counter()
-    for number, (batch, labels, _) in enumerate(itertools.chain.from_iterable(epochs)):
-        training.step(batch, labels, EpochProgress(0, settings.epochs))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if number < _WARM_STEPS:
-            began = time.perf_counter()
-            continue
-        images, seconds = images + len(labels), time.perf_counter() - began
-        if seconds > _SECONDS:
-            break
-    return seconds / images
+def _at_once(params: Params, threads: int, tasks: int) -> int:
+    """Return how many trainings of so many threads run at once; beyond the cores none is faster."""
+    found = len(seats(params.machine, threads, tasks))
+    if devices.resolve(params.machine.device).type != "cpu":
+        return found
+    return max(1, min(found, processes.cores()))

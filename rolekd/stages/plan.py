@@ -3,8 +3,8 @@
 It also reads the weights that networks begin with, so that no later stage needs their files.
 
 DVC runs every stage of dvc.yaml. A stage whose result no arm asks for reads here that it is not
-wanted, and leaves its outputs empty. The plan does not name the arms: another arm that asks for the
-same makes no search and no teacher stale.
+wanted, and writes nothing into its outputs. The plan does not name the arms: another arm that asks
+for the same makes no search and no teacher stale.
 """
 
 from typing import get_args

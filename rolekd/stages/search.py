@@ -13,7 +13,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.data import fits
 from rolekd.data.dataset import Dataset
-from rolekd.display import say
+from rolekd.display import clock, say
 from rolekd.outputs import Lineage, SearchMetrics
 from rolekd.params import Params, Role
 from rolekd.report import histories, style
@@ -21,11 +21,12 @@ from rolekd.search import history, runner
 from rolekd.search.history import Found
 from rolekd.search.member import DATA, TEACHER_FILE, make_spec
 from rolekd.search.observers import Observer
-from rolekd.stages import checks, storage
+from rolekd.stages import checks, pace, storage
 from rolekd.stages.budget import budget_of
+from rolekd.stages.estimate import search_work
 from rolekd.stages.stage import Stage
 from rolekd.track.observers import SearchRuns
-from rolekd.train.seats import seats
+from rolekd.train.seats import Seat, seats
 
 SEARCH_SPLITS = ("search_train", "search_val")
 
@@ -40,13 +41,14 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     given = {} if own is None else {TEACHER_SCHEDULE: own.to_json()}
     taught = None if own is None else NamedAugmentation(TEACHER_SCHEDULE, own).to_json()
     spec = make_spec(params, role, inputs, given, taught)
-    say(f"search_{role}: {_budget(params, role, dataset)}")
+    places = seats(params.machine, spec.threads, spec.tasks)
+    say(f"search_{role}: {_budget(params, role, dataset, places[0])}")
     found = runner.run(
         spec,
         inputs,
         stage.state,
         [*observers, SearchRuns(stage.run, role)],
-        seats=seats(params.machine, spec.threads, spec.tasks),
+        seats=places,
         storage=storage.of_project(spec.name),
     )
     _write(stage, role, found)
@@ -54,7 +56,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
 
 
-def _budget(params: Params, role: Role, dataset: Dataset) -> str:
+def _budget(params: Params, role: Role, dataset: Dataset, seat: Seat) -> str:
     sizes = {split: dataset.sizes[split] for split in SEARCH_SPLITS}
     found = budget_of(params, role, sizes, dataset.own_validation)
     parts = {
@@ -64,7 +66,10 @@ def _budget(params: Params, role: Role, dataset: Dataset) -> str:
         f"{found.teachers:,} of their teachers": found.teachers,
     }
     named = ", ".join(part for part, images in parts.items() if images)
-    return f"at most {found.images:,} images to train on, {named}"
+    work = search_work(params, role, dataset)
+    per_image = pace.known_or_measured(work.images, params, dataset, seat)
+    about = "" if per_image is None else f" About {clock(work.seconds(per_image))} here."
+    return f"at most {found.images:,} images to train on, {named}.{about}"
 
 
 def _teachers_own(stage: Stage) -> Schedule | None:

@@ -176,14 +176,14 @@ def _group(values: params.Params) -> runs.ParentRun | None:
 
 
 def is_wanted(name: str, variant: str | None = None) -> bool:
-    """Whether an arm asks for what a stage makes; if not, say so, and leave its outputs empty."""
+    """Whether an arm asks for what a stage makes; if not, say so, and write nothing into them."""
     if Wanted.load(Outputs().wanted(name, variant)).wanted:
         return True
     title = name if variant is None else f"{name}@{variant}"
     say(f"{title}: no arm of params.yaml needs it; nothing to do")
     stage = _interpolated(name, variant, params.load())
     for path in stage["outs"]:
-        files.write_text(path, "")
+        files.write_text(path, files.NOTHING)
     return False
 
 

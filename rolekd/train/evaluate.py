@@ -11,19 +11,27 @@ from rolekd.data.dataset import Dataset, Images, Labels
 from rolekd.quantize.lower import lower
 from rolekd.quantize.modules import QuantConv2d
 
-_BATCH = 512
+_MOST = 512  # images at once
+_PIXELS = _MOST * 96 * 96  # of them: 512 images of 224 pixels would take 8 GB of a ResNet18
 _TEMPERATURES = (-5.0, 10.0)  # their logarithms; at the upper end all classes are equally likely
 
 Logits = npt.NDArray[np.float32]
 
 
+def at_once(images: Images) -> int:
+    """Return how many of images uint8 [N, H, W, C] a network is given at once."""
+    height, width = images.shape[1:3]
+    return max(1, min(_MOST, _PIXELS // int(height * width)))
+
+
 def predict(network: nn.Module, images: Images, normalize: Normalize) -> Logits:
     """Return the logits float32 [N, K] of images uint8 [N, H, W, C], without augmentation."""
     network.eval()
+    count = at_once(images)
     with torch.inference_mode():
         parts = [
-            network(normalize(images[start : start + _BATCH])).float().cpu()
-            for start in range(0, len(images), _BATCH)
+            network(normalize(images[start : start + count])).float().cpu()
+            for start in range(0, len(images), count)
         ]
     return torch.cat(parts).numpy()
 
@@ -37,7 +45,8 @@ def predict_integers(student: nn.Module, images: Images, dataset: Dataset) -> Lo
     network = lower(
         student.eval(), mean=dataset.mean, std=dataset.std, image_size=dataset.image_size
     )
-    parts = [network(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+    count = at_once(images)
+    parts = [network(images[start : start + count]) for start in range(0, len(images), count)]
     return torch.cat(parts).numpy()
 
 

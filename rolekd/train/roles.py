@@ -12,7 +12,7 @@ from rolekd.errors import InputError, few
 from rolekd.models import zoo
 from rolekd.models.normalized import NormalizedConv2d, between
 from rolekd.models.weights import copy_matching, match, stem_path
-from rolekd.params import Role, StudentParams, TeacherParams
+from rolekd.params import Params, Role, StudentParams, TeacherParams
 from rolekd.quantize.convert import convert
 from rolekd.quantize.modules import set_pixels
 from rolekd.train import damping, pretrained, state
@@ -125,6 +125,13 @@ def _normalize(network: nn.Module, about: Mapping[str, Any], dataset: Dataset) -
     stem = network.get_submodule(path)
     assert isinstance(stem, nn.Conv2d)
     network.set_submodule(path, NormalizedConv2d(stem, *between(ours, theirs)))
+
+
+def describe(params: Params, role: Role, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides a role's network; `shape` as `shape_of` returns it."""
+    if role == "teacher":
+        return describe_teacher(params.teacher, shape)
+    return describe_student(params.student, shape)
 
 
 def describe_teacher(params: TeacherParams, shape: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,9 @@ from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
 from rolekd.outputs import Outputs
 from rolekd.params import parse
-from rolekd.stages import plan
-from rolekd.stages.estimate import (
-    DISTILLED_WORK,
-    OTHERS,
-    STUDENT_WORK,
-    TEACHER_WORK,
-    TESTED,
-    estimate,
-    planned_work,
-)
+from rolekd.stages import pace, plan
+from rolekd.stages.estimate import OTHERS, estimate, planned_work
+from rolekd.stages.pace import DISTILLED_WORK, STUDENT_WORK, TEACHER_WORK, TESTED
 
 SMALL = {
     "teacher": {"model": {"width": 2}, "training": {"epochs": 3, "batch_size": 32}},
@@ -41,7 +34,7 @@ def test_every_stage_that_trains_is_counted(digits):
         STUDENT_WORK: 2 * 4 * 5 * images,
         DISTILLED_WORK: 5 * 4 * 5 * images,
     }
-    assert found["the others"].starts == 10  # two teachers that no arm asks for among them
+    assert found["the others"].starts == 11  # three teachers that no arm asks for among them
     assert (found["distill"].trainings, found["distill"].starts) == (28, 7)
     assert found["evaluate"].images == {TESTED: 29 * len(digits.splits["test"])}
     assert found["search_student"].images.keys() == {DISTILLED_WORK}
@@ -55,8 +48,8 @@ def test_what_no_arm_asks_for_is_not_counted(digits):
     assert [one.stage for one in found] == [
         "train_teacher@plain", "distill", "evaluate", "the others",
     ]  # fmt: skip
-    # they are started all the same: two searches and two teachers, beside plan to register
-    assert found[-1].starts == 8 + 4
+    # they are started all the same: two searches and three teachers, beside plan to register
+    assert found[-1].starts == 8 + 5
 
 
 def test_every_stage_of_the_pipeline_after_prepare_is_counted():
@@ -65,7 +58,8 @@ def test_every_stage_of_the_pipeline_after_prepare_is_counted():
     assert stages.keys() == {"prepare"} | counted
 
 
-def test_steps_of_every_network_are_timed(digits, tmp_path):
+def test_steps_of_every_network_are_timed(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(pace.store, "project_root", lambda: tmp_path)
     datasets.save(digits, Outputs(tmp_path).data)
     found = estimate(parse(SMALL, "the test"), Outputs(tmp_path))
     assert found.images_per_second.keys() == {TEACHER_WORK, STUDENT_WORK, DISTILLED_WORK, TESTED}
@@ -74,6 +68,8 @@ def test_steps_of_every_network_are_timed(digits, tmp_path):
     assert all(seconds > 0 for seconds in found.seconds.values())
     assert found.megabytes.keys() == found.seconds.keys()
     assert all(megabytes > 50 for megabytes in found.megabytes.values())
+    shown = "resnet8, images 8x8x1: stem 3x3 of stride 1, "
+    assert found.networks["teacher"].startswith(shown), found.networks
 
 
 def test_without_data_the_remedy_is_told(tmp_path):

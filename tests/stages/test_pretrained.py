@@ -1,15 +1,18 @@
 """Stages where a network begins with weights of a file, or is taken as it is."""
 
+import itertools
 import json
+from typing import get_args
 
 import pytest
 import torch
 
+from rolekd import files
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.models import build
 from rolekd.outputs import Outputs
-from rolekd.params import parse
+from rolekd.params import TeacherName, parse
 from rolekd.stages import search
 from rolekd.stages.stage import Stage
 from rolekd.stages.train_teacher import train_teacher
@@ -55,7 +58,7 @@ def test_a_taken_teacher_is_left_as_it_is_and_measured(source, tmp_path, capsys)
     left, about = state.read_weights(stage.outputs.teacher("plain"))
     assert all(torch.equal(left[name], value) for name, value in source.items())
     assert about["normalization"] == THEIRS
-    assert stage.outputs.epochs("train_teacher", "plain").read_text() == ""
+    assert stage.outputs.epochs("train_teacher", "plain").read_text() == files.NOTHING
     found = json.loads(stage.outputs.metrics("train_teacher", "plain").read_text())
     dataset = datasets.load(stage.outputs.data)
     network, _ = roles.load(stage.outputs.teacher("plain"), dataset)
@@ -107,19 +110,18 @@ def test_without_a_searched_teacher_a_student_has_no_schedule_of_it(source, tmp_
     stage = _stage(tmp_path, "search_student")
     path = stage.outputs.schedule("teacher")
     path.parent.mkdir(parents=True)
-    path.write_text("")
+    path.write_text(files.NOTHING)
     assert search._teachers_own(stage) is None
     path.write_text(json.dumps({"version": 1}))
     with pytest.raises(Exception, match="schedule"):
         search._teachers_own(stage)
 
 
-def test_a_teacher_with_randaugment_sees_other_images(source, tmp_path):
+def test_each_teacher_without_a_search_sees_other_images(source, tmp_path):
     left = {}
-    for name in ("plain", "randaugment"):
+    for name in set(get_args(TeacherName)) - {"searched"}:
         stage = _stage(tmp_path, "train_teacher", name)
         train_teacher(stage, name)
         left[name], _ = state.read_weights(stage.outputs.teacher(name))
-    assert any(
-        not torch.equal(left["plain"][key], value) for key, value in left["randaugment"].items()
-    )
+    for one, other in itertools.combinations(left.values(), 2):
+        assert any(not torch.equal(one[key], value) for key, value in other.items())

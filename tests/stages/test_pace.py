@@ -1,0 +1,59 @@
+"""What a search says of its minutes: by a measurement that is kept, or one made elsewhere."""
+
+import json
+
+import pytest
+
+from rolekd.params import parse
+from rolekd.stages import pace
+from rolekd.stages.pace import DISTILLED_WORK, TEACHER_WORK
+
+SMALL = {
+    "teacher": {"model": {"width": 2}, "training": {"batch_size": 32}},
+    "student": {"model": {"width": 2}, "training": {"batch_size": 32}},
+}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace.store, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_what_is_kept_is_not_measured_again(digits, monkeypatch):
+    params = parse(SMALL, "the test")
+    pace._keep({TEACHER_WORK: 0.25, DISTILLED_WORK: 0.5}, params, digits)
+    monkeypatch.setattr(pace.WorkerProcess, "start", lambda *_, **__: pytest.fail("it measures"))
+    assert pace.known_or_measured([TEACHER_WORK], params, digits, {}) == {TEACHER_WORK: 0.25}
+
+
+def test_what_is_missing_is_measured_in_another_process_and_kept(digits, root, monkeypatch):
+    params = parse(SMALL, "the test")
+    pace._keep({DISTILLED_WORK: 0.5}, params, digits)
+    monkeypatch.setattr(pace, "_SECONDS", 0.05)
+    found = pace.known_or_measured([TEACHER_WORK, DISTILLED_WORK], params, digits, {})
+    assert found is not None
+    assert 0 < found[TEACHER_WORK] < 0.25
+    assert found[DISTILLED_WORK] == 0.5
+    assert json.loads((root / ".rolekd/pace.json").read_text())["seconds"] == found
+
+
+@pytest.mark.parametrize("other", [{"threads": 2}, {"augment": {"cutout": 2}}])
+def test_other_parameters_have_another_pace(digits, other):
+    pace._keep({TEACHER_WORK: 0.25}, parse(SMALL, "the test"), digits)
+    params = parse({**SMALL, **other}, "the test")
+    assert not pace._kept(params, digits)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"key": 1}', '{"key": 1, "seconds": []}'])
+def test_a_damaged_file_is_as_none(digits, root, content):
+    params = parse(SMALL, "the test")
+    pace._keep({TEACHER_WORK: 0.25}, params, digits)
+    key = json.loads((root / ".rolekd/pace.json").read_text())["key"]
+    (root / ".rolekd/pace.json").write_text(content.replace("1", json.dumps(key)))
+    assert pace._kept(params, digits) == {}
+
+
+def test_a_process_that_fails_costs_only_the_sentence(digits, monkeypatch):
+    params = parse({**SMALL, "student": {"model": {"name": "nothing"}}}, "the test")
+    assert pace.known_or_measured([DISTILLED_WORK], params, digits, {}) is None
