@@ -24,6 +24,8 @@ from rolekd.errors import InputError, RunError, brief
 
 # bytes of a JSON file: parsed, the worst of them is 25 times as large
 MOST_JSON = 2**24
+# content of a file of which nothing is to be said; DVC warns of files without any
+NOTHING = "\n"
 
 # what is written is called so until it is complete: tempfile's eight letters, before the suffix
 _TEMPORARY = ".*-????????*"
@@ -146,7 +148,7 @@ def write_json(path: Path | str, value: Any, *, lasting: bool = True) -> None:
 def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows to `path` atomically, as CSV with a header.
 
-    None, or a key that a row lacks, is an empty field; no rows are an empty file.
+    None, or a key that a row lacks, is an empty field; no rows are `NOTHING`.
     """
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -154,7 +156,7 @@ def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         writer.writeheader()
         writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue() or NOTHING)
 
 
 def open_regular(path: Path | str, most: int | None = None) -> io.BufferedReader:

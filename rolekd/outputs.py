@@ -392,7 +392,7 @@ def run_ids(outputs: Outputs) -> dict[str, str]:
 def _has_content(path: Path) -> bool:
     try:
         with files.open_regular(path) as file:
-            return bool(file.read(1))
+            return bool(file.read(2).strip())  # not files.NOTHING
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); run the stage that writes it first "

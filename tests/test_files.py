@@ -222,7 +222,7 @@ def test_a_key_that_json_gives_twice_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "text"),
-    [([], ""), ([{"a": 1}, {"a": 2, "b": None}, {"b": 3}], "a,b\n1,\n2,\n,3\n")],
+    [([], "\n"), ([{"a": 1}, {"a": 2, "b": None}, {"b": 3}], "a,b\n1,\n2,\n,3\n")],
 )
 def test_rows_with_other_keys_fit_one_table(tmp_path, rows, text):
     files.write_csv(tmp_path / "rows.csv", rows)

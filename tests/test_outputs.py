@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from rolekd import files
 from rolekd.errors import InputError
 from rolekd.outputs import Arms, EvaluateMetrics, Lineage, Outputs, RunId, VersionRecord, run_ids
 
@@ -47,7 +48,7 @@ def test_metrics_are_numbers_under_one_name_each():
 def test_run_ids_are_found_and_what_no_arm_asked_for_has_none(tmp_path):
     outputs = Outputs(tmp_path)
     RunId(mlflow_run_id="abc").save(outputs.run("search_teacher"))
-    outputs.run("train_teacher", "plain").write_text("")
+    outputs.run("train_teacher", "plain").write_text(files.NOTHING)
     RunId().save(outputs.run("export"))  # MLflow did not answer
     RunId(mlflow_run_id="d").save(outputs.run("distill", "kd"))
     assert run_ids(outputs) == {"distill@kd": "d", "search_teacher": "abc"}

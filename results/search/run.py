@@ -249,12 +249,7 @@ def _search_all(
         process.join()
         return process.exitcode
 
-    wanted = [
-        number
-        for number in numbers
-        if not any(_is(row, number, role) for row in _rows(searches, "searches"))
-        or not searches.schedule(number, role).exists()
-    ]
+    wanted = [number for number in numbers if not _is_searched(searches, number, role)]
     with ThreadPoolExecutor(at_once) as pool:
         if any(list(pool.map(one, wanted))):
             sys.exit(1)
@@ -267,7 +262,8 @@ def _train_all(searches: Searches, numbers: tuple[int, ...], role: str, workers:
     for number in numbers:
         winner = _winner(searches, number, role)
         for run in _wanted(searches, number, role):
-            if run not in done or _is_missed(searches, run):
+            missed = run.what == winner and _is_missed(searches, number, run)
+            if run not in done or missed:
                 wanted[run] = _schedule(searches, number, run, winner)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         ordered = sorted(wanted, key=lambda run: run.seed)
@@ -286,10 +282,21 @@ def _winner(searches: Searches, number: int, role: str) -> str:
     return label(number, found["winner"], teacher)
 
 
-def _is_missed(searches: Searches, run: Run) -> bool:
-    """Tell whether students need the weights of a teacher whose row was made elsewhere."""
+def _is_missed(searches: Searches, number: int, run: Run) -> bool:
+    """Tell whether students are left that need a teacher whose row was made elsewhere."""
     weights = searches.teacher(Run(run.data, "student", run.what, "", 0))
-    return run.role == "teacher" and run.seed == 0 and not weights.exists()
+    if (run.role, run.seed) != ("teacher", 0) or weights.exists():
+        return False
+    if not _is_searched(searches, number, "student"):
+        return True
+    done = {_run(row) for row in _rows(searches, "trainings")}
+    return not done.issuperset(_wanted(searches, number, "student"))
+
+
+def _is_searched(searches: Searches, number: int, role: str) -> bool:
+    """Tell whether a search has its row and its schedule."""
+    has_row = any(_is(row, number, role) for row in _rows(searches, "searches"))
+    return has_row and searches.schedule(number, role).exists()
 
 
 def _schedule(searches: Searches, number: int, run: Run, winner: str) -> Path | None:

@@ -97,12 +97,17 @@ def answer(image: str, shares: NDArray[np.float32], classes: Sequence[str]) -> P
 
 
 def expand(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the images behind files and folders; a folder gives its image files, sorted."""
+    """Yield the images behind files and folders.
+
+    A folder gives its image files, sorted, then the links to folders in it, which are not followed.
+    """
     for path in paths:
         # os.path, unlike Path, accepts names that a file cannot have
         if path != STDIN and os.path.isdir(path):  # noqa: PTH112
-            found = image_files(Path(path)).images
-            yield from map(str, found) if found else [path]
+            found = image_files(Path(path))
+            inside = [*map(str, found.images), *map(str, found.links)]
+            # a link that was given is followed: what has no images is the folder behind it
+            yield from inside or [os.path.realpath(path) if os.path.islink(path) else path]  # noqa: PTH114
         else:
             yield path
 
@@ -110,6 +115,8 @@ def expand(paths: Iterable[str]) -> Iterator[str]:
 def _read(source: str, side: int, channels: int, resize: bool) -> NDArray[np.uint8] | str:
     """Return an image uint8 [side, side, channels], or what is wrong with it."""
     if source != STDIN and os.path.isdir(source):  # noqa: PTH112
+        if os.path.islink(source):  # noqa: PTH114
+            return "a link to a folder, which is not followed; name the folder itself"
         return f"contains no {KINDS} image"
     try:
         file = sys.stdin.buffer if source == STDIN else Path(source)

@@ -148,6 +148,24 @@ def test_a_folder_without_images_is_told(folder: Path) -> None:
     assert result.exit_code == 1
 
 
+def test_linked_folders_are_followed_only_where_they_are_given(
+    folder: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "elsewhere"
+    link.symlink_to(folder / "nested")
+    assert len(rows(call(str(link)))) == len([*(folder / "nested").glob("*.png")])
+    (folder / "nested" / "more").symlink_to(folder / "none")
+    (folder / "none").mkdir()
+    *_, last = rows(found := call(str(folder / "nested")))
+    assert last["image"] == str(folder / "nested/more")
+    assert last["error"] == "a link to a folder, which is not followed; name the folder itself"
+    assert found.exit_code == 1
+    (given,) = rows(call(str(folder / "nested/more")))
+    assert (given["image"], given["error"]) == (
+        str((folder / "none").resolve()), f"contains no {KINDS} image",
+    )  # fmt: skip
+
+
 def test_standard_input(folder: Path) -> None:
     content = (folder / "nested/3.png").read_bytes()
     (piped,) = rows(call("-", stdin=content))

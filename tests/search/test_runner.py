@@ -1,6 +1,9 @@
 import contextlib
+import random
 import threading
 import time
+
+import pytest
 
 from rolekd.errors import InputError, RunError
 from rolekd.fleet.studies import JobStudy
@@ -30,6 +33,24 @@ def test_a_final_gives_the_same_result_with_any_number_of_workers(
     }  # fmt: skip
     # the states that nothing starts from any more are gone
     assert not [path for path in (tmp_path / "1" / "artifacts").rglob("*.g0*") if path.is_file()]
+
+
+@pytest.mark.parametrize("algorithm", ["pbt", "tpe", "random", "cmaes", "ladder"])
+def test_every_proposer_with_a_final_is_the_same_for_any_workers_and_kills(
+    trainers, inputs, make_spec, digest, start, tmp_path, algorithm
+):
+    search = {**FINAL, "start": "ladder" if algorithm == "pbt" else "none"}
+    spec = make_spec(epochs=6, algorithm=algorithm, search=search, seconds=0.02)
+    wanted = digest(run(spec, inputs, tmp_path / "1"))
+    for workers in (2, 3):
+        assert digest(run(spec, inputs, tmp_path / str(workers), workers=workers)) == wanted
+    chance = random.Random(algorithm)
+    for _ in range(4):
+        searching = start(spec, tmp_path / "killed", workers=2)
+        searching.process.join(chance.uniform(0.1, 0.6))
+        searching.kill()
+        searching.process.join()
+    assert start(spec, tmp_path / "killed", workers=2).result() == wanted
 
 
 def test_a_final_can_be_all_of_a_search(trainers, inputs, make_spec, tmp_path):
