@@ -20,9 +20,10 @@ from rich.table import Table
 
 from benchmarks.machine import describe
 from rolekd import addresses, presets, yamlfiles
-from rolekd.params import Params, SearchParams, TrackParams, parse
+from rolekd.params import Params, TrackParams, parse
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
+from rolekd.search.spec import SearchSpec
 
 # Images of CIFAR's shape for the second search, as many of them for training as for validation.
 _CIFAR_IMAGES = 512
@@ -145,8 +146,8 @@ class _Clock:
 
     started_at = 0.0
 
-    def started(self, settings: SearchParams) -> None:
-        del settings
+    def started(self, spec: SearchSpec) -> None:
+        del spec
         self.started_at = time.perf_counter()
 
     def result(self, result: SearchResult) -> None: ...

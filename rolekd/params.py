@@ -411,7 +411,7 @@ class DistillParams(Section):
 
 
 Rung = Annotated[
-    tuple[Annotated[int, Field(ge=2, le=1000)], Annotated[int, Field(ge=1, le=1000)]],
+    tuple[Annotated[int, Field(ge=1, le=1000)], Annotated[int, Field(ge=1, le=1000)]],
     BeforeValidator(_tuple),
 ]
 
@@ -448,7 +448,8 @@ class ConfirmParams(Section):
     decided: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
         2.0,
         description="the final ends after a rung whose best has four seeds or more and is above "
-        "none by more than so many standard errors; null: all rungs are trained",
+        "none by more than so many standard errors, so only finals whose last rung but one has "
+        "four seeds end early; null: all rungs are trained",
     )
 
     @property
@@ -480,6 +481,12 @@ class ConfirmParams(Section):
 
     @model_validator(mode="after")
     def _rungs_narrow(self) -> "ConfirmParams":
+        for count, seeds in self.rungs:
+            if count < 2:
+                raise ValueError(
+                    f"rungs: [{count}, {seeds}] has one candidate, which is none; a final needs "
+                    "another to compare it with, so make it [2, ...] or more"
+                )
         for (count, seeds), (fewer, more) in itertools.pairwise(self.rungs):
             if fewer > count or more <= seeds:
                 raise ValueError(
@@ -575,6 +582,13 @@ class SearchParams(Section):
             for number in range(self.restarts + 1)
         ]
         return [(interval, -(-self.epochs // interval)) for interval in intervals]
+
+    @property
+    def proposed_epochs(self) -> int:
+        """Epochs of the algorithm's tasks, at most: where a constant policy ends another begins."""
+        if self.algorithm == "pbt":
+            return self.population * self.epochs * (self.restarts + 1)
+        return self.lanes * self.generations * self.interval_epochs
 
     @property
     def tasks(self) -> int:

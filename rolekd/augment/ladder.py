@@ -52,7 +52,7 @@ def is_rung(name: object) -> bool:
 
 def parse(name: str) -> tuple[str, int]:
     """Return family and strength of a rung's name."""
-    found = re.fullmatch(r"([a-z]+)-(\d{1,3})", name)
+    found = re.fullmatch(r"([a-z]+)-(0|[1-9][0-9]?)", name)
     if found is None or found[1] not in FAMILIES or int(found[2]) > HIGHEST:
         raise InputError(
             f"{name!r} is not a rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "

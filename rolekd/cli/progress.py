@@ -26,9 +26,11 @@ from rolekd.console import console as make_console
 from rolekd.display import clock, shown
 from rolekd.fleet.snapshot import Snapshot
 from rolekd.params import SearchParams
+from rolekd.search import phases
 from rolekd.search.final import NONE_CANDIDATE
 from rolekd.search.history import Found
-from rolekd.search.population import SearchResult
+from rolekd.search.population import SearchResult, SearchTask
+from rolekd.search.spec import SearchSpec
 
 _SECONDS = 10.0  # between the lines of a `Bar`, or of a training, where there is no terminal
 _REFRESH = 0.1  # seconds between two pictures of a bar in a notebook
@@ -83,10 +85,12 @@ class SearchProgress:
         self._bar = _bars(self._console, 20)
         self._task: TaskID | None = None
         self._settings = SearchParams()
+        self._whole = 0  # epochs of a training of the final
         self._begin = 0.0
-        self._done = 0
+        self._done: list[SearchTask] = []
         self._rungs = 0
-        self._recent: deque[tuple[float, int]] = deque()  # arrival and images of the last tasks
+        # arrival, images and epochs of the last tasks
+        self._recent: deque[tuple[float, int, int]] = deque()
         self._scores = ""
 
     def __enter__(self) -> Self:
@@ -95,12 +99,13 @@ class SearchProgress:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def started(self, settings: SearchParams) -> None:
+    def started(self, spec: SearchSpec) -> None:
         """Start the bar, or print how large the search is."""
-        self._settings, self._begin = settings, time.monotonic()
-        self._done = self._rungs = 0
+        settings = spec.search
+        self._settings, self._whole, self._begin = settings, spec.epochs, time.monotonic()
+        self._done, self._rungs = [], 0
         # The pace of two generations: the first tasks are slow, since libraries compile.
-        self._recent = deque([(self._begin, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
+        self._recent = deque([(self._begin, 0, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
         if _is_live(self._console):
             self._task = self._bar.add_task(self._title, total=settings.tasks, told="")
             self._bar.start()
@@ -109,14 +114,14 @@ class SearchProgress:
 
     def result(self, result: SearchResult) -> None:
         """Advance by one task."""
-        self._done += 1
+        self._done.append(result.task)
         # A task reported sooner than it can be trained was done before this run.
         now = time.monotonic()
         if now - self._begin >= result.seconds > 0.0:
-            self._recent.append((now, result.images_seen))
+            self._recent.append((now, result.images_seen, result.task.epochs))
         if self._task is not None:
             told = ", ".join(filter(None, [self._scores, self._pace()]))
-            self._bar.update(self._task, completed=self._done, told=told)
+            self._bar.update(self._task, completed=len(self._done), told=told)
 
     def generation(self, results: Sequence[SearchResult]) -> None:
         """Show the scores of a generation."""
@@ -159,13 +164,13 @@ class SearchProgress:
             self._task = None
 
     def _pace(self) -> str:
-        tasks, left = len(self._recent) - 1, self._settings.tasks - self._done
-        if not tasks or not left:
+        left = phases.epochs_left(self._settings, self._whole, self._done)
+        if len(self._recent) < 2 or not left:
             return ""
-        (begin, images_before), (end, _) = self._recent[0], self._recent[-1]
-        seconds = max(end - begin, 1e-3)
-        images = sum(images for _, images in self._recent) - images_before
-        return f"{images / seconds:,.0f} images/s, {clock(seconds / tasks * left)} left"
+        (begin, *_), *tasks = self._recent
+        seconds = max(tasks[-1][0] - begin, 1e-3)
+        images, epochs = (sum(column) for column in list(zip(*tasks, strict=True))[1:])
+        return f"{images / seconds:,.0f} images/s, {clock(seconds / epochs * left)} left"
 
     def _say(self, text: str) -> None:
         _say(self._console, self._title, text)

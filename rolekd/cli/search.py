@@ -157,9 +157,14 @@ def _line(found: dict[str, Any]) -> str:
         if (counted := found.get(key)) and counted["total"]:
             parts.append(text.format(counted["done"], counted["total"]))
     parts.append(f"{tasks['done']} of {tasks['total']} tasks")
-    if best:
+    if winner := found.get("winner"):
+        parts.append(f"{winner['name']} wins: {winner['best']} is {winner['evidence']}")
+    elif best:
         line = " > ".join(map(str, best["line"]))
-        parts.append(f"best {best['accuracy']:.2%} after {best['epochs']} epochs, lineage {line}")
+        parts.append(
+            f"best of {found['algorithm']} {best['accuracy']:.2%} after {best['epochs']} epochs, "
+            f"lineage {line}"
+        )
     if found["finished"]:
         parts.append("finished")
     elif not any(worker["alive"] for worker in found["workers"]):

@@ -1,14 +1,15 @@
 """How far a job is, read from its study without disturbing it."""
 
-import statistics
 from typing import Any
 
 from rolekd.fleet import database
 from rolekd.fleet.identity import is_dead, readable
+from rolekd.fleet.jobs import Job
 from rolekd.fleet.snapshot import Snapshot, State
 from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Slot
-from rolekd.search import lineage, phases
+from rolekd.params import SearchParams
+from rolekd.search import final, lineage, phases
 from rolekd.search.spec import SearchSpec
 
 
@@ -20,7 +21,7 @@ def status(study: JobStudy) -> dict[str, Any]:
     their last sign of life; seconds_left (None if no worker is at work, or nothing is done). For a
     search also: role; algorithm; generations and rungs (done, total); best of the algorithm
     (accuracy, epochs, line of members from the first to the winner so far; None before its first
-    generation).
+    generation); winner of the final (name, best candidate, evidence for it; None before its end).
     """
     job, snapshot = study.job, study.read()
     workers = _workers(study, snapshot)
@@ -34,7 +35,7 @@ def status(study: JobStudy) -> dict[str, Any]:
         "tasks": {"done": snapshot.tasks_done, "total": tasks},
         "members": _members(snapshot, len(snapshot.history) - snapshot.finished),
         "workers": workers,
-        "seconds_left": _seconds_left(snapshot, tasks, alive),
+        "seconds_left": _seconds_left(job, snapshot, alive),
     }
     if isinstance(job, SearchSpec):
         found |= _of_search(job, snapshot)
@@ -55,6 +56,7 @@ def _of_search(job: SearchSpec, snapshot: Snapshot) -> dict[str, Any]:
             "total": len(settings.confirm.rungs) if settings.confirm else 0,
         },
         "best": _best(snapshot),
+        "winner": _winner(settings, snapshot),
     }
 
 
@@ -105,17 +107,31 @@ def _best(snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _seconds_left(snapshot: Snapshot, tasks: int, workers: int) -> float | None:
+def _winner(settings: SearchParams, snapshot: Snapshot) -> dict[str, Any] | None:
+    rungs = phases.rungs(snapshot.history)
+    if not rungs or not snapshot.finished:
+        return None
+    found = final.verdict(settings, rungs)
+    return {"name": found.winner.name, "best": found.best.name, "evidence": found.best.evidence}
+
+
+def _seconds_left(job: Job, snapshot: Snapshot, workers: int) -> float | None:
     if snapshot.finished:
         return 0.0
-    seconds = [
-        trial.result.seconds
+    recent = [
+        trial.result
         for trial in snapshot.trials[-len(snapshot.holders) // 2 :]
         if trial.state is State.DONE and trial.result is not None
     ]
-    if not workers or not seconds:
+    if not workers or not recent:
         return None
-    return round(statistics.mean(seconds) * (tasks - snapshot.tasks_done) / workers, 1)
+    # tasks of a search differ in length
+    done, left = float(len(recent)), float(job.tasks - snapshot.tasks_done)
+    if isinstance(job, SearchSpec):
+        tasks = [result.task for results in snapshot.history for result in results]
+        left = phases.epochs_left(job.search, job.epochs, tasks)
+        done = sum(result.task.epochs for result in recent)
+    return round(sum(result.seconds for result in recent) / done * left / workers, 1)
 
 
 def _member(slot: Slot | None) -> int | None:

@@ -112,7 +112,7 @@ def _shown(study: str) -> Iterator[MakeWatcher]:
 
         def watch(job: Job) -> Watch:
             if isinstance(job, SearchSpec):
-                return Notifier([of_search], job.search)
+                return Notifier([of_search], job)
             return of_tasks
 
         yield watch

@@ -74,13 +74,8 @@ class JobStudy:
         attributes = self._patiently(lambda: self._study.user_attrs)
         if "spec" not in attributes:
             raise InputError(f"study {name}: holds no work of rolekd; name another study")
-        try:
+        with self._of_this_version():
             self.job = jobs.read(attributes["spec"])
-        except (TypeError, ValueError, KeyError) as error:  # pydantic's error is a ValueError
-            raise InputError(
-                f"study {name}: is of another version of rolekd; finish it with that one, or "
-                "delete it (`optuna delete-study`)"
-            ) from error
         self.artifacts: str | None = attributes.get("artifacts")
         storage.heartbeat_interval = attributes["heartbeat_seconds"]
         self.grace_seconds = _MISSED_BEATS * attributes["heartbeat_seconds"]
@@ -303,12 +298,23 @@ class JobStudy:
             self._storage.remove_session()
 
     def _trial(self, number: int, state: TrialState, attributes: dict[str, Any]) -> Trial:
-        task = read_task(self.job, attributes)
-        if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            result = read_result(task, number, attributes)
-            return Trial(number, task, State.DONE, read_workers(attributes), result)
+        with self._of_this_version():
+            task, workers = read_task(self.job, attributes), read_workers(attributes)
+            if state in (TrialState.COMPLETE, TrialState.PRUNED):
+                result = read_result(task, number, attributes)
+                return Trial(number, task, State.DONE, workers, result)
         found = {TrialState.WAITING: State.WAITING, TrialState.RUNNING: State.RUNNING}
-        return Trial(number, task, found.get(state, State.LOST), read_workers(attributes))
+        return Trial(number, task, found.get(state, State.LOST), workers)
+
+    @contextlib.contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, KeyError) as error:  # pydantic's error is a ValueError
+            raise InputError(
+                f"study {self.name}: is of another version of rolekd; finish it with that one, or "
+                "delete it (`optuna delete-study`)"
+            ) from error
 
     def _patiently(self, action: Callable[[], T], patience: float | None = None) -> T:
         reset = self._storage.remove_session

@@ -15,6 +15,7 @@ from rolekd.augment.named import NONE, NamedAugmentation
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
+from rolekd.data import fits
 from rolekd.data.batches import Augment, Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.distill.distillation import Distillation
@@ -61,9 +62,6 @@ class Member:
         self._device = devices.set_up(spec.training["device"], spec.search.threads_per_worker)
         self._spec, self._keep = spec, keep
         self._dataset = datasets.load(inputs / DATA)
-        if spec.search.confirm is not None:
-            # what cannot be split is refused now, not when the algorithm has ended
-            splits.redrawn(self._dataset, spec.search.confirm.validation_fraction, spec.seed)
         base = BaseAugmentParams.model_validate(spec.training["augment"])
         self._engine = make_engine(base, self._dataset, spec.search.threads_per_worker)
         self._teacher: Described | None = None
@@ -78,8 +76,20 @@ class Member:
             params = self._student_params.training
             self._teacher = self._load(inputs / TEACHER_FILE)
         self._whole = params
+        if spec.search.confirm is not None:
+            self._check_final(spec.search.confirm.validation_fraction)
         # a member's lr_schedule is stretched over the search
         self._params = params.model_copy(update={"epochs": spec.search.epochs})
+
+    def _check_final(self, fraction: float) -> None:
+        """Refuse what cannot be split or trained now, not when the algorithm has ended."""
+        part = splits.redrawn(self._dataset, fraction, self._spec.seed).splits["search_train"]
+        of_roles = {self._spec.role: self._whole}
+        if self._spec.search.teacher_by == "student" and "student" in self._spec.training:
+            of_roles["student"] = self._student_params.training
+        for role, params in of_roles.items():
+            section = f"search.confirm.validation_fraction {fraction:g}: {role}.training"
+            fits.check_batches(section, params, len(part), 1)
 
     def advance(
         self,

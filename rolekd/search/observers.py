@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from rolekd.fleet.snapshot import Snapshot
-from rolekd.params import SearchParams
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
+from rolekd.search.spec import SearchSpec
 
 
 class Observer(Protocol):
@@ -16,7 +16,7 @@ class Observer(Protocol):
     complete.
     """
 
-    def started(self, settings: SearchParams) -> None:
+    def started(self, spec: SearchSpec) -> None:
         """A search begins or continues."""
         ...
 
@@ -36,12 +36,12 @@ class Observer(Protocol):
 class Notifier:
     """Calls observers with what is new in each snapshot of the study."""
 
-    def __init__(self, observers: Sequence[Observer], settings: SearchParams) -> None:
+    def __init__(self, observers: Sequence[Observer], spec: SearchSpec) -> None:
         self._observers = observers
         self._reported: set[int] = set()
         self._generations = 0
         for observer in observers:
-            observer.started(settings)
+            observer.started(spec)
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Report the tasks and generations that were not there before."""

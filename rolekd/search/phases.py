@@ -3,11 +3,11 @@
 Their generations follow one another in one history. Standard library only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rolekd.search import final
-from rolekd.search.population import Generation
+from rolekd.search.population import Generation, SearchTask
 
 if TYPE_CHECKING:
     from rolekd.params import SearchParams
@@ -47,3 +47,20 @@ def finished(settings: "SearchParams", history: Sequence[Generation]) -> bool:
     if not all_proposed(settings, history):
         return False
     return settings.confirm is None or final.over(settings, rungs(history))
+
+
+def epochs_left(settings: "SearchParams", whole: int, done: Iterable[SearchTask]) -> int:
+    """Return how many epochs a search still trains, at most: a task of the final takes far longer.
+
+    Args:
+        settings: Of the search.
+        whole: Epochs of a training of the final.
+        done: The tasks that are done.
+    """
+    trained = {PROPOSE: 0, CONFIRM: 0}
+    for task in done:
+        trained[PROPOSE if task.candidate is None else CONFIRM] += task.epochs
+    final_epochs = settings.confirm.trainings * whole if settings.confirm else 0
+    # the algorithm is over when the final has begun, whatever it has left unused
+    left = 0 if trained[CONFIRM] else max(0, settings.proposed_epochs - trained[PROPOSE])
+    return left + max(0, final_epochs - trained[CONFIRM])

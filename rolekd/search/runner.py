@@ -50,7 +50,7 @@ def run(
     """
 
     def watch() -> Notifier:
-        return Notifier(observers, spec.search)
+        return Notifier(observers, spec)
 
     seats = seats or [{}] * workers
     about = note((storage and storage.study) or spec.name)

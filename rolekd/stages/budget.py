@@ -45,9 +45,7 @@ def budget_of(
         own_validation: search_val are images of your own, so nothing is divided anew.
     """
     settings, train = params.search, sizes["search_train"]
-    proposed = 0
-    if settings.lanes:
-        proposed = settings.population * settings.epochs * (settings.restarts + 1) * train
+    proposed = settings.proposed_epochs * train
     if settings.confirm is None:
         return Budget(proposed, 0)
     both = train + sizes["search_val"]

@@ -7,7 +7,7 @@ process takes to start, which is timed, too.
 
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -21,7 +21,7 @@ from rolekd.params import Params, Role
 from rolekd.quantize.size import network_size
 from rolekd.stages import pace, plan
 from rolekd.stages.budget import budget_of
-from rolekd.stages.pace import DISTILLED_WORK, STUDENT_WORK, TEACHER_WORK, TESTED
+from rolekd.stages.pace import DISTILLED_WORK, STUDENT_WORK, TEACHER_WORK, TESTED, Work
 from rolekd.train import devices, roles
 from rolekd.train.seats import seats
 
@@ -41,6 +41,7 @@ class StageWork:
         trainings: How many, at most.
         images: Kind of training, or test -> images that all of them see together.
         processes: How many run at once.
+        threads: Of each.
         starts: How many processes of DVC it takes.
     """
 
@@ -48,11 +49,17 @@ class StageWork:
     trainings: int
     images: dict[str, int]
     processes: int
+    threads: int = 1
     starts: int = 1
 
-    def seconds(self, per_image: Mapping[str, float]) -> float:
-        """Return how long its images take, given seconds for an image of each kind."""
-        return sum(per_image[kind] * count for kind, count in self.images.items()) / self.processes
+    @property
+    def works(self) -> dict[Work, int]:
+        """The images of each kind of work."""
+        return {Work(kind, self.threads): count for kind, count in self.images.items()}
+
+    def seconds(self, per_image: Mapping[Work, float]) -> float:
+        """Return how long its images take, given seconds for an image of each kind of work."""
+        return sum(per_image[work] * count for work, count in self.works.items()) / self.processes
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Estimate:
     Attributes:
         seconds: Stage -> wall time.
         work: What each trains.
-        images_per_second: Kind of training -> images of one process.
+        images_per_second: Kind of work, with its threads if they differ -> images of one process.
         megabytes: Stage -> memory of its processes together, at most.
         networks: Role -> what its network does at the size of these images, as text.
     """
@@ -88,21 +95,27 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     found = list(planned_work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    kinds = {kind for one in found for kind in one.images}
-    found_pace = pace.measure_apart(sorted(kinds), params, dataset)
-    per_image = {kind: one.seconds for kind, one in found_pace.items()}
+    works = sorted({work for one in found for work in one.works})
+    measured = pace.measure_apart(works, params, dataset)
+    per_image = {work: one.seconds for work, one in measured.items()}
     return Estimate(
         {one.stage: _START_FACTOR * began * one.starts + one.seconds(per_image) for one in found},
         found,
-        {kind: round(1 / value, 1) for kind, value in per_image.items()},
+        {_name(work, works): round(1 / value, 1) for work, value in per_image.items()},
         {
             one.stage: round(
-                one.processes * max([found_pace[kind].megabytes for kind in one.images] or [start])
+                one.processes * max([measured[work].megabytes for work in one.works] or [start])
             )
             for one in found
         },
         {role: _network(params, role, dataset) for role in get_args(Role)},
     )
+
+
+def _name(work: Work, among: Iterable[Work]) -> str:
+    """Return the kind of work, with its threads where they say which."""
+    alike = len({other.threads for other in among}) == 1
+    return work.kind if alike else f"{work.kind}, {work.threads} threads"
 
 
 def _network(params: Params, role: Role, dataset: Dataset) -> str:
@@ -111,7 +124,7 @@ def _network(params: Params, role: Role, dataset: Dataset) -> str:
     network, (height, width) = roles.build(about, seed=0), dataset.image_size
     work = network_size(network, (dataset.channels, height, width)).multiply_accumulates / 1e6
     sides = f"{height}x{width}x{dataset.channels}"
-    cost = f"{work:,.1f} million multiply-accumulates"
+    cost = f"{work:,.1f} million MACs"
     return f"{about['model']}, images {sides}: {stems.describe(network)}, {cost}"
 
 
@@ -129,7 +142,7 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
             for name in params.compare.teachers:
                 images = {TEACHER_WORK: train * params.teacher.training.epochs}
                 starts -= 1
-                yield StageWork(f"train_teacher@{name}", 1, images, 1)
+                yield StageWork(f"train_teacher@{name}", 1, images, 1, params.threads)
     images = {}
     for arm in arms:
         kind = DISTILLED_WORK if arm.distilled else STUDENT_WORK
@@ -137,11 +150,12 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
         images[kind] = images.get(kind, 0) + more
     several = _at_once(params, params.threads, params.compare.seeds)
     students = len(arms) * params.compare.seeds
-    yield StageWork("distill", students, images, several, len(arms))
+    yield StageWork("distill", students, images, several, params.threads, len(arms))
     several = max(processes.cores() // params.threads, 1)  # as in the stage
     # one more than there are students: the export is verified on the same images
-    yield StageWork("evaluate", 0, {TESTED: (students + 1) * sizes["test"]}, several)
-    yield StageWork("the others", 0, {}, 1, starts)
+    tested = {TESTED: (students + 1) * sizes["test"]}
+    yield StageWork("evaluate", 0, tested, several, params.threads)
+    yield StageWork("the others", 0, {}, 1, starts=starts)
 
 
 def search_work(params: Params, role: Role, dataset: Dataset) -> StageWork:
@@ -157,8 +171,9 @@ def search_work(params: Params, role: Role, dataset: Dataset) -> StageWork:
         images[TEACHER_WORK] = found.teachers
         final += search.confirm.seeds if search.confirm else 0
     members = search.population * (search.restarts + 1) if search.lanes else 0
-    several = _at_once(params, search.threads_per_worker, members + final)
-    return StageWork(f"search_{role}", members + final, images, several)
+    threads = search.threads_per_worker
+    several = _at_once(params, threads, members + final)
+    return StageWork(f"search_{role}", members + final, images, several, threads)
 
 
 def _at_once(params: Params, threads: int, tasks: int) -> int:

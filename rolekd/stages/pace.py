@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from rolekd import files
+from rolekd.augment.engine import Engine
 from rolekd.augment.named import HANDMADE
 from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
@@ -38,16 +39,23 @@ TESTED = "student in integers"
 _WARM_STEPS = 2  # libraries compile and allocate in the first
 _SECONDS = 0.7  # of timed steps of each kind, at least one of them
 # sections of params.yaml that decide how long a step takes
-_SECTIONS = ("threads", "machine", "augment", "teacher", "student", "distill")
+_SECTIONS = ("augment", "teacher", "student", "distill")
+
+
+class Work(NamedTuple):
+    """A kind of training, or the test, and the threads of its process."""
+
+    kind: str
+    threads: int
 
 
 def known_or_measured(
-    kinds: Iterable[str], params: Params, dataset: Dataset, environment: Mapping[str, str]
-) -> dict[str, float] | None:
+    works: Iterable[Work], params: Params, dataset: Dataset, environment: Mapping[str, str]
+) -> dict[Work, float] | None:
     """Return seconds for an image of each kind of work, as measured before or in a new process.
 
     Args:
-        kinds: Of work.
+        works: What is asked for.
         params: All parameters.
         dataset: What is trained on.
         environment: What that process has in its environment besides ours, such as its GPU.
@@ -56,14 +64,14 @@ def known_or_measured(
         None: that process failed; whoever needs the numbers for a sentence leaves them out.
     """
     found = _kept(params, dataset)
-    missing = [kind for kind in kinds if kind not in found]
+    missing = [work for work in works if work not in found]
     if missing:
         try:
             measured = measure_apart(missing, params, dataset, environment)
         except RolekdError:
             return None
-        found |= {kind: one.seconds for kind, one in measured.items()}
-    return {kind: found[kind] for kind in kinds}
+        found |= {work: one.seconds for work, one in measured.items()}
+    return {work: found[work] for work in works}
 
 
 @dataclass(frozen=True)
@@ -80,41 +88,42 @@ class Pace:
 
 
 def measure_apart(
-    kinds: Iterable[str],
+    works: Iterable[Work],
     params: Params,
     dataset: Dataset,
     environment: Mapping[str, str] | None = None,
-) -> dict[str, Pace]:
+) -> dict[Work, Pace]:
     """Measure kinds of work, each in a process of its own, and keep the result.
 
     Raises:
         RolekdError: One of them failed, or was killed, as for want of memory.
     """
     found = {}
-    for kind in kinds:
-        worker = WorkerProcess.start(_measure_here, kind, params, dataset, environment=environment)
+    for work in works:
+        worker = WorkerProcess.start(_measure_here, work, params, dataset, environment=environment)
         try:
-            found[kind] = worker.receive()
+            found[work] = worker.receive()
         except EOFError as error:
-            raise worker.loss(f"the process that timed the {kind}") from error
+            raise worker.loss(f"the process that timed the {work.kind}") from error
         finally:
             end([worker])
-    _keep({kind: one.seconds for kind, one in found.items()}, params, dataset)
+    _keep({work: one.seconds for work, one in found.items()}, params, dataset)
     return found
 
 
-def _keep(found: Mapping[str, float], params: Params, dataset: Dataset) -> None:
+def _keep(found: Mapping[Work, float], params: Params, dataset: Dataset) -> None:
     """Keep seconds for an image of kinds of work, for searches that begin later."""
-    key = _key(params, dataset)
-    files.write_json(_file(), {"key": key, "seconds": {**_kept(params, dataset), **found}})
+    rows = [[*work, seconds] for work, seconds in {**_kept(params, dataset), **found}.items()]
+    files.write_json(_file(), {"key": _key(params, dataset), "seconds": rows})
 
 
-def _kept(params: Params, dataset: Dataset) -> dict[str, float]:
+def _kept(params: Params, dataset: Dataset) -> dict[Work, float]:
     try:
         content: Any = files.read_json(_file())
         if content["key"] != _key(params, dataset):
             return {}
-        return {str(kind): float(value) for kind, value in content["seconds"].items()}
+        rows = content["seconds"]
+        return {Work(str(kind), int(threads)): float(value) for kind, threads, value in rows}
     except (InputError, KeyError, TypeError, ValueError, AttributeError):
         return {}  # not there, or not ours: it is measured again
 
@@ -125,18 +134,24 @@ def _file() -> Path:
 
 def _key(params: Params, dataset: Dataset) -> str:
     return files.digest(
-        {"data": dataset.digest, **params.model_dump(mode="json", include={*_SECTIONS})}
+        {
+            "data": dataset.digest,
+            "device": devices.resolve(params.machine.device).type,
+            "torch": torch.__version__,
+            **params.model_dump(mode="json", include={*_SECTIONS}),
+        }
     )
 
 
-def _measure_here(pipe: Connection, kind: str, params: Params, dataset: Dataset) -> None:
-    seconds = _measure(kind, params, dataset)
+def _measure_here(pipe: Connection, work: Work, params: Params, dataset: Dataset) -> None:
+    seconds = _measure(work, params, dataset)
     pipe.send(Pace(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
-def _measure(kind: str, params: Params, dataset: Dataset) -> float:
+def _measure(work: Work, params: Params, dataset: Dataset) -> float:
     """Return seconds for an image, from some steps of a training, or of a test, as in its stage."""
-    device = devices.set_up(params.machine.device, params.threads)
+    kind, threads = work
+    device = devices.set_up(params.machine.device, threads)
     network, about = roles.teacher(params.teacher, dataset, seed=0)
     if kind == TESTED:
         return _tested(roles.student(params.student, dataset, 0, network)[0], dataset)
@@ -149,7 +164,8 @@ def _measure(kind: str, params: Params, dataset: Dataset) -> float:
         if kind == DISTILLED_WORK:
             described = network.to(device), about
             objective = Distillation(described, teacher, params.distill, seed=0)
-    return _timed(network.to(device), objective, settings, params, dataset, device)
+    engine = make_engine(params.augment, dataset, threads)
+    return _timed(network.to(device), objective, settings, engine, dataset, device)
 
 
 def _tested(student: nn.Module, dataset: Dataset) -> float:
@@ -169,13 +185,12 @@ def _timed(
     network: nn.Module,
     objective: Objective,
     settings: TrainingParams,
-    params: Params,
+    engine: Engine,
     dataset: Dataset,
     device: torch.device,
 ) -> float:
     batches = Batches(dataset, "train", settings.batch_size, 0, Normalize(dataset, device))
     # a strong augmentation: that of a search may be as slow
-    engine = make_engine(params.augment, dataset, params.threads)
     augment_at = constant(engine, HANDMADE["randaugment"][0])
     training = Training(network, objective, batches, augment_at, settings)
     training.prepare()

@@ -67,7 +67,7 @@ def _budget(params: Params, role: Role, dataset: Dataset, seat: Seat) -> str:
     }
     named = ", ".join(part for part, images in parts.items() if images)
     work = search_work(params, role, dataset)
-    per_image = pace.known_or_measured(work.images, params, dataset, seat)
+    per_image = pace.known_or_measured(work.works, params, dataset, seat)
     about = "" if per_image is None else f" About {clock(work.seconds(per_image))} here."
     return f"at most {found.images:,} images to train on, {named}.{about}"
 

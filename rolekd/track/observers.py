@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rolekd.params import Role, SearchParams
+from rolekd.params import Role
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
+from rolekd.search.spec import SearchSpec
 from rolekd.track.runs import Run
 
 # what a training measures -> its name, as val_ and test_ name what is measured on other images
@@ -37,12 +38,12 @@ class SearchRuns:
         self._members: list[Run] = []
         self._candidates: dict[str, Run] = {}
 
-    def started(self, settings: SearchParams) -> None:
+    def started(self, spec: SearchSpec) -> None:
         """Open a child run for every member."""
         self._run.send()
         self._members = [
             self._run.child(f"{self._role} member {member}", {"member": member})
-            for member in range(settings.lanes)
+            for member in range(spec.search.lanes)
         ]
 
     def result(self, result: SearchResult) -> None:

@@ -12,11 +12,16 @@ from rolekd.params import SearchParams
 from rolekd.search import final
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult, SearchTask
+from rolekd.search.spec import SearchSpec
 
 
 def result(generation, member, accuracy, seconds=0.0):
     slot = Slot(generation, member)
-    return SearchResult(SearchTask(slot, None, 2, (0,) * 60, 0, 1), 0, accuracy, 100, seconds)
+    return SearchResult(SearchTask(slot, None, 2, (0,) * 60, 0, 2), 0, accuracy, 100, seconds)
+
+
+def spec(settings, epochs=40):
+    return SearchSpec(0, "teacher", "member", settings, {}, {}, {}, epochs)
 
 
 def show(terminal, seconds=0.0, **console):
@@ -25,7 +30,7 @@ def show(terminal, seconds=0.0, **console):
         "teacher", Console(file=text, force_terminal=terminal, width=120, **console)
     ) as bar:
         settings = SearchParams(population=2, epochs=4, interval_epochs=2, confirm=None)
-        bar.started(settings)
+        bar.started(spec(settings))
         for generation, accuracies in enumerate([(0.5, 0.6), (0.75, None)]):
             results = [result(generation, m, a, seconds) for m, a in enumerate(accuracies)]
             for each in results:
@@ -56,7 +61,7 @@ def test_a_final_says_who_won_and_by_how_much():
     ]
     text = io.StringIO()
     with SearchProgress("student", Console(file=text, width=120)) as bar:
-        bar.started(settings)
+        bar.started(spec(settings))
         for each in rung:
             bar.result(each)
         bar.generation(rung)
@@ -66,6 +71,24 @@ def test_a_final_says_who_won_and_by_how_much():
         "student: final, rung 1/1, 2 candidates, best 60.00%, median 50.00%",
         "student: done, none wins: all-3 is +5.00 ± 5.00 points better than none over 2 seeds",
     ]
+
+
+def test_the_time_left_counts_epochs_since_a_final_takes_far_more(monkeypatch):
+    # 2 members x 4 epochs at a second each, then a final of 6 trainings of 40 epochs
+    settings = SearchParams(
+        population=2, epochs=4, interval_epochs=2, ladder=("all-3",),
+        confirm={"rungs": [[4, 1], [2, 2]]},
+    )  # fmt: skip
+    now = itertools.count()
+    monkeypatch.setattr("rolekd.cli.progress.time.monotonic", lambda: 2.0 * next(now))
+    text = io.StringIO()
+    with SearchProgress("teacher", Console(file=text, width=120)) as bar:
+        bar.started(spec(settings))
+        first = [result(0, member, 0.5, seconds=2.0) for member in range(2)]
+        for each in first:
+            bar.result(each)
+        bar.generation(first)
+    assert text.getvalue().splitlines()[-1].endswith("50 images/s, 4:04 left")  # 4 + 6 x 40
 
 
 def test_a_bar_on_a_terminal():
@@ -243,7 +266,7 @@ def test_in_a_notebook_a_bar_moves_and_goes_and_what_was_reached_stays(cell):
 def test_in_a_notebook_a_search_has_one_bar(cell):
     settings = SearchParams(population=2, epochs=4, interval_epochs=2, confirm=None)
     with SearchProgress("teacher", Console(force_jupyter=True)) as bar:
-        bar.started(settings)
+        bar.started(spec(settings))
         bar.result(result(0, 0, 0.5))
         assert "1/4" in cell[0]
         bar.finished(Found(settings, [], [result(1, 0, 0.75)], None))

@@ -117,6 +117,33 @@ def test_status_from_plan_to_end(trainers, inputs, make_spec, tmp_path, monkeypa
     assert "finished" in call("status", "--storage", url, "--study", spec.name)
 
 
+def test_status_of_a_search_that_is_over_names_the_winner_of_its_final(
+    trainers, inputs, make_spec, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    final = {"ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
+    spec = make_spec(search=final)
+    url = f"sqlite:///{tmp_path}/study.db"
+    verdict = run(spec, inputs, tmp_path).verdict
+    (found,) = json.loads(call("status", "--storage", url, "--json"))
+    assert found["winner"]["name"] == verdict.winner.name
+    line = " ".join(call("status", "--storage", url).split())
+    assert f"{verdict.winner.name} wins: {verdict.best.name} is {verdict.best.evidence}" in line
+    assert "lineage" not in line
+
+
+def test_trials_of_another_version_are_told(trainers, inputs, make_spec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec, url = make_spec(), f"sqlite:///{tmp_path}/study.db"
+    run(spec, inputs, tmp_path)
+    study = JobStudy.open(url, spec.name)
+    with monkeypatch.context() as patch:
+        patch.setattr("rolekd.fleet.studies.read_task", lambda *_: {}["width"])
+        with pytest.raises(InputError, match=rf"study {spec.name}: is of another version"):
+            study.read()
+    study.close()
+
+
 def test_a_study_of_another_version_is_told_and_harms_no_other(
     trainers, make_spec, tmp_path, monkeypatch
 ):

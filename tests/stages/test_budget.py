@@ -1,11 +1,16 @@
 """The budget of a search is what its trainings see: counted by hand, and by a search."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 
 from rolekd.data import dataset as datasets
-from rolekd.params import parse
+from rolekd.params import SearchParams, parse
 from rolekd.search import runner
+from rolekd.search.constant import ConstantPlanner
 from rolekd.search.member import DATA, make_spec
+from rolekd.search.population import SearchResult
 from rolekd.stages.budget import Budget, budget_of
 
 SIZES = {"search_train": 70, "search_val": 30}
@@ -48,6 +53,27 @@ def test_it_counts_the_algorithm_and_the_final(search, expected):
     found = budget_of(_params(search), "teacher", SIZES)
     assert found == expected
     assert found.images == expected.proposed + expected.confirmed + expected.taught
+
+
+@pytest.mark.parametrize("interval", [1, 3, 15, 19, 20])
+def test_where_candidates_end_early_others_begin_within_the_budget(interval):
+    settings = SearchParams(
+        algorithm="random", pruner="hyperband", population=4, epochs=20, interval_epochs=interval,
+        confirm=None,
+    )  # fmt: skip
+
+    numbers = itertools.count()
+    stops_each = SimpleNamespace(
+        propose=lambda: (next(numbers), (0,) * 60),
+        report=lambda *_: True,
+        end=lambda *_, **__: None,
+    )
+    planner, history = ConstantPlanner(settings, stops_each), []
+    while tasks := planner(history):
+        history.append([SearchResult(task, 0, 0.5, 1, 1.0) for task in tasks])
+    trained = sum(result.task.epochs for results in history for result in results)
+    assert trained <= settings.proposed_epochs
+    assert interval != 3 or trained > settings.population * settings.epochs
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rolekd.params import SearchParams, parse
 from rolekd.search import final
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
+from rolekd.search.spec import SearchSpec
 from rolekd.stages import checks
 from rolekd.stages.search import _metrics
 
@@ -27,7 +28,7 @@ def test_a_final_in_which_no_candidate_changes_images_is_recorded():
     assert metrics.gain_error is None  # one seed has no spread
     text = io.StringIO()
     with SearchProgress("teacher", Console(file=text, width=120)) as progress:
-        progress.started(settings)
+        progress.started(SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4))
         progress.finished(found)
     assert text.getvalue().splitlines()[-1] == (
         "teacher: done, no candidate changes images, so none stays"

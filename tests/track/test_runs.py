@@ -21,6 +21,7 @@ from rolekd.params import SearchParams, TrackParams
 from rolekd.search import final
 from rolekd.search.history import Found
 from rolekd.search.population import Candidate, SearchResult, SearchTask
+from rolekd.search.spec import SearchSpec
 from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
 from rolekd.track.spool import read
@@ -393,7 +394,7 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
             ladder=("all-3",),
             confirm={"rungs": [[5, 2]]},
         )
-        observer.started(settings)
+        observer.started(SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 6))
         first = [result(0, 0, None, 0.3), result(0, 1, None, None)]
         second = [result(1, 0, 0, 0.5), result(1, 1, 0, 0.4)]
         for generation in (first, second):
