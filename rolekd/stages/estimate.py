@@ -30,6 +30,7 @@ _START_FACTOR = 1.5  # a stage's start over this process's: it also loads MLflow
 # stages that train and test nothing; the report draws for as long as three more starts take
 OTHERS = ("plan", "augmentations", "export", "report", "register")
 _REPORT_DRAWS = 3
+_REMEDY = "dvc repro prepare plan"
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,7 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
     Raises:
         InputError: The data are not prepared, or do not fit the parameters.
     """
-    # the stage plan provides the weights that networks begin with
-    named = [outputs.pretrained(role) for role in get_args(Role) if getattr(params, role).weights]
-    if missing := next((path for path in (outputs.data, *named) if not path.exists()), None):
-        raise InputError(f"{missing}: not prepared yet; dvc repro prepare plan")
-    dataset = datasets.load(outputs.data)
+    dataset = _prepared(params, outputs)
     found = list(planned_work(params, dataset))
     began = time.process_time()  # of this process so far: the libraries of every stage
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -110,6 +107,29 @@ def estimate(params: Params, outputs: Outputs) -> Estimate:
         },
         {role: _network(params, role, dataset) for role in get_args(Role)},
     )
+
+
+def _prepared(params: Params, outputs: Outputs) -> Dataset:
+    """Return the prepared data; refuse what `prepare` and `plan` have not made of these params."""
+    named = [outputs.pretrained(role) for role in get_args(Role) if getattr(params, role).weights]
+    missing = next((path for path in (outputs.data, *named) if not path.exists()), None)
+    # without weights to begin with, plan writes a file without any
+    without = next((path for path in named if path.exists() and plan.is_blank(path)), None)
+    if missing or without:
+        raise InputError(f"{missing or without}: not prepared yet; {_REMEDY}")
+    dataset, wanted = datasets.load(outputs.data), params.data
+    sides, side = dataset.image_size, wanted.image_size
+    for key, has, asked in (
+        ("source", dataset.name, wanted.name),
+        ("image_size", sides[0], side if side is not None else sides[0]),
+        ("channels", dataset.channels, wanted.channels or dataset.channels),
+    ):
+        if has != asked:
+            raise InputError(
+                f"{outputs.data}: was prepared with data.{key} {has}, and params.yaml has {asked} "
+                f"now; {_REMEDY}"
+            )
+    return dataset
 
 
 def _name(work: Work, among: Iterable[Work]) -> str:

@@ -7,6 +7,7 @@ wanted, and writes nothing into its outputs. The plan does not name the arms: an
 for the same makes no search and no teacher stale.
 """
 
+from pathlib import Path
 from typing import get_args
 
 from rolekd import code, params
@@ -54,6 +55,11 @@ def _collect(loaded: Params, role: Role, outputs: Outputs) -> None:
     from rolekd.train import pretrained  # imports torch, which is not needed otherwise
 
     pretrained.check_and_write(loaded, role, path)
+
+
+def is_blank(path: Path) -> bool:
+    """Return whether a file of weights to begin with is one without any."""
+    return path.read_bytes() == _NO_TENSORS
 
 
 def check_taken(loaded: Params) -> None:

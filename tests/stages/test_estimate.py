@@ -77,8 +77,26 @@ def test_without_data_the_remedy_is_told(tmp_path):
         estimate(parse(SMALL, "the test"), Outputs(tmp_path))
 
 
-def test_weights_that_the_plan_has_not_brought_are_named(digits, tmp_path):
-    datasets.save(digits, Outputs(tmp_path).data)
+@pytest.mark.parametrize("planned", [False, True])
+def test_weights_that_the_plan_has_not_brought_are_named(digits, tmp_path, planned):
+    outputs = Outputs(tmp_path)
+    datasets.save(digits, outputs.data)
+    if planned:  # before the weights were named
+        plan._collect(parse({}, "the test"), "teacher", outputs)
     params = parse({"teacher": {"weights": "weights/photos.safetensors"}}, "the test")
     with pytest.raises(InputError, match=r"teacher\.safetensors: not prepared yet; dvc repro"):
-        estimate(params, Outputs(tmp_path))
+        estimate(params, outputs)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"image_size": 16}, "data.image_size 8, and params.yaml has 16 now"),
+        ({"channels": 3}, "data.channels 1, and params.yaml has 3 now"),
+        ({"source": "cifar10"}, "data.source digits, and params.yaml has cifar10 now"),
+    ],
+)
+def test_data_that_were_prepared_otherwise_are_told(digits, tmp_path, data, told):
+    datasets.save(digits, Outputs(tmp_path).data)
+    with pytest.raises(InputError, match=f"{told}; dvc repro prepare plan"):
+        estimate(parse({"data": data}, "the test"), Outputs(tmp_path))
