@@ -37,18 +37,25 @@ class Final:
     Attributes:
         standings: Candidates, those with most rungs first, then by result.
         winner: Name of the candidate whose schedule was chosen.
+        ladder: Candidate -> the rung of the ladder that does the same, if there is one.
         predictors: Name of a predictor -> candidate -> mean paired difference to none, of those
             that every training measured.
     """
 
     standings: Sequence[Standing]
     winner: str
+    ladder: Mapping[str, str] = field(default_factory=dict)
     predictors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:
         """What was compared; the same for all."""
         return self.standings[0].measure
+
+    def title(self, name: str) -> str:
+        """Return a candidate's name, with the rung that does the same where that is another."""
+        rung = self.ladder.get(name, name)
+        return name if rung == name else f"{name} ({rung})"
 
 
 def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
@@ -65,36 +72,46 @@ def read(path: Path, winner: str | None, measure: str | None) -> Final | None:
     if winner is None:
         return None
     try:
-        rows = read_rows(path)
-        return Final(
-            standings(
-                (
-                    CandidateTraining(
-                        int(row["rung"]),
-                        row["candidate"],
-                        int(row["seed"]),
-                        float(row["accuracy"]) if row["accuracy"] else None,
-                        float(row[LOG_LOSS]) if row.get(LOG_LOSS) else None,
-                    )
-                    for row in rows
-                ),
-                measure or ACCURACY,
-            ),
-            winner,
-            {name: found for name in PREDICTORS if (found := _measured(rows, name))},
-        )
+        return of_rows(read_rows(path), winner, measure or ACCURACY)
     except (KeyError, ValueError) as error:
         raise InputError(
             f"{path}: not the final of a search ({error}); run the search again"
         ) from error
 
 
-def _measured(rows: Sequence[Mapping[str, str]], name: str) -> dict[str, float]:
+def of_rows(rows: Sequence[Mapping[str, Any]], winner: str, measure: str) -> Final:
+    """Return the final of these rows of `rolekd.search.history.final`, which may be text."""
+    trainings = [
+        CandidateTraining(
+            int(row["rung"]),
+            row["candidate"],
+            int(row["seed"]),
+            _number(row["accuracy"]),
+            _number(row.get(LOG_LOSS)),
+        )
+        for row in rows
+    ]
+    return Final(
+        standings(trainings, measure),
+        winner,
+        ladder={row["candidate"]: row["ladder"] for row in rows if row["ladder"]},
+        predictors={name: found for name in PREDICTORS if (found := _measured(rows, name))},
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
+
+
+def _measured(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
     """Return candidate -> mean paired difference of a predictor; empty where it was not measured.
 
     A training whose loss became NaN has no measurement, so its pair is left out.
     """
-    values = {(row["candidate"], row["seed"]): float(row[name]) for row in rows if row.get(name)}
+    values: dict[tuple[str, Any], float] = {}
+    for row in rows:
+        if (value := _number(row.get(name))) is not None:
+            values[row["candidate"], row["seed"]] = value
     pairs: dict[str, list[float]] = {}
     for (candidate, seed), value in values.items():
         if (NONE_CANDIDATE, seed) in values:
@@ -138,7 +155,7 @@ def final_rows(final: Final) -> list[dict[str, str]]:
                 p_value = f"{paired_p_value(gaps):.3f}"
         rows.append(
             {
-                "candidate": one.name,
+                "candidate": final.title(one.name),
                 "rung": str(one.rung + 1),
                 "seeds": str(count),
                 "accuracy %": f"{fmean(accuracies):.2f}{spread}",
@@ -159,16 +176,21 @@ def sentence(final: Final, role: str) -> str:
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = f"{best.evidence}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE_CANDIDATE:
-        return f"The {role} gets no policy: the best candidate, {best.name}, is {evidence}."
-    return f"The {role} gets {final.winner}: {evidence}."
+        return (
+            f"The {role} gets no policy: the best candidate, {final.title(best.name)}, "
+            f"is {evidence}."
+        )
+    return f"The {role} gets {final.title(final.winner)}: {evidence}."
 
 
 def final_figure(final: Final) -> Figure:
     """Draw each candidate's difference from none over its strength, those without one at the right.
 
+    What is not a rung by its name has it written beside it.
+
     A candidate's bar is one standard error each way.
     """
-    groups, scale = _groups(final.standings), SCALES[final.measure]
+    groups, scale = _groups(final), SCALES[final.measure]
     with style():
         drawn = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
         axes = drawn.subplots()
@@ -189,15 +211,15 @@ def final_figure(final: Final) -> Figure:
         others = [one for _, one in groups.get("", [])]
         places = [ladder.HIGHEST + 1.5 + place for place in range(len(others))]
         _errorbar(axes, places, others, fmt="s", color=FAINT)
-        for x, one in zip(places, others, strict=True):
-            axes.annotate(
-                legible(one.name),
-                (x, scale.factor * one.gain),
-                (4, 4),
-                textcoords="offset points",
-                size=8,
-            )
         for x, one in [*at, *zip(places, others, strict=True)]:
+            if one.name != final.ladder.get(one.name):
+                axes.annotate(
+                    legible(one.name),
+                    (x, scale.factor * one.gain),
+                    (4, 4),
+                    textcoords="offset points",
+                    size=8,
+                )
             if one.name == final.winner:
                 axes.scatter(
                     [x], [scale.factor * one.gain], color=ACCENT, s=60, zorder=4, label="taken"
@@ -219,15 +241,13 @@ def _errorbar(
     axes.errorbar(places, [factor * one.gain for one in found], errors, capsize=3, **options)
 
 
-def _groups(found: Sequence[Standing]) -> Mapping[str, list[tuple[int, Standing]]]:
+def _groups(final: Final) -> Mapping[str, list[tuple[int, Standing]]]:
     """Return family of the ladder -> (strength, candidate); "": of no family."""
     groups: dict[str, list[tuple[int, Standing]]] = {}
-    for one in found:
+    for one in final.standings:
         if one.name == NONE_CANDIDATE:
             continue
-        try:
-            family, strength = ladder.parse(one.name)
-        except InputError:
-            family, strength = "", 0
+        rung = final.ladder.get(one.name)
+        family, strength = ("", 0) if rung is None else ladder.parse(rung)
         groups.setdefault(family, []).append((strength, one))
     return groups

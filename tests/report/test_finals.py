@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rolekd import files
+from rolekd.augment import ladder
 from rolekd.errors import InputError
 from rolekd.report import finals
 from rolekd.report.style import inline_svg
@@ -18,6 +19,7 @@ def _rows(gains, rungs=((0, 2), (1, 4))):
             {
                 "rung": rung,
                 "candidate": name,
+                "ladder": name if ladder.is_rung(name) else None,
                 "seed": seed,
                 "accuracy": 0.6 + 0.01 * seed + gain + 0.002 * (-1) ** seed * (name != "none"),
             }
@@ -81,6 +83,24 @@ def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> 
         if line.get_marker() == "o"
     ]
     assert (3.0, 1.0) in points  # of all-2 and all-5
+
+
+def test_a_rung_under_another_name_keeps_its_place_in_the_picture(tmp_path: Path) -> None:
+    rows = [
+        row | ({"candidate": "teacher-schedule"} if row["candidate"] == "all-2" else {})
+        for row in _rows(GAINS)
+    ]
+    files.write_csv(tmp_path / "final.csv", rows)
+    found = finals.read(tmp_path / "final.csv", "teacher-schedule", "accuracy")
+    assert found is not None
+    drawn = finals.final_figure(found).axes[0]
+    points = [tuple(np.round(line.get_xydata()[:, 1], 6)) for line in drawn.lines]
+    assert (3.0, 1.0) in points  # one line through both rungs of the family
+    assert {text.get_text() for text in drawn.texts} == {"teacher-schedule", "pbt-1"}
+    assert finals.final_rows(found)[0]["candidate"] == "teacher-schedule (all-2)"
+    assert finals.sentence(found, "student").startswith(
+        "The student gets teacher-schedule (all-2): "
+    )
 
 
 def test_where_none_was_alone_it_is_said(tmp_path: Path) -> None:
