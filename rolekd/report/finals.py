@@ -1,4 +1,4 @@
-"""The final of a search: a table of its candidates, and a figure of their accuracy."""
+"""The final of a search: a table of its candidates, and a figure of their gains over strength."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,8 @@ from rolekd.search.final import (
     standings,
 )
 
-_WIDTH = 4.6  # inches
+_WIDTH, _HEIGHT = 4.6, 2.7  # of a panel, inches
+_SHOWN = {LOG_LOSS: SCALES[LOG_LOSS].unit, ACCURACY: f"{SCALES[ACCURACY].unit} of accuracy"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Final:
 
     Attributes:
         standings: Candidates, those with most rungs first, then by result.
+        by_accuracy: The same, whatever was compared, by their accuracy.
         winner: Name of the candidate whose schedule was chosen.
         ladder: Candidate -> the rung of the ladder that does the same, if there is one.
         predictors: Name of a predictor -> candidate -> mean paired difference to none, of those
@@ -43,6 +45,7 @@ class Final:
     """
 
     standings: Sequence[Standing]
+    by_accuracy: Sequence[Standing]
     winner: str
     ladder: Mapping[str, str] = field(default_factory=dict)
     predictors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -51,6 +54,11 @@ class Final:
     def measure(self) -> str:
         """What was compared; the same for all."""
         return self.standings[0].measure
+
+    @property
+    def panels(self) -> Mapping[str, Sequence[Standing]]:
+        """What a picture shows: measure -> standings; first what was compared, then accuracy."""
+        return {self.measure: self.standings, ACCURACY: self.by_accuracy}
 
     def title(self, name: str) -> str:
         """Return a candidate's name, with the rung that does the same where that is another."""
@@ -93,6 +101,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], winner: str, measure: str) -> Fin
     ]
     return Final(
         standings(trainings, measure),
+        standings(trainings, ACCURACY),
         winner,
         ladder={row["candidate"]: row["ladder"] for row in rows if row["ladder"]},
         predictors={name: found for name in PREDICTORS if (found := _measured(rows, name))},
@@ -120,8 +129,8 @@ def _measured(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
 
 
 def agreements(final: Final) -> list[str]:
-    """Say how well each predictor's order of the candidates agrees with the final's."""
-    gains = {one.name: one.gain for one in final.standings}
+    """Say how well each predictor orders the candidates as their confirmed accuracy does."""
+    gains = {one.name: one.gain for one in final.by_accuracy}
     said = []
     for name, measured in final.predictors.items():
         shared = [candidate for candidate in gains if candidate in measured]
@@ -129,7 +138,7 @@ def agreements(final: Final) -> list[str]:
         if found is not None:
             rho, p_value = found
             said.append(
-                f"Over {len(shared)} candidates {PREDICTORS[name]} and what the final confirms "
+                f"Over {len(shared)} candidates {PREDICTORS[name]} and the confirmed accuracy "
                 f"have Spearman's rho {rho:+.2f}, p = {p_value:.3f}."
             )
     return said
@@ -183,54 +192,62 @@ def sentence(final: Final, role: str) -> str:
     return f"The {role} gets {final.title(final.winner)}: {evidence}."
 
 
+def caption(final: Final, role: str) -> str:
+    """Say what `final_figure` shows."""
+    return (
+        f"Final of the {role}, decided by {final.measure.replace('_', ' ')}: "
+        f"{' and '.join(_SHOWN[measure] for measure in final.panels)} better than none, over "
+        "strength, with standard errors"
+    )
+
+
 def final_figure(final: Final) -> Figure:
     """Draw each candidate's difference from none over its strength, those without one at the right.
 
-    What is not a rung by its name has it written beside it.
-
-    A candidate's bar is one standard error each way.
+    What is not a rung by its name has it written beside it. A panel for each measure; a candidate's
+    bar is one standard error each way.
     """
-    groups, scale = _groups(final), SCALES[final.measure]
+    count = len(final.panels)
     with style():
-        drawn = Figure(figsize=(_WIDTH, 3.3), layout="constrained")
-        axes = drawn.subplots()
-        axes.axhline(0, color=FAINT, linewidth=1)
-        names = [name for name in ladder.FAMILIES if name in groups]
-        at: list[tuple[float, Standing]] = []
-        for place, name in enumerate(names):
-            points = [
-                # side by side where families have the same strength
-                (strength + 0.15 * (place - (len(names) - 1) / 2), one)
-                for strength, one in sorted(groups[name], key=lambda point: point[0])
-            ]
-            at += points
-            # a family has the same colour for both roles
-            shade, label = PALETTE[[*ladder.FAMILIES].index(name)], legible(name)
-            xs, found = [x for x, _ in points], [one for _, one in points]
-            _errorbar(axes, xs, found, fmt="o-", color=shade, label=label)
-        others = [one for _, one in groups.get("", [])]
-        places = [ladder.HIGHEST + 1.5 + place for place in range(len(others))]
-        _errorbar(axes, places, others, fmt="s", color=FAINT)
-        for x, one in [*at, *zip(places, others, strict=True)]:
-            if one.name != final.ladder.get(one.name):
-                axes.annotate(
-                    legible(one.name),
-                    (x, scale.factor * one.gain),
-                    (4, 4),
-                    textcoords="offset points",
-                    size=8,
-                )
-            if one.name == final.winner:
-                axes.scatter(
-                    [x], [scale.factor * one.gain], color=ACCENT, s=60, zorder=4, label="taken"
-                )
-        axes.set_xlabel("strength on the ladder; right of it: other schedules")
-        axes.set_ylabel(f"{scale.unit} better than none")
-        axes.set_xticks(range(0, ladder.HIGHEST + 1, 2))
-        if names:
-            axes.legend()
-        axes.grid()
+        drawn = Figure(figsize=(_WIDTH, 0.6 + _HEIGHT * count), layout="constrained")
+        panels = drawn.subplots(count, sharex=True, squeeze=False)[:, 0]
+        for axes, (measure, found) in zip(panels, final.panels.items(), strict=True):
+            _draw(axes, final, found)
+            axes.set_ylabel(f"{_SHOWN[measure]} better than none")
+        panels[-1].set_xlabel("strength on the ladder; right of it: other schedules")
+        panels[-1].set_xticks(range(0, ladder.HIGHEST + 1, 2))
+        if panels[0].get_legend_handles_labels()[1]:
+            panels[0].legend()
     return drawn
+
+
+def _draw(axes: Axes, final: Final, shown: Sequence[Standing]) -> None:
+    """Draw standings of a final into a panel."""
+    groups = _groups(final, shown)
+    axes.axhline(0, color=FAINT, linewidth=1)
+    names = [name for name in ladder.FAMILIES if name in groups]
+    at: list[tuple[float, Standing]] = []
+    for place, name in enumerate(names):
+        points = [
+            # side by side where families have the same strength
+            (strength + 0.15 * (place - (len(names) - 1) / 2), one)
+            for strength, one in sorted(groups[name], key=lambda point: point[0])
+        ]
+        at += points
+        # a family has the same colour for both roles
+        shade, label = PALETTE[[*ladder.FAMILIES].index(name)], legible(name)
+        xs, found = [x for x, _ in points], [one for _, one in points]
+        _errorbar(axes, xs, found, fmt="o-", color=shade, label=label)
+    others = [one for _, one in groups.get("", [])]
+    places = [ladder.HIGHEST + 1.5 + place for place in range(len(others))]
+    _errorbar(axes, places, others, fmt="s", color=FAINT)
+    for x, one in [*at, *zip(places, others, strict=True)]:
+        y = SCALES[one.measure].factor * one.gain
+        if one.name != final.ladder.get(one.name):
+            axes.annotate(legible(one.name), (x, y), (4, 4), textcoords="offset points", size=8)
+        if one.name == final.winner:
+            axes.scatter([x], [y], color=ACCENT, s=60, zorder=4, label="taken")
+    axes.grid()
 
 
 def _errorbar(
@@ -241,10 +258,10 @@ def _errorbar(
     axes.errorbar(places, [factor * one.gain for one in found], errors, capsize=3, **options)
 
 
-def _groups(final: Final) -> Mapping[str, list[tuple[int, Standing]]]:
+def _groups(final: Final, shown: Sequence[Standing]) -> Mapping[str, list[tuple[int, Standing]]]:
     """Return family of the ladder -> (strength, candidate); "": of no family."""
     groups: dict[str, list[tuple[int, Standing]]] = {}
-    for one in final.standings:
+    for one in shown:
         if one.name == NONE_CANDIDATE:
             continue
         rung = final.ladder.get(one.name)

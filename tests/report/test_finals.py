@@ -1,5 +1,6 @@
 """The final of a search as the page tells it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
         "The student gets all-2: +3.00 ± 0.12 points better than none over 4 seeds, "
         "exact p = 0.125."
     )
-    kept = finals.Final(final.standings, "none")
+    kept = replace(final, winner="none")
     assert finals.sentence(kept, "student").startswith(
         "The student gets no policy: the best candidate, all-2, is +3.00 ± 0.12 points better than "
         "none"
@@ -75,7 +76,7 @@ def test_it_is_said_who_won_and_how_surely(final: finals.Final) -> None:
 
 def test_the_picture_names_families_and_other_schedules(final: finals.Final) -> None:
     drawn = inline_svg(finals.final_figure(final), "a final")
-    for name in ("all", "geometry", "pbt-1", "taken", "points better than none"):
+    for name in ("all", "geometry", "pbt-1", "taken", "points of accuracy better than none"):
         assert f">{name}<" in drawn
     points = [
         tuple(np.round(line.get_xydata()[:, 1], 6))
@@ -136,8 +137,7 @@ def test_predictors_are_compared_with_what_the_final_confirms(tmp_path: Path) ->
     said = finals.agreements(found)
     # 5 candidates have 120 orders, of which one agrees wholly and one not at all
     assert said == [
-        f"Over 5 candidates {what} and what the final confirms have Spearman's rho "
-        f"{rho}, p = 0.017."
+        f"Over 5 candidates {what} and the confirmed accuracy have Spearman's rho {rho}, p = 0.017."
         for what, rho in (
             ("the teacher's standard deviation", "-1.00"),
             ("the share of images that only the teacher gets right", "+1.00"),
@@ -153,13 +153,41 @@ def test_predictors_that_do_not_vary_say_nothing(tmp_path: Path) -> None:
     assert finals.agreements(found) == []
 
 
-def test_a_final_of_log_loss_says_both(tmp_path: Path) -> None:
-    rows = [{**row, "log_loss": 1.0 - 2 * row["accuracy"]} for row in _rows(GAINS)]
-    files.write_csv(tmp_path / "final.csv", rows)
-    found = finals.read(tmp_path / "final.csv", "all-2", "log_loss")
-    assert found is not None
+def _of_log_loss(sign: int = 1) -> finals.Final:
+    """A final in which log loss falls, or with sign -1 rises, with accuracy."""
+    rows = [{**row, "log_loss": 1.0 - 2 * sign * row["accuracy"]} for row in _rows(GAINS)]
+    return finals.of_rows(rows, "all-2", "log_loss")
+
+
+def test_a_final_of_log_loss_says_both() -> None:
+    found = _of_log_loss()
     assert finals.sentence(found, "student").startswith(
         "The student gets all-2: +0.060 ± 0.002 nats of log loss better than none over 4 seeds, "
         "in accuracy +3.00 points, exact p"
     )
     assert finals.final_rows(found)[0]["nats of log loss better than none"] == "+0.060 ± 0.002"
+
+
+def test_the_picture_of_log_loss_shows_accuracy_too() -> None:
+    found = _of_log_loss()
+    drawn = finals.final_figure(found)
+    assert [axes.get_ylabel() for axes in drawn.axes] == [
+        "nats of log loss better than none",
+        "points of accuracy better than none",
+    ]
+    for axes, gains in zip(drawn.axes, ((0.06, 0.02), (3.0, 1.0)), strict=True):
+        assert gains in [tuple(np.round(line.get_xydata()[:, 1], 6)) for line in axes.lines]
+    assert finals.caption(found, "student") == (
+        "Final of the student, decided by log loss: nats of log loss and points of accuracy better "
+        "than none, over strength, with standard errors"
+    )
+
+
+def test_predictors_are_ranked_against_accuracy_whatever_decides() -> None:
+    def said(sign: int) -> list[str]:
+        found = _of_log_loss(sign)
+        order = {one.name: one.gain for one in found.by_accuracy}
+        return finals.agreements(replace(found, predictors={"teacher_stddev": order}))
+
+    assert said(1) == said(-1)
+    assert "Spearman's rho +1.00" in said(1)[0]

@@ -16,7 +16,7 @@ from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.outputs import Lineage
-from rolekd.report import costs, findings, genealogy, histories, page, plots, style, tables
+from rolekd.report import costs, finals, findings, genealogy, histories, page, plots, style, tables
 
 CLASSES = ("cat <b>", "dog & co", "fish")
 IMAGES = 80
@@ -116,6 +116,28 @@ def test_page_is_whole_and_fetches_nothing(content: page.PageContent) -> None:
     assert "cat <b>" not in text
     for name in ("Schedules", "Searches", "Training", "Exported model", "Provenance"):
         assert f">{name}</h2>" in text
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "log_loss"])
+def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measure: str) -> None:
+    rows = [
+        {
+            "rung": 0,
+            "candidate": name,
+            "ladder": rung,
+            "seed": seed,
+            "accuracy": 0.5 + 0.01 * seed + gain,
+            "log_loss": 1 - gain,
+        }
+        for name, rung, gain in (("none", None, 0.0), ("all-2", "all-2", 0.1))
+        for seed in range(2)
+    ]
+    final = finals.of_rows(rows, "all-2", measure)
+    told = finals.caption(final, "student")
+    text = page.build(replace(content, finals={"student": final}))
+    assert f"<figcaption>{told}</figcaption>" in text
+    assert f'aria-label="{told}"' in text
+    assert "points above none" not in text
 
 
 def test_every_reference_inside_a_figure_is_met(content: page.PageContent) -> None:
