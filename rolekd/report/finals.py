@@ -22,6 +22,7 @@ from rolekd.search.final import (
     LOG_LOSS,
     NONE_CANDIDATE,
     SCALES,
+    TEACHER_ACCURACY,
     CandidateTraining,
     Standing,
     standings,
@@ -42,6 +43,8 @@ class Final:
         ladder: Candidate -> the rung of the ladder that does the same, if there is one.
         predictors: Name of a predictor -> candidate -> mean paired difference to none, of those
             that every training measured.
+        teachers: Candidate -> accuracies of its teachers themselves, 0..1, where a teacher is
+            judged by its student, of whom all else is; else empty.
     """
 
     standings: Sequence[Standing]
@@ -49,6 +52,7 @@ class Final:
     winner: str
     ladder: Mapping[str, str] = field(default_factory=dict)
     predictors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    teachers: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:
@@ -59,6 +63,15 @@ class Final:
     def panels(self) -> Mapping[str, Sequence[Standing]]:
         """What a picture shows: measure -> standings; first what was compared, then accuracy."""
         return {self.measure: self.standings, ACCURACY: self.by_accuracy}
+
+    @property
+    def by_student(self) -> bool:
+        """Whether a teacher was judged by its student."""
+        return bool(self.teachers)
+
+    def searched(self, role: str) -> str:
+        """Return the role that was searched, and by whom it was judged where that is another."""
+        return f"{role} (judged by its student)" if self.by_student else role
 
     def title(self, name: str) -> str:
         """Return a candidate's name, with the rung that does the same where that is another."""
@@ -99,12 +112,17 @@ def of_rows(rows: Sequence[Mapping[str, Any]], winner: str, measure: str) -> Fin
         )
         for row in rows
     ]
+    teachers: dict[str, list[float]] = {}
+    for row in rows:
+        if (accuracy := _number(row.get(TEACHER_ACCURACY))) is not None:
+            teachers.setdefault(row["candidate"], []).append(accuracy)
     return Final(
         standings(trainings, measure),
         standings(trainings, ACCURACY),
         winner,
         ladder={row["candidate"]: row["ladder"] for row in rows if row["ladder"]},
         predictors={name: found for name in PREDICTORS if (found := _measured(rows, name))},
+        teachers=teachers,
     )
 
 
@@ -147,13 +165,13 @@ def agreements(final: Final) -> list[str]:
 def final_rows(final: Final) -> list[dict[str, str]]:
     """Return a row for each candidate: its result, and its difference from none.
 
-    The difference has its standard error, and an interval by Student's t over the seeds.
+    The difference has its standard error, and an interval by Student's t over the seeds. Where a
+    teacher is judged by its student, its own accuracy has a column.
     """
     rows = []
     scale = SCALES[final.measure]
     for one in final.standings:
-        accuracies, count = [100 * value for value in one.accuracies.values()], len(one.accuracies)
-        spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
+        count = len(one.accuracies)
         gain = interval = p_value = ""
         if one.name != NONE_CANDIDATE:
             gain = scale.show(one.gain)
@@ -167,7 +185,7 @@ def final_rows(final: Final) -> list[dict[str, str]]:
                 "candidate": final.title(one.name),
                 "rung": str(one.rung + 1),
                 "seeds": str(count),
-                "accuracy %": f"{fmean(accuracies):.2f}{spread}",
+                **_accuracies(final, one),
                 f"{scale.unit} better than none": gain,
                 "95 % interval": interval,
                 "p": p_value,
@@ -177,25 +195,38 @@ def final_rows(final: Final) -> list[dict[str, str]]:
     return rows
 
 
+def _accuracies(final: Final, one: Standing) -> dict[str, str]:
+    own = _spread([*one.accuracies.values()])
+    if not final.by_student:
+        return {"accuracy %": own}
+    teachers = _spread(final.teachers.get(one.name, ()))
+    return {"student's accuracy %": own, "teacher's accuracy %": teachers}
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    """Return mean and standard deviation in percent; empty if there are none."""
+    percent = [100 * value for value in accuracies]
+    mean = f"{fmean(percent):.2f}" if percent else ""
+    return f"{mean} ± {stdev(percent):.2f}" if len(percent) > 1 else mean
+
+
 def sentence(final: Final, role: str) -> str:
     """Say what won, and how sure that is."""
+    gets = f"The {final.searched(role)} gets"
     best = next((one for one in final.standings if one.name != NONE_CANDIDATE), None)
     if best is None:
-        return f"The {role} gets no policy: there is no candidate that changes images."
+        return f"{gets} no policy: there is no candidate that changes images."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = f"{best.evidence}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE_CANDIDATE:
-        return (
-            f"The {role} gets no policy: the best candidate, {final.title(best.name)}, "
-            f"is {evidence}."
-        )
-    return f"The {role} gets {final.title(final.winner)}: {evidence}."
+        return f"{gets} no policy: the best candidate, {final.title(best.name)}, is {evidence}."
+    return f"{gets} {final.title(final.winner)}: {evidence}."
 
 
 def caption(final: Final, role: str) -> str:
     """Say what `final_figure` shows."""
     return (
-        f"Final of the {role}, decided by {final.measure.replace('_', ' ')}: "
+        f"Final of the {final.searched(role)}, decided by {final.measure.replace('_', ' ')}: "
         f"{' and '.join(_SHOWN[measure] for measure in final.panels)} better than none, over "
         "strength, with standard errors"
     )

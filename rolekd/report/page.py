@@ -100,6 +100,8 @@ def build(content: PageContent) -> str:
             role: {
                 "sentence": finals.sentence(one, role),
                 "caption": finals.caption(one, role),
+                "searched": one.searched(role),
+                "by_student": one.by_student,
                 "rows": finals.final_rows(one),
                 "agreements": finals.agreements(one),
             }

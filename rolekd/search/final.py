@@ -33,6 +33,8 @@ NONE_CANDIDATE = "none"
 # draws of six seeds accuracy replaced none in 57 % of finals that should, log loss in 87 %
 # (results/search.md).
 ACCURACY, LOG_LOSS = "accuracy", "log_loss"
+# what a training also measures where a teacher is judged by its student: the teacher's own
+TEACHER_ACCURACY = "teacher_accuracy"
 
 
 @dataclass(frozen=True)

@@ -191,3 +191,24 @@ def test_predictors_are_ranked_against_accuracy_whatever_decides() -> None:
 
     assert said(1) == said(-1)
     assert "Spearman's rho +1.00" in said(1)[0]
+
+
+def test_a_teacher_judged_by_its_student_is_told_so_with_its_own_accuracy() -> None:
+    rows = [{**row, "teacher_accuracy": 0.9 + 0.01 * row["seed"]} for row in _rows(GAINS)]
+    rows[-1]["teacher_accuracy"] = ""  # its loss became NaN
+    found = finals.of_rows(rows, "all-2", "accuracy")
+    said = finals.sentence(found, "teacher")
+    assert said.startswith("The teacher (judged by its student) gets all-2: +3.00")
+    assert finals.caption(found, "teacher").startswith(
+        "Final of the teacher (judged by its student), "
+    )
+    shown = {row["candidate"]: row for row in finals.final_rows(found)}
+    assert shown["none"]["student's accuracy %"] == "61.50 ± 1.29"
+    assert shown["none"]["teacher's accuracy %"] == "91.50 ± 1.29"
+    assert shown["all-2"]["teacher's accuracy %"] == "91.00 ± 1.00"
+    assert "accuracy %" not in shown["none"]
+
+
+def test_who_judges_is_not_said_where_it_is_the_role_itself(final: finals.Final) -> None:
+    assert "judged" not in finals.sentence(final, "teacher") + finals.caption(final, "teacher")
+    assert "teacher's accuracy %" not in finals.final_rows(final)[0]

@@ -118,9 +118,8 @@ def test_page_is_whole_and_fetches_nothing(content: page.PageContent) -> None:
         assert f">{name}</h2>" in text
 
 
-@pytest.mark.parametrize("measure", ["accuracy", "log_loss"])
-def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measure: str) -> None:
-    rows = [
+def final_rows(**more: float) -> list[dict[str, object]]:
+    return [
         {
             "rung": 0,
             "candidate": name,
@@ -128,16 +127,31 @@ def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measur
             "seed": seed,
             "accuracy": 0.5 + 0.01 * seed + gain,
             "log_loss": 1 - gain,
+            **more,
         }
         for name, rung, gain in (("none", None, 0.0), ("all-2", "all-2", 0.1))
         for seed in range(2)
     ]
-    final = finals.of_rows(rows, "all-2", measure)
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "log_loss"])
+def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measure: str) -> None:
+    final = finals.of_rows(final_rows(), "all-2", measure)
     told = finals.caption(final, "student")
     text = page.build(replace(content, finals={"student": final}))
     assert f"<figcaption>{told}</figcaption>" in text
     assert f'aria-label="{told}"' in text
     assert "points above none" not in text
+    assert "judged by its student" not in text
+
+
+def test_a_teacher_judged_by_its_student_is_shown_as_that(content: page.PageContent) -> None:
+    final = finals.of_rows(final_rows(teacher_accuracy=0.9), "all-2", "log_loss")
+    text = page.build(replace(content, finals={"teacher": final}))
+    assert "<summary>Candidates of the teacher (judged by its student)</summary>" in text
+    assert "The teacher (judged by its student) gets all-2" in text
+    assert "The teacher is judged by its student: a student without a policy" in text
+    assert "<th>student&#39;s accuracy %</th><th>teacher&#39;s accuracy %</th>" in text
 
 
 def test_every_reference_inside_a_figure_is_met(content: page.PageContent) -> None:
