@@ -145,6 +145,15 @@ def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measur
     assert "judged by its student" not in text
 
 
+def test_a_final_says_what_its_evidence_is_not_adjusted_for(content: page.PageContent) -> None:
+    warning = "not adjusted for the choice of the best"
+    assert warning not in page.build(content)
+    final = finals.of_rows(final_rows(), "all-2", "log_loss")
+    text = page.build(replace(content, finals={"student": final}))
+    assert warning in text
+    assert text.index("The student gets all-2") < text.index(warning)
+
+
 def test_a_teacher_judged_by_its_student_is_shown_as_that(content: page.PageContent) -> None:
     final = finals.of_rows(final_rows(teacher_accuracy=0.9), "all-2", "log_loss")
     text = page.build(replace(content, finals={"teacher": final}))
