@@ -47,9 +47,9 @@ from rolekd.export.session import load as load_exported
 from rolekd.outputs import ExportedRecord
 from rolekd.params import ArmParams, DataParams, ExportParams, Role, Target
 from rolekd.params import Params as Params  # a name of the package
-from rolekd.report.finals import Final, final_rows, sentence
+from rolekd.report.finals import Final, final_rows, of_rows, sentence
 from rolekd.report.tables import Calibration, calibration, confusion, per_class
-from rolekd.search import member
+from rolekd.search import history, member
 from rolekd.search import runner as searching
 from rolekd.search.history import Found as SearchFound
 from rolekd.sources import SOURCES, arrays
@@ -181,9 +181,10 @@ class FoundSchedule:
 
     @property
     def _final(self) -> Final | None:
-        if self.search.verdict is None:
+        verdict = self.search.verdict
+        if verdict is None:
             return None
-        return Final(self.search.verdict.standings, self.search.verdict.winner.name)
+        return of_rows(history.final(self.search), verdict.winner.name, verdict.best.measure)
 
     def __repr__(self) -> str:
         final = self._final

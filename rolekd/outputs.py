@@ -231,6 +231,8 @@ class PrepareMetrics(Metrics):
 class SearchMetrics(Metrics):
     """search_teacher, search_student: the winner's accuracy on validation images, 0..1.
 
+    Where a teacher is judged by its student, all is of that student.
+
     With a final, its winner's name and mean over the seeds; and of the best beside none, which may
     not have been good enough, the mean paired difference to none with its standard error, in what
     was measured: accuracy, 0..1, or log loss, nats.

@@ -99,6 +99,9 @@ def build(content: PageContent) -> str:
         finals={
             role: {
                 "sentence": finals.sentence(one, role),
+                "caption": finals.caption(one, role),
+                "searched": one.searched(role),
+                "by_student": one.by_student,
                 "rows": finals.final_rows(one),
                 "agreements": finals.agreements(one),
             }
@@ -150,8 +153,7 @@ def _optional_figures(content: PageContent) -> dict[str, tuple[Figure | None, st
             figure = histories.search_figure(rows)
             drawn[f"search {role}"] = figure, f"Accuracy of every member of the {role}'s search"
     for role, final in content.finals.items():
-        label = f"Accuracy of the {role}'s candidates, compared with none"
-        drawn[f"final {role}"] = finals.final_figure(final), label
+        drawn[f"final {role}"] = finals.final_figure(final), finals.caption(final, role)
     if "student" in _predictors(content):
         drawn["predictor"] = (
             predictor.predictor_figure(content.searches["student"]),

@@ -33,6 +33,8 @@ NONE_CANDIDATE = "none"
 # draws of six seeds accuracy replaced none in 57 % of finals that should, log loss in 87 %
 # (results/search.md).
 ACCURACY, LOG_LOSS = "accuracy", "log_loss"
+# what a training also measures where a teacher is judged by its student: the teacher's own
+TEACHER_ACCURACY = "teacher_accuracy"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ SCALES = {
     LOG_LOSS: Scale(1.0, 3, "nats of log loss"),
 }
 _ROUNDING = 1e-9
+# what a rung does, as `schedules.simplest` has it -> its name; at strength 0 none does anything
+_RUNGS = {
+    schedules.simplest(Schedule.constant(ladder.policy(name), 1)).segments: name
+    for family in ladder.FAMILIES
+    for name in (f"{family}-{strength}" for strength in range(1, ladder.HIGHEST + 1))
+}
 _FEWEST = 4  # seeds from which a standard error can decide
 
 
@@ -150,6 +158,14 @@ def candidates(
     for candidate in found:
         unique.setdefault(schedules.simplest(candidate.schedule), candidate)
     return list(unique.values())
+
+
+def on_ladder(schedule: Schedule) -> str | None:
+    """Return the rung of the ladder that does what a schedule does; None: there is none.
+
+    A rung can compete under another name, such as that of the teacher's schedule.
+    """
+    return _RUNGS.get(schedules.simplest(schedule).segments)
 
 
 def plan(

@@ -12,7 +12,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.params import SearchParams
 from rolekd.search import lineage as lines
 from rolekd.search import phases
-from rolekd.search.final import FinalVerdict
+from rolekd.search.final import FinalVerdict, on_ladder
 from rolekd.search.population import SearchResult
 
 
@@ -55,11 +55,15 @@ def history_rows(found: Found) -> list[dict[str, Any]]:
 
 
 def final(found: Found) -> list[dict[str, Any]]:
-    """Return a row for every training of the final, rungs in order."""
+    """Return a row for every training of the final, rungs in order.
+
+    `ladder` is the rung of the ladder that does what the candidate does, whatever its name.
+    """
     return [
         {
             "rung": rung,
             "candidate": result.task.candidate.name,
+            "ladder": on_ladder(result.task.candidate.schedule),
             "seed": result.task.seed,
             "accuracy": result.accuracy,
             "images_seen": result.images_seen,

@@ -36,7 +36,7 @@ from rolekd.params import (
     TrainingParams,
 )
 from rolekd.search.explore import PolicyIntegers
-from rolekd.search.final import LOG_LOSS
+from rolekd.search.final import LOG_LOSS, TEACHER_ACCURACY
 from rolekd.search.spec import SearchSpec
 from rolekd.sources import splits
 from rolekd.train import devices, roles
@@ -141,7 +141,7 @@ class Member:
         return replace(
             learned,
             images_seen=found.images_seen + learned.images_seen,
-            extras={**learned.extras, "teacher_accuracy": found.accuracy},
+            extras={**learned.extras, TEACHER_ACCURACY: found.accuracy},
         )
 
     def _begin(

@@ -22,7 +22,7 @@ from rolekd.augment.ops import TABLE
 from rolekd.augment.policy import MAX_MAGNITUDE, MAX_PROBABILITY, OPERATIONS, Policy, describe
 from rolekd.fleet.tasks import GAIN
 from rolekd.search.explore import LARGEST
-from rolekd.search.final import NONE_CANDIDATE
+from rolekd.search.final import NONE_CANDIDATE, on_ladder
 from rolekd.search.phases import CONFIRM, PROPOSE
 from rolekd.search.population import Candidate, SearchTask
 
@@ -85,7 +85,8 @@ def _strength(candidate: Candidate) -> int | None:
     """Return a candidate's strength on the ladder, 0 of none; None: it is not on the ladder."""
     if candidate.name == NONE_CANDIDATE:
         return 0
-    return ladder.parse(candidate.name)[1] if ladder.is_rung(candidate.name) else None
+    rung = on_ladder(candidate.schedule)
+    return None if rung is None else ladder.parse(rung)[1]
 
 
 def gain(study: optuna.Study, stage: str = PROPOSE) -> Callable[[optuna.trial.FrozenTrial], float]:

@@ -16,7 +16,7 @@ from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
 from rolekd.errors import InputError
 from rolekd.outputs import Lineage
-from rolekd.report import costs, findings, genealogy, histories, page, plots, style, tables
+from rolekd.report import costs, finals, findings, genealogy, histories, page, plots, style, tables
 
 CLASSES = ("cat <b>", "dog & co", "fish")
 IMAGES = 80
@@ -116,6 +116,51 @@ def test_page_is_whole_and_fetches_nothing(content: page.PageContent) -> None:
     assert "cat <b>" not in text
     for name in ("Schedules", "Searches", "Training", "Exported model", "Provenance"):
         assert f">{name}</h2>" in text
+
+
+def final_rows(**more: float) -> list[dict[str, object]]:
+    return [
+        {
+            "rung": 0,
+            "candidate": name,
+            "ladder": rung,
+            "seed": seed,
+            "accuracy": 0.5 + 0.01 * seed + gain,
+            "log_loss": 1 - gain,
+            **more,
+        }
+        for name, rung, gain in (("none", None, 0.0), ("all-2", "all-2", 0.1))
+        for seed in range(2)
+    ]
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "log_loss"])
+def test_pictures_of_finals_say_what_they_show(content: page.PageContent, measure: str) -> None:
+    final = finals.of_rows(final_rows(), "all-2", measure)
+    told = finals.caption(final, "student")
+    text = page.build(replace(content, finals={"student": final}))
+    assert f"<figcaption>{told}</figcaption>" in text
+    assert f'aria-label="{told}"' in text
+    assert "points above none" not in text
+    assert "judged by its student" not in text
+
+
+def test_a_final_says_what_its_evidence_is_not_adjusted_for(content: page.PageContent) -> None:
+    warning = "not adjusted for the choice of the best"
+    assert warning not in page.build(content)
+    final = finals.of_rows(final_rows(), "all-2", "log_loss")
+    text = page.build(replace(content, finals={"student": final}))
+    assert warning in text
+    assert text.index("The student gets all-2") < text.index(warning)
+
+
+def test_a_teacher_judged_by_its_student_is_shown_as_that(content: page.PageContent) -> None:
+    final = finals.of_rows(final_rows(teacher_accuracy=0.9), "all-2", "log_loss")
+    text = page.build(replace(content, finals={"teacher": final}))
+    assert "<summary>Candidates of the teacher (judged by its student)</summary>" in text
+    assert "The teacher (judged by its student) gets all-2" in text
+    assert "The teacher is judged by its student: a student without a policy" in text
+    assert "<th>student&#39;s accuracy %</th><th>teacher&#39;s accuracy %</th>" in text
 
 
 def test_every_reference_inside_a_figure_is_met(content: page.PageContent) -> None:

@@ -14,7 +14,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.errors import RunError
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
-from rolekd.search import final
+from rolekd.search import final, history
 from rolekd.search.population import IDLE_POLICY, Candidate, SearchResult, SearchTask
 
 LADDER = ("all-2", "all-5", "geometry-3")
@@ -56,6 +56,36 @@ def test_none_is_always_a_candidate_and_what_does_the_same_is_trained_once():
     stretched = Schedule.constant(ladder.policy("all-5"), 4).to_json()
     found = final.candidates(_settings(), {"teacher-schedule": stretched}, [])
     assert [one.name for one in found] == ["none", "teacher-schedule", "all-2", "geometry-3"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rung"),
+    [
+        (Schedule.constant(ladder.policy("all-5"), 9), "all-5"),
+        (Schedule(6, [(0, ladder.policy("all-5")), (4, ladder.policy("all-5"))]), "all-5"),
+        (Schedule(6, [(0, ladder.policy("all-5")), (4, ladder.policy("all-6"))]), None),
+        (Schedule.constant(Policy((0, 3) * 30), 4), None),
+        (Schedule.constant(Policy((1, 3) * 30), 4), None),
+    ],
+)
+def test_a_rung_is_known_by_what_it_does(schedule, rung):
+    assert final.on_ladder(schedule) == rung
+
+
+def test_the_rows_of_a_final_name_the_rung_whatever_its_name():
+    settings = _settings()
+    own = {"teacher-schedule": Schedule.constant(ladder.policy("all-5"), 4).to_json()}
+    rungs = _play(settings, final.candidates(settings, own, []), lambda *_: 0.5)
+    found = history.Found(settings, rungs, [], final.verdict(settings, rungs))
+    assert {row["candidate"]: row["ladder"] for row in history.final(found)} == {
+        "none": None, "teacher-schedule": "all-5", "all-2": "all-2", "geometry-3": "geometry-3",
+    }  # fmt: skip
+
+
+def test_no_two_rungs_do_the_same():
+    names = [f"{family}-{s}" for family in ladder.FAMILIES for s in range(1, ladder.HIGHEST + 1)]
+    found = [final.on_ladder(Schedule.constant(ladder.policy(name), 1)) for name in names]
+    assert found == names
 
 
 def test_the_best_of_the_algorithm_are_candidates():

@@ -13,7 +13,10 @@ from optuna.visualization import (
 
 from rolekd.augment import ladder
 from rolekd.augment.policy import COPIES, OPERATIONS, Policy
-from rolekd.search.parameters import gain, note, summary_params
+from rolekd.augment.schedule import Schedule
+from rolekd.fleet.tasks import Slot
+from rolekd.search.parameters import gain, note, policy_params, summary_params
+from rolekd.search.population import Candidate, SearchTask
 from rolekd.search.runner import run
 
 FINAL = {"proposals": 2, "ladder": ["all-2", "all-6"], "confirm": {"rungs": [[6, 2], [2, 4]]}}
@@ -88,6 +91,18 @@ def test_a_trial_has_the_parameters_of_its_policy(study, spec):
         for trial in _done(study, "confirm")
     }
     assert strengths == {("none", 0), ("all-2", 2), ("all-6", 6), ("pbt-1", None), ("pbt-2", None)}
+
+
+def test_a_rung_under_another_name_has_its_strength():
+    def shown(schedule):
+        candidate = Candidate("teacher-schedule", schedule)
+        policy = tuple(schedule.segments[-1][1])
+        task = SearchTask(Slot(3, 0), None, 1, policy, 0, 4, candidate)
+        return {name: value for name, value, _ in policy_params(task)}
+
+    assert shown(Schedule.constant(ladder.policy("all-6"), 4))["strength"] == 6
+    grown = Schedule(4, [(0, ladder.policy("all-2")), (2, ladder.policy("all-6"))])
+    assert "strength" not in shown(grown)
 
 
 def test_nothing_is_pruned_but_what_diverged_and_no_slot_is_there_twice(study):
