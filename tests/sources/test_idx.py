@@ -79,6 +79,23 @@ def test_one_of_several_sets_is_named(tmp_path):
         open_source(_params(tmp_path, prefix="emnist"))
 
 
+@pytest.mark.parametrize("word", ["t10k", "test", "val"])
+@pytest.mark.parametrize("prefix", [None, "emnist-letters-"])
+def test_a_set_with_a_prefix_keeps_its_own_splits(tmp_path, word, prefix):
+    data_files.idx(tmp_path, prefix="emnist-letters-", first=1)
+    if prefix is not None:
+        data_files.idx(tmp_path, prefix="emnist-digits-")
+    for path in list(tmp_path.glob("*t10k*")):
+        path.rename(tmp_path / path.name.replace("t10k", word))
+    found = open_source(_params(tmp_path, prefix=prefix)).listing()
+    own, other = found.test, found.validation
+    if word == "val":
+        own, other = other, own
+    assert own.tolist() == list(range(120, 150))
+    assert other is None
+    assert found.names[-1] == f"emnist-letters-{word}[29]"
+
+
 def test_emnists_columns_become_rows(tmp_path):
     plain, turned = tmp_path / "a", tmp_path / "b"
     data_files.idx(plain)

@@ -38,11 +38,22 @@ _TRANSPOSED = "emnist-"  # these files are stored transposed
 
 
 class _Part(NamedTuple):
-    """The two files of a split."""
+    """The two files of a split.
 
-    name: str
+    Attributes:
+        role: train, val or test, whatever the files call it.
+        images: File of the images.
+        labels: File of their labels.
+    """
+
+    role: str
     images: Path
     labels: Path
+
+    @property
+    def name(self) -> str:
+        """What the names of the files begin with, prefix included."""
+        return self.images.name.partition("-images")[0]
 
 
 class Idx:
@@ -66,7 +77,7 @@ class Idx:
         classes = self._classes(present)
         ends = np.cumsum([len(part) for part in parts])
         places = {
-            part_of(part.name, {_TEST: "test"}): np.arange(end - len(labels), end, dtype=np.int64)
+            part.role: np.arange(end - len(labels), end, dtype=np.int64)
             for part, labels, end in zip(self._parts, parts, ends.tolist(), strict=True)
         }
         return Listing(
@@ -194,8 +205,8 @@ def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
             f"{few([p.name for p in found])}; put it there"
         )
     return [
-        _Part(path.name[: path.name.index("-images")], path, _labels_beside(path))
-        for _, path in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
+        _Part(role, path, _labels_beside(path))
+        for role, path in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
     ]
 
 
