@@ -34,6 +34,7 @@ class Listing:
         ignored: Files that lie among the images and are none by name, or in no class's folder.
         linked: Links to folders, of splits, classes and images, which are not followed.
         outside: Images of the listing that lie outside `data.path`, where DVC does not look.
+        unread: Columns of a table that are not read.
     """
 
     names: Sequence[str]
@@ -44,6 +45,7 @@ class Listing:
     ignored: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     outside: int = 0
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

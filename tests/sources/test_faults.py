@@ -265,7 +265,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (["file,label", "a.png,x"], "has no column path"),
+        (["file,label", "a.png,x"], "has no column 'path'"),
         (["path,label", "../a.png,x"], "line 2: path '../a.png' is not inside"),
         (["path,label", "/a.png,x", ",x"], "line 3: path '' is not inside"),
         (["path,label", "a.png,"], "line 2: a class has no name"),
@@ -277,7 +277,10 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label", '"a.png,x'], "cannot be read"),
         (["path,label,split", "a.png,x,train", "a.png,y,test"], "no training image in class y"),
         (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
-        (["file,label", "a.png,x"], "has no column path, but file, label; name the right ones in"),
+        (
+            ["file,label", "a.png,x"],
+            "has no column 'path', but 'file', 'label'; name the right ones in",
+        ),
         (
             ["path,label,split", "../a,x,train", "a,x,train", "a,,train", "a,x,exam"],
             "3 faulty rows: line 2: path",

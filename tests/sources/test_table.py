@@ -68,3 +68,31 @@ def test_all_faulty_rows_are_told_at_once(tmp_path):
     _rewrite(raw, lambda text: text.replace(",test", ",exam"))
     with pytest.raises(InputError, match=r"12 faulty rows: line 4: .* \| line 7: .* and 2 more"):
         open_source(_params(raw)).listing()
+
+
+@pytest.mark.parametrize("name", ["Split", " split", "SPLIT "])
+def test_a_column_that_is_almost_called_split_is_refused(tmp_path, name):
+    raw = data_files.table(tmp_path)
+    _rewrite(raw, lambda text: text.replace("path,label,split", f"path,label,{name}"))
+    with pytest.raises(InputError, match=r"no column 'split', but .*; name .* data\.table\.split$"):
+        open_source(_params(raw)).listing()
+    assert open_source(_params(raw, split=name)).listing().test is not None
+
+
+def test_a_named_column_of_splits_is_required(tmp_path):
+    raw = data_files.table(tmp_path, split=False)
+    assert open_source(_params(raw)).listing().test is None
+    with pytest.raises(
+        InputError, match=r"no column 'part', but 'path', 'label'; .*data\.table\.split$"
+    ):
+        open_source(_params(raw, split="part")).listing()
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    raw = data_files.table(tmp_path / "raw")
+    _, quality = prepare_folder(_params(raw), 0, tmp_path / "data")
+    assert quality.unread == []
+    assert not any("columns" in line for line in quality.warnings())
+    _rewrite(raw, lambda text: text.replace(",split\n", ",part\n"))
+    _, quality = prepare_folder(_params(raw), 0, tmp_path / "data")
+    assert "columns of the table that were not read: 'part'" in quality.warnings()
