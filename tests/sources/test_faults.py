@@ -285,6 +285,11 @@ def _csv(root: Path, *lines: str) -> DataParams:
             ["path,label,split", "../a,x,train", "a,x,train", "a,,train", "a,x,exam"],
             "3 faulty rows: line 2: path",
         ),
+        (
+            ["path,label", "a.png,cat, black", "b.png,cat", "c.png,", "d.png,cat,"],
+            "3 faulty rows: line 2: more fields than the header; quote the one with ',' in it | "
+            "line 4: a class has no name; name it | line 5: more fields",
+        ),
     ],
 )
 def test_wrong_tables_are_refused_by_line(tmp_path, lines, text):

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from rolekd.sources.listing import ImageFiles, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 _MOST_BYTES = 2**28  # about three million rows
+_EXCESS = None  # DictReader's key for the fields that a row has more than the header
 _SEPARATORS = ",;\t|"
 
 _Row = tuple[str, str, str]  # path, label, and train, val or test
@@ -133,7 +134,11 @@ def _quoted(names: Iterable[str]) -> str:
     return few([repr(name) for name in names])
 
 
-def _row(row: dict[str, str | None], columns: TableParams, origin: str) -> _Row:
+def _row(row: Mapping[str | None, str | None], columns: TableParams, origin: str) -> _Row:
+    if _EXCESS in row:  # with a comma in a name, the fields after it are not what they seem
+        raise InputError(
+            f"{origin}: more fields than the header; quote the one with {columns.delimiter!r} in it"
+        )
     path, label = row[columns.path] or "", (row[columns.label] or "").strip()
     if not path or ".." in Path(path).parts:
         # DVC watches the folder: files outside could change unnoticed
