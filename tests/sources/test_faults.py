@@ -248,6 +248,11 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
     annotations = raw / "val/val_annotations.txt"
     annotations.write_text(annotations.read_text() + "no tab\n../up.JPEG\tn01443537\n")
     _fails(_folder(raw), "val_annotations.txt: line 25, line 26: not the name")
+    annotations.write_text("")
+    _fails(_folder(raw), "val_annotations.txt: is empty; download it again")
+    twice = "val_0.JPEG\tn01443537\nval_1.JPEG\tn01629819\n"
+    annotations.write_text(twice + twice.replace("n01443537", "n01629819"))
+    _fails(_folder(raw), "val_annotations.txt: more than one line for val_0.JPEG, val_1.JPEG; keep")
     annotations.write_text("val_0.JPEG\tn99999999\n")
     _fails(_folder(raw), "differ from those of train; only here: n99999999")
 

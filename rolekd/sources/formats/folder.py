@@ -1,6 +1,7 @@
 """A folder of photos: one folder for each class, with or without splits."""
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,25 +135,31 @@ def _annotated(folder: Path) -> _Part:
         raise InputError(f"{table}: cannot be read ({error}); download it again") from error
     if (folder / _UNSORTED).is_symlink():
         return _Part(links=_links(folder))
+    if not lines:
+        raise InputError(f"{table}: is empty; download it again")
     read = _Part()
     faults = []
+    named: Counter[Path] = Counter()
     for number, line in enumerate(lines, 1):
         name, *rest = line.split("\t")
         if not rest or not name or Path(name).name != name:
             faults.append(f"line {number}")
             continue
-        read.images.setdefault(rest[0], []).append(folder / _UNSORTED / name)
+        path = folder / _UNSORTED / name
+        read.images.setdefault(rest[0], []).append(path)
+        named[path] += 1
     if faults:
         raise InputError(
             f"{table}: {few(faults)}: not the name of an image, a tab and a class; download it "
             f"again"
         )
+    if repeated := [path.name for path, count in named.items() if count > 1]:
+        raise InputError(f"{table}: more than one line for {few(repeated)}; keep the right one")
     for name in read.images:
         check_class_name(name, table)
-    named = {path for paths in read.images.values() for path in paths}
     found = image_files(folder)
     read.links = found.links
-    read.ignored = [path for path in found.images + found.others if path not in named | {table}]
+    read.ignored = [p for p in found.images + found.others if p not in named and p != table]
     return read
 
 
