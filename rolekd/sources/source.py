@@ -1,5 +1,6 @@
 """The interface of a source: three methods; test_contract.py tests every source."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -92,7 +93,11 @@ def part_of(name: str, others: Mapping[str, str] | None = None) -> str | None:
 
 
 def check_class_name(name: str, origin: object) -> str:
-    """Return a usable name of a class; `origin` says in errors where it stands."""
+    """Return the name of a class as it is used; `origin` says in errors where it was found.
+
+    Accents are composed (NFC): a Mac writes the same name in another way.
+    """
+    name = unicodedata.normalize("NFC", name)
     if not name.strip() or name in (".", ".."):
         raise InputError(f"{origin}: a class has no name; name it")
     if len(name) > LONGEST_CLASS_NAME:

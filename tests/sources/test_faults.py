@@ -5,6 +5,7 @@ import resource
 import struct
 import subprocess
 import sys
+import unicodedata
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +123,49 @@ def test_unusual_class_names_are_kept(tmp_path, name):
     assert held.classes == (name, "z")
     datasets.save(held, tmp_path / "data")
     assert datasets.load(tmp_path / "data").classes == (name, "z")
+
+
+_COMPOSED = "größe"
+_DECOMPOSED = unicodedata.normalize("NFD", _COMPOSED)
+
+
+def _two_spellings(source: str, root: Path) -> None:
+    """Write images of the class `_COMPOSED` whose name is also, or only, decomposed."""
+    if source == "csv":
+        table = data_files.table(root) / "labels.csv"
+        rows = table.read_text().replace(",a,train", f",{_COMPOSED},train")
+        table.write_text(rows.replace(",a,", f",{_DECOMPOSED},"))
+    elif source == "idx":
+        data_files.idx(root)
+        (root / "names.txt").write_text("\n".join([_DECOMPOSED, *"bcdefghij"]))
+    elif source == "image-folder":
+        data_files.divided(root, ("train", "test"))
+        for part, name in (("train", _COMPOSED), ("test", _DECOMPOSED)):
+            (root / part / "cat").rename(root / part / name)
+    else:
+        table = data_files.tiny_imagenet(root) / "val/val_annotations.txt"
+        (root / "train/n01443537").rename(root / "train" / _COMPOSED)
+        table.write_text(table.read_text().replace("n01443537", _DECOMPOSED))
+
+
+@pytest.mark.parametrize("source", ["csv", "idx", "image-folder", "tiny imagenet"])
+def test_composed_and_decomposed_accents_are_one_name(tmp_path, source):
+    _two_spellings(source, tmp_path)
+    if source == "idx":
+        params = DataParams(source=source, path=tmp_path, idx={"classes": "names.txt"})
+    else:
+        source = "csv" if source == "csv" else "image-folder"
+        params = DataParams(source=source, path=tmp_path, image_size=8)
+    classes = prepare(params, 0).classes
+    assert _COMPOSED in classes
+    assert _DECOMPOSED not in classes
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    _fails(
+        _folder(data_files.photos(tmp_path, (_COMPOSED, _DECOMPOSED))),
+        "another folder has the same name; join them",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A folder of photos: one folder for each class, with or without splits."""
 
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,30 +136,28 @@ def _annotated(folder: Path) -> _Part:
         return _Part(links=_links(folder))
     if not lines:
         raise InputError(f"{table}: is empty; download it again")
-    read = _Part()
     faults = []
-    named: Counter[Path] = Counter()
+    labelled: list[tuple[Path, str]] = []
     for number, line in enumerate(lines, 1):
         name, *rest = line.split("\t")
         if not rest or not name or Path(name).name != name:
             faults.append(f"line {number}")
             continue
-        path = folder / _UNSORTED / name
-        read.images.setdefault(rest[0], []).append(path)
-        named[path] += 1
+        labelled.append((folder / _UNSORTED / name, rest[0]))
     if faults:
         raise InputError(
             f"{table}: {few(faults)}: not the name of an image, a tab and a class; download it "
             f"again"
         )
+    named = Counter(path for path, _ in labelled)
     if repeated := [path.name for path, count in named.items() if count > 1]:
         raise InputError(f"{table}: more than one line for {few(repeated)}; keep the right one")
-    for name in read.images:
-        check_class_name(name, table)
+    images: dict[str, list[Path]] = {}
+    for path, name in labelled:
+        images.setdefault(check_class_name(name, table), []).append(path)
     found = image_files(folder)
-    read.links = found.links
-    read.ignored = [p for p in found.images + found.others if p not in named and p != table]
-    return read
+    ignored = [p for p in found.images + found.others if p not in named and p != table]
+    return _Part(images, ignored, found.links)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -184,9 +181,7 @@ def _not_followed(links: list[Path]) -> str:
 def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
-        # the same name from a Mac and from elsewhere: composed and decomposed accents
-        name = unicodedata.normalize("NFC", folder.name)
-        check_class_name(name, path_text(folder))
+        name = check_class_name(folder.name, path_text(folder))
         if name in found:
             raise InputError(f"{folder}: another folder has the same name; join them")
         found[name] = folder

@@ -241,8 +241,7 @@ def _names(path: Path) -> dict[int, str]:
         names = {label: "".join(map(chr, codes)) for label, *codes in coded}
     else:
         names = dict(enumerate(lines))
-    for label, name in names.items():
-        check_class_name(name, f"{path}, label {label}")
+    names = {n: check_class_name(name, f"{path}, label {n}") for n, name in names.items()}
     if len(set(names.values())) < len(names):
         raise InputError(f"{path}: two labels have the same name; give each its own")
     return names

@@ -139,14 +139,14 @@ def _row(row: Mapping[str | None, str | None], columns: TableParams, origin: str
         raise InputError(
             f"{origin}: more fields than the header; quote the one with {columns.delimiter!r} in it"
         )
-    path, label = row[columns.path] or "", (row[columns.label] or "").strip()
+    path = row[columns.path] or ""
     if not path or ".." in Path(path).parts:
         # DVC watches the folder: files outside could change unnoticed
         raise InputError(
             f"{origin}: path {path!r} is not inside the folder; put the image there, or write an "
             "absolute path"
         )
-    check_class_name(label, origin)
+    label = check_class_name((row[columns.label] or "").strip(), origin)
     split = "train" if columns.split not in row else row[columns.split] or ""
     part = part_of(split)
     if part is None:
