@@ -62,7 +62,7 @@ def _break(root: Path) -> dict[str, str]:
         "cut.jpg": "truncated",
         "text.png": "is not a JPEG",
         "empty.webp": "is not a JPEG",
-        "bomb.png": "has more than",
+        "bomb.png": "has more than 40,000,000 pixels; scale it down",
         "really.ppm.png": "is not a JPEG",
     }
 
