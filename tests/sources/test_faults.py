@@ -403,6 +403,20 @@ def test_labels_out_of_range_are_refused(tmp_path):
     _fails(DataParams(source="cifar10", path=tmp_path), "data_batch_3.bin[4]: label 77", "range")
 
 
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [(0, "is empty"), (3, "ends within its header"), (4, "ends within"), (7, "ends within")],
+)
+@pytest.mark.parametrize("part", ["train-images", "t10k-labels"])
+def test_idx_files_without_a_whole_header_are_refused(tmp_path, part, kept, message, packed):
+    data_files.idx(tmp_path, packed)
+    path = next(tmp_path.glob(f"{part}*"))
+    content = path.read_bytes()
+    path.write_bytes(gzip.compress(gzip.decompress(content)[:kept]) if packed else content[:kept])
+    _fails(DataParams(source="idx", path=tmp_path), f"{path}: {message}", "download it again")
+
+
 @pytest.mark.parametrize("change", ["cut", "long", "kind", "text"])
 @pytest.mark.parametrize("packed", [True, False])
 def test_damaged_idx_files_are_refused(tmp_path, change, packed):

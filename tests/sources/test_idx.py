@@ -1,6 +1,7 @@
 """Files of MNIST's format: which belong together, what their classes are called."""
 
 import gzip
+import shutil
 import struct
 
 import data_files
@@ -32,6 +33,9 @@ def test_classes_may_be_in_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"name {i}" for i in range(10)) + "\n")
     found = open_source(_params(tmp_path, classes="names.txt")).listing()
     assert found.classes == tuple(f"name {i}" for i in range(10))
+    with (tmp_path / "names.txt").open("a") as file:
+        file.write("\n \n")
+    assert open_source(_params(tmp_path, classes="names.txt")).listing().classes == found.classes
     # EMNIST's: the label, then the codes of its characters
     (tmp_path / "mapping.txt").write_text("".join(f"{i} {65 + i} {97 + i}\n" for i in range(10)))
     found = open_source(_params(tmp_path, classes="mapping.txt")).listing()
@@ -44,6 +48,9 @@ def test_classes_may_be_in_a_file(tmp_path):
         ("a\nb\n", "has no name for label 2, 3"),
         ("a\n" * 10, "two labels have the same name"),
         ("a/b\n" * 10, "holds a slash"),
+        ("a\n\nb\n" + "c\n" * 8, "label 1: a class has no name"),
+        ("\na\nb\n" + "c\n" * 8, "label 0: a class has no name"),
+        ("0 65\n\n1 66\n", "label 1: a class has no name"),
         ("\udcff", "cannot be read"),
     ],
 )
@@ -111,6 +118,27 @@ def test_other_names_of_the_same_files(tmp_path):
         path.rename(tmp_path / name)
     held = prepare(_params(tmp_path), 0)
     assert len(held.splits["test"]) == 30
+
+
+@pytest.mark.parametrize("prefix", ["", "emnist-letters-"])
+def test_two_files_of_one_split_are_refused(tmp_path, prefix):
+    data_files.idx(tmp_path, prefix=prefix)
+    shutil.copy(
+        tmp_path / f"{prefix}t10k-images-idx3-ubyte.gz",
+        tmp_path / f"{prefix}test-images-idx3-ubyte",
+    )
+    with pytest.raises(
+        InputError,
+        match=rf"{tmp_path}: {prefix}t10k-images-\S+ and {prefix}test-images-\S+ are both test; ",
+    ):
+        open_source(_params(tmp_path))
+
+
+def test_a_plain_file_goes_before_a_packed_one(tmp_path):
+    data_files.idx(tmp_path)
+    data_files.idx(tmp_path, packed=False)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"")
+    assert len(open_source(_params(tmp_path)).listing().test) == 30
 
 
 def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):

@@ -53,7 +53,7 @@ class _Part(NamedTuple):
     @property
     def name(self) -> str:
         """What the names of the files begin with, prefix included."""
-        return self.images.name.partition("-images")[0]
+        return _stem(self.images)
 
 
 class Idx:
@@ -184,13 +184,13 @@ def _find(path: Path, params: DataParams) -> tuple[Path, list[_Part]]:
 
 
 def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
-    sets: dict[str, dict[str, Path]] = {}
+    sets: dict[str, dict[str, list[Path]]] = {}
     for path in found:
         match = _NAME.fullmatch(path.name)
         assert match is not None
         role = part_of(match["part"], {_TEST: "test"})
-        if role is not None:  # a plain file goes before a packed one of the same name
-            sets.setdefault(match["prefix"], {}).setdefault(role, path)
+        if role is not None:
+            sets.setdefault(match["prefix"], {}).setdefault(role, []).append(path)
     wanted = params.idx.prefix
     if wanted is None and len(sets) == 1:
         wanted = next(iter(sets))
@@ -204,10 +204,24 @@ def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
             f"{folder}: no {wanted}train-images-idx3-ubyte(.gz), only "
             f"{few([p.name for p in found])}; put it there"
         )
-    return [
-        _Part(role, path, _labels_beside(path))
-        for role, path in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
+    parts = [
+        # a plain file goes before a packed one of the same name
+        _Part(role, paths[0], _labels_beside(paths[0]))
+        for role, paths in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
     ]
+    for part in parts:
+        for path in sets[wanted][part.role]:
+            if _stem(path) != part.name:
+                raise InputError(
+                    f"{folder}: {part.images.name} and {path.name} are both {part.role}; "
+                    "remove one of them"
+                )
+    return parts
+
+
+def _stem(images: Path) -> str:
+    """Return what the names of the two files of a split begin with, prefix included."""
+    return images.name.partition("-images")[0]
 
 
 def _labels_beside(images: Path) -> Path:
@@ -226,7 +240,7 @@ def _names(path: Path) -> dict[int, str]:
     line has the label and the codes of the characters that it stands for.
     """
     try:
-        lines = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig").splitlines()
+        text = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); name the right file in data.idx.classes"
@@ -235,7 +249,8 @@ def _names(path: Path) -> dict[int, str]:
         raise InputError(
             f"{path}: cannot be read ({error}); write a class's name on each line, as UTF-8"
         ) from error
-    lines = [line.strip() for line in lines if line.strip()]
+    # a blank line between others is a label without a name, and would shift those after it
+    lines = [line.strip() for line in text.rstrip().splitlines()]
     if lines and all(re.fullmatch(r"\d{1,3}( \d{1,6})+", line) for line in lines):
         coded = [list(map(int, line.split())) for line in lines]
         names = {label: "".join(map(chr, codes)) for label, *codes in coded}
@@ -275,22 +290,31 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
             gzip.open(file) if path.suffix == ".gz" else file as content,
         ):
             yield content
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
 
 
 def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:
-    magic = struct.unpack(">HBB", file.read(4))
+    magic = struct.unpack(">HBB", _exactly(file, 4, path))
     if magic != (0, _UNSIGNED_BYTE, dimensions):
         raise InputError(
             f"{path}: is not an idx file of {dimensions} dimensions; download it again"
         )
-    sizes = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+    sizes = struct.unpack(f">{dimensions}I", _exactly(file, 4 * dimensions, path))
     count = math.prod(sizes)
     if count > _MOST_BYTES:
         raise InputError(f"{path}: says that it holds {count:,} values; download it again")
     return sizes
+
+
+def _exactly(file: io.BufferedIOBase, count: int, path: Path) -> bytes:
+    """Return the next `count` bytes of a header."""
+    content = file.read(count)
+    if len(content) < count:
+        what = "ends within its header" if content or file.tell() else "is empty"
+        raise InputError(f"{path}: {what}; download it again")
+    return content
 
 
 def _parse(file: io.BufferedIOBase, dimensions: int, path: Path, sha256: str | None) -> Images:
