@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from rolekd.data.dataset import Images, Indices, Labels
 from rolekd.errors import InputError
 from rolekd.params import DataParams
@@ -113,9 +115,21 @@ def check_class_name(name: str, origin: object) -> str:
     return name
 
 
-def check_native_size(params: DataParams, side: int) -> None:
-    """Refuse an image size that the source does not have."""
+def check_native_shape(params: DataParams, side: int, channels: int) -> None:
+    """Refuse an image size or channels that the source does not have, and images too large."""
+    try:
+        DataParams(image_size=side)  # which knows the limits
+    except ValidationError as error:
+        most = error.errors()[0]["ctx"]["le"]
+        raise InputError(
+            f"{params.path}: its images are {side}x{side}, more than {most}x{most}; scale them down"
+        ) from error
     if params.image_size not in (None, side):
         raise InputError(
             f"data.image_size: the images of {params.source} are {side}x{side}; set {side} or null"
+        )
+    if params.channels not in (None, channels):
+        kind = "gray" if channels == 1 else "RGB"
+        raise InputError(
+            f"data.channels: the images of {params.source} are {kind}; set {channels} or null"
         )

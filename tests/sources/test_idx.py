@@ -153,6 +153,21 @@ def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):
         open_source(_params(tmp_path))
 
 
+@pytest.mark.parametrize(("side", "accepted"), [(256, True), (257, False)])
+def test_images_larger_than_any_network_takes_are_refused(tmp_path, side, accepted):
+    data_files.idx(tmp_path, packed=False)
+    for part, count in (("train", 120), ("t10k", 30)):
+        header = struct.pack(">HBB3I", 0, 8, 3, count, side, side)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(header)
+    if accepted:
+        assert open_source(_params(tmp_path)).shape() == (side, side, 1)
+        return
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}: its images are 257x257, more than 256x256; scale them"
+    ):
+        open_source(_params(tmp_path))
+
+
 @pytest.mark.parametrize("part", ["train", "t10k"])
 @pytest.mark.parametrize("sizes", [(0, 28, 28), (5, 0, 0)])
 def test_files_without_images_are_refused(tmp_path, part, sizes):

@@ -23,7 +23,7 @@ from rolekd.sources.source import (
     ImageBlock,
     Listing,
     check_class_name,
-    check_native_size,
+    check_native_shape,
     part_of,
 )
 
@@ -67,7 +67,7 @@ class Idx:
         self._folder, self._parts = _find(required_folder(params), params)
         self._sizes = {part.images: _sizes(part.images) for part in self._parts}
         self._shape = self._common_shape()
-        check_native_size(params, self._shape[0])
+        check_native_shape(params, self._shape[0], self._shape[2])
 
     def listing(self) -> Listing:
         """Return the labels, and the splits that have files of their own."""
