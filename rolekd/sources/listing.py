@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +84,13 @@ class ImageFiles(ABC):
         side, _, channels = self._shape
         for found in decode.blocks(self._paths, side, channels):
             yield ImageBlock(*found)
+
+
+def outside(paths: Iterable[Path], folder: Path) -> int:
+    """Return how many of `paths` are not below `folder`, going by their names."""
+    # not resolved: DVC follows a link to a file that is in the folder
+    start = os.path.abspath(folder).rstrip(os.sep) + os.sep  # noqa: PTH100
+    return sum(not os.path.abspath(path).startswith(start) for path in paths)  # noqa: PTH100
 
 
 def path_text(path: Path) -> str:

@@ -36,7 +36,7 @@ class Listing:
         validation: Indices of its own validation images, likewise.
         ignored: Files that lie among the images and are none by name, or in no class's folder.
         linked: Links to folders, of splits, classes and images, which are not followed.
-        outside: Images of the listing that lie outside `data.path`, where DVC does not look.
+        outside: Files that are read outside `data.path`, where DVC does not look.
         unread: Columns of a table that are not read.
     """
 

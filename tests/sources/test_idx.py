@@ -36,6 +36,9 @@ def test_classes_may_be_in_a_file(tmp_path):
     with (tmp_path / "names.txt").open("a") as file:
         file.write("\n \n")
     assert open_source(_params(tmp_path, classes="names.txt")).listing().classes == found.classes
+    assert found.outside == 0
+    (tmp_path / "names.txt").rename(tmp_path.parent / "names.txt")
+    assert open_source(_params(tmp_path, classes="../names.txt")).listing().outside == 1
     # EMNIST's: the label, then the codes of its characters
     (tmp_path / "mapping.txt").write_text("".join(f"{i} {65 + i} {97 + i}\n" for i in range(10)))
     found = open_source(_params(tmp_path, classes="mapping.txt")).listing()

@@ -52,6 +52,24 @@ def test_images_may_lie_elsewhere_and_it_is_told(tmp_path, way):
     assert any("outside data.path, where DVC does not see changes" in x for x in quality.warnings())
 
 
+@pytest.mark.parametrize("way", ["relative", "absolute"])
+def test_a_table_elsewhere_is_counted(tmp_path, way):
+    raw = data_files.table(tmp_path / "raw")
+    (raw / "labels.csv").rename(tmp_path / "x.csv")
+    file = "../x.csv" if way == "relative" else str(tmp_path / "x.csv")
+    _, quality = prepare_folder(_params(raw, file=file), 0, tmp_path / "data")
+    assert quality.outside == 1
+    assert any("1 files that were read are outside data.path" in x for x in quality.warnings())
+
+
+def test_a_root_is_compared_without_detours(tmp_path):
+    raw = data_files.table(tmp_path / "raw")
+    around = raw / ".." / "raw"
+    assert open_source(_params(raw, root=around)).listing().outside == 0
+    (raw / "images").rename(tmp_path / "images")
+    assert open_source(_params(raw, root=raw / "..")).listing().outside == 3 * data_files.PER_CLASS
+
+
 def test_absolute_paths_into_the_folder_are_its_own(tmp_path):
     raw = data_files.table(tmp_path)
     _rewrite(raw, lambda text: text.replace("images/", f"{tmp_path}/images/"))

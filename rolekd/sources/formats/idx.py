@@ -18,7 +18,7 @@ from rolekd import files
 from rolekd.data.dataset import Images, Indices
 from rolekd.errors import InputError, few
 from rolekd.params import DataParams
-from rolekd.sources.listing import required_folder
+from rolekd.sources.listing import outside, required_folder
 from rolekd.sources.source import (
     ImageBlock,
     Listing,
@@ -64,6 +64,8 @@ class Idx:
 
     def __init__(self, params: DataParams) -> None:
         self._params = params
+        names = params.idx.classes
+        self._names_file = None if names is None else params.path / names
         self._folder, self._parts = _find(required_folder(params), params)
         self._sizes = {part.images: _sizes(part.images) for part in self._parts}
         self._shape = self._common_shape()
@@ -90,6 +92,7 @@ class Idx:
             classes=classes,
             test=_or_none(places.get("test")),
             validation=_or_none(places.get("val")),
+            outside=outside([self._names_file] if self._names_file else [], self._params.path),
         )
 
     def shape(self) -> tuple[int, int, int]:
@@ -122,13 +125,14 @@ class Idx:
 
     def _classes(self, present: Indices) -> tuple[str, ...]:
         """Return the names of the labels that occur."""
-        if self._params.idx.classes is None:
+        if self._names_file is None:
             return tuple(map(str, present.tolist()))
-        path = self._params.path / self._params.idx.classes
-        names = _names(path)
+        names = _names(self._names_file)
         lacking = [str(label) for label in present.tolist() if label not in names]
         if lacking:
-            raise InputError(f"{path}: has no name for label {few(lacking)}; add a line for each")
+            raise InputError(
+                f"{self._names_file}: has no name for label {few(lacking)}; add a line for each"
+            )
         return tuple(names[label] for label in present.tolist())
 
     def _common_shape(self) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from rolekd import files
 from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
 from rolekd.params import DataParams, TableParams
-from rolekd.sources.listing import ImageFiles, path_text
+from rolekd.sources.listing import ImageFiles, outside, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 _MOST_BYTES = 2**28  # about three million rows
@@ -49,14 +49,13 @@ class TableSource(ImageFiles):
         start = self._table.root or self._root
         self._paths = [start / path for path, _, _ in rows]
         _require_trained(labels[parts == "train"], classes, self._file)
-        inside = self._root.absolute()
         return Listing(
             names=[path_text(path) for path in self._paths],
             labels=labels,
             classes=tuple(classes),
             test=_places(parts, "test"),
             validation=_places(parts, "val"),
-            outside=sum(not path.absolute().is_relative_to(inside) for path in self._paths),
+            outside=outside([self._file, *self._paths], self._root),
             unread=tuple(unread),
         )
 
