@@ -278,6 +278,17 @@ def test_errors_name_the_links_that_explain_them(tmp_path):
     (raw / "train/cat").rename(tmp_path / "cats")
     (raw / "train/cat").symlink_to(tmp_path / "cats")
     _fails(_folder(raw), "only here: cat", told, "train/cat")
+    data_files.photos(tmp_path / "one/x", count=3)
+    (tmp_path / "one/train").symlink_to(tmp_path / "one/x")
+    _fails(_folder(tmp_path / "one"), "data: only one class, x", told, "one/train")
+    (tmp_path / "raw/train").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "raw/train")
+    (tmp_path / "raw/test").rename(tmp_path / "tests")
+    (tmp_path / "raw/val").symlink_to(tmp_path / "tests")
+    _fails(_folder(tmp_path / "raw", validation="test"), "no validation images", told, "raw/val")
+    raw = data_files.photos(tmp_path / "few", count=4)
+    (raw / "cat/more").symlink_to(tmp_path / "cats")
+    _fails(_folder(raw), "fewer than 5 images in class cat (4)", told, "cat/more")
 
 
 def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from rolekd import files
 from rolekd.errors import InputError, few
 from rolekd.sources.decode import KINDS
-from rolekd.sources.listing import ImageFiles, image_files, path_text
+from rolekd.sources.listing import ImageFiles, image_files, not_followed, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 # Tiny-ImageNet's validation images lie in one folder, beside a table of name, class and box
@@ -173,9 +173,7 @@ def _links(folder: Path) -> list[Path]:
 
 
 def _not_followed(links: list[Path]) -> str:
-    """Return the end of an error that links may explain."""
-    names = few([path_text(path) for path in links], 3)
-    return f"; links to folders are not followed: {names}" if links else ""
+    return not_followed([path_text(path) for path in links])
 
 
 def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
