@@ -34,7 +34,7 @@ def check_type(value: str) -> None:
     Raises:
         ValueError: the message is one sentence for the client.
     """
-    kind, _ = parse_options_header(value)
+    kind, _ = _media_type(value)
     if not (kind.startswith("image/") or kind == _FORM):
         raise ValueError(
             f"the Content-Type is not that of images; send image/jpeg, image/png or {_FORM}"
@@ -51,7 +51,7 @@ def parse(body: bytes, value: str) -> list[Photo]:
     Raises:
         ValueError: there are none or too many; the message is one sentence for the client.
     """
-    kind, options = parse_options_header(value)
+    kind, options = _media_type(value)
     if kind != _FORM:
         return [Photo("", body)]
     boundary = options.get("boundary", "").encode("latin-1", "replace")
@@ -64,6 +64,12 @@ def parse(body: bytes, value: str) -> list[Photo]:
     if not found:
         raise ValueError("the form holds no file; send each image as a file")
     return found
+
+
+def _media_type(value: str) -> tuple[str, dict[str, str]]:
+    """Return the type that a Content-Type names, in lower case, and its parameters."""
+    kind, options = parse_options_header(value)
+    return kind.lower(), options
 
 
 def _files(body: bytes, boundary: bytes) -> list[Photo]:

@@ -42,6 +42,7 @@ MOST_REDUCED = 400_000_000
 PEAK_BYTES = 2**30
 # each pass over a progressive JPEG takes as long as all of another one
 _MOST_SCANS = 100
+_SCALE = "scale it down"
 # rows converted at once
 _ROWS = 256
 # raised by Pillow's decoders for files that are damaged, cut short, absurdly large or not images
@@ -201,7 +202,7 @@ def _reads_heic() -> bool:
 def _check_pixels(width: int, height: int, most: int | None = None) -> None:
     most = most or MOST_PIXELS
     if width * height > most:
-        raise UnreadableError(f"is {width}x{height} pixels, more than {most:,}; scale it down")
+        raise UnreadableError(f"is {width}x{height} pixels, more than {most:,}; {_SCALE}")
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
@@ -235,7 +236,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"is not a {KINDS} image"
     if isinstance(error, Image.DecompressionBombError):
-        return f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        # by Pillow's own limit, which is above ours, before its size is known here
+        return f"has more than {MOST_PIXELS:,} pixels; {_SCALE}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return one_line(error) or type(error).__name__

@@ -2,11 +2,11 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rolekd.errors import InputError
+from rolekd.errors import InputError, few
 from rolekd.params import DataParams
 from rolekd.sources import decode
 from rolekd.sources.source import ImageBlock, Listing
@@ -84,6 +84,18 @@ class ImageFiles(ABC):
         side, _, channels = self._shape
         for found in decode.blocks(self._paths, side, channels):
             yield ImageBlock(*found)
+
+
+def not_followed(links: Sequence[str]) -> str:
+    """Return the end of an error that links to folders, if there are any, may explain."""
+    return f"; links to folders are not followed: {few(links, 3)}" if links else ""
+
+
+def outside(paths: Iterable[Path], folder: Path) -> int:
+    """Return how many of `paths` are not below `folder`, going by their names."""
+    # not resolved: DVC follows a link to a file that is in the folder
+    start = os.path.abspath(folder).rstrip(os.sep) + os.sep  # noqa: PTH100
+    return sum(not os.path.abspath(path).startswith(start) for path in paths)  # noqa: PTH100
 
 
 def path_text(path: Path) -> str:

@@ -14,6 +14,7 @@ from rolekd.data.pixels import PixelFile
 from rolekd.errors import InputError, few
 from rolekd.params import DataParams
 from rolekd.sources import Listing, Source, open_source
+from rolekd.sources.listing import not_followed
 from rolekd.sources.quality import Faults, Quality, examine
 from rolekd.sources.splits import all_splits
 
@@ -71,10 +72,14 @@ def _listing(
     source: Source, params: DataParams, seed: int, check: SizeCheck | None = None
 ) -> Listing:
     """Return what a source contains; refuse what cannot be split before any image is decoded."""
-    listing = _with_parts(source.listing(), params)
+    listing = source.listing()
     _check_labels(listing)
-    # as if no two images were equal
-    splits = _split(params, seed, listing, np.arange(len(listing.labels)))
+    try:
+        listing = _with_parts(listing, params)
+        # as if no two images were equal
+        splits = _split(params, seed, listing, np.arange(len(listing.labels)))
+    except InputError as error:  # what is missing may be behind a link
+        raise InputError(f"{error}{not_followed(listing.linked)}") from error
     if check is not None:
         check(source.shape()[:2], {name: len(split) for name, split in splits.items()})
     return listing

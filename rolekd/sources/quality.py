@@ -56,7 +56,8 @@ class Quality:
         left_out_share: Unreadable and ignored files, as a share of all, 0..1.
         enlarged: Images that were smaller than `data.image_size`.
         linked: Links to folders, of splits, classes and images, which were not followed.
-        outside: Images outside `data.path`, of which DVC does not see when they change.
+        outside: Files read outside `data.path`, of which DVC does not see when they change.
+        unread: Columns of a table that were not read.
         became: What the source calls its images (train, val, test, or images where it has no
             splits) -> what became of them (train, search_val, test, left_out, not_used) -> how
             many.
@@ -76,6 +77,7 @@ class Quality:
     enlarged: int
     linked: list[str]
     outside: int
+    unread: list[str]
     became: dict[str, dict[str, int]]
 
     def to_json(self) -> dict[str, Any]:
@@ -136,9 +138,10 @@ class Quality:
             f"{self.enlarged} images are smaller than data.image_size and were enlarged": (
                 self.enlarged
             ),
-            f"{self.outside} images are outside data.path, where DVC does not see changes; then "
-            f"run "
-            "dvc repro -f prepare": self.outside,
+            f"{self.outside} files that were read are outside data.path, where DVC does not see "
+            "changes; then run dvc repro -f prepare": self.outside,
+            "columns of the table that were not read: "
+            f"{few([repr(name) for name in self.unread])}": self.unread,
             f"{self.duplicates} images equal another one; each group is in one split": (
                 self.duplicates
             ),
@@ -205,6 +208,7 @@ def examine(
         enlarged=faults.enlarged,
         linked=list(listing.linked),
         outside=listing.outside,
+        unread=list(listing.unread),
         became=became,
     )
 

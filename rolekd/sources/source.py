@@ -1,8 +1,11 @@
 """The interface of a source: three methods; test_contract.py tests every source."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from pydantic import ValidationError
 
 from rolekd.data.dataset import Images, Indices, Labels
 from rolekd.errors import InputError
@@ -33,7 +36,8 @@ class Listing:
         validation: Indices of its own validation images, likewise.
         ignored: Files that lie among the images and are none by name, or in no class's folder.
         linked: Links to folders, of splits, classes and images, which are not followed.
-        outside: Images of the listing that lie outside `data.path`, where DVC does not look.
+        outside: Files that are read outside `data.path`, where DVC does not look.
+        unread: Columns of a table that are not read.
     """
 
     names: Sequence[str]
@@ -44,6 +48,7 @@ class Listing:
     ignored: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     outside: int = 0
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,11 @@ def part_of(name: str, others: Mapping[str, str] | None = None) -> str | None:
 
 
 def check_class_name(name: str, origin: object) -> str:
-    """Return a usable name of a class; `origin` says in errors where it stands."""
+    """Return the name of a class as it is used; `origin` says in errors where it was found.
+
+    Accents are composed (NFC): a Mac writes the same name in another way.
+    """
+    name = unicodedata.normalize("NFC", name)
     if not name.strip() or name in (".", ".."):
         raise InputError(f"{origin}: a class has no name; name it")
     if len(name) > LONGEST_CLASS_NAME:
@@ -106,9 +115,21 @@ def check_class_name(name: str, origin: object) -> str:
     return name
 
 
-def check_native_size(params: DataParams, side: int) -> None:
-    """Refuse an image size that the source does not have."""
+def check_native_shape(params: DataParams, side: int, channels: int) -> None:
+    """Refuse an image size or channels that the source does not have, and images too large."""
+    try:
+        DataParams(image_size=side)  # which knows the limits
+    except ValidationError as error:
+        most = error.errors()[0]["ctx"]["le"]
+        raise InputError(
+            f"{params.path}: its images are {side}x{side}, more than {most}x{most}; scale them down"
+        ) from error
     if params.image_size not in (None, side):
         raise InputError(
             f"data.image_size: the images of {params.source} are {side}x{side}; set {side} or null"
+        )
+    if params.channels not in (None, channels):
+        kind = "gray" if channels == 1 else "RGB"
+        raise InputError(
+            f"data.channels: the images of {params.source} are {kind}; set {channels} or null"
         )

@@ -1,5 +1,6 @@
 """What every source must do. A new source needs a row of `CASES`, and inherits the tests."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,17 @@ def test_another_image_size_is_obeyed_or_refused(params):
     else:
         assert source.shape()[:2] == (13, 13)
         assert next(source.blocks()).images.shape[1:3] == (13, 13)
+
+
+def test_other_channels_are_obeyed_or_refused(params):
+    wanted = 4 - open_source(params).shape()[2]
+    other = params.model_copy(update={"channels": wanted})
+    try:
+        source = open_source(other)
+    except InputError as error:
+        assert re.match(r"data\.channels: .* are (gray; set 1|RGB; set 3) or null$", str(error))
+    else:
+        assert source.shape()[2] == next(source.blocks()).images.shape[3] == wanted
 
 
 def test_a_missing_folder_is_named(params):

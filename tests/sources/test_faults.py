@@ -5,6 +5,7 @@ import resource
 import struct
 import subprocess
 import sys
+import unicodedata
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,7 @@ def _break(root: Path) -> dict[str, str]:
         "cut.jpg": "truncated",
         "text.png": "is not a JPEG",
         "empty.webp": "is not a JPEG",
-        "bomb.png": "has more than",
+        "bomb.png": "has more than 40,000,000 pixels; scale it down",
         "really.ppm.png": "is not a JPEG",
     }
 
@@ -122,6 +123,49 @@ def test_unusual_class_names_are_kept(tmp_path, name):
     assert held.classes == (name, "z")
     datasets.save(held, tmp_path / "data")
     assert datasets.load(tmp_path / "data").classes == (name, "z")
+
+
+_COMPOSED = "größe"
+_DECOMPOSED = unicodedata.normalize("NFD", _COMPOSED)
+
+
+def _two_spellings(source: str, root: Path) -> None:
+    """Write images of the class `_COMPOSED` whose name is also, or only, decomposed."""
+    if source == "csv":
+        table = data_files.table(root) / "labels.csv"
+        rows = table.read_text().replace(",a,train", f",{_COMPOSED},train")
+        table.write_text(rows.replace(",a,", f",{_DECOMPOSED},"))
+    elif source == "idx":
+        data_files.idx(root)
+        (root / "names.txt").write_text("\n".join([_DECOMPOSED, *"bcdefghij"]))
+    elif source == "image-folder":
+        data_files.divided(root, ("train", "test"))
+        for part, name in (("train", _COMPOSED), ("test", _DECOMPOSED)):
+            (root / part / "cat").rename(root / part / name)
+    else:
+        table = data_files.tiny_imagenet(root) / "val/val_annotations.txt"
+        (root / "train/n01443537").rename(root / "train" / _COMPOSED)
+        table.write_text(table.read_text().replace("n01443537", _DECOMPOSED))
+
+
+@pytest.mark.parametrize("source", ["csv", "idx", "image-folder", "tiny imagenet"])
+def test_composed_and_decomposed_accents_are_one_name(tmp_path, source):
+    _two_spellings(source, tmp_path)
+    if source == "idx":
+        params = DataParams(source=source, path=tmp_path, idx={"classes": "names.txt"})
+    else:
+        source = "csv" if source == "csv" else "image-folder"
+        params = DataParams(source=source, path=tmp_path, image_size=8)
+    classes = prepare(params, 0).classes
+    assert _COMPOSED in classes
+    assert _DECOMPOSED not in classes
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    _fails(
+        _folder(data_files.photos(tmp_path, (_COMPOSED, _DECOMPOSED))),
+        "another folder has the same name; join them",
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,6 +278,17 @@ def test_errors_name_the_links_that_explain_them(tmp_path):
     (raw / "train/cat").rename(tmp_path / "cats")
     (raw / "train/cat").symlink_to(tmp_path / "cats")
     _fails(_folder(raw), "only here: cat", told, "train/cat")
+    data_files.photos(tmp_path / "one/x", count=3)
+    (tmp_path / "one/train").symlink_to(tmp_path / "one/x")
+    _fails(_folder(tmp_path / "one"), "data: only one class, x", told, "one/train")
+    (tmp_path / "raw/train").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "raw/train")
+    (tmp_path / "raw/test").rename(tmp_path / "tests")
+    (tmp_path / "raw/val").symlink_to(tmp_path / "tests")
+    _fails(_folder(tmp_path / "raw", validation="test"), "no validation images", told, "raw/val")
+    raw = data_files.photos(tmp_path / "few", count=4)
+    (raw / "cat/more").symlink_to(tmp_path / "cats")
+    _fails(_folder(raw), "fewer than 5 images in class cat (4)", told, "cat/more")
 
 
 def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
@@ -248,6 +303,11 @@ def test_tiny_imagenet_is_read_as_it_is_unpacked(tmp_path):
     annotations = raw / "val/val_annotations.txt"
     annotations.write_text(annotations.read_text() + "no tab\n../up.JPEG\tn01443537\n")
     _fails(_folder(raw), "val_annotations.txt: line 25, line 26: not the name")
+    annotations.write_text("")
+    _fails(_folder(raw), "val_annotations.txt: is empty; download it again")
+    twice = "val_0.JPEG\tn01443537\nval_1.JPEG\tn01629819\n"
+    annotations.write_text(twice + twice.replace("n01443537", "n01629819"))
+    _fails(_folder(raw), "val_annotations.txt: more than one line for val_0.JPEG, val_1.JPEG; keep")
     annotations.write_text("val_0.JPEG\tn99999999\n")
     _fails(_folder(raw), "differ from those of train; only here: n99999999")
 
@@ -265,7 +325,7 @@ def _csv(root: Path, *lines: str) -> DataParams:
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (["file,label", "a.png,x"], "has no column path"),
+        (["file,label", "a.png,x"], "has no column 'path'"),
         (["path,label", "../a.png,x"], "line 2: path '../a.png' is not inside"),
         (["path,label", "/a.png,x", ",x"], "line 3: path '' is not inside"),
         (["path,label", "a.png,"], "line 2: a class has no name"),
@@ -277,10 +337,18 @@ def _csv(root: Path, *lines: str) -> DataParams:
         (["path,label", '"a.png,x'], "cannot be read"),
         (["path,label,split", "a.png,x,train", "a.png,y,test"], "no training image in class y"),
         (["path;label", "a.png;x"], "set data.table.delimiter to ';'"),
-        (["file,label", "a.png,x"], "has no column path, but file, label; name the right ones in"),
+        (
+            ["file,label", "a.png,x"],
+            "has no column 'path', but 'file', 'label'; name the right ones in",
+        ),
         (
             ["path,label,split", "../a,x,train", "a,x,train", "a,,train", "a,x,exam"],
             "3 faulty rows: line 2: path",
+        ),
+        (
+            ["path,label", "a.png,cat, black", "b.png,cat", "c.png,", "d.png,cat,"],
+            "3 faulty rows: line 2: more fields than the header; quote the one with ',' in it | "
+            "line 4: a class has no name; name it | line 5: more fields",
         ),
     ],
 )
@@ -344,6 +412,20 @@ def test_labels_out_of_range_are_refused(tmp_path):
     content[3073 * 4] = 77
     path.write_bytes(content)
     _fails(DataParams(source="cifar10", path=tmp_path), "data_batch_3.bin[4]: label 77", "range")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [(0, "is empty"), (3, "ends within its header"), (4, "ends within"), (7, "ends within")],
+)
+@pytest.mark.parametrize("part", ["train-images", "t10k-labels"])
+def test_idx_files_without_a_whole_header_are_refused(tmp_path, part, kept, message, packed):
+    data_files.idx(tmp_path, packed)
+    path = next(tmp_path.glob(f"{part}*"))
+    content = path.read_bytes()
+    path.write_bytes(gzip.compress(gzip.decompress(content)[:kept]) if packed else content[:kept])
+    _fails(DataParams(source="idx", path=tmp_path), f"{path}: {message}", "download it again")
 
 
 @pytest.mark.parametrize("change", ["cut", "long", "kind", "text"])

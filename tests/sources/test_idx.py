@@ -1,6 +1,7 @@
 """Files of MNIST's format: which belong together, what their classes are called."""
 
 import gzip
+import shutil
 import struct
 
 import data_files
@@ -32,6 +33,12 @@ def test_classes_may_be_in_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"name {i}" for i in range(10)) + "\n")
     found = open_source(_params(tmp_path, classes="names.txt")).listing()
     assert found.classes == tuple(f"name {i}" for i in range(10))
+    with (tmp_path / "names.txt").open("a") as file:
+        file.write("\n \n")
+    assert open_source(_params(tmp_path, classes="names.txt")).listing().classes == found.classes
+    assert found.outside == 0
+    (tmp_path / "names.txt").rename(tmp_path.parent / "names.txt")
+    assert open_source(_params(tmp_path, classes="../names.txt")).listing().outside == 1
     # EMNIST's: the label, then the codes of its characters
     (tmp_path / "mapping.txt").write_text("".join(f"{i} {65 + i} {97 + i}\n" for i in range(10)))
     found = open_source(_params(tmp_path, classes="mapping.txt")).listing()
@@ -44,6 +51,9 @@ def test_classes_may_be_in_a_file(tmp_path):
         ("a\nb\n", "has no name for label 2, 3"),
         ("a\n" * 10, "two labels have the same name"),
         ("a/b\n" * 10, "holds a slash"),
+        ("a\n\nb\n" + "c\n" * 8, "label 1: a class has no name"),
+        ("\na\nb\n" + "c\n" * 8, "label 0: a class has no name"),
+        ("0 65\n\n1 66\n", "label 1: a class has no name"),
         ("\udcff", "cannot be read"),
     ],
 )
@@ -79,6 +89,23 @@ def test_one_of_several_sets_is_named(tmp_path):
         open_source(_params(tmp_path, prefix="emnist"))
 
 
+@pytest.mark.parametrize("word", ["t10k", "test", "val"])
+@pytest.mark.parametrize("prefix", [None, "emnist-letters-"])
+def test_a_set_with_a_prefix_keeps_its_own_splits(tmp_path, word, prefix):
+    data_files.idx(tmp_path, prefix="emnist-letters-", first=1)
+    if prefix is not None:
+        data_files.idx(tmp_path, prefix="emnist-digits-")
+    for path in list(tmp_path.glob("*t10k*")):
+        path.rename(tmp_path / path.name.replace("t10k", word))
+    found = open_source(_params(tmp_path, prefix=prefix)).listing()
+    own, other = found.test, found.validation
+    if word == "val":
+        own, other = other, own
+    assert own.tolist() == list(range(120, 150))
+    assert other is None
+    assert found.names[-1] == f"emnist-letters-{word}[29]"
+
+
 def test_emnists_columns_become_rows(tmp_path):
     plain, turned = tmp_path / "a", tmp_path / "b"
     data_files.idx(plain)
@@ -96,6 +123,27 @@ def test_other_names_of_the_same_files(tmp_path):
     assert len(held.splits["test"]) == 30
 
 
+@pytest.mark.parametrize("prefix", ["", "emnist-letters-"])
+def test_two_files_of_one_split_are_refused(tmp_path, prefix):
+    data_files.idx(tmp_path, prefix=prefix)
+    shutil.copy(
+        tmp_path / f"{prefix}t10k-images-idx3-ubyte.gz",
+        tmp_path / f"{prefix}test-images-idx3-ubyte",
+    )
+    with pytest.raises(
+        InputError,
+        match=rf"{tmp_path}: {prefix}t10k-images-\S+ and {prefix}test-images-\S+ are both test; ",
+    ):
+        open_source(_params(tmp_path))
+
+
+def test_a_plain_file_goes_before_a_packed_one(tmp_path):
+    data_files.idx(tmp_path)
+    data_files.idx(tmp_path, packed=False)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"")
+    assert len(open_source(_params(tmp_path)).listing().test) == 30
+
+
 def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):
     data_files.idx(tmp_path, packed=False)
     for part, count in (("train", 120), ("t10k", 30)):
@@ -105,6 +153,21 @@ def test_other_sizes_are_read_and_mixed_ones_refused(tmp_path):
     assert open_source(_params(tmp_path)).shape() == (12, 12, 1)
     path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 30, 12, 14) + bytes(30 * 12 * 14))
     with pytest.raises(InputError, match=r"t10k-images.*: its images are 14x12; all must be sq"):
+        open_source(_params(tmp_path))
+
+
+@pytest.mark.parametrize(("side", "accepted"), [(256, True), (257, False)])
+def test_images_larger_than_any_network_takes_are_refused(tmp_path, side, accepted):
+    data_files.idx(tmp_path, packed=False)
+    for part, count in (("train", 120), ("t10k", 30)):
+        header = struct.pack(">HBB3I", 0, 8, 3, count, side, side)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(header)
+    if accepted:
+        assert open_source(_params(tmp_path)).shape() == (side, side, 1)
+        return
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}: its images are 257x257, more than 256x256; scale them"
+    ):
         open_source(_params(tmp_path))
 
 

@@ -52,6 +52,24 @@ def test_images_may_lie_elsewhere_and_it_is_told(tmp_path, way):
     assert any("outside data.path, where DVC does not see changes" in x for x in quality.warnings())
 
 
+@pytest.mark.parametrize("way", ["relative", "absolute"])
+def test_a_table_elsewhere_is_counted(tmp_path, way):
+    raw = data_files.table(tmp_path / "raw")
+    (raw / "labels.csv").rename(tmp_path / "x.csv")
+    file = "../x.csv" if way == "relative" else str(tmp_path / "x.csv")
+    _, quality = prepare_folder(_params(raw, file=file), 0, tmp_path / "data")
+    assert quality.outside == 1
+    assert any("1 files that were read are outside data.path" in x for x in quality.warnings())
+
+
+def test_a_root_is_compared_without_detours(tmp_path):
+    raw = data_files.table(tmp_path / "raw")
+    around = raw / ".." / "raw"
+    assert open_source(_params(raw, root=around)).listing().outside == 0
+    (raw / "images").rename(tmp_path / "images")
+    assert open_source(_params(raw, root=raw / "..")).listing().outside == 3 * data_files.PER_CLASS
+
+
 def test_absolute_paths_into_the_folder_are_its_own(tmp_path):
     raw = data_files.table(tmp_path)
     _rewrite(raw, lambda text: text.replace("images/", f"{tmp_path}/images/"))
@@ -68,3 +86,31 @@ def test_all_faulty_rows_are_told_at_once(tmp_path):
     _rewrite(raw, lambda text: text.replace(",test", ",exam"))
     with pytest.raises(InputError, match=r"12 faulty rows: line 4: .* \| line 7: .* and 2 more"):
         open_source(_params(raw)).listing()
+
+
+@pytest.mark.parametrize("name", ["Split", " split", "SPLIT "])
+def test_a_column_that_is_almost_called_split_is_refused(tmp_path, name):
+    raw = data_files.table(tmp_path)
+    _rewrite(raw, lambda text: text.replace("path,label,split", f"path,label,{name}"))
+    with pytest.raises(InputError, match=r"no column 'split', but .*; name .* data\.table\.split$"):
+        open_source(_params(raw)).listing()
+    assert open_source(_params(raw, split=name)).listing().test is not None
+
+
+def test_a_named_column_of_splits_is_required(tmp_path):
+    raw = data_files.table(tmp_path, split=False)
+    assert open_source(_params(raw)).listing().test is None
+    with pytest.raises(
+        InputError, match=r"no column 'part', but 'path', 'label'; .*data\.table\.split$"
+    ):
+        open_source(_params(raw, split="part")).listing()
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    raw = data_files.table(tmp_path / "raw")
+    _, quality = prepare_folder(_params(raw), 0, tmp_path / "data")
+    assert quality.unread == []
+    assert not any("columns" in line for line in quality.warnings())
+    _rewrite(raw, lambda text: text.replace(",split\n", ",part\n"))
+    _, quality = prepare_folder(_params(raw), 0, tmp_path / "data")
+    assert "columns of the table that were not read: 'part'" in quality.warnings()

@@ -12,7 +12,7 @@ from rolekd.errors import InputError
 from rolekd.params import DataParams
 from rolekd.sources import pickles
 from rolekd.sources.listing import required_folder
-from rolekd.sources.source import ImageBlock, Listing, check_native_size
+from rolekd.sources.source import ImageBlock, Listing, check_native_shape
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -59,7 +59,7 @@ class Cifar:
     """The folder of either layout, or a folder that contains it."""
 
     def __init__(self, params: DataParams) -> None:
-        check_native_size(params, _SIDE)
+        check_native_shape(params, _SIDE, 3)
         self._folder, self._layout = _find(params.source, required_folder(params))
         self._parts: list[tuple[Path, Images, Labels]] = []
 

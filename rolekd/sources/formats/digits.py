@@ -6,7 +6,7 @@ import numpy as np
 
 from rolekd.errors import InputError
 from rolekd.params import DataParams
-from rolekd.sources.source import ImageBlock, Listing, check_native_size
+from rolekd.sources.source import ImageBlock, Listing, check_native_shape
 
 _SIDE = 8
 
@@ -20,7 +20,7 @@ class Digits:
                 f"data.path: the source digits is embedded and does not read {params.path}; "
                 "set data/raw/digits, or name another source in data.source"
             )
-        check_native_size(params, _SIDE)
+        check_native_shape(params, _SIDE, 1)
         from sklearn.datasets import load_digits
 
         self._digits = load_digits()

@@ -1,6 +1,6 @@
 """A folder of photos: one folder for each class, with or without splits."""
 
-import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from rolekd import files
 from rolekd.errors import InputError, few
 from rolekd.sources.decode import KINDS
-from rolekd.sources.listing import ImageFiles, image_files, path_text
+from rolekd.sources.listing import ImageFiles, image_files, not_followed, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 # Tiny-ImageNet's validation images lie in one folder, beside a table of name, class and box
@@ -134,26 +134,30 @@ def _annotated(folder: Path) -> _Part:
         raise InputError(f"{table}: cannot be read ({error}); download it again") from error
     if (folder / _UNSORTED).is_symlink():
         return _Part(links=_links(folder))
-    read = _Part()
+    if not lines:
+        raise InputError(f"{table}: is empty; download it again")
     faults = []
+    labelled: list[tuple[Path, str]] = []
     for number, line in enumerate(lines, 1):
         name, *rest = line.split("\t")
         if not rest or not name or Path(name).name != name:
             faults.append(f"line {number}")
             continue
-        read.images.setdefault(rest[0], []).append(folder / _UNSORTED / name)
+        labelled.append((folder / _UNSORTED / name, rest[0]))
     if faults:
         raise InputError(
             f"{table}: {few(faults)}: not the name of an image, a tab and a class; download it "
             f"again"
         )
-    for name in read.images:
-        check_class_name(name, table)
-    named = {path for paths in read.images.values() for path in paths}
+    named = Counter(path for path, _ in labelled)
+    if repeated := [path.name for path, count in named.items() if count > 1]:
+        raise InputError(f"{table}: more than one line for {few(repeated)}; keep the right one")
+    images: dict[str, list[Path]] = {}
+    for path, name in labelled:
+        images.setdefault(check_class_name(name, table), []).append(path)
     found = image_files(folder)
-    read.links = found.links
-    read.ignored = [path for path in found.images + found.others if path not in named | {table}]
-    return read
+    ignored = [p for p in found.images + found.others if p not in named and p != table]
+    return _Part(images, ignored, found.links)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -169,17 +173,13 @@ def _links(folder: Path) -> list[Path]:
 
 
 def _not_followed(links: list[Path]) -> str:
-    """Return the end of an error that links may explain."""
-    names = few([path_text(path) for path in links], 3)
-    return f"; links to folders are not followed: {names}" if links else ""
+    return not_followed([path_text(path) for path in links])
 
 
 def _classes(part: Path, folders: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
-        # the same name from a Mac and from elsewhere: composed and decomposed accents
-        name = unicodedata.normalize("NFC", folder.name)
-        check_class_name(name, path_text(folder))
+        name = check_class_name(folder.name, path_text(folder))
         if name in found:
             raise InputError(f"{folder}: another folder has the same name; join them")
         found[name] = folder

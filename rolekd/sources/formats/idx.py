@@ -18,12 +18,12 @@ from rolekd import files
 from rolekd.data.dataset import Images, Indices
 from rolekd.errors import InputError, few
 from rolekd.params import DataParams
-from rolekd.sources.listing import required_folder
+from rolekd.sources.listing import outside, required_folder
 from rolekd.sources.source import (
     ImageBlock,
     Listing,
     check_class_name,
-    check_native_size,
+    check_native_shape,
     part_of,
 )
 
@@ -38,11 +38,22 @@ _TRANSPOSED = "emnist-"  # these files are stored transposed
 
 
 class _Part(NamedTuple):
-    """The two files of a split."""
+    """The two files of a split.
 
-    name: str
+    Attributes:
+        role: train, val or test, whatever the files call it.
+        images: File of the images.
+        labels: File of their labels.
+    """
+
+    role: str
     images: Path
     labels: Path
+
+    @property
+    def name(self) -> str:
+        """What the names of the files begin with, prefix included."""
+        return _stem(self.images)
 
 
 class Idx:
@@ -53,10 +64,12 @@ class Idx:
 
     def __init__(self, params: DataParams) -> None:
         self._params = params
+        names = params.idx.classes
+        self._names_file = None if names is None else params.path / names
         self._folder, self._parts = _find(required_folder(params), params)
         self._sizes = {part.images: _sizes(part.images) for part in self._parts}
         self._shape = self._common_shape()
-        check_native_size(params, self._shape[0])
+        check_native_shape(params, self._shape[0], self._shape[2])
 
     def listing(self) -> Listing:
         """Return the labels, and the splits that have files of their own."""
@@ -66,7 +79,7 @@ class Idx:
         classes = self._classes(present)
         ends = np.cumsum([len(part) for part in parts])
         places = {
-            part_of(part.name, {_TEST: "test"}): np.arange(end - len(labels), end, dtype=np.int64)
+            part.role: np.arange(end - len(labels), end, dtype=np.int64)
             for part, labels, end in zip(self._parts, parts, ends.tolist(), strict=True)
         }
         return Listing(
@@ -79,6 +92,7 @@ class Idx:
             classes=classes,
             test=_or_none(places.get("test")),
             validation=_or_none(places.get("val")),
+            outside=outside([self._names_file] if self._names_file else [], self._params.path),
         )
 
     def shape(self) -> tuple[int, int, int]:
@@ -111,13 +125,14 @@ class Idx:
 
     def _classes(self, present: Indices) -> tuple[str, ...]:
         """Return the names of the labels that occur."""
-        if self._params.idx.classes is None:
+        if self._names_file is None:
             return tuple(map(str, present.tolist()))
-        path = self._params.path / self._params.idx.classes
-        names = _names(path)
+        names = _names(self._names_file)
         lacking = [str(label) for label in present.tolist() if label not in names]
         if lacking:
-            raise InputError(f"{path}: has no name for label {few(lacking)}; add a line for each")
+            raise InputError(
+                f"{self._names_file}: has no name for label {few(lacking)}; add a line for each"
+            )
         return tuple(names[label] for label in present.tolist())
 
     def _common_shape(self) -> tuple[int, int, int]:
@@ -173,13 +188,13 @@ def _find(path: Path, params: DataParams) -> tuple[Path, list[_Part]]:
 
 
 def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
-    sets: dict[str, dict[str, Path]] = {}
+    sets: dict[str, dict[str, list[Path]]] = {}
     for path in found:
         match = _NAME.fullmatch(path.name)
         assert match is not None
         role = part_of(match["part"], {_TEST: "test"})
-        if role is not None:  # a plain file goes before a packed one of the same name
-            sets.setdefault(match["prefix"], {}).setdefault(role, path)
+        if role is not None:
+            sets.setdefault(match["prefix"], {}).setdefault(role, []).append(path)
     wanted = params.idx.prefix
     if wanted is None and len(sets) == 1:
         wanted = next(iter(sets))
@@ -193,10 +208,24 @@ def _parts(folder: Path, found: list[Path], params: DataParams) -> list[_Part]:
             f"{folder}: no {wanted}train-images-idx3-ubyte(.gz), only "
             f"{few([p.name for p in found])}; put it there"
         )
-    return [
-        _Part(path.name[: path.name.index("-images")], path, _labels_beside(path))
-        for _, path in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
+    parts = [
+        # a plain file goes before a packed one of the same name
+        _Part(role, paths[0], _labels_beside(paths[0]))
+        for role, paths in sorted(sets[wanted].items(), key=lambda item: item[0] != "train")
     ]
+    for part in parts:
+        for path in sets[wanted][part.role]:
+            if _stem(path) != part.name:
+                raise InputError(
+                    f"{folder}: {part.images.name} and {path.name} are both {part.role}; "
+                    "remove one of them"
+                )
+    return parts
+
+
+def _stem(images: Path) -> str:
+    """Return what the names of the two files of a split begin with, prefix included."""
+    return images.name.partition("-images")[0]
 
 
 def _labels_beside(images: Path) -> Path:
@@ -215,7 +244,7 @@ def _names(path: Path) -> dict[int, str]:
     line has the label and the codes of the characters that it stands for.
     """
     try:
-        lines = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig").splitlines()
+        text = files.read_bytes(path, _NAMES_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); name the right file in data.idx.classes"
@@ -224,14 +253,14 @@ def _names(path: Path) -> dict[int, str]:
         raise InputError(
             f"{path}: cannot be read ({error}); write a class's name on each line, as UTF-8"
         ) from error
-    lines = [line.strip() for line in lines if line.strip()]
+    # a blank line between others is a label without a name, and would shift those after it
+    lines = [line.strip() for line in text.rstrip().splitlines()]
     if lines and all(re.fullmatch(r"\d{1,3}( \d{1,6})+", line) for line in lines):
         coded = [list(map(int, line.split())) for line in lines]
         names = {label: "".join(map(chr, codes)) for label, *codes in coded}
     else:
         names = dict(enumerate(lines))
-    for label, name in names.items():
-        check_class_name(name, f"{path}, label {label}")
+    names = {n: check_class_name(name, f"{path}, label {n}") for n, name in names.items()}
     if len(set(names.values())) < len(names):
         raise InputError(f"{path}: two labels have the same name; give each its own")
     return names
@@ -265,22 +294,31 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
             gzip.open(file) if path.suffix == ".gz" else file as content,
         ):
             yield content
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise InputError(f"{path}: cannot be read ({reason}); download it again") from error
 
 
 def _header(file: io.BufferedIOBase, dimensions: int, path: Path) -> tuple[int, ...]:
-    magic = struct.unpack(">HBB", file.read(4))
+    magic = struct.unpack(">HBB", _exactly(file, 4, path))
     if magic != (0, _UNSIGNED_BYTE, dimensions):
         raise InputError(
             f"{path}: is not an idx file of {dimensions} dimensions; download it again"
         )
-    sizes = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+    sizes = struct.unpack(f">{dimensions}I", _exactly(file, 4 * dimensions, path))
     count = math.prod(sizes)
     if count > _MOST_BYTES:
         raise InputError(f"{path}: says that it holds {count:,} values; download it again")
     return sizes
+
+
+def _exactly(file: io.BufferedIOBase, count: int, path: Path) -> bytes:
+    """Return the next `count` bytes of a header."""
+    content = file.read(count)
+    if len(content) < count:
+        what = "ends within its header" if content or file.tell() else "is empty"
+        raise InputError(f"{path}: {what}; download it again")
+    return content
 
 
 def _parse(file: io.BufferedIOBase, dimensions: int, path: Path, sha256: str | None) -> Images:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from rolekd import files
 from rolekd.data.dataset import Indices, Labels
 from rolekd.errors import InputError, few
 from rolekd.params import DataParams, TableParams
-from rolekd.sources.listing import ImageFiles, path_text
+from rolekd.sources.listing import ImageFiles, outside, path_text
 from rolekd.sources.source import Listing, check_class_name, part_of
 
 _MOST_BYTES = 2**28  # about three million rows
+_EXCESS = None  # DictReader's key for the fields that a row has more than the header
 _SEPARATORS = ",;\t|"
 
 _Row = tuple[str, str, str]  # path, label, and train, val or test
@@ -40,7 +41,7 @@ class TableSource(ImageFiles):
 
     def listing(self) -> Listing:
         """Return the rows, in their order."""
-        rows = _read(self._file, self._table)
+        rows, unread = _read(self._file, self._table)
         classes = sorted({label for _, label, _ in rows})
         index = {name: number for number, name in enumerate(classes)}
         labels = np.array([index[label] for _, label, _ in rows], np.int64)
@@ -48,14 +49,14 @@ class TableSource(ImageFiles):
         start = self._table.root or self._root
         self._paths = [start / path for path, _, _ in rows]
         _require_trained(labels[parts == "train"], classes, self._file)
-        inside = self._root.absolute()
         return Listing(
             names=[path_text(path) for path in self._paths],
             labels=labels,
             classes=tuple(classes),
             test=_places(parts, "test"),
             validation=_places(parts, "val"),
-            outside=sum(not path.absolute().is_relative_to(inside) for path in self._paths),
+            outside=outside([self._file, *self._paths], self._root),
+            unread=tuple(unread),
         )
 
 
@@ -64,8 +65,10 @@ def _places(parts: "np.ndarray[tuple[int], np.dtype[np.str_]]", part: str) -> In
     return found if len(found) else None
 
 
-def _read(path: Path, columns: TableParams) -> list[_Row]:
+def _read(path: Path, columns: TableParams) -> tuple[list[_Row], list[str]]:
+    """Return the rows of a table, and the names of its columns that are not read."""
     rows: list[_Row] = []
+    names: Sequence[str] = ()
     faults: list[str] = []
     try:
         with (
@@ -73,7 +76,8 @@ def _read(path: Path, columns: TableParams) -> list[_Row]:
             io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file,
         ):
             reader = csv.DictReader(file, strict=True, delimiter=columns.delimiter)
-            _require_columns(reader.fieldnames or (), columns, path)
+            names = reader.fieldnames or ()
+            _require_columns(names, columns, path)
             for row in reader:
                 try:
                     rows.append(_row(row, columns, f"line {reader.line_num}"))
@@ -94,11 +98,17 @@ def _read(path: Path, columns: TableParams) -> list[_Row]:
         raise InputError(f"{path}, {count}{few(faults, separator=' | ')}")
     if not rows:
         raise InputError(f"{path}: has no rows; list the images")
-    return rows
+    read = {columns.path, columns.label, columns.split}
+    return rows, [name for name in names if name not in read]
 
 
 def _require_columns(names: Sequence[str], columns: TableParams, path: Path) -> None:
+    """Refuse a table without the columns that `columns` names; only split may be missing."""
     keys = {"path": columns.path, "label": columns.label}
+    # one that was named is wanted, and one that is almost called so is meant
+    alike = [name for name in names if name.strip().lower() == columns.split.strip().lower()]
+    if alike or columns.split != TableParams().split:
+        keys["split"] = columns.split
     missing = {key: name for key, name in keys.items() if name not in names}
     if not missing:
         return
@@ -114,19 +124,28 @@ def _require_columns(names: Sequence[str], columns: TableParams, path: Path) -> 
     if len(names) == 1 and other is not None:
         remedy = f"set data.table.delimiter to {other!r}"
     raise InputError(
-        f"{path}: has no column {', '.join(missing.values())}, but {few(list(names))}; {remedy}"
+        f"{path}: has no column {_quoted(missing.values())}, but {_quoted(names)}; {remedy}"
     )
 
 
-def _row(row: dict[str, str | None], columns: TableParams, origin: str) -> _Row:
-    path, label = row[columns.path] or "", (row[columns.label] or "").strip()
+def _quoted(names: Iterable[str]) -> str:
+    """Return names of columns, with whatever space is around them."""
+    return few([repr(name) for name in names])
+
+
+def _row(row: Mapping[str | None, str | None], columns: TableParams, origin: str) -> _Row:
+    if _EXCESS in row:  # with a comma in a name, the fields after it are not what they seem
+        raise InputError(
+            f"{origin}: more fields than the header; quote the one with {columns.delimiter!r} in it"
+        )
+    path = row[columns.path] or ""
     if not path or ".." in Path(path).parts:
         # DVC watches the folder: files outside could change unnoticed
         raise InputError(
             f"{origin}: path {path!r} is not inside the folder; put the image there, or write an "
             "absolute path"
         )
-    check_class_name(label, origin)
+    label = check_class_name((row[columns.label] or "").strip(), origin)
     split = "train" if columns.split not in row else row[columns.split] or ""
     part = part_of(split)
     if part is None:
