@@ -95,5 +95,9 @@ def _take(stage: Stage, teacher: TeacherName) -> None:
     state.save_weights(outputs.teacher(teacher), network, about)
     files.write_csv(outputs.epochs("train_teacher", teacher), [])
     found = accuracy(logits, labels)
-    say(f"teacher: taken as it is, {100 * found:.2f} % of {len(labels)} images to train on")
+    size = roles.told_of_size(dataset)
+    say(
+        f"teacher: taken as it is, {100 * found:.2f} % of {len(labels)} images to train on"
+        f"{f'; {size}' if size else ''}"
+    )
     stage.finish(TrainingMetrics(train_loss=float(loss), train_accuracy=found))

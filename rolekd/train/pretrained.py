@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rolekd.data.dataset import Dataset
-from rolekd.errors import InputError, did_you_mean
+from rolekd.errors import InputError, brief, did_you_mean
 from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
@@ -107,14 +107,37 @@ def check_and_write(params: Params, role: Role, target: Path | None = None) -> N
         InputError: The file does not exist, is damaged, or is another network's.
     """
     settings = getattr(params, role)
+    name: str = settings.weights
     try:
-        tensors, about = _find(settings.weights, settings.model, Path())
-        normalization(about, Path(settings.weights))
+        tensors, about = _find(name, settings.model, Path())
+        normalization(about, Path(name))
+        if isinstance(settings, TeacherParams) and not settings.train:
+            ours = {"role": role, "model": settings.model.name, "channels": params.data.channels}
+            require_same(about, ours, name)
         _check_fit(settings, params.data, tensors, about)
     except InputError as error:
         raise InputError(f"{role}.weights: {error}") from error
     if target is not None:
         state.write_weights(target, tensors, about)
+
+
+def require_same(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str) -> None:
+    """Refuse a trained teacher if its file's description says that it is another network.
+
+    Args:
+        theirs: The description, which may have none of the keys.
+        ours: What it must be, by key; None: not known yet.
+        path: The file, for errors.
+
+    Raises:
+        InputError: A value is another.
+    """
+    for key, value in ours.items():
+        if value is not None and theirs.get(key, value) != value:
+            raise InputError(
+                f"{path}: trained with {key} {brief(theirs[key])}, here it is {value}; name a "
+                "teacher that was trained for this data, or set teacher.train to true"
+            )
 
 
 def _check_fit(

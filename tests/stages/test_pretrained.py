@@ -41,7 +41,8 @@ def source(digits, tmp_path):
     for role in ("teacher", "student"):
         outputs.pretrained(role).parent.mkdir(exist_ok=True)
         tensors = network.state_dict()
-        state.write_weights(outputs.pretrained(role), tensors, {"normalization": THEIRS})
+        about = {"normalization": THEIRS, "image_size": [32, 32]}
+        state.write_weights(outputs.pretrained(role), tensors, about)
     return network.state_dict()
 
 
@@ -65,7 +66,9 @@ def test_a_taken_teacher_is_left_as_it_is_and_measured(source, tmp_path, capsys)
     images, labels = dataset.split("train")
     logits = predict(network, images, Normalize(dataset, torch.device("cpu")))
     assert found["train_accuracy"] == accuracy(logits, labels)
-    assert f"taken as it is, {100 * found['train_accuracy']:.2f} %" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"taken as it is, {100 * found['train_accuracy']:.2f} %" in said
+    assert "; trained with image_size [32, 32], here it is [8, 8]\n" in said
 
 
 def test_a_pretrained_teacher_is_trained_on_and_what_it_took_is_told(source, tmp_path, capsys):

@@ -315,6 +315,72 @@ def test_a_taken_teacher_that_does_not_fit_is_named(prepared):
         roles.teacher(params, prepared, seed=0)
 
 
+_TRAINED = {
+    "role": "teacher",
+    "model": SMALL,
+    "channels": 3,
+    "class_names": ["a", "b", "c"],
+    "image_size": [96, 96],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ["a", "b", "d"]}, r"trained for other classes \(d not in the data\); set"),
+        ({"class_names": ["a", "b"]}, r"trained for other classes \(without c\); set teacher"),
+        (
+            {"class_names": ["b", "a", "c"]},
+            r"in another order \(class 0 is b there, a in the data\)",
+        ),
+        ({"class_names": [["a"], 2]}, "class_names is not a list of names; import the weights"),
+        ({"model": "mine"}, rf"trained with model 'mine', here it is {SMALL}; name a teacher"),
+        ({"channels": 1}, "trained with channels 1, here it is 3; name a teacher"),
+        ({"role": "student"}, "trained with role 'student', here it is teacher; name a teacher"),
+    ],
+)
+def test_a_taken_teacher_of_other_classes_or_of_another_network_is_refused(
+    change, message, prepared
+):
+    """Though all shapes agree."""
+    params = _params(weights="weights/x.safetensors", train=False)
+    network = _network(classes=3)
+    _lay(network, about=_TRAINED)
+    assert roles.teacher(params.teacher, prepared, seed=0)
+    assert roles.told_of_size(prepared) is None
+    _lay(network, about=_TRAINED | change)
+    with pytest.raises(
+        InputError, match=rf"^teacher\.weights: weights/x\.safetensors: .*{message}"
+    ):
+        roles.teacher(params.teacher, prepared, seed=0)
+    # one that is trained on may be of other classes
+    roles.teacher(_params(weights="weights/x.safetensors").teacher, prepared, seed=0)
+
+
+def test_a_taken_teacher_of_another_network_is_refused_before_any_work(prepared):
+    Path("weights").mkdir()
+    state.write_weights(
+        Path("weights/x.safetensors"), _network().state_dict(), _TRAINED | {"model": "mine"}
+    )
+    with pytest.raises(
+        InputError, match=r"^teacher\.weights: weights/x.* trained with model 'mine'"
+    ):
+        pretrained.check_and_write(_params(weights="weights/x.safetensors", train=False), "teacher")
+    pretrained.check_and_write(_params(weights="weights/x.safetensors"), "teacher")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ([224, 224], "trained with image_size [224, 224], here it is [96, 96]"),
+        ("large", "trained with image_size 'large', here it is [96, 96]"),
+    ],
+)
+def test_another_image_size_of_a_taken_teacher_is_told(size, told, prepared):
+    _lay(_network(classes=3), about=_TRAINED | {"image_size": size})
+    assert roles.told_of_size(prepared) == told
+
+
 def test_a_taken_teacher_teaches(prepared):
     _lay(_network(classes=3), about={"normalization": THEIRS})
     taken = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors", train=False)
