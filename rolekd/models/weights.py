@@ -1,6 +1,6 @@
 """Weights that pass from one network to another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,7 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
         whole: Refuse also a stem or a classifier that does not fit.
 
     Raises:
-        InputError: Another layer does not fit, or a weight is not finite.
+        InputError: Another layer does not fit, or see `check_values`.
     """
     own = network.state_dict()
     fits = {n for n, value in own.items() if n in tensors and tensors[n].shape == value.shape}
@@ -93,13 +93,30 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
         told = few([f"{name}: {anew[name]}" for name in wrong], _NAMED, "; ")
         end = "to train on from them, set teacher.train to true" if whole else "name their model"
         raise InputError(f"weights of another network ({told}); {end}")
-    require_finite({name: tensors[name] for name in own if name in fits})
+    check_values(
+        {name: tensors[name] for name in own if name in fits},
+        {name for name, value in own.items() if value.is_floating_point()},
+    )
     return Adopted([n for n in own if n in fits], anew, [n for n in tensors if n not in own])
 
 
-def require_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights with a NaN or an infinity."""
+def check_values(tensors: Mapping[str, Tensor], floats: Set[str]) -> None:
+    """Refuse weights that no network can begin with.
+
+    Args:
+        tensors: By name.
+        floats: Names of those that must be floating point numbers, as all parameters; counters of
+            BatchNorm, for one, are integers.
+
+    Raises:
+        InputError: One has a NaN or an infinity, is complex, or is not floating point.
+    """
     for name, value in tensors.items():
+        if value.is_complex() or (name in floats and not value.is_floating_point()):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{name} is {kind}, not floating point; take the float network's weights"
+            )
         if not value.isfinite().all():
             raise InputError(f"{name} is not all finite; take other weights")
 

@@ -8,6 +8,7 @@ beside the data, from which every training, wherever it runs, begins.
 import hashlib
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +21,7 @@ from rolekd.errors import InputError, brief, did_you_mean
 from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
-from rolekd.models.weights import Adopted, adopt, match, require_finite, scale_stem
+from rolekd.models.weights import Adopted, adopt, check_values, match, scale_stem
 from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 from rolekd.train import state
 
@@ -30,6 +31,7 @@ SUFFIX = ".safetensors"
 # keys under which frameworks keep a state dict among other things
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # what torch's unpickler says of what is not a tensor
+_REPEATED = 2  # bytes of tensors to those of their file: some layers share theirs
 _MODULE = "module."  # what torch's data parallel wrappers put before each name
 
 
@@ -241,6 +243,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         InputError: It is none, or is damaged.
     """
     _check_hash(path)
+    _check_compression(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is an error here
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -252,6 +255,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"{path}: does not contain a state dict; save it with "
             f"torch.save(network.state_dict(), FILE)"
         )
+    _check_bytes(path, tensors)
     if all(name.startswith(_MODULE) for name in tensors):
         tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
@@ -290,6 +294,47 @@ def _state_dict(content: Any) -> dict[str, Tensor] | None:
     return next((one for one in found if one is not None), None)
 
 
+def _check_compression(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own bytes; torch.save does not compress."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # of an old version, or damaged: torch says which
+    if unpacked > path.stat().st_size:
+        raise InputError(
+            f"{path}: a compressed archive of {unpacked:,} bytes; save it with "
+            "torch.save(network.state_dict(), FILE)"
+        )
+
+
+def _check_bytes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not plain arrays, or that would take far more bytes than the file.
+
+    A view can repeat a few stored numbers a million times, and copies of it would have them all.
+    """
+    total = 0
+    for name, value in tensors.items():
+        kinds = [value.device.type, value.layout, "quantized" if value.is_quantized else "plain"]
+        if unusual := [kind for kind in kinds if kind not in ("cpu", torch.strided, "plain")]:
+            raise InputError(
+                f"{path}: {name} is not a plain array ({unusual[0]}); save the weights of the "
+                "dense float network"
+            )
+        size = value.numel() * value.itemsize
+        total += size
+        if size > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{path}: {name} has {size:,} bytes in the memory of "
+                f"{value.untyped_storage().nbytes():,}; save it with .clone()"
+            )
+    if total > _REPEATED * path.stat().st_size:
+        raise InputError(
+            f"{path}: its tensors have {total:,} bytes, the file {path.stat().st_size:,}; save "
+            "each tensor with .clone()"
+        )
+
+
 def _check_hash(path: Path) -> None:
     marked = re.fullmatch(r".+-([0-9a-f]{8})\.pth", path.name)
     if marked is None:
@@ -316,11 +361,13 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         The number of tensors.
 
     Raises:
-        InputError: The source is neither, a weight is not finite, or the target is not named as a
-            safetensors file.
+        InputError: The source is neither, a weight is none that a network can begin with, or the
+            target cannot be written or is not named as a safetensors file.
     """
     if target.suffix != SUFFIX:
         raise InputError(f"{target}: name it *{SUFFIX}")
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name the file to write")
     if not source.is_file():
         raise InputError(f"{source}: no such file; name the one that holds the weights")
     about: Any = None
@@ -330,13 +377,13 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         tensors = read_torch(source)
         theirs = theirs or published(source.name)
     try:
-        require_finite(tensors)
+        # no network is known yet: so torch's layers call their parameters
+        check_values(tensors, {n for n in tensors if n.rpartition(".")[2] in ("weight", "bias")})
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     described = about if isinstance(about, dict) else {}
     if theirs is not None:
         described = {**described, "normalization": theirs}
     normalization(described, source)
-    target.parent.mkdir(parents=True, exist_ok=True)
     state.write_weights(target, tensors, described)
     return len(tensors)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import re
+import zipfile
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from rolekd.errors import InputError
 from rolekd.models import build
 from rolekd.models.folding import folded
 from rolekd.models.normalized import NormalizedConv2d
-from rolekd.models.weights import copy_matching
+from rolekd.models.weights import copy_matching, match
 from rolekd.outputs import Outputs
 from rolekd.params import DistillParams, StudentParams, TeacherParams, parse
 from rolekd.train import pretrained, roles, state
@@ -202,6 +203,75 @@ def test_weights_that_are_not_finite_are_not_imported(name, value, tmp_path):
     with pytest.raises(InputError, match=rf"{name}: weight is not all finite; take other weights"):
         pretrained.import_weights(tmp_path / name, tmp_path / "own.safetensors")
     assert not (tmp_path / "own.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.eye(3).to_sparse(), r"fc\.weight is not a plain array \(torch\.sparse_coo\); save"),
+        (torch.empty(3, device="meta"), r"fc\.weight is not a plain array \(meta\); save"),
+        (
+            torch.zeros(3, dtype=torch.complex64),
+            r"fc\.weight is complex64, not floating point; take",
+        ),
+        (
+            torch.zeros(3, dtype=torch.int8),
+            r"fc\.weight is int8, not floating point; take the float",
+        ),
+        (
+            torch.zeros(3).as_strided((10**9,), (0,)),
+            r"fc\.weight has 4,000,000,000 bytes in the memory of 12; save it with \.clone\(\)",
+        ),
+    ],
+)
+def test_tensors_that_are_no_weights_are_not_imported(tensor, message, tmp_path):
+    torch.save({"fc.weight": tensor, "bn.num_batches_tracked": torch.tensor(1)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=rf"a\.pt: {message}"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, that it will not have such tensors one day
+def test_quantised_tensors_are_not_imported(tmp_path):
+    low = torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)
+    torch.save({"fc.weight": low}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"fc\.weight is not a plain array \(quantized\); save"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "own.safetensors")
+
+
+def test_files_that_expand_are_not_imported(tmp_path):
+    stored, packed, shared = (tmp_path / f"{name}.pt" for name in ("stored", "packed", "shared"))
+    ones = torch.ones(10_000)
+    torch.save({"weight": ones, "tied": ones}, stored)
+    assert pretrained.import_weights(stored, tmp_path / "own.safetensors") == 2
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", 8) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(
+        InputError, match=r"packed\.pt: a compressed archive of 4\d,\d+ bytes; save"
+    ):
+        pretrained.import_weights(packed, tmp_path / "own.safetensors")
+    torch.save({f"{number}": ones for number in range(9)}, shared)
+    with pytest.raises(InputError, match=r"its tensors have 360,000 bytes, the file 4\d,\d+; save"):
+        pretrained.import_weights(shared, tmp_path / "own.safetensors")
+
+
+def test_targets_that_cannot_be_written_are_one_line(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "a.pt")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"folder\.safetensors: is a folder; name the file to wr"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "folder.safetensors")
+    with pytest.raises(InputError, match=r"a\.pt/own\.safetensors: cannot write here"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "a.pt/own.safetensors")
+
+
+def test_integers_in_place_of_a_networks_weights_are_refused(prepared):
+    """Also where their names do not say what they are."""
+    network = _network(classes=3)
+    network.register_parameter("scales", nn.Parameter(torch.ones(2)))
+    tensors = network.state_dict() | {"scales": torch.ones(2, dtype=torch.int64)}
+    with pytest.raises(InputError, match="scales is int64, not floating point; take the float"):
+        match(network, tensors)
 
 
 def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
