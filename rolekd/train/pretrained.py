@@ -21,7 +21,7 @@ from rolekd.errors import InputError, brief, did_you_mean
 from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
-from rolekd.models.weights import Adopted, adopt, check_values, match, scale_stem
+from rolekd.models.weights import Adopted, adopt, check_values, match, scale_stem, without_prefix
 from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 from rolekd.train import state
 
@@ -32,7 +32,6 @@ SUFFIX = ".safetensors"
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # what torch's unpickler says of what is not a tensor
 _REPEATED = 2  # bytes of tensors to those of their file: some layers share theirs
-_MODULE = "module."  # what torch's data parallel wrappers put before each name
 
 
 def load_into(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = False) -> Adopted:
@@ -235,9 +234,8 @@ def published(file: str) -> Normalization | None:
 def read_torch(path: Path) -> dict[str, Tensor]:
     """Read a state dict that torch.save wrote, without running anything that the file may hold.
 
-    One inside of a checkpoint is found under the usual names; names that a data parallel wrapper
-    has prefixed lose the prefix. A file whose name has part of its SHA-256, as torchvision's have,
-    must match it.
+    One inside of a checkpoint is found under the usual names. A file whose name has part of its
+    SHA-256, as torchvision's have, must match it.
 
     Raises:
         InputError: It is none, or is damaged.
@@ -256,8 +254,6 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"torch.save(network.state_dict(), FILE)"
         )
     _check_bytes(path, tensors)
-    if all(name.startswith(_MODULE) for name in tensors):
-        tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
@@ -348,8 +344,12 @@ def _check_hash(path: Path) -> None:
         )
 
 
-def import_weights(source: Path, target: Path, theirs: Normalization | None = None) -> int:
+def import_weights(
+    source: Path, target: Path, theirs: Normalization | None = None
+) -> tuple[int, str]:
     """Write weights of any kind that is read here as the safetensors file `target`.
+
+    Modules that all names begin with, as wrappers put before them, are taken off.
 
     Args:
         source: A state dict that torch.save wrote, or a safetensors file.
@@ -358,7 +358,7 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
             its file of that name.
 
     Returns:
-        The number of tensors.
+        The number of tensors, and what was taken off their names: model., nothing, ...
 
     Raises:
         InputError: The source is neither, a weight is none that a network can begin with, or the
@@ -381,9 +381,10 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         check_values(tensors, {n for n in tensors if n.rpartition(".")[2] in ("weight", "bias")})
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+    prefix, tensors = without_prefix(tensors)
     described = about if isinstance(about, dict) else {}
     if theirs is not None:
         described = {**described, "normalization": theirs}
     normalization(described, source)
     state.write_weights(target, tensors, described)
-    return len(tensors)
+    return len(tensors), prefix

@@ -1,5 +1,6 @@
 """Networks that begin with weights of others, and teachers that are taken as they are."""
 
+import copy
 import hashlib
 import io
 import pickle
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
 
+from rolekd.cli.weights import weights
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.distill.distillation import Distillation
@@ -23,7 +26,7 @@ from rolekd.errors import InputError
 from rolekd.models import build
 from rolekd.models.folding import folded
 from rolekd.models.normalized import NormalizedConv2d
-from rolekd.models.weights import copy_matching, match
+from rolekd.models.weights import adopt, copy_matching, match
 from rolekd.outputs import Outputs
 from rolekd.params import DistillParams, StudentParams, TeacherParams, parse
 from rolekd.train import pretrained, roles, state
@@ -136,13 +139,62 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
 
 def test_a_state_dict_is_imported_without_running_it(tmp_path):
     network = _network()
-    wrapped = {f"module.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "theirs.pth")
+    torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "theirs.pth")
     target = tmp_path / "weights/own.safetensors"
-    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == 52
+    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == (52, "")
     tensors, about = state.read_weights(target)
     assert about == {"normalization": THEIRS}
     assert all(torch.equal(tensors[n], v) for n, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "net._orig_mod.", "module.1."])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_prefixes_that_all_names_have_are_taken_off_and_told(prefix, suffix, tmp_path):
+    network = _network()
+    wrapped = {prefix + name: value for name, value in network.state_dict().items()}
+    source, target = tmp_path / f"best{suffix}", tmp_path / "own.safetensors"
+    if suffix == ".ckpt":
+        torch.save({"epoch": 3, "state_dict": wrapped}, source)
+    else:
+        save_file(wrapped, source)
+    said = CliRunner().invoke(weights, ["import", str(source), str(target)]).output
+    assert said == (
+        f"{target}: 52 tensors (names without their prefix {prefix}); name it as teacher.weights "
+        "or student.weights\n"
+    )
+    assert list(state.read_weights(target)[0]) == sorted(network.state_dict())
+
+
+class _Inside(nn.Module):
+    """A network with everything in one module."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.body = network
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_names_with_a_prefix_more_or_less_fit():
+    source, network = _network().state_dict(), _network(seed=1)
+    inside = {f"body.{name}": value for name, value in source.items()}
+    with_loss = {**{f"model.{name}": v for name, v in source.items()}, "loss.weight": torch.ones(9)}
+    features = {n.removeprefix("features."): v for n, v in source.items() if "features" in n}
+    for target, given, count, unused in (
+        (network, source, 52, []),
+        (network, inside, 52, []),
+        (network, with_loss, 52, ["loss.weight"]),
+        (network, features, 50, []),
+        (_Inside(network), inside, 52, []),
+        (_Inside(network), source, 52, []),
+        (_Inside(network), with_loss, 52, ["loss.weight"]),
+    ):
+        fresh = copy.deepcopy(target)
+        found = adopt(fresh, given)
+        assert (len(found.copied), found.unused) == (count, unused)
+        stem = next(value for name, value in fresh.state_dict().items() if "features.0." in name)
+        assert torch.equal(stem, source["features.0.weight"])
 
 
 class _Runs:
@@ -243,7 +295,7 @@ def test_files_that_expand_are_not_imported(tmp_path):
     stored, packed, shared = (tmp_path / f"{name}.pt" for name in ("stored", "packed", "shared"))
     ones = torch.ones(10_000)
     torch.save({"weight": ones, "tied": ones}, stored)
-    assert pretrained.import_weights(stored, tmp_path / "own.safetensors") == 2
+    assert pretrained.import_weights(stored, tmp_path / "own.safetensors") == (2, "")
     with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", 8) as target:
         for name in source.namelist():
             target.writestr(name, source.read(name))
