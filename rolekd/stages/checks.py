@@ -92,13 +92,13 @@ def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channe
     """Refuse a width that a network does not have, and a foreign network that does not run."""
     try:
         zoo.width_of(model.name, model.width)
+        if model.name in zoo.OURS:
+            return
+        network = zoo.build(
+            model.name, classes=2, channels=channels, image_size=size, width=model.width, seed=0
+        )
     except InputError as error:
         raise InputError(f"{role}.{error}") from error
-    if model.name in zoo.OURS:
-        return
-    network = zoo.build(
-        model.name, classes=2, channels=channels, image_size=size, width=model.width, seed=0
-    )
     images = torch.zeros(2, channels, *size)
     try:
         with torch.no_grad():
