@@ -6,6 +6,7 @@ take the images, and as a student have an integer form.
 
 from typing import get_args
 
+import numpy as np
 import torch
 
 from rolekd.augment import ladder
@@ -17,6 +18,7 @@ from rolekd.models import zoo
 from rolekd.params import DataParams, ModelParams, Params, Role
 from rolekd.quantize.lower import lower
 from rolekd.sources import find, open_source
+from rolekd.sources.splits import all_splits
 from rolekd.stages import plan
 from rolekd.train import pretrained, roles
 
@@ -69,6 +71,27 @@ def check_weights(params: Params) -> None:
     for role in get_args(Role):
         if getattr(params, role).weights is not None:
             pretrained.check_and_write(params, role)
+
+
+def check_sizes(params: Params) -> None:
+    """Raise `InputError` for parameters that do not fit the number of images, if it is known.
+
+    Stages do not call it: prepare asks the same of what it reads, and later ones of what it wrote.
+    """
+    data = params.data
+    try:
+        source = open_source(data)
+        size, found = source.shape()[:2], source.listing()
+    except InputError:  # raw data that are not there yet, or faulty: prepare says which
+        return
+    if set(found.labels.tolist()) - set(range(len(found.classes))):
+        return  # faulty labels, likewise
+    test, validation = found.test, found.validation
+    if data.validation == "test":
+        test, validation = validation, None
+    groups = np.arange(len(found.labels))  # as if no two images were equal
+    splits = all_splits(groups, found.labels, found.classes, test, data, params.seed, validation)
+    fits.check(params, size, {name: len(split) for name, split in splits.items()})
 
 
 def _sample(params: ModelParams) -> taps.Described:

@@ -167,6 +167,8 @@ def _check_fit(
 def _find(name: str, model: ModelParams, project: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if name.startswith(PREFIX):
         return _of_torchvision(name, model.name)
+    if not name.strip():
+        raise InputError(f"is empty; name {WEIGHTS_FOLDER}/FILE{SUFFIX}, or set it to null")
     path = PurePosixPath(name)
     if path.suffix != SUFFIX:
         raise InputError(

@@ -346,6 +346,8 @@ def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
+        ("", r"is empty; name weights/FILE\.safetensors, or set it to null"),
+        (" ", "is empty; name weights/FILE"),
         ("own.pth", r"own\.pth: not a safetensors file; import it: rolekd weights import own\.pth"),
         ("other/own.safetensors", "put the file into weights/ and name it weights/own.safetensors"),
         ("weights/../own.safetensors", "put the file into weights/"),
