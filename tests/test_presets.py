@@ -112,6 +112,24 @@ def test_one_preset_is_laid_upon_another(tmp_path):
         presets.use(["digits"], path)
 
 
+def test_the_preset_of_the_data_comes_first_in_whichever_order_they_are_named():
+    assert presets.find("one-student", "photos-96") == presets.find("photos-96", "one-student")
+    assert presets.find("one-student", "digits") == presets.find("digits", "one-student")
+    with pytest.raises(
+        InputError, match=r"^presets photos-96 and photos-224: each names its data;"
+    ):
+        presets.find("photos-96", "photos-224")
+    with pytest.raises(InputError, match=r"^presets digits and photos-96: each names its data;"):
+        presets.find("digits", "one-student", "photos-96")
+
+
+@pytest.mark.parametrize("name", ["photos-96", "photos-224"])
+def test_a_summary_says_the_bits_that_the_preset_itself_names(name):
+    overlay = presets._overlays()[name]
+    bits = yaml.safe_load(overlay)["student"]["bits"]
+    assert f" at {bits} bits" in presets.find(name).summary
+
+
 def test_a_preset_leaves_out_arms_that_it_names_with_null():
     text = presets.find("cifar10-small").text
     arms = [*yaml.safe_load(presets.find("digits").text)["compare"]["arms"]]

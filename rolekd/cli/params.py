@@ -41,6 +41,7 @@ def params(
     loaded = schema.load(file or path)
     checks.check(loaded)
     checks.check_weights(loaded)
+    checks.check_sizes(loaded)
     if taps or size:
         _show_networks(loaded, (role,) if role else ("teacher", "student"), taps, size, as_json)
         return

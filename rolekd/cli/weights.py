@@ -36,8 +36,9 @@ def import_(source: Path, target: Path, mean: str | None, std: str | None) -> No
     theirs: Normalization | None = None
     if mean is not None and std is not None:
         theirs = {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
-    count = pretrained.import_weights(source, target, theirs)
-    say(f"{target}: {count} tensors; name it as teacher.weights or student.weights")
+    count, prefix = pretrained.import_weights(source, target, theirs)
+    without = f" (names without their prefix {prefix})" if prefix else ""
+    say(f"{target}: {count} tensors{without}; name it as teacher.weights or student.weights")
 
 
 def _numbers(option: str, text: str) -> list[float]:

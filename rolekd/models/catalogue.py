@@ -1,5 +1,6 @@
 """All networks: ours, yours, torchvision's."""
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -36,18 +37,28 @@ class CatalogueRow:
 
 
 def entries() -> Iterator[CatalogueRow]:
-    """Yield all networks, ours first."""
+    """Yield all networks that give logits, ours first."""
     for name in zoo.OURS:
         yield _built(name, "rolekd")
     for name in sorted(external.names()):
         yield _built(name, "yours")
     for name in external.torchvision_names():
-        yield _of_torchvision(name)
+        if not _returns_several(name):
+            yield _of_torchvision(name)
 
 
 def converts(name: str) -> bool:
     """Return whether a network of torchvision's, its name without the prefix, can be a student."""
     return name.startswith(_CONVERT)
+
+
+def _returns_several(name: str) -> bool:
+    """Return whether a network of torchvision's trains with auxiliary logits, in a tuple."""
+    from torchvision import models
+
+    network = inspect.signature(models.get_model_builder(name)).return_annotation
+    found = inspect.signature(network.forward).return_annotation
+    return inspect.isclass(found) and issubclass(found, tuple)
 
 
 def _built(name: str, origin: Literal["rolekd", "yours"]) -> CatalogueRow:

@@ -7,7 +7,7 @@ can go, images of 24 to 256 pixels end in maps of three to eight.
 
 from torch import nn
 
-_WHOLE = 96  # pixels from which on nothing is left out
+WHOLE = 96  # pixels from which on nothing is left out
 _HALF = 48  # pixels below which both are
 
 
@@ -18,7 +18,7 @@ def left_out(image_size: tuple[int, int]) -> int:
         image_size: (height, width) in pixels; the longer side counts.
     """
     side = max(image_size)
-    return 0 if side >= _WHOLE else 1 if side >= _HALF else 2
+    return 0 if side >= WHOLE else 1 if side >= _HALF else 2
 
 
 def describe(network: nn.Module) -> str:

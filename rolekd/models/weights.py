@@ -1,7 +1,8 @@
 """Weights that pass from one network to another."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +59,9 @@ class Adopted:
 @torch.no_grad()
 def adopt(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = False) -> Adopted:
     """Give a float network what it can take of the weights of another; see `match`."""
-    found = match(network, tensors, whole=whole)
     own = network.state_dict()
+    tensors = _renamed(own, tensors)
+    found = match(network, tensors, whole=whole)
     for name in found.copied:
         own[name].copy_(tensors[name])
     return found
@@ -69,7 +71,8 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
     """Return what a float network can take of the weights of another of its kind.
 
     The first convolution and the classifier, which is the last layer with weights, may be for
-    other images and classes: they keep their own where they do not fit.
+    other images and classes: they keep their own where they do not fit. Names may have a prefix
+    more or less than the network's, as of a wrapper that had it as its part.
 
     Args:
         network: Stays as it is.
@@ -77,9 +80,10 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
         whole: Refuse also a stem or a classifier that does not fit.
 
     Raises:
-        InputError: Another layer does not fit, or a weight is not finite.
+        InputError: Another layer does not fit, or see `check_values`.
     """
     own = network.state_dict()
+    tensors = _renamed(own, tensors)
     fits = {n for n, value in own.items() if n in tensors and tensors[n].shape == value.shape}
     anew = {
         name: f"{_shape(tensors[name])} there, {_shape(value)} here"
@@ -93,13 +97,69 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool = Fa
         told = few([f"{name}: {anew[name]}" for name in wrong], _NAMED, "; ")
         end = "to train on from them, set teacher.train to true" if whole else "name their model"
         raise InputError(f"weights of another network ({told}); {end}")
-    require_finite({name: tensors[name] for name in own if name in fits})
+    check_values(
+        {name: tensors[name] for name in own if name in fits},
+        {name for name, value in own.items() if value.is_floating_point()},
+    )
     return Adopted([n for n in own if n in fits], anew, [n for n in tensors if n not in own])
 
 
-def require_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights with a NaN or an infinity."""
+def without_prefix(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Return the modules that all names begin with, as in "model.net.", and the tensors without."""
+    modules = zip(*(name.split(".")[:-1] for name in tensors), strict=False)
+    shared = takewhile(lambda level: len(set(level)) == 1, modules)
+    prefix = "".join(f"{level[0]}." for level in shared)
+    return prefix, {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def _renamed(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return tensors under the names of a network, if one of the two has it inside of a module.
+
+    A checkpoint may have it among others, such as the loss; an import has taken a prefix away that
+    may be the network's own.
+    """
+    if own.keys() & tensors.keys():
+        return tensors
+    outer, inner = without_prefix(own)
+    bare = without_prefix(tensors)[1]
+    longer = [{start + name: bare[name] for name in bare} for start in _starts(own, bare)]
+    shorter = [
+        {
+            outer + name.removeprefix(start) if name.startswith(start) else name: tensors[name]
+            for name in tensors
+        }
+        for start in _starts(tensors, inner)
+    ]
+
+    def fitting(renamed: Mapping[str, Tensor]) -> int:
+        return sum(name in own and own[name].shape == renamed[name].shape for name in renamed)
+
+    return max([tensors, *longer, *shorter], key=fitting)
+
+
+def _starts(names: Iterable[str], ends: Collection[str]) -> list[str]:
+    """Return what stands before `ends` in `names`: module paths, each with its dot."""
+    pairs = ((name, end) for name in names for end in ends)
+    return sorted({name.removesuffix(end) for name, end in pairs if name.endswith(f".{end}")})
+
+
+def check_values(tensors: Mapping[str, Tensor], floats: Set[str]) -> None:
+    """Refuse weights that no network can begin with.
+
+    Args:
+        tensors: By name.
+        floats: Names of those that must be floating point numbers, as all parameters; counters of
+            BatchNorm, for one, are integers.
+
+    Raises:
+        InputError: One has a NaN or an infinity, is complex, or is not floating point.
+    """
     for name, value in tensors.items():
+        if value.is_complex() or (name in floats and not value.is_floating_point()):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{name} is {kind}, not floating point; take the float network's weights"
+            )
         if not value.isfinite().all():
             raise InputError(f"{name} is not all finite; take other weights")
 

@@ -134,14 +134,11 @@ def find(name: str) -> Callable[..., nn.Module]:
 
 
 def _hint(name: str, known: set[str]) -> str:
-    """Return the remedy for an unknown name; torchvision takes seconds to import, so it is last."""
-    hint = did_you_mean(name, sorted(known), _ALL)
-    if hint != _ALL:
-        return hint
+    """Return the remedy for an unknown name: torchvision's own, or names that resemble it."""
     theirs = [external.PREFIX + other for other in external.torchvision_names()]
     if external.PREFIX + name in theirs:
         return f"did you mean {external.PREFIX}{name}?"
-    return did_you_mean(name, theirs, _ALL)
+    return did_you_mean(name, sorted(known), did_you_mean(name, theirs, _ALL))
 
 
 def has_width(name: str) -> bool:

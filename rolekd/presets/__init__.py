@@ -51,12 +51,27 @@ def presets() -> list[Preset]:
 
 
 def find(*names: str) -> Preset:
-    """Return the preset of a name, or of several, each laid upon those before it."""
-    known = [_DEFAULT, *_overlays()]
+    """Return the preset of a name, or of several.
+
+    What is for any data, as one-student, is laid upon the preset of the data, in whichever order
+    they are named.
+
+    Raises:
+        InputError: There is no such preset, or two are of different data.
+    """
+    overlays = _overlays()
+    known = [_DEFAULT, *overlays]
     for name in names:
         if name not in known:
             raise InputError(f"no preset {name!r}; {did_you_mean(name, sorted(known))}")
-    return _read(*names)
+    of_data = [name for name in names if name == _DEFAULT or _names_data(overlays[name])]
+    if len(of_data) > 1:
+        raise InputError(f"presets {' and '.join(of_data)}: each names its data; choose one")
+    return _read(*of_data, *(name for name in names if name not in of_data))
+
+
+def _names_data(overlay: str) -> bool:
+    return "data" in YAML(typ="safe").load(overlay)
 
 
 def use(names: Sequence[str], path: Path, *, force: bool = False) -> None:

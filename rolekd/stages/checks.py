@@ -6,6 +6,7 @@ take the images, and as a student have an integer form.
 
 from typing import get_args
 
+import numpy as np
 import torch
 
 from rolekd.augment import ladder
@@ -17,6 +18,7 @@ from rolekd.models import zoo
 from rolekd.params import DataParams, ModelParams, Params, Role
 from rolekd.quantize.lower import lower
 from rolekd.sources import find, open_source
+from rolekd.sources.splits import all_splits
 from rolekd.stages import plan
 from rolekd.train import pretrained, roles
 
@@ -71,6 +73,27 @@ def check_weights(params: Params) -> None:
             pretrained.check_and_write(params, role)
 
 
+def check_sizes(params: Params) -> None:
+    """Raise `InputError` for parameters that do not fit the number of images, if it is known.
+
+    Stages do not call it: prepare asks the same of what it reads, and later ones of what it wrote.
+    """
+    data = params.data
+    try:
+        source = open_source(data)
+        size, found = source.shape()[:2], source.listing()
+    except InputError:  # raw data that are not there yet, or faulty: prepare says which
+        return
+    if set(found.labels.tolist()) - set(range(len(found.classes))):
+        return  # faulty labels, likewise
+    test, validation = found.test, found.validation
+    if data.validation == "test":
+        test, validation = validation, None
+    groups = np.arange(len(found.labels))  # as if no two images were equal
+    splits = all_splits(groups, found.labels, found.classes, test, data, params.seed, validation)
+    fits.check(params, size, {name: len(split) for name, split in splits.items()})
+
+
 def _sample(params: ModelParams) -> taps.Described:
     """Build a network for some images: its module paths do not depend on them."""
     network = zoo.build(
@@ -92,13 +115,13 @@ def _check_network(role: Role, model: ModelParams, size: tuple[int, int], channe
     """Refuse a width that a network does not have, and a foreign network that does not run."""
     try:
         zoo.width_of(model.name, model.width)
+        if model.name in zoo.OURS:
+            return
+        network = zoo.build(
+            model.name, classes=2, channels=channels, image_size=size, width=model.width, seed=0
+        )
     except InputError as error:
         raise InputError(f"{role}.{error}") from error
-    if model.name in zoo.OURS:
-        return
-    network = zoo.build(
-        model.name, classes=2, channels=channels, image_size=size, width=model.width, seed=0
-    )
     images = torch.zeros(2, channels, *size)
     try:
         with torch.no_grad():

@@ -1,10 +1,11 @@
 """Stage train_teacher: full precision, on the whole training set, with its schedule or without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from rolekd import files, parallel, seeds
 from rolekd.augment.named import NONE, TEACHER_SCHEDULE, NamedAugmentation, resolve
@@ -14,6 +15,8 @@ from rolekd.data.batches import Batches, Normalize
 from rolekd.data.dataset import Dataset
 from rolekd.display import say
 from rolekd.distill.objective import Objective
+from rolekd.models import stems
+from rolekd.models.external import PREFIX
 from rolekd.outputs import TrainingMetrics
 from rolekd.params import Params, TeacherName
 from rolekd.stages import checks
@@ -62,8 +65,10 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     name = {"searched": TEACHER_SCHEDULE, "plain": NONE}.get(teacher, teacher)
     augmentation = resolve(name, outputs.schedule)
     training, about = make_training(stage.params, dataset, augmentation, device)
-    if stage.leads and (told := roles.told_of_weights(stage.params.teacher, dataset, "teacher")):
-        say(told)
+    if stage.leads:
+        _tell_stem(training.network, about)
+        if told := roles.told_of_weights(stage.params.teacher, dataset, "teacher"):
+            say(told)
     reporters: list[Reporter] = [TrainingRun(stage.run)]
     if stage.leads:
         epochs = training.params.epochs
@@ -80,6 +85,16 @@ def train_teacher(stage: Stage, teacher: TeacherName, monitors: Sequence[Monitor
     stage.finish(metrics, ends_of_curves=True)
 
 
+def _tell_stem(network: nn.Module, about: Mapping[str, Any]) -> None:
+    """Say what the stem of torchvision's network does where the images are small for its own."""
+    height, width = about["image_size"]
+    if about["model"].startswith(PREFIX) and stems.left_out((height, width)):
+        say(
+            f"teacher: {about['model']} has a {stems.describe(network)} for images of "
+            f"{width}x{height}; its own is for {stems.WHOLE} pixels and more (docs/sizes.md)"
+        )
+
+
 def _take(stage: Stage, teacher: TeacherName) -> None:
     """Save a trained teacher as if trained here, and measure it on the training images."""
     if not stage.leads:
@@ -88,6 +103,7 @@ def _take(stage: Stage, teacher: TeacherName) -> None:
     device = devices.set_up(stage.params.machine.device, stage.params.threads)
     dataset = datasets.load(outputs.data)
     network, about = roles.teacher(stage.params.teacher, dataset, seed=0)
+    _tell_stem(network, about)
     stage.log_split(dataset, "train")
     images, labels = dataset.split("train")
     logits = predict(network.to(device), images, Normalize(dataset, device))
@@ -95,5 +111,9 @@ def _take(stage: Stage, teacher: TeacherName) -> None:
     state.save_weights(outputs.teacher(teacher), network, about)
     files.write_csv(outputs.epochs("train_teacher", teacher), [])
     found = accuracy(logits, labels)
-    say(f"teacher: taken as it is, {100 * found:.2f} % of {len(labels)} images to train on")
+    size = roles.told_of_size(dataset)
+    say(
+        f"teacher: taken as it is, {100 * found:.2f} % of {len(labels)} images to train on"
+        f"{f'; {size}' if size else ''}"
+    )
     stage.finish(TrainingMetrics(train_loss=float(loss), train_accuracy=found))

@@ -8,6 +8,7 @@ beside the data, from which every training, wherever it runs, begins.
 import hashlib
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from rolekd.data.dataset import Dataset
-from rolekd.errors import InputError, did_you_mean
+from rolekd.errors import InputError, brief, did_you_mean
 from rolekd.models import zoo
 from rolekd.models.external import PREFIX
 from rolekd.models.normalized import Normalization, between
-from rolekd.models.weights import Adopted, adopt, match, require_finite, scale_stem
+from rolekd.models.weights import Adopted, adopt, check_values, match, scale_stem, without_prefix
 from rolekd.params import DataParams, ModelParams, Params, Role, StudentParams, TeacherParams
 from rolekd.train import state
 
@@ -30,7 +31,7 @@ SUFFIX = ".safetensors"
 # keys under which frameworks keep a state dict among other things
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")  # what torch's unpickler says of what is not a tensor
-_MODULE = "module."  # what torch's data parallel wrappers put before each name
+_REPEATED = 2  # bytes of tensors to those of their file: some layers share theirs
 
 
 def load_into(network: nn.Module, path: Path, dataset: Dataset, *, whole: bool = False) -> Adopted:
@@ -107,14 +108,37 @@ def check_and_write(params: Params, role: Role, target: Path | None = None) -> N
         InputError: The file does not exist, is damaged, or is another network's.
     """
     settings = getattr(params, role)
+    name: str = settings.weights
     try:
-        tensors, about = _find(settings.weights, settings.model, Path())
-        normalization(about, Path(settings.weights))
+        tensors, about = _find(name, settings.model, Path())
+        normalization(about, Path(name))
+        if isinstance(settings, TeacherParams) and not settings.train:
+            ours = {"role": role, "model": settings.model.name, "channels": params.data.channels}
+            require_same(about, ours, name)
         _check_fit(settings, params.data, tensors, about)
     except InputError as error:
         raise InputError(f"{role}.weights: {error}") from error
     if target is not None:
         state.write_weights(target, tensors, about)
+
+
+def require_same(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str) -> None:
+    """Refuse a trained teacher if its file's description says that it is another network.
+
+    Args:
+        theirs: The description, which may have none of the keys.
+        ours: What it must be, by key; None: not known yet.
+        path: The file, for errors.
+
+    Raises:
+        InputError: A value is another.
+    """
+    for key, value in ours.items():
+        if value is not None and theirs.get(key, value) != value:
+            raise InputError(
+                f"{path}: trained with {key} {brief(theirs[key])}, here it is {value}; name a "
+                "teacher that was trained for this data, or set teacher.train to true"
+            )
 
 
 def _check_fit(
@@ -143,6 +167,8 @@ def _check_fit(
 def _find(name: str, model: ModelParams, project: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if name.startswith(PREFIX):
         return _of_torchvision(name, model.name)
+    if not name.strip():
+        raise InputError(f"is empty; name {WEIGHTS_FOLDER}/FILE{SUFFIX}, or set it to null")
     path = PurePosixPath(name)
     if path.suffix != SUFFIX:
         raise InputError(
@@ -210,14 +236,14 @@ def published(file: str) -> Normalization | None:
 def read_torch(path: Path) -> dict[str, Tensor]:
     """Read a state dict that torch.save wrote, without running anything that the file may hold.
 
-    One inside of a checkpoint is found under the usual names; names that a data parallel wrapper
-    has prefixed lose the prefix. A file whose name has part of its SHA-256, as torchvision's have,
-    must match it.
+    One inside of a checkpoint is found under the usual names. A file whose name has part of its
+    SHA-256, as torchvision's have, must match it.
 
     Raises:
         InputError: It is none, or is damaged.
     """
     _check_hash(path)
+    _check_compression(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is an error here
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -229,8 +255,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"{path}: does not contain a state dict; save it with "
             f"torch.save(network.state_dict(), FILE)"
         )
-    if all(name.startswith(_MODULE) for name in tensors):
-        tensors = {name.removeprefix(_MODULE): value for name, value in tensors.items()}
+    _check_bytes(path, tensors)
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
@@ -267,6 +292,47 @@ def _state_dict(content: Any) -> dict[str, Tensor] | None:
     return next((one for one in found if one is not None), None)
 
 
+def _check_compression(path: Path) -> None:
+    """Refuse an archive that unpacks to more than its own bytes; torch.save does not compress."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return  # of an old version, or damaged: torch says which
+    if unpacked > path.stat().st_size:
+        raise InputError(
+            f"{path}: a compressed archive of {unpacked:,} bytes; save it with "
+            "torch.save(network.state_dict(), FILE)"
+        )
+
+
+def _check_bytes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not plain arrays, or that would take far more bytes than the file.
+
+    A view can repeat a few stored numbers a million times, and copies of it would have them all.
+    """
+    total = 0
+    for name, value in tensors.items():
+        kinds = [value.device.type, value.layout, "quantized" if value.is_quantized else "plain"]
+        if unusual := [kind for kind in kinds if kind not in ("cpu", torch.strided, "plain")]:
+            raise InputError(
+                f"{path}: {name} is not a plain array ({unusual[0]}); save the weights of the "
+                "dense float network"
+            )
+        size = value.numel() * value.itemsize
+        total += size
+        if size > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{path}: {name} has {size:,} bytes in the memory of "
+                f"{value.untyped_storage().nbytes():,}; save it with .clone()"
+            )
+    if total > _REPEATED * path.stat().st_size:
+        raise InputError(
+            f"{path}: its tensors have {total:,} bytes, the file {path.stat().st_size:,}; save "
+            "each tensor with .clone()"
+        )
+
+
 def _check_hash(path: Path) -> None:
     marked = re.fullmatch(r".+-([0-9a-f]{8})\.pth", path.name)
     if marked is None:
@@ -280,8 +346,12 @@ def _check_hash(path: Path) -> None:
         )
 
 
-def import_weights(source: Path, target: Path, theirs: Normalization | None = None) -> int:
+def import_weights(
+    source: Path, target: Path, theirs: Normalization | None = None
+) -> tuple[int, str]:
     """Write weights of any kind that is read here as the safetensors file `target`.
+
+    Modules that all names begin with, as wrappers put before them, are taken off.
 
     Args:
         source: A state dict that torch.save wrote, or a safetensors file.
@@ -290,14 +360,16 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
             its file of that name.
 
     Returns:
-        The number of tensors.
+        The number of tensors, and what was taken off their names: model., nothing, ...
 
     Raises:
-        InputError: The source is neither, a weight is not finite, or the target is not named as a
-            safetensors file.
+        InputError: The source is neither, a weight is none that a network can begin with, or the
+            target cannot be written or is not named as a safetensors file.
     """
     if target.suffix != SUFFIX:
         raise InputError(f"{target}: name it *{SUFFIX}")
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name the file to write")
     if not source.is_file():
         raise InputError(f"{source}: no such file; name the one that holds the weights")
     about: Any = None
@@ -307,13 +379,14 @@ def import_weights(source: Path, target: Path, theirs: Normalization | None = No
         tensors = read_torch(source)
         theirs = theirs or published(source.name)
     try:
-        require_finite(tensors)
+        # no network is known yet: so torch's layers call their parameters
+        check_values(tensors, {n for n in tensors if n.rpartition(".")[2] in ("weight", "bias")})
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+    prefix, tensors = without_prefix(tensors)
     described = about if isinstance(about, dict) else {}
     if theirs is not None:
         described = {**described, "normalization": theirs}
     normalization(described, source)
-    target.parent.mkdir(parents=True, exist_ok=True)
     state.write_weights(target, tensors, described)
-    return len(tensors)
+    return len(tensors), prefix

@@ -8,7 +8,7 @@ from torch import nn
 
 from rolekd import seeds
 from rolekd.data.dataset import Dataset
-from rolekd.errors import InputError, few
+from rolekd.errors import InputError, brief, few
 from rolekd.models import zoo
 from rolekd.models.normalized import NormalizedConv2d, between
 from rolekd.models.weights import copy_matching, match, stem_path
@@ -18,6 +18,7 @@ from rolekd.quantize.modules import set_pixels
 from rolekd.train import damping, pretrained, state
 
 _NAMED = 3  # of the classes in an error
+_TAKEN = ("role", "model", "channels")  # what a teacher that is taken must agree in
 _QUANTIZATION = ("quantizer", "weight_bits", "activation_bits", "residual", "overrides", "ends")
 
 
@@ -33,12 +34,39 @@ def teacher(params: TeacherParams, dataset: Dataset, seed: int) -> tuple[nn.Modu
     if params.weights is None:
         return network, about
     path = pretrained.beside(dataset, "teacher")
+    if not params.train:
+        _check_taken(params, dataset, about)
     pretrained.load_into(network, path, dataset, whole=not params.train)
     if not params.train:
         theirs = pretrained.normalization(state.read_weights(path)[1], path)
         about["normalization"] = theirs or about["normalization"]
         _normalize(network, about, dataset)
     return network, about
+
+
+def _check_taken(params: TeacherParams, dataset: Dataset, about: Mapping[str, Any]) -> None:
+    """Refuse a trained teacher of other classes, since equal shapes do not show them."""
+    theirs = _of_weights(dataset, "teacher")
+    named = f"teacher.weights: {params.weights}"
+    pretrained.require_same(theirs, {key: about[key] for key in _TAKEN}, named)
+    names = theirs.get("class_names", list(dataset.classes))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{named}: class_names is not a list of names; import the weights again")
+    _check_classes(names, dataset.classes, named, "set teacher.train to true")
+
+
+def told_of_size(dataset: Dataset) -> str | None:
+    """Say for which image size a trained teacher was trained, if its file says another one."""
+    theirs, ours = _of_weights(dataset, "teacher").get("image_size"), list(dataset.image_size)
+    if theirs in (None, ours):
+        return None
+    return f"trained with image_size {brief(theirs)}, here it is {ours}"
+
+
+def _of_weights(dataset: Dataset, role: Role) -> Mapping[str, Any]:
+    """Return how the file of a role's initial weights describes them, as far as it does."""
+    about = state.read_weights(pretrained.beside(dataset, role))[1]
+    return about if isinstance(about, dict) else {}
 
 
 def student(
@@ -196,7 +224,12 @@ def _data_of(dataset: Dataset) -> dict[str, Any]:
     return {"class_names": list(dataset.classes), "data_digest": dataset.digest}
 
 
-def _check_classes(names: Sequence[str], wanted: Sequence[str], path: Path) -> None:
+def _check_classes(
+    names: Sequence[str],
+    wanted: Sequence[str],
+    path: Path | str,
+    remedy: str = "train again on this data",
+) -> None:
     """Refuse weights of other classes, or of these in another order."""
     if list(names) == list(wanted):
         return
@@ -204,10 +237,9 @@ def _check_classes(names: Sequence[str], wanted: Sequence[str], path: Path) -> N
         first = next(place for place, name in enumerate(wanted) if names[place] != name)
         raise InputError(
             f"{path}: trained for the same classes in another order (class {first} is "
-            f"{names[first]} there, {wanted[first]} in the data); train again on this data"
+            f"{names[first]} there, {wanted[first]} in the data); {remedy}"
         )
     missing = [name for name in names if name not in wanted]
-    raise InputError(
-        f"{path}: trained for other classes ({few(missing, _NAMED)} not in the data); train again "
-        "on this data"
-    )
+    new = [name for name in wanted if name not in names]
+    differ = f"{few(missing, _NAMED)} not in the data" if missing else f"without {few(new, _NAMED)}"
+    raise InputError(f"{path}: trained for other classes ({differ}); {remedy}")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import data_files
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 from rolekd.cli.params import params
 from rolekd.data import dataset as datasets
 from rolekd.errors import InputError
-from rolekd.params import load
+from rolekd.params import DataParams, load
+from rolekd.sources.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +129,9 @@ def _network(name: str, **settings: object) -> dict[str, object]:
         ("student", "mobilenet_v3_small", "unknown network; did you mean torchvision:mobilenet_v3"),
         ("student", "mobilenetv3_small", "unknown network; did you mean torchvision:mobilenet_v3_"),
         ("student", "own", "unknown network; rolekd models lists them"),
+        ("teacher", "resnet34", r"unknown network; did you mean torchvision:resnet34\?$"),
+        ("student", "resnet20", r"unknown network; did you mean resnet8, resnet18\?$"),
+        ("teacher", "torchvision:resnet35", "unknown to torchvision; did you mean torchvision:res"),
         ("teacher", "torchvision:vit_b_16", r"does not take images of 64x64 \(Wrong image height"),
         ("teacher", "torchvision:inception_v3", "does not take images of 64x64 "),
         ("teacher", "torchvision:googlenet", "gives GoogLeNetOutputs in place of logits of two im"),
@@ -167,6 +172,56 @@ def test_numbers_that_could_not_run_are_told_before_any_work(
 ) -> None:
     with pytest.raises(InputError, match=message):
         _run(_folder(side, **change))
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_batches_larger_than_the_images_are_told_before_any_work(project: Path, role: str) -> None:
+    large, key = {role: {"training": {"batch_size": 400}}}, rf"^{role}\.training\.batch_size"
+    with pytest.raises(InputError, match=f"{key}: 400 is more than the 299 images to train on"):
+        _run(_change(**large))
+    changed = _folder(16, **large)
+    _run(changed)  # whose photos are not there yet
+    data_files.photos(Path("data/raw/photos"), count=40)
+    with pytest.raises(InputError, match=f"{key}: 400 is more than the 64 images to train on"):
+        _run(changed)
+
+
+@pytest.mark.parametrize(("validation", "images"), [("search", 20), ("test", 24)])
+def test_images_are_counted_as_prepare_splits_them(
+    project: Path, validation: str, images: int
+) -> None:
+    root = data_files.divided(Path("data/raw/photos"), ("train", "val"))
+    data = {"source": "image-folder", "path": str(root), "image_size": 16, "channels": 3}
+    data |= {"validation": validation}
+    prepared = prepare(DataParams.model_validate(data), 0)
+    assert prepared.sizes["train"] == images
+    for size in (images, images + 1):
+        training = {"training": {"batch_size": size}}
+        other = _change(data=data, teacher=training, student=training)
+        if size == images:
+            _run(other)
+        else:
+            with pytest.raises(InputError, match=f"{size} is more than the {images} images to tr"):
+                _run(other)
+
+
+def test_a_share_that_leaves_a_split_empty_is_told_before_any_work(project: Path) -> None:
+    root = data_files.photos(Path("data/raw/photos"))
+    data = {"source": "image-folder", "path": str(root), "image_size": 16, "test_fraction": 0.01}
+    with pytest.raises(InputError, match=r"^data\.test_fraction: 0\.01 of 24 images leaves none"):
+        _run(_change(data=data))
+
+
+def test_faulty_data_are_for_prepare_to_tell(project: Path) -> None:
+    root = data_files.cifar(Path("data/raw"), "cifar10", pickled=False)
+    data = {"source": "cifar10", "path": str(root)}
+    small = {"training": {"batch_size": 2}}
+    _run(_change(data=data, teacher=small, student=small))
+    for path in root.rglob("data_batch_*.bin"):
+        path.write_bytes(b"\x0b" + path.read_bytes()[1:])  # a label that no class has
+    _run(_change(data=data))
+    (root / "cifar-10-batches-bin/batches.meta.txt").unlink()
+    _run(_change(data=data))
 
 
 def test_the_password_of_the_store_is_not_printed(project):

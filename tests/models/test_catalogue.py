@@ -54,6 +54,9 @@ def test_ours_the_users_and_torchvisions_are_listed(
     small = found["torchvision:mobilenet_v3_small"]
     assert (small.student, small.weights) == (True, ("IMAGENET1K_V1",))
     assert not found["torchvision:vit_b_16"].student
+    # these train with auxiliary logits, which no stage can use
+    theirs = {name.removeprefix("torchvision:") for name in found}
+    assert set(external.torchvision_names()) - theirs == {"googlenet", "inception_v3"}
     listed = CliRunner().invoke(models, catch_exceptions=False).output
     assert "resnet8" in listed
     assert "make" in listed

@@ -41,7 +41,8 @@ def source(digits, tmp_path):
     for role in ("teacher", "student"):
         outputs.pretrained(role).parent.mkdir(exist_ok=True)
         tensors = network.state_dict()
-        state.write_weights(outputs.pretrained(role), tensors, {"normalization": THEIRS})
+        about = {"normalization": THEIRS, "image_size": [32, 32]}
+        state.write_weights(outputs.pretrained(role), tensors, about)
     return network.state_dict()
 
 
@@ -65,7 +66,10 @@ def test_a_taken_teacher_is_left_as_it_is_and_measured(source, tmp_path, capsys)
     images, labels = dataset.split("train")
     logits = predict(network, images, Normalize(dataset, torch.device("cpu")))
     assert found["train_accuracy"] == accuracy(logits, labels)
-    assert f"taken as it is, {100 * found['train_accuracy']:.2f} %" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"taken as it is, {100 * found['train_accuracy']:.2f} %" in said
+    assert "; trained with image_size [32, 32], here it is [8, 8]\n" in said
+    assert "stem" not in said
 
 
 def test_a_pretrained_teacher_is_trained_on_and_what_it_took_is_told(source, tmp_path, capsys):
@@ -76,6 +80,26 @@ def test_a_pretrained_teacher_is_trained_on_and_what_it_took_is_told(source, tmp
     moved = (left[name] - source[name]).abs().max()
     assert 0 < moved < 0.2  # from there, not from elsewhere
     assert "teacher.weights: weights/x.safetensors: 74 of 74 tensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_another_stem_of_torchvisions_network_is_told(source, tmp_path, capsys, train):
+    """The user knows it in its form for larger images; ours have none."""
+    name = "torchvision:mobilenet_v3_small"
+    network = build(name, classes=10, channels=1, image_size=(8, 8), seed=9)
+    state.write_weights(
+        Outputs(tmp_path / "outputs").pretrained("teacher"), network.state_dict(), {}
+    )
+    teacher = {"model": {"name": name}, "weights": "weights/x.safetensors", "train": train}
+    stage = _stage(
+        tmp_path, "train_teacher", "plain", teacher=teacher | {"training": {"epochs": 1}}
+    )
+    train_teacher(stage, "plain")
+    told = (
+        f"teacher: {name} has a stem 3x3 of stride 1 for images of 8x8; its own is for 96 pixels "
+        "and more (docs/sizes.md)\n"
+    )
+    assert capsys.readouterr().out.count(told) == 1
 
 
 @pytest.mark.parametrize(

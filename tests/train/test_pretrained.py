@@ -1,9 +1,11 @@
 """Networks that begin with weights of others, and teachers that are taken as they are."""
 
+import copy
 import hashlib
 import io
 import pickle
 import re
+import zipfile
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
 
+from rolekd.cli.weights import weights
 from rolekd.data import dataset as datasets
 from rolekd.data.batches import Normalize
 from rolekd.distill.distillation import Distillation
@@ -22,7 +26,7 @@ from rolekd.errors import InputError
 from rolekd.models import build
 from rolekd.models.folding import folded
 from rolekd.models.normalized import NormalizedConv2d
-from rolekd.models.weights import copy_matching
+from rolekd.models.weights import adopt, copy_matching, match
 from rolekd.outputs import Outputs
 from rolekd.params import DistillParams, StudentParams, TeacherParams, parse
 from rolekd.train import pretrained, roles, state
@@ -135,13 +139,62 @@ def test_what_is_not_as_its_name_says_is_refused(prepared):
 
 def test_a_state_dict_is_imported_without_running_it(tmp_path):
     network = _network()
-    wrapped = {f"module.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "theirs.pth")
+    torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "theirs.pth")
     target = tmp_path / "weights/own.safetensors"
-    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == 52
+    assert pretrained.import_weights(tmp_path / "theirs.pth", target, THEIRS) == (52, "")
     tensors, about = state.read_weights(target)
     assert about == {"normalization": THEIRS}
     assert all(torch.equal(tensors[n], v) for n, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "net._orig_mod.", "module.1."])
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_prefixes_that_all_names_have_are_taken_off_and_told(prefix, suffix, tmp_path):
+    network = _network()
+    wrapped = {prefix + name: value for name, value in network.state_dict().items()}
+    source, target = tmp_path / f"best{suffix}", tmp_path / "own.safetensors"
+    if suffix == ".ckpt":
+        torch.save({"epoch": 3, "state_dict": wrapped}, source)
+    else:
+        save_file(wrapped, source)
+    said = CliRunner().invoke(weights, ["import", str(source), str(target)]).output
+    assert said == (
+        f"{target}: 52 tensors (names without their prefix {prefix}); name it as teacher.weights "
+        "or student.weights\n"
+    )
+    assert list(state.read_weights(target)[0]) == sorted(network.state_dict())
+
+
+class _Inside(nn.Module):
+    """A network with everything in one module."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.body = network
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def test_names_with_a_prefix_more_or_less_fit():
+    source, network = _network().state_dict(), _network(seed=1)
+    inside = {f"body.{name}": value for name, value in source.items()}
+    with_loss = {**{f"model.{name}": v for name, v in source.items()}, "loss.weight": torch.ones(9)}
+    features = {n.removeprefix("features."): v for n, v in source.items() if "features" in n}
+    for target, given, count, unused in (
+        (network, source, 52, []),
+        (network, inside, 52, []),
+        (network, with_loss, 52, ["loss.weight"]),
+        (network, features, 50, []),
+        (_Inside(network), inside, 52, []),
+        (_Inside(network), source, 52, []),
+        (_Inside(network), with_loss, 52, ["loss.weight"]),
+    ):
+        fresh = copy.deepcopy(target)
+        found = adopt(fresh, given)
+        assert (len(found.copied), found.unused) == (count, unused)
+        stem = next(value for name, value in fresh.state_dict().items() if "features.0." in name)
+        assert torch.equal(stem, source["features.0.weight"])
 
 
 class _Runs:
@@ -204,6 +257,75 @@ def test_weights_that_are_not_finite_are_not_imported(name, value, tmp_path):
     assert not (tmp_path / "own.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.eye(3).to_sparse(), r"fc\.weight is not a plain array \(torch\.sparse_coo\); save"),
+        (torch.empty(3, device="meta"), r"fc\.weight is not a plain array \(meta\); save"),
+        (
+            torch.zeros(3, dtype=torch.complex64),
+            r"fc\.weight is complex64, not floating point; take",
+        ),
+        (
+            torch.zeros(3, dtype=torch.int8),
+            r"fc\.weight is int8, not floating point; take the float",
+        ),
+        (
+            torch.zeros(3).as_strided((10**9,), (0,)),
+            r"fc\.weight has 4,000,000,000 bytes in the memory of 12; save it with \.clone\(\)",
+        ),
+    ],
+)
+def test_tensors_that_are_no_weights_are_not_imported(tensor, message, tmp_path):
+    torch.save({"fc.weight": tensor, "bn.num_batches_tracked": torch.tensor(1)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=rf"a\.pt: {message}"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, that it will not have such tensors one day
+def test_quantised_tensors_are_not_imported(tmp_path):
+    low = torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)
+    torch.save({"fc.weight": low}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"fc\.weight is not a plain array \(quantized\); save"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "own.safetensors")
+
+
+def test_files_that_expand_are_not_imported(tmp_path):
+    stored, packed, shared = (tmp_path / f"{name}.pt" for name in ("stored", "packed", "shared"))
+    ones = torch.ones(10_000)
+    torch.save({"weight": ones, "tied": ones}, stored)
+    assert pretrained.import_weights(stored, tmp_path / "own.safetensors") == (2, "")
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(packed, "w", 8) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(
+        InputError, match=r"packed\.pt: a compressed archive of 4\d,\d+ bytes; save"
+    ):
+        pretrained.import_weights(packed, tmp_path / "own.safetensors")
+    torch.save({f"{number}": ones for number in range(9)}, shared)
+    with pytest.raises(InputError, match=r"its tensors have 360,000 bytes, the file 4\d,\d+; save"):
+        pretrained.import_weights(shared, tmp_path / "own.safetensors")
+
+
+def test_targets_that_cannot_be_written_are_one_line(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "a.pt")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"folder\.safetensors: is a folder; name the file to wr"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "folder.safetensors")
+    with pytest.raises(InputError, match=r"a\.pt/own\.safetensors: cannot write here"):
+        pretrained.import_weights(tmp_path / "a.pt", tmp_path / "a.pt/own.safetensors")
+
+
+def test_integers_in_place_of_a_networks_weights_are_refused(prepared):
+    """Also where their names do not say what they are."""
+    network = _network(classes=3)
+    network.register_parameter("scales", nn.Parameter(torch.ones(2)))
+    tensors = network.state_dict() | {"scales": torch.ones(2, dtype=torch.int64)}
+    with pytest.raises(InputError, match="scales is int64, not floating point; take the float"):
+        match(network, tensors)
+
+
 def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 not whole")
     target = tmp_path / "a.safetensors"
@@ -224,6 +346,8 @@ def test_damaged_files_and_wrong_targets_are_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
+        ("", r"is empty; name weights/FILE\.safetensors, or set it to null"),
+        (" ", "is empty; name weights/FILE"),
         ("own.pth", r"own\.pth: not a safetensors file; import it: rolekd weights import own\.pth"),
         ("other/own.safetensors", "put the file into weights/ and name it weights/own.safetensors"),
         ("weights/../own.safetensors", "put the file into weights/"),
@@ -313,6 +437,72 @@ def test_a_taken_teacher_that_does_not_fit_is_named(prepared):
     params = TeacherParams(model={"name": SMALL}, weights="weights/x.safetensors", train=False)
     with pytest.raises(InputError, match=r"classifier\.1\.weight: 1000x512x1x1 .*teacher\.train"):
         roles.teacher(params, prepared, seed=0)
+
+
+_TRAINED = {
+    "role": "teacher",
+    "model": SMALL,
+    "channels": 3,
+    "class_names": ["a", "b", "c"],
+    "image_size": [96, 96],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ["a", "b", "d"]}, r"trained for other classes \(d not in the data\); set"),
+        ({"class_names": ["a", "b"]}, r"trained for other classes \(without c\); set teacher"),
+        (
+            {"class_names": ["b", "a", "c"]},
+            r"in another order \(class 0 is b there, a in the data\)",
+        ),
+        ({"class_names": [["a"], 2]}, "class_names is not a list of names; import the weights"),
+        ({"model": "mine"}, rf"trained with model 'mine', here it is {SMALL}; name a teacher"),
+        ({"channels": 1}, "trained with channels 1, here it is 3; name a teacher"),
+        ({"role": "student"}, "trained with role 'student', here it is teacher; name a teacher"),
+    ],
+)
+def test_a_taken_teacher_of_other_classes_or_of_another_network_is_refused(
+    change, message, prepared
+):
+    """Though all shapes agree."""
+    params = _params(weights="weights/x.safetensors", train=False)
+    network = _network(classes=3)
+    _lay(network, about=_TRAINED)
+    assert roles.teacher(params.teacher, prepared, seed=0)
+    assert roles.told_of_size(prepared) is None
+    _lay(network, about=_TRAINED | change)
+    with pytest.raises(
+        InputError, match=rf"^teacher\.weights: weights/x\.safetensors: .*{message}"
+    ):
+        roles.teacher(params.teacher, prepared, seed=0)
+    # one that is trained on may be of other classes
+    roles.teacher(_params(weights="weights/x.safetensors").teacher, prepared, seed=0)
+
+
+def test_a_taken_teacher_of_another_network_is_refused_before_any_work(prepared):
+    Path("weights").mkdir()
+    state.write_weights(
+        Path("weights/x.safetensors"), _network().state_dict(), _TRAINED | {"model": "mine"}
+    )
+    with pytest.raises(
+        InputError, match=r"^teacher\.weights: weights/x.* trained with model 'mine'"
+    ):
+        pretrained.check_and_write(_params(weights="weights/x.safetensors", train=False), "teacher")
+    pretrained.check_and_write(_params(weights="weights/x.safetensors"), "teacher")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ([224, 224], "trained with image_size [224, 224], here it is [96, 96]"),
+        ("large", "trained with image_size 'large', here it is [96, 96]"),
+    ],
+)
+def test_another_image_size_of_a_taken_teacher_is_told(size, told, prepared):
+    _lay(_network(classes=3), about=_TRAINED | {"image_size": size})
+    assert roles.told_of_size(prepared) == told
 
 
 def test_a_taken_teacher_teaches(prepared):
