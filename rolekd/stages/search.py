@@ -29,6 +29,7 @@ from rolekd.track.observers import SearchRuns
 from rolekd.train.seats import Seat, seats
 
 SEARCH_SPLITS = ("search_train", "search_val")
+_SOON = 5_000_000  # pixels of images to train on: with fewer, timing takes as long as the search
 
 
 def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None:
@@ -66,10 +67,12 @@ def _budget(params: Params, role: Role, dataset: Dataset, seat: Seat) -> str:
         f"{found.teachers:,} of their teachers": found.teachers,
     }
     named = ", ".join(part for part, images in parts.items() if images)
+    told = f"at most {found.images:,} images to train on, {named}."
+    if found.images * math.prod(dataset.image_size) < _SOON:
+        return told
     work = search_work(params, role, dataset)
     per_image = pace.known_or_measured(work.works, params, dataset, seat)
-    about = "" if per_image is None else f" About {clock(work.seconds(per_image))} here."
-    return f"at most {found.images:,} images to train on, {named}.{about}"
+    return told if per_image is None else f"{told} About {clock(work.seconds(per_image))} here."
 
 
 def _teachers_own(stage: Stage) -> Schedule | None:
