@@ -12,7 +12,7 @@ from rolekd.search import final
 from rolekd.search.history import Found
 from rolekd.search.population import SearchResult
 from rolekd.search.spec import SearchSpec
-from rolekd.stages import checks
+from rolekd.stages import checks, pace, search
 from rolekd.stages.search import _metrics
 
 
@@ -39,3 +39,20 @@ def test_a_rung_that_does_nothing_is_refused():
     params = parse({"search": {"algorithm": "ladder", "ladder": ["all-0"]}}, "the test")
     with pytest.raises(InputError, match=r"search.ladder: all-0 does nothing, like none"):
         checks.check(params)
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, False), (500, True)])
+def test_a_search_says_its_minutes_where_they_are_many(digits, monkeypatch, epochs, told):
+    params = parse(
+        {
+            "machine": {"workers": 1},
+            "search": {"algorithm": "ladder", "confirm": {"rungs": [[4, 2]]}},
+            "teacher": {"training": {"epochs": epochs}},
+        },
+        "the test",
+    )
+    monkeypatch.setattr(pace, "known_or_measured", lambda works, *_: dict.fromkeys(works, 0.001))
+    sentence = search._budget(params, "teacher", digits, {})
+    images = 8 * epochs * 1007
+    assert sentence.startswith(f"at most {images:,} images to train on, {images:,} of the final.")
+    assert ("About 1:07:08 here." in sentence) == told
