@@ -212,15 +212,16 @@ def _spread(accuracies: Sequence[float]) -> str:
 
 def sentence(final: Final, role: str) -> str:
     """Say what won, and how sure that is."""
-    gets = f"The {final.searched(role)} gets"
+    role = final.searched(role)
     best = next((one for one in final.standings if one.name != NONE_CANDIDATE), None)
     if best is None:
-        return f"{gets} no policy: there is no candidate that changes images."
+        return f"The {role} gets no policy: there is no candidate that changes images."
     exact = "exact p" if len(best.differences) <= EXACT_PAIRS else "p"
     evidence = f"{best.evidence}, {exact} = {paired_p_value(np.array(best.differences)):.3f}"
     if final.winner == NONE_CANDIDATE:
-        return f"{gets} no policy: the best candidate, {final.title(best.name)}, is {evidence}."
-    return f"{gets} {final.title(final.winner)}: {evidence}."
+        title = final.title(best.name)
+        return f"The {role} gets no policy: the best candidate, {title}, is {evidence}."
+    return f"The {role} gets {final.title(final.winner)}: {evidence}."
 
 
 def caption(final: Final, role: str) -> str:
