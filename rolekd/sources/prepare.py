@@ -73,16 +73,28 @@ def _listing(
 ) -> Listing:
     """Return what a source contains; refuse what cannot be split before any image is decoded."""
     listing = source.listing()
-    _check_labels(listing)
+    check_labels(listing)
+    listing, sizes = split_sizes(listing, params, seed)
+    if check is not None:
+        check(source.shape()[:2], sizes)
+    return listing
+
+
+def split_sizes(listing: Listing, params: DataParams, seed: int) -> tuple[Listing, dict[str, int]]:
+    """Count the images of each split before any is decoded, as if no two were equal.
+
+    Returns:
+        The listing with its validation images as what `params.validation` says; name -> images.
+
+    Raises:
+        InputError: It cannot be split.
+    """
     try:
         listing = _with_parts(listing, params)
-        # as if no two images were equal
         splits = _split(params, seed, listing, np.arange(len(listing.labels)))
     except InputError as error:  # what is missing may be behind a link
         raise InputError(f"{error}{not_followed(listing.linked)}") from error
-    if check is not None:
-        check(source.shape()[:2], {name: len(split) for name, split in splits.items()})
-    return listing
+    return listing, {name: len(split) for name, split in splits.items()}
 
 
 def _read(
@@ -131,7 +143,8 @@ def _with_parts(listing: Listing, params: DataParams) -> Listing:
     return replace(listing, test=listing.validation, validation=None)
 
 
-def _check_labels(listing: Listing) -> None:
+def check_labels(listing: Listing) -> None:
+    """Refuse labels that are not the number of a class; the first is named."""
     wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= len(listing.classes)))
     if len(wrong):
         raise InputError(

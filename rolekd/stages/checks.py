@@ -6,7 +6,6 @@ take the images, and as a student have an integer form.
 
 from typing import get_args
 
-import numpy as np
 import torch
 
 from rolekd.augment import ladder
@@ -18,7 +17,7 @@ from rolekd.models import zoo
 from rolekd.params import DataParams, ModelParams, Params, Role
 from rolekd.quantize.lower import lower
 from rolekd.sources import find, open_source
-from rolekd.sources.splits import all_splits
+from rolekd.sources.prepare import check_labels, split_sizes
 from rolekd.stages import plan
 from rolekd.train import pretrained, roles
 
@@ -78,20 +77,13 @@ def check_sizes(params: Params) -> None:
 
     Stages do not call it: prepare asks the same of what it reads, and later ones of what it wrote.
     """
-    data = params.data
     try:
-        source = open_source(data)
-        size, found = source.shape()[:2], source.listing()
+        source = open_source(params.data)
+        size, listing = source.shape()[:2], source.listing()
+        check_labels(listing)
     except InputError:  # raw data that are not there yet, or faulty: prepare says which
         return
-    if set(found.labels.tolist()) - set(range(len(found.classes))):
-        return  # faulty labels, likewise
-    test, validation = found.test, found.validation
-    if data.validation == "test":
-        test, validation = validation, None
-    groups = np.arange(len(found.labels))  # as if no two images were equal
-    splits = all_splits(groups, found.labels, found.classes, test, data, params.seed, validation)
-    fits.check(params, size, {name: len(split) for name, split in splits.items()})
+    fits.check(params, size, split_sizes(listing, params.data, params.seed)[1])
 
 
 def _sample(params: ModelParams) -> taps.Described:
