@@ -291,7 +291,7 @@ def _operations_page() -> str:
         + " ".join(_docstring(handmade)[1].split()),
         _table(("name", "settings", "what it does"), made),
         "## Families of the ladder",
-        f"Rungs for `search.ladder`, with a strength S of 0 to {ladder.HIGHEST}.",
+        f"Rungs for `search.ladder`, with a strength S of 1 to {ladder.HIGHEST}.",
         _table(("rung", "operations"), rungs),
     )
 

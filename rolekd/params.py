@@ -543,7 +543,7 @@ class SearchParams(Section):
     ladder: Listed[tuple[str, ...]] = Field(
         ("geometry-3", "all-3"),
         max_length=100,
-        description="further candidates: geometry-S, colour-S or all-S with a strength S of 0 to "
+        description="further candidates: geometry-S, colour-S or all-S with a strength S of 1 to "
         "10; docs/search.md",
     )
     teacher_by: Literal["teacher", "student"] = Field(

@@ -146,10 +146,16 @@ def search(searches: Searches, number: int, role: str, teacher: Run, workers: in
         "trainings": sum(len(one.accuracies) for one in verdict.standings),
         "seconds": round(time.time() - began, 1),
     }
+    known = next((one for one in _rows(searches, "searches") if _is(one, number, role)), None)
+    if known is None:
+        append(searches.records("searches"), row)
+    elif known["winner"] != row["winner"]:
+        sys.exit(
+            f"{searches.records('searches')}: search {number} of the {role} has the winner "
+            f"{known['winner']}, and here {row['winner']} wins; remove its row to do it anew"
+        )
     searches.schedule(number, role).parent.mkdir(exist_ok=True)
     found.schedule.save(searches.schedule(number, role))
-    if not any(_is(known, number, role) for known in _rows(searches, "searches")):
-        append(searches.records("searches"), row)
 
 
 def train_one(searches: Searches, run: Run, schedule: Path | None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def parse(name: str) -> tuple[str, int]:
     if found is None or found[1] not in FAMILIES or int(found[2]) > HIGHEST:
         raise InputError(
             f"{name!r} is not a rung of the ladder; name {', '.join(f'{f}-S' for f in FAMILIES)} "
-            f"with a strength S of 0 to {HIGHEST}"
+            f"with a strength S of 1 to {HIGHEST}; 0 does nothing"
         )
     return found[1], int(found[2])
 

@@ -88,7 +88,7 @@ class SearchProgress:
         self._whole = 0  # epochs of a training of the final
         self._begin = 0.0
         self._done: list[SearchTask] = []
-        self._rungs = 0
+        self._rungs, self._judges = 0, ""
         # arrival, images and epochs of the last tasks
         self._recent: deque[tuple[float, int, int]] = deque()
         self._scores = ""
@@ -104,6 +104,8 @@ class SearchProgress:
         settings = spec.search
         self._settings, self._whole, self._begin = settings, spec.epochs, time.monotonic()
         self._done, self._rungs = [], 0
+        by_student = spec.role == "teacher" and settings.teacher_by == "student"
+        self._judges = " judged by their students" if by_student else ""
         # The pace of two generations: the first tasks are slow, since libraries compile.
         self._recent = deque([(self._begin, 0, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
         if _is_live(self._console):
@@ -133,8 +135,8 @@ class SearchProgress:
             self._rungs += 1
             names = {result.task.candidate.name for result in results if result.task.candidate}
             assert self._settings.confirm is not None
-            total = len(self._settings.confirm.rungs)
-            self._scores = f"final, rung {self._rungs}/{total}, {len(names)} candidates"
+            rung = f"rung {self._rungs}/{len(self._settings.confirm.rungs)}"
+            self._scores = f"final, {rung}, {len(names)} candidates{self._judges}"
         if accuracies:
             self._scores += (
                 f", best {max(accuracies):.2%}, median {statistics.median(accuracies):.2%}"

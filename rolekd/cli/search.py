@@ -159,6 +159,8 @@ def _line(found: dict[str, Any]) -> str:
     parts.append(f"{tasks['done']} of {tasks['total']} tasks")
     if winner := found.get("winner"):
         parts.append(f"{winner['name']} wins: {winner['best']} is {winner['evidence']}")
+    elif fault := found.get("fault"):
+        parts.append(fault)
     elif best:
         line = " > ".join(map(str, best["line"]))
         parts.append(

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from rolekd.errors import HopelessError
 from rolekd.fleet import database
 from rolekd.fleet.identity import is_dead, readable
 from rolekd.fleet.jobs import Job
-from rolekd.fleet.snapshot import Snapshot, State
+from rolekd.fleet.snapshot import Snapshot
 from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
@@ -21,7 +22,8 @@ def status(study: JobStudy) -> dict[str, Any]:
     their last sign of life; seconds_left (None if no worker is at work, or nothing is done). For a
     search also: role; algorithm; generations and rungs (done, total); best of the algorithm
     (accuracy, epochs, line of members from the first to the winner so far; None before its first
-    generation); winner of the final (name, best candidate, evidence for it; None before its end).
+    generation); winner of the final (name, best candidate, evidence for it; None before its end);
+    fault (None, or why a final that is over has no winner).
     """
     job, snapshot = study.job, study.read()
     workers = _workers(study, snapshot)
@@ -56,7 +58,7 @@ def _of_search(job: SearchSpec, snapshot: Snapshot) -> dict[str, Any]:
             "total": len(settings.confirm.rungs) if settings.confirm else 0,
         },
         "best": _best(snapshot),
-        "winner": _winner(settings, snapshot),
+        **_winner(settings, snapshot),
     }
 
 
@@ -107,29 +109,30 @@ def _best(snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _winner(settings: SearchParams, snapshot: Snapshot) -> dict[str, Any] | None:
+def _winner(settings: SearchParams, snapshot: Snapshot) -> dict[str, Any]:
     rungs = phases.rungs(snapshot.history)
     if not rungs or not snapshot.finished:
-        return None
-    found = final.verdict(settings, rungs)
-    return {"name": found.winner.name, "best": found.best.name, "evidence": found.best.evidence}
+        return {"winner": None, "fault": None}
+    try:
+        found = final.verdict(settings, rungs)
+    except HopelessError as error:
+        return {"winner": None, "fault": str(error)}
+    best = found.best
+    winner = {"name": found.winner.name, "best": best.name, "evidence": best.evidence}
+    return {"winner": winner, "fault": None}
 
 
 def _seconds_left(job: Job, snapshot: Snapshot, workers: int) -> float | None:
     if snapshot.finished:
         return 0.0
-    recent = [
-        trial.result
-        for trial in snapshot.trials[-len(snapshot.holders) // 2 :]
-        if trial.state is State.DONE and trial.result is not None
-    ]
+    results = [trial.result for trial in snapshot.trials if trial.result is not None]
+    recent = results[len(results) // 2 :]  # the first are slow, since libraries compile
     if not workers or not recent:
         return None
     # tasks of a search differ in length
     done, left = float(len(recent)), float(job.tasks - snapshot.tasks_done)
     if isinstance(job, SearchSpec):
-        tasks = [result.task for results in snapshot.history for result in results]
-        left = phases.epochs_left(job.search, job.epochs, tasks)
+        left = phases.epochs_left(job.search, job.epochs, [result.task for result in results])
         done = sum(result.task.epochs for result in recent)
     return round(sum(result.seconds for result in recent) / done * left / workers, 1)
 

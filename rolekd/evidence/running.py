@@ -310,8 +310,9 @@ class _OfData:
                 )
         except HopelessError as error:
             self._records.add_search(about.failed(str(error)), None)
-            return
-        self._records.add_search(about.found(found, time.monotonic() - began), found.schedule)
+        else:
+            seconds = time.monotonic() - began
+            self._records.add_search(about.found(found, seconds), found.schedule)
         storage.forget(spec.name)
         shutil.rmtree(self._state / "search", ignore_errors=True)
 

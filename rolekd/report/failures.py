@@ -16,6 +16,7 @@ from rolekd.errors import few
 from rolekd.params import Params, Role, TeacherName, teacher_name
 from rolekd.report import exact, findings
 from rolekd.report.tables import CONFIDENCE, Evaluation, Floats, Integers
+from rolekd.search.final import LOG_LOSS
 
 # of the way from naming the largest class to all training images right
 _HALF_WAY = 0.5
@@ -165,12 +166,14 @@ def _few_validation_images(run: RunFacts) -> Iterator[str]:
     if points > _COARSEST:
         times = "once" if seeds == 1 else f"{seeds} times"
         key = "search.confirm.validation_fraction" if final else "data.search_validation_fraction"
-        own = run.dataset.own_validation
+        own, by_loss = run.dataset.own_validation, final and final.measure == LOG_LOSS
+        # log loss resolves smaller differences than accuracy does
+        so = "" if by_loss else ", so the choice is arbitrary"
         remedy = "add validation images" if own else f"raise {key}, or add images"
         yield (
             f"The searches measured on {images} validation images, {times} each: differences "
-            f"below about {points:.0f} points are noise, so the choice is arbitrary; {remedy}, or "
-            "compare arms without a search."
+            f"in accuracy below about {points:.0f} points are noise{so}; {remedy}, or compare arms "
+            "without a search."
         )
 
 

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from rolekd.augment.schedule import Schedule
+from rolekd.augment.schedule import Schedule, acts
 from rolekd.display import shown
 from rolekd.report import finals, findings, histories, plots, predictor
 from rolekd.report.costs import Cost, cost_figure, surprises
@@ -93,7 +93,7 @@ def build(content: PageContent) -> str:
         arms=[(arm, evaluation.describe(arm.name), *cells(arm)) for arm in evaluation.arms],
         per_class=_per_class(evaluation),
         figures=figures(content),
-        idle=[role for role, schedule in content.schedules.items() if _is_idle(schedule)],
+        idle=[role for role, schedule in content.schedules.items() if not acts(schedule)],
         predictions=_predictors(content),
         proposed=[role for role, rows in content.searches.items() if rows],
         finals={
@@ -182,7 +182,7 @@ def _optional_figures(content: PageContent) -> dict[str, tuple[Figure | None, st
             ),
             "Share of weights whose level changed, by epoch",
         )
-    acting = {role: one for role, one in content.schedules.items() if not _is_idle(one)}
+    acting = {role: one for role, one in content.schedules.items() if acts(one)}
     if acting:
         drawn["schedules"] = schedule_figure(acting), "The learned schedules"
     return drawn
@@ -201,11 +201,6 @@ def _predictors(content: PageContent) -> dict[str, str]:
     """Return role -> what its search says about the teacher's standard deviation."""
     found = {role: predictor.correlate(rows) for role, rows in content.searches.items()}
     return {role: predictor.sentence(one) for role, one in found.items() if one is not None}
-
-
-def _is_idle(schedule: Schedule) -> bool:
-    """Return whether all probabilities are 0: the winner's line never explored."""
-    return not any(any(list(policy)[::2]) for _, policy in schedule.segments)
 
 
 def _compared(evaluation: Evaluation) -> list[str]:

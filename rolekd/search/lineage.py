@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rolekd.augment.policy import Policy
 from rolekd.augment.schedule import Schedule
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError
 from rolekd.search.population import Generation, SearchResult
 
 
@@ -16,7 +16,7 @@ def ranked(history: Sequence[Generation]) -> list[SearchResult]:
     finished = [result for generation in history for result in generation]
     survivors = [result for result in finished if result.accuracy is not None]
     if finished and not survivors:
-        raise RunError(
+        raise HopelessError(
             "search: the loss of every member became NaN; lower the learning rate of the role "
             "that is searched"
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # else the first optimiser imports it, in every worker anew
 
 from rolekd import processes, seeds
 from rolekd.augment.named import NONE, NamedAugmentation
@@ -22,7 +21,7 @@ from rolekd.distill.distillation import Distillation
 from rolekd.distill.objective import Objective
 from rolekd.distill.predictor import Predictors
 from rolekd.distill.taps import Described
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError, RunError
 from rolekd.fleet.artifacts import START_AGAIN
 from rolekd.fleet.jobs import hash_inputs, installed_versions
 from rolekd.fleet.tasks import Outcome, Slot
@@ -203,6 +202,9 @@ class Member:
         student begins with its weights: what disturbs that memory, as augmentation does, would
         seem to harm. On CIFAR-10 with 2,000 images students reach 71 to 75 % on such images and
         68 % on test images (docs/search.md).
+
+        Raises:
+            HopelessError: Its loss became NaN: no candidate can be measured on that split.
         """
         path = self._keep / f"teacher-{seed}.safetensors"
         with processes.exclusive(path.with_suffix(".lock"), "this teacher", wait=math.inf):
@@ -214,7 +216,14 @@ class Member:
                 network.to(self._device)
                 training = self._begin(dataset, network, Objective(), params, augment_at, seed)
                 state = path.with_suffix(".state")
-                fit(training, state)
+                try:
+                    fit(training, state)
+                except DivergedError as error:
+                    reason = str(error).removeprefix("training: ").partition(";")[0]
+                    raise HopelessError(
+                        "search.confirm.teacher anew: of a teacher of the final's splits "
+                        f"{reason}; lower teacher.training.learning_rate, or set it to given"
+                    ) from error
                 save_weights(path, network, about)
                 state.unlink(missing_ok=True)
         return self._load(path)

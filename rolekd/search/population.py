@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rolekd.augment import ladder
 from rolekd.augment.policy import LENGTH
 from rolekd.augment.schedule import Schedule
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError
 from rolekd.fleet import tasks
 from rolekd.fleet.tasks import Slot
 from rolekd.search.explore import PolicyIntegers, explore
@@ -84,7 +84,7 @@ def plan(settings: "SearchParams", seed: int, history: Sequence[Generation]) -> 
     """Plan the generation that follows the complete ones in `history`, a task for each member.
 
     Raises:
-        RunError: The loss of every member of the last generation became NaN.
+        HopelessError: The loss of every member of the last generation became NaN.
     """
     generation = len(history)
     if generation == 0:
@@ -118,7 +118,7 @@ def exploit_pairs(settings: "SearchParams", seed: int, generation: Generation) -
     count = max(1, int(settings.population * settings.quantile))
     best = [result for result in ranked[:count] if result.accuracy is not None]
     if not best:
-        raise RunError(
+        raise HopelessError(
             f"search: in generation {ranked[0].task.slot.generation} the loss of every member "
             "became NaN; lower the learning rate of the role that is searched"
         )

@@ -43,6 +43,11 @@ def stratified(
     return np.setdiff1d(indices, chosen), chosen
 
 
+def left(labels: Labels, fraction: float) -> int:
+    """Return how many images the first part of `stratified` has, of images that all differ."""
+    return sum(count - int(fraction * count + 0.5) for count in _class_counts(labels).values())
+
+
 def all_splits(
     groups: Indices,
     labels: Labels,

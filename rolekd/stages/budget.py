@@ -4,10 +4,13 @@ The algorithm and the final are counted here alone; `rolekd estimate` and the se
 count before the first training.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from rolekd.data.dataset import Dataset
 from rolekd.params import Params, Role
+from rolekd.sources import splits
 
 
 @dataclass(frozen=True)
@@ -32,24 +35,24 @@ class Budget:
         return self.proposed + self.confirmed + self.taught + self.teachers
 
 
-def budget_of(
-    params: Params, role: Role, sizes: Mapping[str, int], own_validation: bool = False
-) -> Budget:
+def budget_of(params: Params, role: Role, dataset: Dataset) -> Budget:
     """Count what the search of a role may cost.
 
     Args:
         params: All parameters.
         role: Whose schedule is searched.
-        sizes: Number of images of search_train, which the algorithm trains on, and of search_val.
-            The final divides both anew.
-        own_validation: search_val are images of your own, so nothing is divided anew.
+        dataset: The algorithm trains on its search_train. The final divides that and search_val
+            anew, unless the latter are validation images of your own.
     """
-    settings, train = params.search, sizes["search_train"]
+    settings, train = params.search, dataset.sizes["search_train"]
     proposed = settings.proposed_epochs * train
     if settings.confirm is None:
         return Budget(proposed, 0)
-    both = train + sizes["search_val"]
-    part = train if own_validation else round((1 - settings.confirm.validation_fraction) * both)
+    part = train
+    if not dataset.own_validation:
+        both = [dataset.splits[split] for split in ("search_train", "search_val")]
+        labels = dataset.labels[np.concatenate(both)]
+        part = splits.left(labels, settings.confirm.validation_fraction)
     trainings = settings.confirm.trainings * part
     others = params.trained_by_search(role) - {role}
     return Budget(
@@ -60,5 +63,5 @@ def budget_of(
         settings.confirm.seeds
         * part
         * params.teacher.training.epochs
-        * ("teacher" in others and not own_validation),
+        * ("teacher" in others and not dataset.own_validation),
     )

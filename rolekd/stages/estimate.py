@@ -181,7 +181,7 @@ def planned_work(params: Params, dataset: Dataset) -> Iterator[StageWork]:
 def search_work(params: Params, role: Role, dataset: Dataset) -> StageWork:
     """Return what the search of a role trains, at most."""
     search = params.search
-    found = budget_of(params, role, dataset.sizes, dataset.own_validation)
+    found = budget_of(params, role, dataset)
     kind = TEACHER_WORK if role == "teacher" else DISTILLED_WORK
     images = {kind: found.proposed + found.confirmed}
     if found.taught:

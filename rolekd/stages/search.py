@@ -54,12 +54,11 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     )
     _write(stage, role, found)
     storage.forget(spec.name)
-    stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
+    stage.finish(_metrics(found))
 
 
 def _budget(params: Params, role: Role, dataset: Dataset, seat: Seat) -> str:
-    sizes = {split: dataset.sizes[split] for split in SEARCH_SPLITS}
-    found = budget_of(params, role, sizes, dataset.own_validation)
+    found = budget_of(params, role, dataset)
     parts = {
         f"{found.proposed:,} of {params.search.algorithm}": found.proposed,
         f"{found.confirmed:,} of the final": found.confirmed,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch._dynamo  # the first optimiser would import it, in every process anew
 
 from rolekd import files, parallel, seeds
 from rolekd.augment import engine as engines

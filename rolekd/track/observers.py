@@ -37,6 +37,10 @@ class SearchRuns:
         self._role = role
         self._members: list[Run] = []
         self._candidates: dict[str, Run] = {}
+        # epochs so far, of each member and of a generation's: a restart counts on, where the epochs
+        # of a member's training begin again
+        self._trained: dict[int, int] = {}
+        self._epochs = 0
 
     def started(self, spec: SearchSpec) -> None:
         """Open a child run for every member."""
@@ -47,7 +51,7 @@ class SearchRuns:
         ]
 
     def result(self, result: SearchResult) -> None:
-        """Record a member's generation at the epoch it reached, or a candidate's seed."""
+        """Record a member's generation at the epochs it was trained, or a candidate's seed."""
         task = result.task
         metrics = {"images_seen": float(result.images_seen), "seconds": result.seconds}
         if result.accuracy is not None:
@@ -61,8 +65,9 @@ class SearchRuns:
             return
         if task.parent is not None:
             metrics["copied_from"] = float(task.parent.member)
-        member = self._members[task.slot.member]
-        member.epoch({**metrics, **result.extras}, task.start_epoch + task.epochs)
+        number = task.slot.member
+        self._trained[number] = self._trained.get(number, 0) + task.epochs
+        self._members[number].epoch({**metrics, **result.extras}, self._trained[number])
 
     def generation(self, results: Sequence[SearchResult]) -> None:
         """Record the population's accuracy in the parent run; a rung says nothing of it."""
@@ -73,17 +78,18 @@ class SearchRuns:
         if accuracies:
             metrics["best_val_accuracy"] = max(accuracies)
             metrics["median_val_accuracy"] = statistics.median(accuracies)
-        task = results[0].task
-        self._run.epoch(metrics, task.start_epoch + task.epochs)
+        self._epochs += results[0].task.epochs
+        self._run.epoch(metrics, self._epochs)
 
     def finished(self, found: Found) -> None:
         """Mark the members whose generations became a schedule, and who won; end their runs."""
         ancestors = [result.task.slot.member for result in found.line]
         for number, member in enumerate(self._members):
-            member.set_tags({"winner": number == ancestors[-1], "in_lineage": number in ancestors})
+            best = number == ancestors[-1]
+            member.set_tags({"best_proposal": best, "in_lineage": number in ancestors})
             member.close()
         if found.verdict is None:
-            self._run.set_tags({"winner": ancestors[-1]})
+            self._run.set_tags({"winner": f"member {ancestors[-1]}"})
             return
         winner = found.verdict.winner.name
         for standing in found.verdict.standings:

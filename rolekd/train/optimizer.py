@@ -1,6 +1,7 @@
 """The optimisers by name; their learning rate is set step by step, see `rolekd.train.rates`."""
 
 import torch
+import torch._dynamo  # the first optimiser would import it, in every forked process anew
 from torch import nn
 
 from rolekd.params import TrainingParams

@@ -49,10 +49,13 @@ def test_lines_where_there_is_no_terminal():
     ]
 
 
-def test_a_final_says_who_won_and_by_how_much():
+@pytest.mark.parametrize(
+    ("by", "judges"), [("teacher", ""), ("student", " judged by their students")]
+)
+def test_a_final_says_who_won_and_by_how_much(by, judges):
     settings = SearchParams(
         algorithm="ladder", epochs=4, interval_epochs=2, ladder=("all-3",),
-        confirm={"rungs": [[3, 2]]},
+        confirm={"rungs": [[3, 2]]}, teacher_by=by,
     )  # fmt: skip
     entered = final.candidates(settings, {}, [])
     rung = [
@@ -68,7 +71,7 @@ def test_a_final_says_who_won_and_by_how_much():
         bar.finished(Found(settings, [rung], [], final.verdict(settings, [rung])))
     assert text.getvalue().splitlines() == [
         "student: a final of at most 6 trainings",
-        "student: final, rung 1/1, 2 candidates, best 60.00%, median 50.00%",
+        f"student: final, rung 1/1, 2 candidates{judges}, best 60.00%, median 50.00%",
         "student: done, none wins: all-3 is +5.00 ± 5.00 points better than none over 2 seeds",
     ]
 

@@ -6,7 +6,7 @@ import pytest
 from small_studies import STUDY, rows_of
 
 from rolekd import yamlfiles
-from rolekd.errors import InputError
+from rolekd.errors import HopelessError, InputError
 from rolekd.evidence import pages, running, status
 from rolekd.evidence.records import CELLS, Records
 from rolekd.evidence.trainings import Measured, TrainingSpec
@@ -87,6 +87,28 @@ def test_a_study_does_every_cell_once_and_continues_from_its_records(project, mo
     assert "failed: digits, broken, seed 0: " in text
     assert "2 of them failed" in text
     assert records.forget_faults() == 2
+
+
+def test_a_search_that_cannot_succeed_is_on_record_and_the_rest_continues(project, monkeypatch):
+    asked = []
+
+    def diverged(spec, *_, **__):
+        asked.append(spec.name)
+        raise HopelessError("search: the loss of every member became NaN; lower the learning rate")
+
+    monkeypatch.setattr(running.searching, "run", diverged)
+    file, parent = project / "study.yaml", project / "records"
+    for _ in range(2):  # the second time nothing is left to do
+        records = Records.open(file, parent)
+        running.run(records, MachineParams(device="cpu", workers=1), Silent())
+    assert len(asked) == len(set(asked)) == len(records.searches)
+    assert not records.missing()
+    faults = {
+        row.cell.arm: row.measured.fault for row in records.rows.values() if row.measured.fault
+    }
+    assert faults
+    assert all("every member became NaN" in fault for fault in faults.values())
+    assert "plain" not in faults
 
 
 def test_a_study_that_changed_is_refused_with_the_difference(project):

@@ -83,6 +83,7 @@ def digest():
                 r.task.parent and [r.task.parent.generation, r.task.parent.member],
                 r.task.policy,
                 r.accuracy,
+                sorted(r.extras.items()),
                 r.state,
                 r.images_seen,
                 r.task.candidate and r.task.candidate.name,

@@ -14,11 +14,12 @@ from moto.server import ThreadedMotoServer
 
 from rolekd.cli import root, working
 from rolekd.doctor.stores import searches
-from rolekd.errors import InputError, RunError
+from rolekd.errors import HopelessError, InputError, RunError
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.runner import Storage
 from rolekd.fleet.studies import JobStudy
 from rolekd.search.planner import make_planner
+from rolekd.search.population import SearchResult
 from rolekd.search.runner import run
 
 
@@ -130,6 +131,45 @@ def test_status_of_a_search_that_is_over_names_the_winner_of_its_final(
     line = " ".join(call("status", "--storage", url).split())
     assert f"{verdict.winner.name} wins: {verdict.best.name} is {verdict.best.evidence}" in line
     assert "lineage" not in line
+
+
+def test_status_says_why_a_final_has_no_winner_and_shows_the_others(
+    trainers, inputs, make_spec, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    search = {"ladder": ["all-2"], "confirm": {"rungs": [[3, 2]]}}
+    lost = make_spec(algorithm="ladder", search=search, diverge_final="all")
+    url = f"sqlite:///{tmp_path}/study.db"
+    with pytest.raises(HopelessError, match="every training of the final became NaN"):
+        run(lost, inputs, tmp_path)
+    done = make_spec(seed=1)
+    run(done, inputs, tmp_path / "other", storage=Storage(url=url))
+    found = json.loads(call("status", "--storage", url, "--all", "--json"))
+    faults = {each["study"]: each.get("fault") for each in found}
+    assert faults.pop(done.name) is None
+    assert "lower the learning rate" in faults.pop(lost.name)
+    shown = " ".join(call("status", "--storage", url, "--all").split())
+    assert "every training of the final became NaN; lower the learning rate" in shown
+    assert done.name in shown
+
+
+def test_the_time_left_counts_what_a_rung_has_done_already(
+    trainers, inputs, make_spec, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    search = {"ladder": ["all-2", "all-4"], "confirm": {"rungs": [[4, 2], [2, 3]]}}
+    spec = make_spec(algorithm="ladder", search=search)
+    study_url = f"sqlite:///{tmp_path}/study.db"
+    study = JobStudy.create(study_url, spec, spec.name, 10)
+    study.enqueue(make_planner(spec)([]))
+    *waiting, at_work = study.read().waiting()
+    assert study.claim(at_work, "elsewhere:1:22:333")
+    for done, trial in enumerate(waiting[:3], 1):
+        assert study.claim(trial, "elsewhere:1:22:333")
+        study.finish(trial, SearchResult(trial.task, trial.number, 0.5, 100, 7.0))
+        (found,) = json.loads(call("status", "--storage", study_url, "--json"))
+        # of 10 trainings at most, in 7 seconds each
+        assert found["seconds_left"] == 7.0 * (10 - done)
 
 
 def test_trials_of_another_version_are_told(trainers, inputs, make_spec, tmp_path, monkeypatch):

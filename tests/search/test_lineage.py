@@ -1,6 +1,6 @@
 import pytest
 
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError
 from rolekd.fleet.tasks import Slot
 from rolekd.search import lineage
 from rolekd.search.population import IDLE_POLICY, SearchResult, SearchTask
@@ -44,5 +44,5 @@ def test_the_schedule_is_what_the_winner_was_trained_with():
 def test_no_winner_among_the_diverged():
     history = [[slot(0, 0, None, IDLE_POLICY, None), slot(0, 1, None, IDLE_POLICY, 0.1)]]
     assert lineage.winner(history).task.slot.member == 1
-    with pytest.raises(RunError, match="every member became NaN"):
+    with pytest.raises(HopelessError, match="every member became NaN"):
         lineage.winner([history[0][:1]])

@@ -1,7 +1,12 @@
 """Slots of a student's search whose objective has a state of its own."""
 
 import json
+import pickle
+import random
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +17,7 @@ from rolekd.augment import ladder
 from rolekd.augment.named import NamedAugmentation
 from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
-from rolekd.errors import InputError, RunError
+from rolekd.errors import HopelessError, InputError, RunError
 from rolekd.files import sha256
 from rolekd.fleet.tasks import Slot
 from rolekd.params import Params, TeacherParams, parse
@@ -20,6 +25,7 @@ from rolekd.search import member as member_module
 from rolekd.search.member import DATA, TEACHER_FILE, Member, make_spec
 from rolekd.sources import splits
 from rolekd.train import roles, state
+from rolekd.train.training import DivergedError
 
 NOTHING = (0,) * 60
 
@@ -165,6 +171,73 @@ def test_a_students_final_can_have_a_teacher_of_its_split(inputs, tmp_path):
     taught = NamedAugmentation("x", Schedule.constant(ladder.policy("all-8"), 4)).to_json()
     _anew(inputs, folders[2], taught=taught).confirm(none, 0, 2)
     assert sha256(folders[2] / kept.name) != sha256(kept)
+
+
+def test_a_teacher_of_a_split_that_diverges_is_told_with_the_key_of_its_rate(
+    inputs, tmp_path, monkeypatch
+):
+    def diverge(*_):
+        raise DivergedError("training: the loss became nan in epoch 1; lower the learning rate")
+
+    monkeypatch.setattr(member_module, "fit", diverge)
+    with pytest.raises(
+        HopelessError,
+        match=r"^search\.confirm\.teacher anew: of a teacher of the final's splits the loss became "
+        r"nan in epoch 1; lower teacher\.training\.learning_rate, or set it to given$",
+    ):
+        _anew(inputs, tmp_path).confirm(Schedule.constant(ladder.policy("all-0"), 4), 0, 2)
+
+
+_SEARCHING = """
+import pickle, sys
+from pathlib import Path
+from rolekd.search.runner import run
+spec, inputs, state, workers, answer = pickle.loads(Path(sys.argv[1]).read_bytes())
+answer.write_bytes(pickle.dumps(run(spec, inputs, state, workers=workers)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_finals_that_train_two_networks_are_the_same_for_any_workers_and_kills(
+    inputs, digest, tmp_path, role
+):
+    """A student's with new teachers, which workers share, and a teacher's, judged by students."""
+    params = parse(
+        {
+            "search": {
+                "algorithm": "ladder", "ladder": ["all-2", "all-4"],
+                "teacher_by": "student" if role == "teacher" else "teacher",
+                "confirm": {"rungs": [[4, 2], [2, 3]], "teacher": "anew"},
+            },
+            "teacher": {"model": {"width": 6}, "training": {"epochs": 3}},
+            "student": {"model": {"width": 4}, "training": {"epochs": 3}},
+        },
+        "the test",
+    )  # fmt: skip
+    spec = make_spec(params, role, inputs)
+
+    def begin(name, workers):
+        told, answer = tmp_path / f"{name}.pickle", tmp_path / f"{name}.answer"
+        told.write_bytes(pickle.dumps((spec, inputs, tmp_path / name, workers, answer)))
+        return subprocess.Popen([sys.executable, "-c", _SEARCHING, str(told)]), answer
+
+    def found(name, workers):
+        process, answer = begin(name, workers)
+        assert process.wait(300) == 0
+        return digest(pickle.loads(answer.read_bytes()))
+
+    wanted = found("one", 1)
+    assert found("three", 3) == wanted
+    chance = random.Random(role)
+    for _ in range(4):
+        process, _ = begin("killed", 2)
+        while process.poll() is None and not (tmp_path / "killed/study.db").exists():
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0.2, 3.0))
+        process.kill()
+        process.wait()
+    assert found("killed", 2) == wanted
 
 
 def test_that_teacher_sees_no_image_that_the_final_measures_on(inputs, tmp_path, monkeypatch):

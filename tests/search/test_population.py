@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekd.augment.ladder import policy
-from rolekd.errors import RunError
+from rolekd.errors import HopelessError
 from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams
 from rolekd.search import lineage
@@ -71,7 +71,7 @@ def test_each_loser_copies_any_of_the_best():
 
 def test_none_left_to_copy():
     settings, results = first_generation([None, None])
-    with pytest.raises(RunError, match="every member became NaN"):
+    with pytest.raises(HopelessError, match="every member became NaN"):
         plan(settings, 0, [results])
 
 

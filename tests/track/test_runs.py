@@ -20,7 +20,8 @@ from rolekd.fleet.tasks import Slot
 from rolekd.params import SearchParams, TrackParams
 from rolekd.search import final
 from rolekd.search.history import Found
-from rolekd.search.population import Candidate, SearchResult, SearchTask
+from rolekd.search.lineage import trace
+from rolekd.search.population import Candidate, SearchResult, SearchTask, plan
 from rolekd.search.spec import SearchSpec
 from rolekd.track import delivery, provenance, runs, store
 from rolekd.track.observers import SearchRuns
@@ -417,13 +418,35 @@ def test_search_as_mlflow_shows_it(project: Path) -> None:
     assert history(project, parent, "diverged_members") == [(3, 1.0), (6, 0.0)]
     assert history(project, found["teacher member 1"], "val_accuracy") == [(6, 0.4)]
     assert history(project, found["teacher member 1"], "copied_from") == [(6, 0.0)]
-    assert found["teacher member 0"].data.tags["winner"] == "True"
+    assert found["teacher member 0"].data.tags["best_proposal"] == "True"
+    assert "winner" not in found["teacher member 0"].data.tags
     assert found["teacher member 1"].data.tags["in_lineage"] == "False"
     assert found["teacher member 1"].data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert history(project, found["teacher candidate x"], "val_accuracy") == [(0, 0.6), (1, 0.6)]
     assert found["teacher candidate none"].data.tags["winner"] == "False"
     assert found["teacher candidate x"].data.tags["winner"] == "True"
     assert parent.data.tags["winner"] == "x"
+
+
+def test_curves_of_a_restart_go_on_where_its_epochs_begin_again(project: Path) -> None:
+    settings = SearchParams(population=2, epochs=4, interval_epochs=2, restarts=1, confirm=None)
+    history_ = []
+    with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:
+        observer = SearchRuns(run, "teacher")
+        observer.started(SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4))
+        while tasks := plan(settings, 0, history_):
+            history_.append([SearchResult(task, 0, 0.5, 100, 0.5) for task in tasks])
+            for one in history_[-1]:
+                observer.result(one)
+            observer.generation(history_[-1])
+        observer.finished(Found(settings, history_, trace(history_), None))
+    found = recorded(project)
+    # two generations of two epochs, then, with twice the interval, one of four
+    for name, metric in (
+        ("search_teacher", "best_val_accuracy"), ("teacher member 1", "val_accuracy"),
+    ):  # fmt: skip
+        assert history(project, found[name], metric) == [(2, 0.5), (4, 0.5), (8, 0.5)]
+    assert found["search_teacher"].data.tags["winner"] == "member 0"
 
 
 def test_stage_imports_no_mlflow() -> None:
