@@ -43,8 +43,8 @@ def stratified(
     return np.setdiff1d(indices, chosen), chosen
 
 
-def left(labels: Labels, fraction: float) -> int:
-    """Return how many images the first part of `stratified` has, of images that all differ."""
+def first_part(labels: Labels, fraction: float) -> int:
+    """Return the size of the first part of `stratified`, if no two images are equal."""
     return sum(count - int(fraction * count + 0.5) for count in _class_counts(labels).values())
 
 

@@ -52,7 +52,7 @@ def budget_of(params: Params, role: Role, dataset: Dataset) -> Budget:
     if not dataset.own_validation:
         both = [dataset.splits[split] for split in ("search_train", "search_val")]
         labels = dataset.labels[np.concatenate(both)]
-        part = splits.left(labels, settings.confirm.validation_fraction)
+        part = splits.first_part(labels, settings.confirm.validation_fraction)
     trainings = settings.confirm.trainings * part
     others = params.trained_by_search(role) - {role}
     return Budget(

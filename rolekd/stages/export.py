@@ -26,22 +26,22 @@ from rolekd.quantize.size import network_size
 from rolekd.stages.stage import Stage
 from rolekd.train import roles
 
-SEED = 0
+_SEED = 0  # of the exported student; its file and its run say so
 
 
 def export(stage: Stage) -> None:
     """Export the student and check the graph on every test image."""
     params, outputs = stage.params, stage.outputs
     arm = Arms.load(outputs.arms).exported
-    stage.run.set_tags({"arm": arm, "seed": SEED})
+    stage.run.set_tags({"arm": arm, "seed": _SEED})
     torch.set_num_threads(params.threads)
     dataset = datasets.load(outputs.data)
-    network, about = roles.load(outputs.student(arm, SEED), dataset)
+    network, about = roles.load(outputs.student(arm, _SEED), dataset)
     metadata = _metadata(outputs, arm, dataset, about)
     found = export_network(network, dataset, outputs.graph, params.export, metadata)
     found.save(outputs.verification)
     stage.run.log_artifact(outputs.graph)
-    stage.run.log_artifact(outputs.student(arm, SEED))
+    stage.run.log_artifact(outputs.student(arm, _SEED))
     figures = found.model_dump(include={*ExportFigures.model_fields})
     stage.run.log_metrics(figures)
     metrics = ExportMetrics(test_accuracy={"exported": found.test_accuracy}, bytes=found.bytes)
@@ -118,12 +118,12 @@ def _metadata(
     outputs: Outputs, arm: str, dataset: Dataset, about: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return what the file says about itself."""
-    accuracy = Arms.load(outputs.arms).arm(arm).test_accuracies[SEED]
+    accuracy = Arms.load(outputs.arms).arm(arm).test_accuracies[_SEED]
     return {
         "arm": arm,
-        "seed": str(SEED),
+        "seed": str(_SEED),
         "test_accuracy": f"{accuracy:.6f}",
-        **describe(outputs.student(arm, SEED), dataset, about),
+        **describe(outputs.student(arm, _SEED), dataset, about),
     }
 
 

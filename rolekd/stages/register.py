@@ -9,7 +9,6 @@ from rolekd.export import measure, session
 from rolekd.outputs import Arms, ExportedRecord, Failures, VersionRecord, run_ids
 from rolekd.registry import evidence, versions
 from rolekd.registry.card import card
-from rolekd.stages.export import SEED
 from rolekd.stages.stage import Stage
 from rolekd.track import provenance, runs
 
@@ -21,21 +20,23 @@ def register(stage: Stage) -> None:
     """Register the student: as the challenger, or under the name of the DVC experiment."""
     params, outputs = stage.params, stage.outputs
     dataset = datasets.load(outputs.data)
-    found = evidence.gather_evidence(outputs, Arms.load(outputs.arms).exported, SEED)
+    student = session.load(outputs.graph)
+    seed = int(student.metadata["seed"])
+    found = evidence.gather_evidence(outputs, Arms.load(outputs.arms).exported, seed)
     failed = Failures.load(outputs.failures).lines
     stage.log_split(dataset, "test")
     exported = ExportedRecord.load(outputs.verification)
     name = versions.model_name(dataset.name)
-    latency = measure.of_one_image({"student": session.load(outputs.graph)})["student"].median
-    student, code = params.student, provenance.collect()
+    latency = measure.of_one_image({"student": student})["student"].median
+    code = provenance.collect()
     about = {
         "data_digest": dataset.digest,
         **{
             f"{role}_schedule_sha256": files.sha256(outputs.schedule(role))
             for role in outputs.searched()
         },
-        "weight_bits": student.bits,
-        "activation_bits": student.activation_bits or student.bits,
+        "weight_bits": params.student.bits,
+        "activation_bits": params.student.activation_bits or params.student.bits,
         "test_accuracy": exported.test_accuracy,
         "bytes": exported.bytes,
         "latency_ms": round(latency, 4),
@@ -60,7 +61,7 @@ def register(stage: Stage) -> None:
                 "test_accuracy.teacher": found.teacher_accuracy,
                 "bytes": exported.bytes,
             },
-            params={"arm": found.arm, "seed": SEED, **_settings(stage.run.params)},
+            params={"arm": found.arm, "seed": seed, **_settings(stage.run.params)},
             evidence=found,
             card=card(found, dataset, about, name, failed, alias),
             dataset=(dataset.name, dataset.digest[: runs.DIGEST_LENGTH]),
