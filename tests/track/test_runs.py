@@ -434,7 +434,8 @@ def test_curves_of_a_restart_go_on_where_its_epochs_begin_again(project: Path) -
     with runs.start("search_teacher", experiment="rolekd-digits", send=False) as run:
         observer = SearchRuns(run, "teacher")
         observer.started(SearchSpec(0, "teacher", "member", settings, {}, {}, {}, 4))
-        while tasks := plan(settings, 0, history_):
+        while len(history_) < settings.generations:
+            tasks = plan(settings, 0, history_)
             history_.append([SearchResult(task, 0, 0.5, 100, 0.5) for task in tasks])
             for one in history_[-1]:
                 observer.result(one)
