@@ -149,10 +149,10 @@ def search(searches: Searches, number: int, role: str, teacher: Run, workers: in
     known = next((one for one in _rows(searches, "searches") if _is(one, number, role)), None)
     if known is None:
         append(searches.records("searches"), row)
-    elif known["winner"] != row["winner"]:
+    elif {**known, "seconds": ""} != {**{k: str(v) for k, v in row.items()}, "seconds": ""}:
         sys.exit(
-            f"{searches.records('searches')}: search {number} of the {role} has the winner "
-            f"{known['winner']}, and here {row['winner']} wins; remove its row to do it anew"
+            f"{searches.records('searches')}: search {number} of the {role} found something else "
+            "there than here; remove its row, and the trainings of its winner, to do it anew"
         )
     searches.schedule(number, role).parent.mkdir(exist_ok=True)
     found.schedule.save(searches.schedule(number, role))

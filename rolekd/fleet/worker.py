@@ -84,7 +84,7 @@ class Worker:
         """Claim a waiting trial and train its task; False if none could be claimed."""
         waiting = snapshot.waiting()
         if waiting and (failure := self._study.failure()):
-            raise RunError(failure)
+            raise HopelessError(failure)
         # With many at work, each begins at random among the oldest: else all would want the same
         # one, and every failed claim costs the database three transactions. 50 workers add 65 ms
         # to a task, at the median (docs/scale-out.md).

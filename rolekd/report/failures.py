@@ -16,7 +16,7 @@ from rolekd.errors import few
 from rolekd.params import Params, Role, TeacherName, teacher_name
 from rolekd.report import exact, findings
 from rolekd.report.tables import CONFIDENCE, Evaluation, Floats, Integers
-from rolekd.search.final import LOG_LOSS
+from rolekd.sources.splits import first_part
 
 # of the way from naming the largest class to all training images right
 _HALF_WAY = 0.5
@@ -155,25 +155,27 @@ def _constant_rates(run: RunFacts) -> Iterator[str]:
 def _few_validation_images(run: RunFacts) -> Iterator[str]:
     if not run.searched:
         return
-    splits, final = run.dataset.splits, run.params.search.confirm
-    images, seeds = len(splits["search_val"]), 1
+    dataset, final = run.dataset, run.params.search.confirm
+    validation, seeds = dataset.splits["search_val"], 1
+    images = len(validation)
     if final is not None:
         seeds = final.seeds
-        if not run.dataset.own_validation:
-            images = round(final.validation_fraction * (images + len(splits["search_train"])))
+        if not dataset.own_validation:
+            both = np.concatenate([dataset.splits["search_train"], validation])
+            images = len(both) - first_part(dataset.labels[both], final.validation_fraction)
     variance = 2 * _USUAL_ACCURACY * (1 - _USUAL_ACCURACY) / max(images * seeds, 1)
     points = 200 * math.sqrt(variance)
     if points > _COARSEST:
         times = "once" if seeds == 1 else f"{seeds} times"
         key = "search.confirm.validation_fraction" if final else "data.search_validation_fraction"
-        own, by_loss = run.dataset.own_validation, final and final.measure == LOG_LOSS
-        # log loss resolves smaller differences than accuracy does
-        so = "" if by_loss else ", so the choice is arbitrary"
+        by_loss = final is not None and final.measure == "log_loss"
+        so = "log loss shows only somewhat smaller ones" if by_loss else "the choice is arbitrary"
+        own = dataset.own_validation
         remedy = "add validation images" if own else f"raise {key}, or add images"
         yield (
             f"The searches measured on {images} validation images, {times} each: differences "
-            f"in accuracy below about {points:.0f} points are noise{so}; {remedy}, or compare arms "
-            "without a search."
+            f"in accuracy below about {points:.0f} points are noise, and {so}; {remedy}, or "
+            "compare arms without a search."
         )
 
 

@@ -221,8 +221,9 @@ class Member:
                 except DivergedError as error:
                     reason = str(error).removeprefix("training: ").partition(";")[0]
                     raise HopelessError(
-                        "search.confirm.teacher anew: of a teacher of the final's splits "
-                        f"{reason}; lower teacher.training.learning_rate, or set it to given"
+                        "search.confirm.teacher anew: the teacher of one of the final's splits "
+                        f"diverged ({reason}); lower teacher.training.learning_rate, or set "
+                        "search.confirm.teacher to given"
                     ) from error
                 save_weights(path, network, about)
                 state.unlink(missing_ok=True)

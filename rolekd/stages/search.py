@@ -54,7 +54,7 @@ def search(stage: Stage, role: Role, observers: Sequence[Observer] = ()) -> None
     )
     _write(stage, role, found)
     storage.forget(spec.name)
-    stage.finish(_metrics(found))
+    stage.finish(_metrics(found), ends_of_curves=found.verdict is None)
 
 
 def _budget(params: Params, role: Role, dataset: Dataset, seat: Seat) -> str:

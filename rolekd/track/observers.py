@@ -37,8 +37,8 @@ class SearchRuns:
         self._role = role
         self._members: list[Run] = []
         self._candidates: dict[str, Run] = {}
-        # epochs so far, of each member and of a generation's: a restart counts on, where the epochs
-        # of a member's training begin again
+        # epochs trained so far, by member and by the population: they grow over restarts, where
+        # those of a task begin again
         self._trained: dict[int, int] = {}
         self._epochs = 0
 
@@ -78,7 +78,7 @@ class SearchRuns:
         if accuracies:
             metrics["best_val_accuracy"] = max(accuracies)
             metrics["median_val_accuracy"] = statistics.median(accuracies)
-        self._epochs += results[0].task.epochs
+        self._epochs += max(result.task.epochs for result in results)
         self._run.epoch(metrics, self._epochs)
 
     def finished(self, found: Found) -> None:

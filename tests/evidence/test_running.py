@@ -92,8 +92,9 @@ def test_a_study_does_every_cell_once_and_continues_from_its_records(project, mo
 def test_a_search_that_cannot_succeed_is_on_record_and_the_rest_continues(project, monkeypatch):
     asked = []
 
-    def diverged(spec, *_, **__):
+    def diverged(spec, _inputs, state, *_, **__):
         asked.append(spec.name)
+        state.mkdir(parents=True)
         raise HopelessError("search: the loss of every member became NaN; lower the learning rate")
 
     monkeypatch.setattr(running.searching, "run", diverged)
@@ -103,6 +104,7 @@ def test_a_search_that_cannot_succeed_is_on_record_and_the_rest_continues(projec
         running.run(records, MachineParams(device="cpu", workers=1), Silent())
     assert len(asked) == len(set(asked)) == len(records.searches)
     assert not records.missing()
+    assert not list(project.rglob("state/**/search"))  # nothing is left of them
     faults = {
         row.cell.arm: row.measured.fault for row in records.rows.values() if row.measured.fault
     }

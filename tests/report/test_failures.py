@@ -129,11 +129,13 @@ def test_too_few_validation_images() -> None:
     search = run.params.search.model_copy(update={"confirm": few})
     line = only(replace(run, params=run.params.model_copy(update={"search": search})))
     times = final.rungs[-1][1]
-    assert line.startswith(f"The searches measured on 6 validation images, {times} times each: ")
+    assert line.startswith(f"The searches measured on 8 validation images, {times} times each: ")
     assert "raise search.confirm.validation_fraction" in line
+    assert "arbitrary" not in line  # log loss decides, which shows more
     search = run.params.search.model_copy(update={"confirm": None})
     alone = replace(run, params=run.params.model_copy(update={"search": search}))
     assert "on 8 validation images, once each" in only(alone)
+    assert "the choice is arbitrary" in only(alone)
     own = replace(alone, dataset=replace(run.dataset, own_validation=True))
     assert "; add validation images" in only(own)
     assert failures(replace(alone, searched=[])) == []

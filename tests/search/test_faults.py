@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rolekd import display, workers
-from rolekd.errors import InputError, RunError
+from rolekd.errors import HopelessError, InputError, RunError
 from rolekd.fleet import artifacts, team
 from rolekd.fleet.artifacts import open_artifacts
 from rolekd.fleet.remote import attach
@@ -104,6 +104,16 @@ def test_a_damaged_state_is_not_trained_from(trainers, inputs, make_spec, tmp_pa
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match="damaged"):
         worker.work()
+
+
+def test_what_is_hopeless_for_one_worker_is_so_for_all(trainers, inputs, make_spec, tmp_path, url):
+    spec = make_spec()
+    study = JobStudy.create(url, spec, STUDY, 10)
+    study.enqueue(study.job.make_planner()([]))
+    study.fail("the rate is too high")
+    store = open_artifacts(str(tmp_path / "store"), STUDY)
+    with pytest.raises(HopelessError, match=r"^the rate is too high$"):
+        _worker(study, store, spec, inputs, tmp_path).work()
 
 
 def test_another_search_in_the_study_is_refused_with_the_difference(

@@ -19,6 +19,7 @@ from rolekd.augment.schedule import Schedule
 from rolekd.data import dataset as datasets
 from rolekd.errors import HopelessError, InputError, RunError
 from rolekd.files import sha256
+from rolekd.fleet.studies import JobStudy
 from rolekd.fleet.tasks import Slot
 from rolekd.params import Params, TeacherParams, parse
 from rolekd.search import member as member_module
@@ -182,8 +183,9 @@ def test_a_teacher_of_a_split_that_diverges_is_told_with_the_key_of_its_rate(
     monkeypatch.setattr(member_module, "fit", diverge)
     with pytest.raises(
         HopelessError,
-        match=r"^search\.confirm\.teacher anew: of a teacher of the final's splits the loss became "
-        r"nan in epoch 1; lower teacher\.training\.learning_rate, or set it to given$",
+        match=r"^search\.confirm\.teacher anew: the teacher of one of the final's splits diverged "
+        r"\(the loss became nan in epoch 1\); lower teacher\.training\.learning_rate, or set "
+        r"search\.confirm\.teacher to given$",
     ):
         _anew(inputs, tmp_path).confirm(Schedule.constant(ladder.policy("all-0"), 4), 0, 2)
 
@@ -229,15 +231,23 @@ def test_finals_that_train_two_networks_are_the_same_for_any_workers_and_kills(
 
     wanted = found("one", 1)
     assert found("three", 3) == wanted
-    chance = random.Random(role)
-    for _ in range(4):
-        process, _ = begin("killed", 2)
-        while process.poll() is None and not (tmp_path / "killed/study.db").exists():
+    chance, url = random.Random(role), f"sqlite:///{tmp_path}/killed/study.db"
+    for kill in range(4):
+        process, answer = begin("killed", 2)
+        while process.poll() is None and _tasks_done(url, spec) < 2 * kill:
             time.sleep(0.05)
-        time.sleep(chance.uniform(0.2, 3.0))
+        time.sleep(chance.uniform(0.0, 0.5))
         process.kill()
         process.wait()
+        assert not answer.exists()
     assert found("killed", 2) == wanted
+
+
+def _tasks_done(url, spec):
+    try:
+        return JobStudy.open(url, spec.name).read().tasks_done
+    except (InputError, RunError):  # not there yet
+        return -1
 
 
 def test_that_teacher_sees_no_image_that_the_final_measures_on(inputs, tmp_path, monkeypatch):
