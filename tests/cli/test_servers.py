@@ -85,7 +85,11 @@ def alive(pids: set[int]) -> set[int]:
         except OSError:
             return False
 
-    return {pid for pid in pids if runs_still(pid)}
+    # multiprocessing's resource tracker ends by itself, a moment after the last that it serves
+    deadline = time.monotonic() + 5
+    while (found := {pid for pid in pids if runs_still(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
 
 
 def wait_for(port: int, process: subprocess.Popen[str]) -> None:
