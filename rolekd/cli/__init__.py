@@ -98,8 +98,8 @@ def call(command: click.Command, name: str) -> int:
         # beside two trainings a step takes 395 ms instead of 222; sleeping at once makes a training
         # that is alone a fifth slower (results/step.md, "Threads"). Read when torch loads.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # What imports make stays, and Python would look through it every 700 objects: a sixth of the
-    # time that torch and MLflow take to load, 0.8 s in every stage.
+    # What imports make stays, and Python would look through it every 700 objects, for a tenth of
+    # the time that torch and MLflow take to load and more (results/step.md, "Starts").
     gc.set_threshold(10_000)
     environment.give_home()
     display.guard()

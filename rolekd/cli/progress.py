@@ -104,8 +104,7 @@ class SearchProgress:
         settings = spec.search
         self._settings, self._whole, self._begin = settings, spec.epochs, time.monotonic()
         self._done, self._rungs = [], 0
-        by_student = spec.role == "teacher" and settings.teacher_by == "student"
-        self._judges = " judged by their students" if by_student else ""
+        self._judges = " judged by their students" if spec.judged_by_students else ""
         # The pace of two generations: the first tasks are slow, since libraries compile.
         self._recent = deque([(self._begin, 0, 0)], maxlen=2 * max(settings.lanes, 4) + 1)
         if _is_live(self._console):

@@ -16,7 +16,7 @@ from rolekd.errors import few
 from rolekd.params import Params, Role, TeacherName, teacher_name
 from rolekd.report import exact, findings
 from rolekd.report.tables import CONFIDENCE, Evaluation, Floats, Integers
-from rolekd.sources.splits import first_part
+from rolekd.sources.splits import redrawn_sizes
 
 # of the way from naming the largest class to all training images right
 _HALF_WAY = 0.5
@@ -156,13 +156,10 @@ def _few_validation_images(run: RunFacts) -> Iterator[str]:
     if not run.searched:
         return
     dataset, final = run.dataset, run.params.search.confirm
-    validation, seeds = dataset.splits["search_val"], 1
-    images = len(validation)
+    images, seeds = len(dataset.splits["search_val"]), 1
     if final is not None:
+        _, images = redrawn_sizes(dataset, final.validation_fraction)
         seeds = final.seeds
-        if not dataset.own_validation:
-            both = np.concatenate([dataset.splits["search_train"], validation])
-            images = len(both) - first_part(dataset.labels[both], final.validation_fraction)
     variance = 2 * _USUAL_ACCURACY * (1 - _USUAL_ACCURACY) / max(images * seeds, 1)
     points = 200 * math.sqrt(variance)
     if points > _COARSEST:

@@ -84,7 +84,7 @@ class Member:
         """Refuse what cannot be split or trained now, not when the algorithm has ended."""
         part = splits.redrawn(self._dataset, fraction, self._spec.seed).splits["search_train"]
         of_roles = {self._spec.role: self._whole}
-        if self._spec.search.teacher_by == "student" and "student" in self._spec.training:
+        if self._spec.judged_by_students:
             of_roles["student"] = self._student_params.training
         for role, params in of_roles.items():
             section = f"search.confirm.validation_fraction {fraction:g}: {role}.training"
@@ -122,7 +122,7 @@ class Member:
         network, objective, about = self._start(seed, teacher)
         training = self._begin(dataset, network, objective, params, augment_at, seed)
         found = self._train(training, dataset, epochs)
-        if self._spec.role == "teacher" and self._spec.search.teacher_by == "student":
+        if self._spec.judged_by_students:
             found = self._teach(dataset, (network, about), found, seed)
         return replace(found, seconds=time.perf_counter() - began)
 

@@ -68,6 +68,11 @@ class SearchSpec:
         return f"{self.role}-{self.fingerprint[:12]}"
 
     @property
+    def judged_by_students(self) -> bool:
+        """Whether the final compares teachers by the students that learn from them."""
+        return self.role == "teacher" and self.search.teacher_by == "student"
+
+    @property
     def threads(self) -> int:
         """Threads of each worker."""
         return self.search.threads_per_worker

@@ -43,11 +43,6 @@ def stratified(
     return np.setdiff1d(indices, chosen), chosen
 
 
-def first_part(labels: Labels, fraction: float) -> int:
-    """Return the size of the first part of `stratified`, if no two images are equal."""
-    return sum(count - int(fraction * count + 0.5) for count in _class_counts(labels).values())
-
-
 def all_splits(
     groups: Indices,
     labels: Labels,
@@ -143,6 +138,17 @@ def redrawn(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     return replace(
         dataset, splits={**dataset.splits, "search_train": train, "search_val": validation}
     )
+
+
+def redrawn_sizes(dataset: Dataset, fraction: float) -> tuple[int, int]:
+    """Return how many images `redrawn` has in search_train and search_val, if all differ."""
+    parts = [dataset.splits[split] for split in ("search_train", "search_val")]
+    if dataset.own_validation:
+        return len(parts[0]), len(parts[1])
+    labels = dataset.labels[np.concatenate(parts)]
+    # of each class, as `stratified` rounds it
+    second = sum(int(fraction * count + 0.5) for count in _class_counts(labels).values())
+    return len(labels) - second, second
 
 
 def _outside(indices: Indices, others: Indices, groups: Indices) -> Indices:

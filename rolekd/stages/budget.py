@@ -6,8 +6,6 @@ count before the first training.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from rolekd.data.dataset import Dataset
 from rolekd.params import Params, Role
 from rolekd.sources import splits
@@ -48,11 +46,7 @@ def budget_of(params: Params, role: Role, dataset: Dataset) -> Budget:
     proposed = settings.proposed_epochs * train
     if settings.confirm is None:
         return Budget(proposed, 0)
-    part = train
-    if not dataset.own_validation:
-        both = [dataset.splits[split] for split in ("search_train", "search_val")]
-        labels = dataset.labels[np.concatenate(both)]
-        part = splits.first_part(labels, settings.confirm.validation_fraction)
+    part, _ = splits.redrawn_sizes(dataset, settings.confirm.validation_fraction)
     trainings = settings.confirm.trainings * part
     others = params.trained_by_search(role) - {role}
     return Budget(

@@ -1,6 +1,7 @@
 """Records of trainings and searches in MLflow, with the same names everywhere."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ class SearchRuns:
         self._candidates: dict[str, Run] = {}
         # epochs trained so far, by member and by the population: they grow over restarts, where
         # those of a task begin again
-        self._trained: dict[int, int] = {}
+        self._trained: Counter[int] = Counter()
         self._epochs = 0
 
     def started(self, spec: SearchSpec) -> None:
@@ -66,7 +67,7 @@ class SearchRuns:
         if task.parent is not None:
             metrics["copied_from"] = float(task.parent.member)
         number = task.slot.member
-        self._trained[number] = self._trained.get(number, 0) + task.epochs
+        self._trained[number] += task.epochs
         self._members[number].epoch({**metrics, **result.extras}, self._trained[number])
 
     def generation(self, results: Sequence[SearchResult]) -> None:
